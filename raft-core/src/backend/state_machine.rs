@@ -1,0 +1,120 @@
+//! The user's state machine.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::ids::LogId;
+
+use super::snapshot_store::{SnapshotError, SnapshotReader};
+
+/// One command in its place: commands that were packed into one entry share the log id and differ in
+/// their position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Command {
+    /// The entry it came in.
+    pub id: LogId,
+    /// Its place in that entry, from 0.
+    pub position: u32,
+    /// The proposer's bytes.
+    pub data: Bytes,
+}
+
+impl Command {
+    /// A command at a place in the log.
+    #[must_use]
+    pub const fn new(id: LogId, position: u32, data: Bytes) -> Self {
+        Self { id, position, data }
+    }
+}
+
+/// Takes the answers of [`StateMachine::apply`], one per command, in order.
+///
+/// On nodes where nobody waits they are discarded: ask [`wanted`](Self::wanted) before formatting one.
+#[derive(Debug, Default)]
+pub struct Responses {
+    kept: Option<Vec<Bytes>>,
+    count: usize,
+}
+
+impl Responses {
+    /// Keeps them.
+    #[must_use]
+    pub fn kept(expected: usize) -> Self {
+        Self { kept: Some(Vec::with_capacity(expected)), count: 0 }
+    }
+
+    /// Counts them, no more.
+    #[must_use]
+    pub const fn discarded() -> Self {
+        Self { kept: None, count: 0 }
+    }
+
+    /// Whether anybody waits for the answers of this batch.
+    #[must_use]
+    pub const fn wanted(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// The next command's answer.
+    pub fn push(&mut self, response: Bytes) {
+        self.count += 1;
+        if let Some(kept) = &mut self.kept {
+            kept.push(response);
+        }
+    }
+
+    /// How many were given.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Those that were kept.
+    #[must_use]
+    pub fn into_kept(self) -> Vec<Bytes> {
+        self.kept.unwrap_or_default()
+    }
+}
+
+/// The state machine failed and cannot go on: the node stops with this reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Fatal(pub String);
+
+/// The replicated state: the same commands in the same order on every node.
+///
+/// Called from one task, one call at a time. It must be deterministic: what it does may depend on
+/// nothing but its state and the commands. An error or a panic stops the node; no entry is ever skipped.
+#[async_trait]
+pub trait StateMachine: Send + 'static {
+    /// The last entry whose effects are in the state as it is now; zero for an empty one. Asked once at
+    /// the start: everything after it is applied again.
+    async fn last_applied(&mut self) -> Result<LogId, Fatal>;
+
+    /// Executes commands in order and pushes one response for each. `through` is the last entry that
+    /// this batch completes; it may lie beyond the last command, as other kinds of entries are not shown.
+    async fn apply(
+        &mut self,
+        batch: &[Command],
+        through: LogId,
+        responses: &mut Responses,
+    ) -> Result<(), Fatal>;
+
+    /// A cheap view of this moment, to be serialised in the background.
+    async fn snapshot(&mut self) -> Result<Box<dyn SnapshotSource>, Fatal>;
+
+    /// Replaces all state by a snapshot.
+    async fn install(&mut self, snapshot: Box<dyn SnapshotReader>) -> Result<(), Fatal>;
+}
+
+/// A point in time of a state machine, serialised piece by piece.
+#[async_trait]
+pub trait SnapshotSource: Send + 'static {
+    /// The next piece; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, SnapshotError>;
+}

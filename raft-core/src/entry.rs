@@ -1,0 +1,171 @@
+//! Log entries, and how many commands travel as one.
+//!
+//! To the protocol, to journals and to transports an entry is a log id, a kind and opaque bytes. Only
+//! the core reads membership entries and only the node packs and unpacks commands, so that a new kind
+//! of entry changes neither a wire nor a journal format.
+
+use alloc::vec::Vec;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::LogId;
+
+/// What the bytes of an entry are. The number is part of the wire and journal formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum EntryKind {
+    /// Nothing: what a new leader appends so that it can commit (§5.4.2, §8). No bytes.
+    Noop = 0,
+    /// One or more commands of the state machine, packed by [`pack`].
+    Commands = 1,
+    /// A [`Membership`](crate::membership::Membership), by its `encode`. In force once appended.
+    Membership = 2,
+    /// Opens, keeps alive or closes a client session. Reserved; no node writes it yet.
+    Session = 3,
+}
+
+impl EntryKind {
+    /// The kind with this number, if there is one.
+    #[must_use]
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::Noop,
+            1 => Self::Commands,
+            2 => Self::Membership,
+            3 => Self::Session,
+            _ => return None,
+        })
+    }
+
+    /// Its number in wire and journal formats.
+    #[must_use]
+    pub const fn as_u8(self) -> u8 {
+        self as u8
+    }
+}
+
+/// One record of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Entry {
+    /// Where it stands and who wrote it there.
+    pub id: LogId,
+    /// What its bytes are.
+    pub kind: EntryKind,
+    /// Its bytes. Cloning an entry copies a reference, never the bytes.
+    pub data: Bytes,
+}
+
+impl Entry {
+    /// What an entry costs in memory and in windows, beyond its data, in bytes.
+    pub const OVERHEAD_BYTES: u64 = 64;
+
+    /// What this entry counts for in every bound: its data and a fixed overhead, in bytes.
+    #[must_use]
+    pub fn cost_bytes(&self) -> u64 {
+        self.data.len() as u64 + Self::OVERHEAD_BYTES
+    }
+}
+
+/// The format byte of packed commands without session headers. Others are reserved.
+const PLAIN: u8 = 0;
+
+/// Bytes that [`pack`] adds: once, and for each command.
+const PACK_HEADER: usize = 5;
+const PACK_EACH: usize = 4;
+
+/// The size of [`pack`]'s result for commands of these sizes, in bytes.
+#[must_use]
+pub fn packed_len(count: usize, command_bytes: usize) -> usize {
+    PACK_HEADER + PACK_EACH * count + command_bytes
+}
+
+/// Packs commands into the data of one entry of kind [`EntryKind::Commands`].
+///
+/// Layout: a format byte (0), the count as `u32`, each length as `u32`, then the commands; all
+/// little-endian. Copies each command once.
+#[must_use]
+pub fn pack(commands: &[Bytes]) -> Bytes {
+    let total: usize = commands.iter().map(Bytes::len).sum();
+    let mut out = BytesMut::with_capacity(packed_len(commands.len(), total));
+    out.put_u8(PLAIN);
+    out.put_u32_le(u32::try_from(commands.len()).unwrap_or(u32::MAX));
+    for command in commands {
+        out.put_u32_le(u32::try_from(command.len()).unwrap_or(u32::MAX));
+    }
+    for command in commands {
+        out.put_slice(command);
+    }
+    out.freeze()
+}
+
+/// The bytes of an entry are not what [`pack`] writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("packed commands are malformed: {what}")]
+pub struct MalformedPack {
+    /// What does not fit.
+    pub what: &'static str,
+}
+
+/// Undoes [`pack`]. Each command is a slice of `data`; nothing is copied.
+///
+/// # Errors
+/// [`MalformedPack`] if the bytes are of another format or do not add up. Never panics and never
+/// allocates more than the input could hold.
+pub fn unpack(data: &Bytes) -> Result<Vec<Bytes>, MalformedPack> {
+    let (&format, rest) = data.split_first().ok_or(MalformedPack { what: "empty" })?;
+    if format != PLAIN {
+        return Err(MalformedPack { what: "unknown format" });
+    }
+    let (count, lengths) = rest.split_first_chunk::<4>().ok_or(MalformedPack { what: "no count" })?;
+    let count = u32::from_le_bytes(*count) as usize;
+    if count > lengths.len() / PACK_EACH {
+        return Err(MalformedPack { what: "count exceeds the entry" });
+    }
+    let mut commands = Vec::with_capacity(count);
+    let mut at = PACK_HEADER + PACK_EACH * count;
+    for length in lengths[..PACK_EACH * count].chunks_exact(PACK_EACH) {
+        let length = length.try_into().map_or(0, u32::from_le_bytes) as usize;
+        let end = at.checked_add(length).filter(|end| *end <= data.len());
+        let end = end.ok_or(MalformedPack { what: "a command exceeds the entry" })?;
+        commands.push(data.slice(at..end));
+        at = end;
+    }
+    if at != data.len() {
+        return Err(MalformedPack { what: "bytes after the last command" });
+    }
+    Ok(commands)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn packed_commands_come_back() {
+        for commands in [
+            vec![],
+            vec![Bytes::new()],
+            vec![Bytes::from_static(b"a"), Bytes::new(), Bytes::from(vec![7; 70_000])],
+        ] {
+            let packed = pack(&commands);
+            assert_eq!(packed.len(), packed_len(commands.len(), commands.iter().map(Bytes::len).sum()));
+            assert_eq!(unpack(&packed), Ok(commands));
+        }
+    }
+
+    #[test]
+    fn damage_is_refused() {
+        let good = pack(&[Bytes::from_static(b"abc"), Bytes::from_static(b"de")]);
+        for cut in 0..good.len() {
+            assert!(unpack(&good.slice(..cut)).is_err(), "cut at {cut}");
+        }
+        let mut long = BytesMut::from(&good[..]);
+        long.put_u8(0);
+        assert_eq!(unpack(&long.freeze()), Err(MalformedPack { what: "bytes after the last command" }));
+        let bomb = Bytes::from_static(&[0, 255, 255, 255, 255, 0, 0]);
+        assert_eq!(unpack(&bomb), Err(MalformedPack { what: "count exceeds the entry" }));
+        assert_eq!(unpack(&Bytes::from_static(&[9])), Err(MalformedPack { what: "unknown format" }));
+    }
+}

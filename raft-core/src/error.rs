@@ -1,0 +1,256 @@
+//! One error per operation. Each answers the caller's only question: did it happen, may I retry?
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use crate::ids::{LogId, NodeId, Term};
+use crate::membership::Member;
+
+/// What a failed request has left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It did not happen and never will: it may be sent again.
+    NotApplied,
+    /// It may have happened or may yet happen: only an idempotent request may be sent again.
+    Unknown,
+}
+
+/// Why a proposal has no response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProposeError {
+    /// Another node leads, or none does. Not applied; ask `leader`.
+    #[error("this node does not lead{}", leader.as_ref().map_or_else(|| String::from("; no leader is known"), |m| alloc::format!("; node {} does, at {}", m.id, m.address)))]
+    NotLeader {
+        /// Who does, as far as this node knows.
+        leader: Option<Member>,
+    },
+    /// Too much is waiting already. Not applied; slow down and send again.
+    #[error("{waiting_bytes} bytes are waiting, the limit is {limit_bytes}")]
+    Overloaded {
+        /// What is waiting, in bytes.
+        waiting_bytes: u64,
+        /// The bound, in bytes.
+        limit_bytes: u64,
+    },
+    /// The command is larger than the limit. Not applied; will never be.
+    #[error("the command has {bytes} bytes, the limit is {limit_bytes}")]
+    TooLarge {
+        /// Its size, in bytes.
+        bytes: u64,
+        /// The limit, in bytes.
+        limit_bytes: u64,
+    },
+    /// Leadership is being handed over. Not applied; ask `to` in a moment.
+    #[error("leadership is being handed to node {to}")]
+    Transferring {
+        /// The coming leader.
+        to: NodeId,
+    },
+    /// Another entry was committed in its place. Certainly not applied; may be sent again.
+    #[error("superseded: {by} was committed in its place")]
+    Superseded {
+        /// What stands there.
+        by: LogId,
+    },
+    /// This node stopped leading, or stopped, before it learned. May or may not be applied.
+    #[error("unknown whether it will be applied: this node no longer leads term {term}")]
+    Unknown {
+        /// The term in which it was proposed.
+        term: Term,
+    },
+    /// The node is shutting down. Not applied.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+    /// The node has stopped for the reason given. Not applied.
+    #[error("the node has stopped: {0}")]
+    Fatal(Arc<FatalReason>),
+}
+
+impl ProposeError {
+    /// Whether the command may have been applied.
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Unknown { .. } => Outcome::Unknown,
+            _ => Outcome::NotApplied,
+        }
+    }
+}
+
+/// Why a linearizable read cannot be answered. A read changes nothing: it may always be sent again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// Another node leads, or none does.
+    #[error("this node does not lead")]
+    NotLeader {
+        /// Who does, as far as this node knows.
+        leader: Option<Member>,
+    },
+    /// Too many reads are waiting.
+    #[error("too many reads are waiting")]
+    Overloaded,
+    /// The node is shutting down.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+    /// The node has stopped for the reason given.
+    #[error("the node has stopped: {0}")]
+    Fatal(Arc<FatalReason>),
+}
+
+/// Why leadership was not handed over. The old leader leads on, unless it says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// Another node leads, or none does.
+    #[error("this node does not lead")]
+    NotLeader {
+        /// Who does, as far as this node knows.
+        leader: Option<Member>,
+    },
+    /// The target does not vote, or is this node.
+    #[error("node {to} cannot take over: it is {what}")]
+    BadTarget {
+        /// The target.
+        to: NodeId,
+        /// Why it cannot.
+        what: &'static str,
+    },
+    /// No voter has answered within the last election timeout.
+    #[error("no voter is reachable to take over")]
+    NobodyReachable,
+    /// One is under way.
+    #[error("leadership is already being handed to node {to}")]
+    InProgress {
+        /// Its target.
+        to: NodeId,
+    },
+    /// The target did not take over within an election timeout; this node leads on.
+    #[error("node {to} did not take over in time")]
+    TimedOut {
+        /// The target.
+        to: NodeId,
+    },
+    /// The node is shutting down or has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
+/// Settings that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Node id 0 is not a name.
+    #[error("a node id must not be 0")]
+    ZeroId,
+    /// A setting that must not be zero is.
+    #[error("{what} must not be 0")]
+    Zero {
+        /// The setting.
+        what: &'static str,
+    },
+    /// Heartbeats would be lost to noise.
+    #[error("election_timeout is {timeout:?}, but must be at least {least:?} (three heartbeat intervals)")]
+    ElectionTimeout {
+        /// What was set.
+        timeout: Duration,
+        /// What it takes.
+        least: Duration,
+    },
+    /// What was restored from the journal contradicts itself.
+    #[error("the restored state is inconsistent: {0}")]
+    Restored(Violation),
+    /// The state machine has applied entries that the journal does not have.
+    #[error(
+        "the state machine has applied {applied}, but the journal ends at {last}: they are not of one node"
+    )]
+    AheadOfJournal {
+        /// What the state machine says.
+        applied: LogId,
+        /// The end of the log.
+        last: LogId,
+    },
+}
+
+/// A safety invariant does not hold. The node must stop rather than go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// Two nodes lead one term (Election Safety, Figure 3).
+    #[error("nodes {first} and {second} both lead term {term}")]
+    TwoLeaders {
+        /// The term.
+        term: Term,
+        /// Who was known to lead it.
+        first: NodeId,
+        /// Who also claims to.
+        second: NodeId,
+    },
+    /// A leader's append contradicts an entry that is known to be committed (Leader Completeness).
+    #[error("node {from} would overwrite {committed}, which is committed, with term {term}")]
+    OverwritesCommitted {
+        /// The sender.
+        from: NodeId,
+        /// What stands there.
+        committed: LogId,
+        /// The term of what would replace it.
+        term: Term,
+    },
+    /// A quorum granted an election that a voter vetoed (M6).
+    #[error("a quorum elected this node in term {term} although node {by} knows that entries would be lost")]
+    VetoedElection {
+        /// The term.
+        term: Term,
+        /// Who vetoed.
+        by: NodeId,
+    },
+    /// The indexes of one node contradict each other.
+    #[error("a local invariant does not hold: {what}")]
+    Local {
+        /// Which.
+        what: &'static str,
+    },
+}
+
+/// Why a node stopped for good.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FatalReason {
+    /// The journal failed.
+    #[error("the journal failed: {0}")]
+    Journal(#[from] crate::backend::JournalError),
+    /// The state machine failed.
+    #[error("the state machine failed: {0}")]
+    StateMachine(String),
+    /// The transport could not start.
+    #[error("the transport failed: {0}")]
+    Transport(#[from] crate::backend::TransportError),
+    /// An invariant does not hold.
+    #[error("a safety invariant does not hold: {0}")]
+    Violation(#[from] Violation),
+    /// The settings cannot work.
+    #[error("bad settings: {0}")]
+    Config(#[from] ConfigError),
+    /// A peer knows this node with another store or a later incarnation.
+    #[error("node {by} refuses this node: {why}")]
+    Refused {
+        /// Who refuses.
+        by: NodeId,
+        /// Why.
+        why: crate::backend::Refusal,
+    },
+    /// A task of the node panicked.
+    #[error("a task panicked: {0}")]
+    Panicked(String),
+}
+
+impl PartialEq for FatalReason {
+    fn eq(&self, other: &Self) -> bool {
+        use alloc::string::ToString;
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for FatalReason {}

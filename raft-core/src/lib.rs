@@ -1,0 +1,21 @@
+//! The Raft protocol as a pure state machine, the contracts of its backends, and the driver that joins
+//! them.
+//!
+//! Read in this order: [`ids`], [`entry`], [`message`] (what the protocol speaks of), [`membership`]
+//! (who decides), [`backend`] (what others implement).
+//!
+//! Without default features the crate needs `alloc` only, no std and no runtime.
+
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+pub mod backend;
+pub mod config;
+pub mod entry;
+pub mod error;
+pub mod ids;
+pub mod membership;
+pub mod message;
+pub mod status;
+pub mod time;

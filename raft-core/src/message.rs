@@ -1,0 +1,227 @@
+//! What nodes say to each other: one struct per kind of message, with its section of the paper.
+//!
+//! The shape is final for wire version 1: snapshots, learners, joint membership, sessions and groups
+//! have their place here already, so that filling them in changes no format.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::entry::Entry;
+use crate::ids::{GroupId, Index, LogId, NodeId, Term};
+use crate::membership::Member;
+
+/// Which of a peer's two queues a message takes (T3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Lane {
+    /// Small and urgent: votes, heartbeats, transfers, and every answer. Never waits behind bulk.
+    Control,
+    /// Entries and snapshots.
+    Bulk,
+}
+
+/// A message with its addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Envelope {
+    /// The group both belong to.
+    pub group: GroupId,
+    /// Who sends. A transport vouches for it (T1).
+    pub from: NodeId,
+    /// Who is meant.
+    pub to: NodeId,
+    /// The sender's term; in a pre-vote and in a grant of one, the term the candidate would have.
+    pub term: Term,
+    /// The message.
+    pub message: Message,
+}
+
+impl Envelope {
+    /// The lane that it must take.
+    #[must_use]
+    pub const fn lane(&self) -> Lane {
+        match self.message {
+            Message::Append(_) | Message::Snapshot(_) => Lane::Bulk,
+            _ => Lane::Control,
+        }
+    }
+}
+
+/// What one node says to another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Message {
+    /// Would you vote for me? or: vote for me. (§5.2; dissertation §9.6)
+    Vote(VoteRequest),
+    /// The answer to either.
+    VoteReply(VoteReply),
+    /// I still lead (§5.2).
+    Heartbeat(Heartbeat),
+    /// I hear you.
+    HeartbeatReply(HeartbeatReply),
+    /// Append these (§5.3).
+    Append(Append),
+    /// How far my log matches yours, durably.
+    AppendReply(AppendReply),
+    /// A piece of a snapshot (§7). Reserved; no node sends it yet.
+    Snapshot(SnapshotChunk),
+    /// What I have of it. Reserved; no node sends it yet.
+    SnapshotReply(SnapshotReply),
+    /// Campaign now, without waiting: I hand leadership to you (dissertation §3.10).
+    TimeoutNow,
+    /// Something the receiver should know about itself.
+    Notice(Notice),
+}
+
+/// Asks for a vote (§5.2, RequestVote) or for a pre-vote (dissertation §9.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct VoteRequest {
+    /// Only asks whether it would win: nobody's term or vote changes.
+    pub pre: bool,
+    /// The old leader told it to campaign: voters do not wait for that leader's silence.
+    pub transfer: bool,
+    /// The end of the candidate's log.
+    pub last: LogId,
+}
+
+/// A voter's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Ballot {
+    /// Yes.
+    Granted,
+    /// No.
+    Denied,
+    /// No, and your election would overwrite entries that I know are committed: stand still.
+    Vetoed,
+}
+
+/// The answer to a [`VoteRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct VoteReply {
+    /// Whether it answers a pre-vote: a pre-vote's answer is never a vote.
+    pub pre: bool,
+    /// The term that was asked for, so that an answer to an older round counts for nothing. The
+    /// envelope carries the voter's own term, which a denied candidate adopts.
+    pub asked: Term,
+    /// Yes, no, or never.
+    pub ballot: Ballot,
+}
+
+/// Keeps followers from campaigning, tells how far they may commit, and collects their confirmation
+/// for waiting reads (dissertation §6.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The leader's commit index, but never beyond what this follower is known to match.
+    pub commit: Index,
+    /// Numbers the rounds of this leader in this term; the answer echoes it.
+    pub round: u64,
+}
+
+/// The answer to a [`Heartbeat`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HeartbeatReply {
+    /// The round it answers.
+    pub round: u64,
+    /// The end of the follower's durable log that is known to match this leader's; 0 if unknown. A
+    /// leader that remembers a lower one has lost an answer, and learns it from here.
+    pub matched: Index,
+}
+
+/// AppendEntries (§5.3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Append {
+    /// What the leader's log has directly before `entries`.
+    pub prev: LogId,
+    /// The leader's commit index; may lie beyond the last entry.
+    pub commit: Index,
+    /// Consecutive, the first at `prev.index + 1`; may be empty.
+    pub entries: Vec<Entry>,
+}
+
+/// The answer to an [`Append`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum AppendReply {
+    /// My log matches yours through `matched`, and that much is durable here. Says only what an append
+    /// of this term has checked, never more.
+    Matched {
+        /// The last matching, durable index.
+        matched: Index,
+    },
+    /// I do not have `prev`.
+    Rejected {
+        /// The `prev.index` that was refused: tells an answer to an older probe.
+        prev: Index,
+        /// The greatest log id of mine whose term is not above the refused one's and whose index is
+        /// below it: the leader goes on from where its own log agrees (§5.3, fast back-off).
+        hint: LogId,
+        /// The end of my log.
+        last: Index,
+    },
+}
+
+/// A piece of a snapshot (§7, InstallSnapshot).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SnapshotChunk {
+    /// The last log id that the snapshot covers.
+    pub upto: LogId,
+    /// Names the snapshot: pieces of two are never mixed.
+    pub snapshot: u128,
+    /// The encoded membership as of `upto`.
+    pub membership: Bytes,
+    /// Where in the snapshot `data` stands, in bytes.
+    pub offset: u64,
+    /// The size of the whole, in bytes.
+    pub total: u64,
+    /// CRC-32C of the whole.
+    pub checksum: u32,
+    /// The bytes.
+    pub data: Bytes,
+}
+
+/// The answer to a [`SnapshotChunk`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SnapshotReply {
+    /// The snapshot it speaks of.
+    pub snapshot: u128,
+    /// How many bytes of it are there without a hole; the next piece starts here.
+    pub received: u64,
+    /// Whether it is installed.
+    pub installed: bool,
+}
+
+/// Something that a node learns about itself from a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Notice {
+    /// You are no longer a member.
+    Removed,
+    /// You had acknowledged entries through `acknowledged` and now do not have them, although your
+    /// store is not on probation: it was set back to an older copy. You may have voted in terms that
+    /// you do not remember; this identity must not go on.
+    RolledBack {
+        /// The greatest index that the node had acknowledged to this leader.
+        acknowledged: Index,
+    },
+}
+
+/// A message on its way out, with the member it goes to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Outgoing {
+    /// The receiver with its address.
+    pub to: Member,
+    /// The lane it must take.
+    pub lane: Lane,
+    /// The message. May be sent at once (design: the boundary's first rule).
+    pub envelope: Envelope,
+}
+
+/// What a transport says about a connection to a peer (T5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PeerEvent {
+    /// A connection with a completed handshake is there.
+    Up,
+    /// The last connection broke. It may come back: no hint of anything.
+    Down,
+    /// It broke, and an immediate attempt to connect again was refused or reset: the process is gone.
+    Gone,
+}

@@ -1,0 +1,162 @@
+//! What a node tells about itself: a cheap copy, never a lock that somebody could hold.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::ids::{Index, LogId, NodeId, Term};
+use crate::membership::{Member, Membership};
+
+/// The states of a node (§5.1, Figure 4), and limbo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum RoleKind {
+    /// Knows no members and waits to be contacted.
+    Limbo,
+    /// Follows, or waits for a leader.
+    Follower,
+    /// Asks whether it would win (dissertation §9.6).
+    PreCandidate,
+    /// Asks for votes (§5.2).
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+impl core::fmt::Display for RoleKind {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Limbo => "limbo",
+            Self::Follower => "follower",
+            Self::PreCandidate => "pre-candidate",
+            Self::Candidate => "candidate",
+            Self::Leader => "leader",
+        })
+    }
+}
+
+/// Why the role, the term or the known leader changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Why {
+    /// The node started.
+    Started,
+    /// Nothing was heard of a leader for an election timeout.
+    Timeout,
+    /// The leader's process is gone (M5).
+    LeaderGone,
+    /// A leader handed over to this node.
+    Transfer,
+    /// It would win, or the only voter is itself.
+    WouldWin,
+    /// A quorum voted for it.
+    Elected,
+    /// The election was lost.
+    Lost,
+    /// A voter vetoed it (M6).
+    Vetoed,
+    /// A message carried a higher term.
+    HigherTerm,
+    /// A leader of this term made itself known.
+    LeaderKnown,
+    /// It heard of no quorum for an election timeout (M8).
+    QuorumLost,
+    /// Its journal failed.
+    JournalFailed,
+    /// It handed leadership over.
+    HandedOver,
+    /// An operator asked for it.
+    Asked,
+    /// It left limbo: a leader told it the members.
+    Joined,
+}
+
+/// A peer as a leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PeerState {
+    /// Looking for the place where the logs agree: one append at a time.
+    Probe,
+    /// Appends flow.
+    Replicate,
+    /// Waits for a snapshot.
+    Snapshot,
+}
+
+/// One peer, on a leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerStatus {
+    /// The peer.
+    pub id: NodeId,
+    /// How appends to it go.
+    pub state: PeerState,
+    /// The last index it is known to have durably.
+    pub match_index: Index,
+    /// The next index to send.
+    pub next_index: Index,
+    /// Entries under way without an answer, in bytes.
+    pub in_flight_bytes: u64,
+    /// How long ago it last answered.
+    pub contact_age: Option<Duration>,
+}
+
+/// Counts since the node started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Elections that this node started, pre-votes not counted.
+    pub elections: u64,
+    /// Pre-votes that this node started.
+    pub pre_votes: u64,
+    /// Vetoes that it received.
+    pub vetoes: u64,
+    /// Messages that were ignored: of another group, not for this node, of an old term, or senseless.
+    pub ignored_messages: u64,
+    /// Messages of its own that were dropped because a queue was full.
+    pub dropped_messages: u64,
+    /// Proposals refused as overloaded.
+    pub overloaded: u64,
+}
+
+/// What a node knows of itself at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The node.
+    pub id: NodeId,
+    /// Its role.
+    pub role: RoleKind,
+    /// Its term.
+    pub term: Term,
+    /// Whom it voted for in that term.
+    pub vote: crate::backend::Vote,
+    /// The leader it knows.
+    pub leader: Option<Member>,
+    /// Why the role or the leader last changed.
+    pub why: Why,
+    /// The end of its log.
+    pub last: LogId,
+    /// The first index that the journal still has.
+    pub first_index: Index,
+    /// Known to be committed.
+    pub commit_index: Index,
+    /// Executed here.
+    pub applied_index: Index,
+    /// Durable here.
+    pub persisted_index: Index,
+    /// The membership in force.
+    pub membership: Membership,
+    /// Whether it stands still after a veto.
+    pub embargo: bool,
+    /// Whether it does not vote because its log was damaged (M10).
+    pub probation: bool,
+    /// On a leader: how long ago a quorum was last heard.
+    pub quorum_contact_age: Option<Duration>,
+    /// On a leader: its peers, in order of their names.
+    pub peers: Vec<PeerStatus>,
+    /// Entries in memory, in bytes.
+    pub tail_bytes: u64,
+    /// On a leader: proposals not yet applied, in bytes.
+    pub uncommitted_bytes: u64,
+    /// Counts since the start.
+    pub counters: Counters,
+}
