@@ -36,6 +36,8 @@ pub struct Config {
     /// Recent entries kept in memory. Durable ones beyond it are read back from the journal when a slow
     /// follower or a slow state machine needs them. Default 32 MiB.
     pub tail_limit_bytes: u64,
+    /// Entries handed to the journal in one write. Default 4 MiB. A single larger entry goes alone.
+    pub write_limit_bytes: u64,
     /// Entries handed to the state machine at once. Default 4 MiB.
     pub apply_limit_bytes: u64,
     /// The largest command. Default 16 MiB (T8).
@@ -58,6 +60,7 @@ impl Config {
             window_bytes: 8 << 20,
             uncommitted_limit_bytes: 64 << 20,
             tail_limit_bytes: 32 << 20,
+            write_limit_bytes: 4 << 20,
             apply_limit_bytes: 4 << 20,
             command_limit_bytes: 16 << 20,
         }
@@ -83,6 +86,7 @@ impl Config {
             ("window_messages", self.window_messages as u64),
             ("window_bytes", self.window_bytes),
             ("uncommitted_limit_bytes", self.uncommitted_limit_bytes),
+            ("write_limit_bytes", self.write_limit_bytes),
             ("apply_limit_bytes", self.apply_limit_bytes),
             ("command_limit_bytes", self.command_limit_bytes),
         ] {

@@ -214,6 +214,15 @@ pub enum Violation {
     },
 }
 
+impl Violation {
+    /// Whether the node that found it must stop. A vetoed election is only reported: the node does not
+    /// lead, and stands still until a leader contacts it.
+    #[must_use]
+    pub const fn is_fatal(&self) -> bool {
+        !matches!(self, Self::VetoedElection { .. })
+    }
+}
+
 /// Why a node stopped for good.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

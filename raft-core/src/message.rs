@@ -30,7 +30,7 @@ pub struct Envelope {
     pub from: NodeId,
     /// Who is meant.
     pub to: NodeId,
-    /// The sender's term; in a pre-vote and in a grant of one, the term the candidate would have.
+    /// The sender's term; in a request for a pre-vote, the term the candidate would have.
     pub term: Term,
     /// The message.
     pub message: Message,
@@ -125,6 +125,11 @@ pub struct HeartbeatReply {
     /// The end of the follower's durable log that is known to match this leader's; 0 if unknown. A
     /// leader that remembers a lower one has lost an answer, and learns it from here.
     pub matched: Index,
+    /// The end of the follower's durable log, matching or not. If it lies below what the follower has
+    /// acknowledged to this leader before the round began, its store was set back (J12).
+    pub last: Index,
+    /// The follower knows that its log was damaged and does not vote (M10).
+    pub probation: bool,
 }
 
 /// AppendEntries (§5.3).
