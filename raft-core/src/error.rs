@@ -80,7 +80,7 @@ impl ProposeError {
 }
 
 /// Why a linearizable read cannot be answered. A read changes nothing: it may always be sent again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
     /// Another node leads, or none does.
@@ -101,7 +101,7 @@ pub enum ReadError {
 }
 
 /// Why leadership was not handed over. The old leader leads on, unless it says otherwise.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransferError {
     /// Another node leads, or none does.
@@ -263,3 +263,10 @@ impl PartialEq for FatalReason {
 }
 
 impl Eq for FatalReason {}
+
+impl core::hash::Hash for FatalReason {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        use alloc::string::ToString;
+        self.to_string().hash(state);
+    }
+}

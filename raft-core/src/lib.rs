@@ -2,7 +2,7 @@
 //! them.
 //!
 //! Read in this order: [`ids`], [`entry`], [`message`] (what the protocol speaks of), [`membership`]
-//! (who decides), [`backend`] (what others implement).
+//! (who decides), [`backend`] (what others implement), [`raft`] (the protocol).
 //!
 //! Without default features the crate needs `alloc` only, no std and no runtime.
 
@@ -15,7 +15,12 @@ pub mod config;
 pub mod entry;
 pub mod error;
 pub mod ids;
+mod log;
 pub mod membership;
 pub mod message;
+pub mod raft;
 pub mod status;
 pub mod time;
+
+pub use config::Config;
+pub use raft::Raft;

@@ -1,0 +1,131 @@
+//! Recent entries in memory, bounded in bytes.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::entry::Entry;
+use crate::ids::Index;
+
+/// The end of the log: consecutive entries up to the last one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Tail {
+    /// The index of the first entry here, or that of the next entry if there is none.
+    first: Index,
+    entries: VecDeque<Entry>,
+    bytes: u64,
+}
+
+impl Tail {
+    /// Nothing in memory; the next entry will be at `next`.
+    pub(crate) const fn new(next: Index) -> Self {
+        Self { first: next, entries: VecDeque::new(), bytes: 0 }
+    }
+
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The first index that is in memory (or the next one).
+    pub(crate) const fn first(&self) -> Index {
+        self.first
+    }
+
+    /// The index after the last.
+    pub(crate) fn end(&self) -> Index {
+        Index(self.first.0 + self.entries.len() as u64)
+    }
+
+    pub(crate) fn push(&mut self, entry: Entry) {
+        self.bytes += entry.cost_bytes();
+        self.entries.push_back(entry);
+    }
+
+    /// Forgets `index` and everything after it.
+    pub(crate) fn truncate_from(&mut self, index: Index) {
+        if index < self.first {
+            *self = Self::new(index);
+            return;
+        }
+        while self.end() > index {
+            if let Some(entry) = self.entries.pop_back() {
+                self.bytes -= entry.cost_bytes();
+            }
+        }
+    }
+
+    /// Entries from `from` to before `end`, as many as fit in `max_bytes`, at least one if there is one.
+    /// `None` if `from` has left memory.
+    pub(crate) fn slice(&self, from: Index, end: Index, max_bytes: u64) -> Option<Vec<Entry>> {
+        let skip = usize::try_from(from.0.checked_sub(self.first.0)?).ok()?;
+        let count = usize::try_from(end.min(self.end()).0.saturating_sub(from.0)).ok()?;
+        let mut bytes = 0;
+        let mut fits = 0;
+        for entry in self.entries.iter().skip(skip).take(count) {
+            bytes += entry.cost_bytes();
+            if fits > 0 && bytes > max_bytes {
+                break;
+            }
+            fits += 1;
+        }
+        Some(self.entries.iter().skip(skip).take(fits).cloned().collect())
+    }
+
+    /// Drops the oldest entries up to `upto` while more than `limit_bytes` are here.
+    pub(crate) fn evict(&mut self, upto: Index, limit_bytes: u64) {
+        while self.bytes > limit_bytes && self.first <= upto {
+            let Some(entry) = self.entries.pop_front() else { return };
+            self.bytes -= entry.cost_bytes();
+            self.first = self.first.next();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::EntryKind;
+    use crate::ids::LogId;
+    use bytes::Bytes;
+
+    fn tail(first: u64, last: u64) -> Tail {
+        let mut tail = Tail::new(Index(first));
+        for index in first..=last {
+            let data = Bytes::from_static(&[0; 36]);
+            tail.push(Entry { id: LogId::new(1, index), kind: EntryKind::Commands, data });
+        }
+        tail
+    }
+
+    fn indexes(slice: Option<Vec<Entry>>) -> Option<Vec<u64>> {
+        slice.map(|entries| entries.iter().map(|e| e.id.index.0).collect())
+    }
+
+    #[test]
+    fn slices_by_index_and_by_bytes() {
+        let tail = tail(5, 9);
+        assert_eq!(indexes(tail.slice(Index(4), Index(9), 1000)), None);
+        assert_eq!(indexes(tail.slice(Index(5), Index(8), 1000)), Some(alloc::vec![5, 6, 7]));
+        assert_eq!(indexes(tail.slice(Index(6), Index(99), 200)), Some(alloc::vec![6, 7]));
+        assert_eq!(indexes(tail.slice(Index(6), Index(99), 1)), Some(alloc::vec![6]), "at least one");
+        assert_eq!(indexes(tail.slice(Index(10), Index(99), 1)), Some(alloc::vec![]));
+    }
+
+    #[test]
+    fn truncates_and_counts() {
+        let mut tail = tail(5, 9);
+        assert_eq!(tail.bytes(), 500);
+        tail.truncate_from(Index(8));
+        assert_eq!((tail.end(), tail.bytes()), (Index(8), 300));
+        tail.truncate_from(Index(3));
+        assert_eq!((tail.first(), tail.end(), tail.bytes()), (Index(3), Index(3), 0));
+    }
+
+    #[test]
+    fn evicts_only_what_it_may() {
+        let mut tail = tail(1, 9);
+        tail.evict(Index(3), 0);
+        assert_eq!((tail.first(), tail.bytes()), (Index(4), 600));
+        tail.evict(Index(9), 250);
+        assert_eq!((tail.first(), tail.bytes()), (Index(8), 200));
+    }
+}

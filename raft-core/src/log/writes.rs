@@ -1,0 +1,134 @@
+//! What is on its way to the disk, and what is there.
+//!
+//! Writes are numbered and acknowledged in order. A truncation takes the overwritten indexes out of
+//! every write under way, so that a late acknowledgement never counts for entries that have since been
+//! replaced (the ABA race: etcd-raft `async_storage_writes_append_aba_race`).
+
+use alloc::collections::VecDeque;
+
+use crate::ids::{Index, WriteTicket};
+
+/// One write under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct UnderWay {
+    ticket: WriteTicket,
+    /// What is durable once it returns, as far as it still counts.
+    upto: Index,
+}
+
+/// The order of the marks: persisted <= handed over <= last.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Writes {
+    last_ticket: WriteTicket,
+    under_way: VecDeque<UnderWay>,
+    /// Durable here up to this index.
+    persisted: Index,
+    /// The first index not yet handed to the journal.
+    next: Index,
+    /// A truncation not yet handed over.
+    truncate: Option<Index>,
+}
+
+impl Writes {
+    /// Everything up to `last` is durable.
+    pub(crate) const fn new(last: Index) -> Self {
+        Self {
+            last_ticket: WriteTicket(0),
+            under_way: VecDeque::new(),
+            persisted: last,
+            next: last.next(),
+            truncate: None,
+        }
+    }
+
+    pub(crate) const fn persisted(&self) -> Index {
+        self.persisted
+    }
+
+    /// The first index not yet handed over.
+    pub(crate) const fn next(&self) -> Index {
+        self.next
+    }
+
+    /// Whether there is anything to hand over, where the log ends before `end`.
+    pub(crate) fn is_due(&self, end: Index) -> bool {
+        self.truncate.is_some() || self.next < end
+    }
+
+    /// The log forgets `index` and everything after it.
+    pub(crate) fn truncate_from(&mut self, index: Index) {
+        if index < self.next {
+            self.next = index;
+            self.truncate = Some(self.truncate.map_or(index, |at| at.min(index)));
+        }
+        self.persisted = self.persisted.min(index.prev());
+        for write in &mut self.under_way {
+            write.upto = write.upto.min(index.prev());
+        }
+    }
+
+    /// Hands over everything before `end`: the ticket, and the truncation that goes first.
+    pub(crate) fn hand_over(&mut self, end: Index) -> (WriteTicket, Option<Index>) {
+        self.last_ticket = WriteTicket(self.last_ticket.0 + 1);
+        self.next = self.next.max(end);
+        self.under_way.push_back(UnderWay { ticket: self.last_ticket, upto: self.next.prev() });
+        (self.last_ticket, self.truncate.take())
+    }
+
+    /// `ticket` and all before it are durable. Unknown and repeated tickets change nothing.
+    pub(crate) fn written(&mut self, ticket: WriteTicket) {
+        while self.under_way.front().is_some_and(|write| write.ticket <= ticket) {
+            if let Some(write) = self.under_way.pop_front() {
+                self.persisted = self.persisted.max(write.upto);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durable_means_acknowledged_in_order() {
+        let mut writes = Writes::new(Index(4));
+        assert!(!writes.is_due(Index(5)));
+        assert!(writes.is_due(Index(7)));
+        let (first, none) = writes.hand_over(Index(7));
+        assert_eq!(none, None);
+        let (second, _) = writes.hand_over(Index(9));
+        assert_eq!(writes.persisted(), Index(4));
+        writes.written(first);
+        assert_eq!(writes.persisted(), Index(6));
+        writes.written(first);
+        writes.written(WriteTicket(0));
+        assert_eq!(writes.persisted(), Index(6));
+        writes.written(second);
+        assert_eq!(writes.persisted(), Index(8));
+    }
+
+    /// etcd-raft `async_storage_writes_append_aba_race`, openraft#1960 (features.md P25).
+    #[test]
+    fn p25_a_late_acknowledgement_never_counts_for_what_was_overwritten() {
+        let mut writes = Writes::new(Index(4));
+        let (old, _) = writes.hand_over(Index(9)); // 5..8 of term 2
+        writes.truncate_from(Index(5));
+        let (new, truncate) = writes.hand_over(Index(7)); // 5..6 of term 3
+        assert_eq!(truncate, Some(Index(5)));
+        writes.written(old);
+        assert_eq!(writes.persisted(), Index(4), "nothing of term 2 counts any more");
+        writes.written(new);
+        assert_eq!(writes.persisted(), Index(6));
+    }
+
+    #[test]
+    fn cutting_what_was_never_handed_over_needs_no_truncation() {
+        let mut writes = Writes::new(Index(4));
+        writes.truncate_from(Index(6));
+        assert_eq!(writes.hand_over(Index(8)).1, None);
+        writes.truncate_from(Index(7));
+        writes.truncate_from(Index(3));
+        assert_eq!(writes.persisted(), Index(2));
+        assert_eq!(writes.hand_over(Index(3)).1, Some(Index(3)));
+    }
+}

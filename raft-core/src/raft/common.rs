@@ -1,0 +1,219 @@
+//! What every role has.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::outbox::Outbox;
+use super::timers::{Jitter, Timer, Timers};
+use super::{Event, Fetch};
+use crate::backend::{HardState, Vote};
+use crate::config::Config;
+use crate::entry::Entry;
+use crate::error::Violation;
+use crate::ids::{FetchId, Index, NodeId, Term, WriteTicket};
+use crate::log::Log;
+use crate::membership::{Member, Membership};
+use crate::message::{Envelope, Message};
+use crate::status::{Counters, Why};
+use crate::time::Time;
+
+/// Who wants entries that have left memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Wanted {
+    /// The state machine.
+    Apply,
+    /// A follower.
+    Peer(NodeId),
+}
+
+/// What every role has: hard state, log, timers, messages and events on their way out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Common {
+    pub(crate) config: Config,
+    /// The time of the input being handled.
+    pub(crate) now: Time,
+    pub(crate) hard: HardState,
+    /// The hard state has changed since it was last handed to the journal.
+    pub(crate) hard_dirty: bool,
+    /// The write under way that carries the newest hard state.
+    pub(crate) hard_ticket: Option<WriteTicket>,
+    pub(crate) log: Log,
+    pub(crate) timers: Timers,
+    pub(crate) jitter: Jitter,
+    pub(crate) outbox: Outbox,
+    pub(crate) events: VecDeque<Event>,
+    /// The leader of this term, if known; this node itself while it leads.
+    pub(crate) leader: Option<NodeId>,
+    /// When the leader was last heard.
+    pub(crate) contact: Time,
+    /// The leader's process is gone (M5): no stickiness, no waiting.
+    pub(crate) leader_gone: bool,
+    /// A voter vetoed this node: it does not campaign until a leader contacts it (M6).
+    pub(crate) embargo: bool,
+    /// The journal failed: nothing can become durable here any more.
+    pub(crate) failed: bool,
+    /// An invariant does not hold: this node does nothing any more.
+    pub(crate) halted: bool,
+    /// This node handed leadership to that one and has not yet learned who leads.
+    pub(crate) handed_to: Option<NodeId>,
+    pub(crate) why: Why,
+    pub(crate) counters: Counters,
+    /// Entries handed to the state machine and not yet reported as applied, up to here.
+    pub(crate) applying: Option<Index>,
+    /// Entries fetched for the state machine.
+    pub(crate) to_apply: Option<Vec<Entry>>,
+    last_fetch: FetchId,
+    fetches: VecDeque<Fetch>,
+    wanted: BTreeMap<FetchId, Wanted>,
+    nobody: Membership,
+}
+
+impl Common {
+    pub(crate) fn new(config: Config, hard: HardState, log: Log, now: Time) -> Self {
+        let jitter = Jitter::new(config.seed ^ config.id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        Self {
+            config,
+            now,
+            hard,
+            hard_dirty: false,
+            hard_ticket: None,
+            log,
+            timers: Timers::default(),
+            jitter,
+            outbox: Outbox::default(),
+            events: VecDeque::new(),
+            leader: None,
+            contact: now,
+            leader_gone: false,
+            embargo: false,
+            failed: false,
+            halted: false,
+            handed_to: None,
+            why: Why::Started,
+            counters: Counters::default(),
+            applying: None,
+            to_apply: None,
+            last_fetch: FetchId(0),
+            fetches: VecDeque::new(),
+            wanted: BTreeMap::new(),
+            nobody: Membership::default(),
+        }
+    }
+
+    pub(crate) const fn id(&self) -> NodeId {
+        self.config.id
+    }
+
+    pub(crate) const fn term(&self) -> Term {
+        self.hard.term
+    }
+
+    /// The membership in force; empty in limbo.
+    pub(crate) fn membership(&self) -> &Membership {
+        self.log.membership().map_or(&self.nobody, |(_, membership)| membership)
+    }
+
+    /// Whether this node may stand for election at all.
+    pub(crate) fn may_campaign(&self) -> bool {
+        self.membership().is_voter(self.id()) && !self.hard.probation && !self.failed
+    }
+
+    /// The only voter is this node.
+    pub(crate) fn is_alone(&self) -> bool {
+        let membership = self.membership();
+        membership.all_voters().eq([self.id()])
+    }
+
+    /// Whether term and vote as they are now are on disk. While they are not, nothing leaves: no answer
+    /// may be given in a term that a crash would forget (Figure 2: persist before responding).
+    pub(crate) const fn hard_is_durable(&self) -> bool {
+        !self.hard_dirty && self.hard_ticket.is_none()
+    }
+
+    pub(crate) fn set_hard(&mut self, hard: HardState) {
+        if self.hard != hard {
+            self.hard = hard;
+            self.hard_dirty = true;
+        }
+    }
+
+    /// Enters a later term, in which nobody has this node's vote yet (§5.1).
+    pub(crate) fn adopt_term(&mut self, term: Term) {
+        if term > self.hard.term {
+            self.set_hard(HardState { term, vote: Vote::None, ..self.hard });
+            self.leader = None;
+        }
+    }
+
+    /// Waits for a leader: a random span from one to two election timeouts (§5.2), or a short one if the
+    /// leader's process is known to be gone (M5).
+    pub(crate) fn arm_election(&mut self) {
+        let (least, below) = if self.leader_gone {
+            (self.config.heartbeat_interval / 50, self.config.heartbeat_interval)
+        } else {
+            (self.config.election_timeout, self.config.election_timeout * 2)
+        };
+        let at = self.now + self.jitter.between(least, below);
+        self.timers.set(Timer::Election, at);
+    }
+
+    pub(crate) fn member_or_unknown(&self, id: NodeId) -> Member {
+        self.membership().member(id).cloned().unwrap_or_else(|| Member::new(id, ""))
+    }
+
+    pub(crate) fn leader_member(&self) -> Option<Member> {
+        self.leader.map(|id| self.member_or_unknown(id))
+    }
+
+    /// An envelope in this term.
+    pub(crate) const fn envelope(&self, to: NodeId, message: Message) -> Envelope {
+        Envelope { group: self.config.group, from: self.config.id, to, term: self.hard.term, message }
+    }
+
+    /// Queues a message in this term.
+    pub(crate) fn send(&mut self, to: NodeId, message: Message) {
+        self.send_in(to, self.hard.term, message);
+    }
+
+    /// Queues a message that names another term: a request for a pre-vote.
+    pub(crate) fn send_in(&mut self, to: NodeId, term: Term, message: Message) {
+        let envelope = Envelope { term, ..self.envelope(to, message) };
+        self.counters.dropped_messages += self.outbox.push(envelope);
+    }
+
+    /// Asks the journal for entries.
+    pub(crate) fn fetch(&mut self, range: Range<Index>, max_bytes: u64, wanted: Wanted) -> FetchId {
+        self.last_fetch = FetchId(self.last_fetch.0 + 1);
+        let id = self.last_fetch;
+        self.fetches.push_back(Fetch { id, range, max_bytes });
+        self.wanted.insert(id, wanted);
+        id
+    }
+
+    pub(crate) fn next_fetch(&mut self) -> Option<Fetch> {
+        self.fetches.pop_front()
+    }
+
+    /// Whom fetched entries are for; each answer counts once.
+    pub(crate) fn fetched(&mut self, id: FetchId) -> Option<Wanted> {
+        self.wanted.remove(&id)
+    }
+
+    pub(crate) fn is_fetching(&self, wanted: Wanted) -> bool {
+        self.wanted.values().any(|of| *of == wanted)
+    }
+
+    /// Nobody leads from here any more: what was fetched for followers is of no use.
+    pub(crate) fn forget_peer_fetches(&mut self) {
+        self.wanted.retain(|_, wanted| *wanted == Wanted::Apply);
+        let wanted = &self.wanted;
+        self.fetches.retain(|fetch| wanted.contains_key(&fetch.id));
+    }
+
+    /// Reports a violation; a fatal one stops this node.
+    pub(crate) fn alarm(&mut self, violation: Violation) {
+        self.halted |= violation.is_fatal();
+        self.events.push_back(Event::Alarm(violation));
+    }
+}

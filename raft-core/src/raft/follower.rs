@@ -1,0 +1,134 @@
+//! The receiving side of replication (§5.3) and of heartbeats.
+
+use super::common::Common;
+use crate::entry::{Entry, EntryKind};
+use crate::error::Violation;
+use crate::ids::{Index, LogId, NodeId};
+use crate::membership::Membership;
+use crate::message::{Append, AppendReply, Heartbeat, HeartbeatReply, Message};
+
+/// What a follower knows of its leader in this term.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Follower {
+    /// Up to here this log is known to be the leader's: what appends of this term have checked.
+    matched: Index,
+    /// The last acknowledgement that was sent.
+    acked: Index,
+    /// The greatest commit index that an append of this leader named.
+    leader_commit: Index,
+    /// Acknowledge again, even if nothing is new: the leader asks by sending what is here already.
+    repeat: bool,
+}
+
+impl Follower {
+    /// Takes an append of the leader of this term. The acknowledgement leaves when it is durable.
+    pub(crate) fn on_append(&mut self, common: &mut Common, from: NodeId, append: Append) {
+        if !is_well_formed(common, &append) {
+            common.counters.ignored_messages += 1;
+            return;
+        }
+        let end = append.prev.index.0 + append.entries.len() as u64;
+        let commit = common.log.commit();
+        // Everything up to the commit index is in the leader's log (Leader Completeness, §5.4): an append
+        // that begins below it needs no check there, also where the term is no longer known.
+        let known = append.prev.index < commit || common.log.matches(append.prev);
+        if !known {
+            self.reject(common, from, append.prev);
+            return;
+        }
+        if let Some(violation) = overwrites_committed(common, from, &append) {
+            common.alarm(violation);
+            return;
+        }
+        for entry in append.entries {
+            // Only an entry that contradicts cuts: a delayed append truncates nothing that matches (§5.3).
+            if entry.id.index <= commit || common.log.matches(entry.id) {
+                continue;
+            }
+            if entry.id.index <= common.log.last() {
+                common.log.truncate_from(entry.id.index);
+            }
+            common.log.append(entry);
+        }
+        self.matched = self.matched.max(Index(end)).max(commit);
+        self.leader_commit = self.leader_commit.max(append.commit);
+        common.log.commit_to(append.commit.min(self.matched));
+        self.repeat |= Index(end).max(commit) <= common.log.persisted();
+    }
+
+    /// The leader lives, and tells how far this node may commit.
+    pub(crate) fn on_heartbeat(&self, common: &mut Common, from: NodeId, heartbeat: Heartbeat) {
+        common.log.commit_to(heartbeat.commit.min(self.matched));
+        let reply =
+            HeartbeatReply { round: heartbeat.round, matched: self.durable(common), ..answer(common) };
+        common.send(from, Message::HeartbeatReply(reply));
+    }
+
+    /// What an acknowledgement may say: checked against this leader, and durable.
+    fn durable(&self, common: &Common) -> Index {
+        self.matched.min(common.log.persisted())
+    }
+
+    /// Builds the newest acknowledgement, if there is one to send.
+    pub(crate) fn poll_ack(&mut self, common: &Common) -> Option<AppendReply> {
+        let matched = self.durable(common);
+        if matched <= self.acked && !self.repeat {
+            return None;
+        }
+        self.acked = matched;
+        self.repeat = false;
+        Some(AppendReply::Matched { matched })
+    }
+
+    /// A node on probation may vote again once it matches a leader through that leader's commit index,
+    /// where the leader has committed an entry of its own term (M10, reliability §2.2).
+    pub(crate) fn probation_ends(&self, common: &Common) -> bool {
+        common.hard.probation
+            && common.log.term_of(self.leader_commit) == Some(common.term())
+            && self.durable(common) >= self.leader_commit
+    }
+
+    fn reject(&self, common: &mut Common, from: NodeId, prev: LogId) {
+        let hint = common.log.terms.at_most(prev.index.prev(), prev.term);
+        let last = common.log.last();
+        common.send(from, Message::AppendReply(AppendReply::Rejected { prev: prev.index, hint, last }));
+    }
+}
+
+/// A heartbeat's answer that claims nothing but the end of the log.
+pub(crate) fn answer(common: &Common) -> HeartbeatReply {
+    HeartbeatReply {
+        round: 0,
+        matched: Index::ZERO,
+        last: common.log.persisted(),
+        probation: common.hard.probation,
+    }
+}
+
+/// Whether indexes follow each other, terms do not shrink, and memberships can be read.
+fn is_well_formed(common: &Common, append: &Append) -> bool {
+    let mut before = append.prev;
+    append.entries.iter().all(|entry: &Entry| {
+        let follows = entry.id.index == before.index.next()
+            && entry.id.index > before.index
+            && entry.id.term >= before.term
+            && entry.id.term <= common.term();
+        before = entry.id;
+        follows && (entry.kind != EntryKind::Membership || Membership::decode(&entry.data).is_ok())
+    })
+}
+
+/// An entry that contradicts a committed one must never be accepted: the log of a real leader has them
+/// all (Leader Completeness, Figure 3).
+fn overwrites_committed(common: &Common, from: NodeId, append: &Append) -> Option<Violation> {
+    let commit = common.log.commit();
+    let committed = append.entries.iter().filter(|entry| entry.id.index <= commit);
+    committed
+        .filter_map(|entry| Some((common.log.term_of(entry.id.index)?, entry.id)))
+        .find(|(mine, theirs)| *mine != theirs.term)
+        .map(|(mine, theirs)| Violation::OverwritesCommitted {
+            from,
+            committed: LogId { term: mine, index: theirs.index },
+            term: theirs.term,
+        })
+}

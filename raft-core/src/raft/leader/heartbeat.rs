@@ -1,0 +1,77 @@
+//! Heartbeat rounds, and a leader's right to lead (check-quorum, dissertation §6.2).
+
+use alloc::vec::Vec;
+
+use super::{Leader, reads};
+use crate::ids::NodeId;
+use crate::message::{Heartbeat, HeartbeatReply, Message, Notice};
+use crate::raft::common::Common;
+use crate::raft::timers::Timer;
+use crate::raft::{Event, Next};
+use crate::status::Why;
+
+/// Begins a round: every peer hears from the leader, and reads that wait join it.
+pub(super) fn begin_round(leader: &mut Leader, common: &mut Common) {
+    leader.round += 1;
+    reads::join_round(leader, common);
+    let peers: Vec<NodeId> = leader.progress.keys().copied().collect();
+    for peer in peers {
+        send(leader, common, peer);
+    }
+    let at = common.now + common.config.heartbeat_interval;
+    common.timers.set(Timer::Heartbeat, at);
+}
+
+/// Tells one peer that this node leads, and how far it may commit.
+pub(super) fn send(leader: &Leader, common: &mut Common, peer: NodeId) {
+    let Some(progress) = leader.progress.get(&peer) else { return };
+    let commit = common.log.commit().min(progress.match_index);
+    common.send(peer, Message::Heartbeat(Heartbeat { commit, round: leader.round }));
+}
+
+/// A peer answered.
+pub(super) fn on_reply(leader: &mut Leader, common: &mut Common, from: NodeId, reply: HeartbeatReply) {
+    let (now, round, patience) = (common.now, leader.round, common.config.election_timeout);
+    let Some(progress) = leader.progress.get_mut(&from) else { return };
+    if reply.round > round {
+        common.counters.ignored_messages += 1;
+        return;
+    }
+    progress.contact = now;
+    progress.heard = true;
+    progress.acked_round = progress.acked_round.max(reply.round);
+    // The answer was given after the last acknowledgement: what was durable there must still be.
+    if reply.round > progress.round_at_ack && reply.last < progress.match_index && !progress.rolled_back {
+        let acknowledged = progress.match_index;
+        progress.match_index = reply.last;
+        if reply.probation {
+            progress.probe_from(reply.last.next(), now);
+        } else {
+            progress.rolled_back = true;
+            common.send(from, Message::Notice(Notice::RolledBack { acknowledged }));
+            common.events.push_back(Event::PeerRolledBack { peer: from, acknowledged });
+        }
+        return;
+    }
+    if reply.matched > progress.match_index && reply.matched <= common.log.last() {
+        progress.acked(reply.matched, round, now);
+    }
+    progress.paused = false;
+    if !progress.is_idle() && now.since(progress.moved) >= patience {
+        // It answers, but what is under way does not arrive.
+        let next = progress.match_index.next();
+        progress.probe_from(next, now);
+    }
+}
+
+/// Steps down if no quorum has answered for an election timeout (M8); else looks again when the oldest
+/// answer that is needed for a quorum will be that old.
+pub(super) fn check_quorum(leader: &Leader, common: &mut Common) -> Next {
+    let quorum_contact = leader.quorum_contact(common);
+    let deadline = quorum_contact + common.config.election_timeout;
+    if deadline <= common.now {
+        return Next::Follow { why: Why::QuorumLost };
+    }
+    common.timers.set(Timer::Quorum, deadline);
+    Next::Stay
+}

@@ -1,0 +1,239 @@
+//! Leading: a no-op first, then proposals, acknowledgements, heartbeats and reads.
+
+mod commit;
+mod heartbeat;
+mod progress;
+mod reads;
+mod replicate;
+mod transfer;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::common::Common;
+use super::timers::Timer;
+use super::{Event, Next};
+use crate::entry::{Entry, EntryKind};
+use crate::error::{ProposeError, ReadError, TransferError};
+use crate::ids::{FetchId, Index, LogId, NodeId, ReadId};
+use crate::message::{AppendReply, Envelope, HeartbeatReply, Message};
+use crate::status::PeerStatus;
+use crate::time::Time;
+pub(crate) use progress::Progress;
+
+/// What only a leader has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Leader {
+    /// The index of this term's no-op: nothing is read or counted as committed before it.
+    first: Index,
+    progress: BTreeMap<NodeId, Progress>,
+    /// The peer that was last looked at for an append.
+    turn: NodeId,
+    /// The heartbeat round that was last begun.
+    round: u64,
+    reads: reads::Reads,
+    transfer: Option<transfer::Transfer>,
+    /// Proposals not yet applied, with their cost.
+    proposed: VecDeque<(Index, u64)>,
+    uncommitted_bytes: u64,
+}
+
+impl Leader {
+    /// Takes the lead: appends the no-op of the term and tells everybody (§5.2, §8).
+    pub(crate) fn start(common: &mut Common) -> Self {
+        let (now, id) = (common.now, common.id());
+        let next = common.log.last().next();
+        let peers: Vec<NodeId> = common.membership().members.keys().copied().filter(|p| *p != id).collect();
+        let progress = peers.into_iter().map(|peer| (peer, Progress::new(next, now))).collect();
+        let mut leader = Self {
+            first: next,
+            progress,
+            turn: NodeId(0),
+            round: 0,
+            reads: reads::Reads::default(),
+            transfer: None,
+            proposed: VecDeque::new(),
+            uncommitted_bytes: 0,
+        };
+        leader.append(common, EntryKind::Noop, Bytes::new());
+        let deadline = now + common.config.election_timeout;
+        common.timers.set(Timer::Quorum, deadline);
+        heartbeat::begin_round(&mut leader, common);
+        leader
+    }
+
+    fn append(&mut self, common: &mut Common, kind: EntryKind, data: Bytes) -> LogId {
+        let id = LogId { term: common.term(), index: common.log.last().next() };
+        let entry = Entry { id, kind, data };
+        self.uncommitted_bytes += entry.cost_bytes();
+        self.proposed.push_back((id.index, entry.cost_bytes()));
+        common.log.append(entry);
+        id
+    }
+
+    pub(crate) fn propose(&mut self, common: &mut Common, commands: Bytes) -> Result<LogId, ProposeError> {
+        if let Some(transfer) = &self.transfer {
+            return Err(ProposeError::Transferring { to: transfer.to });
+        }
+        let limit_bytes = common.config.uncommitted_limit_bytes;
+        let waiting_bytes = self.uncommitted_bytes;
+        // A single proposal larger than the bound passes when nothing waits.
+        if waiting_bytes > 0 && waiting_bytes + commands.len() as u64 > limit_bytes {
+            common.counters.overloaded += 1;
+            return Err(ProposeError::Overloaded { waiting_bytes, limit_bytes });
+        }
+        Ok(self.append(common, EntryKind::Commands, commands))
+    }
+
+    pub(crate) fn read(&mut self, id: ReadId) -> Result<(), ReadError> {
+        self.reads.add(id)
+    }
+
+    pub(crate) fn transfer(
+        &mut self,
+        common: &mut Common,
+        to: Option<NodeId>,
+    ) -> Result<NodeId, TransferError> {
+        transfer::begin(self, common, to)
+    }
+
+    pub(crate) fn on_append_reply(&mut self, common: &mut Common, from: NodeId, reply: AppendReply) {
+        replicate::on_reply(self, common, from, reply);
+    }
+
+    pub(crate) fn on_heartbeat_reply(&mut self, common: &mut Common, from: NodeId, reply: HeartbeatReply) {
+        heartbeat::on_reply(self, common, from, reply);
+    }
+
+    pub(crate) fn on_fetched(&mut self, peer: NodeId, id: FetchId, entries: Vec<Entry>) {
+        replicate::on_fetched(self, peer, id, entries);
+    }
+
+    /// A connection came up or broke: what was under way may be lost.
+    pub(crate) fn on_connection(&mut self, common: &mut Common, peer: NodeId, up: bool) {
+        let now = common.now;
+        let Some(progress) = self.progress.get_mut(&peer) else { return };
+        progress.probe_from(progress.match_index.next().max(Index(1)), now);
+        if progress.match_index == Index::ZERO {
+            progress.next_index = common.log.last().next();
+        }
+        // Without a connection nothing arrives: the next answer to a heartbeat opens the way again.
+        progress.paused = !up;
+        if up {
+            heartbeat::send(self, common, peer);
+        } else {
+            common.outbox.forget(peer);
+        }
+    }
+
+    pub(crate) fn on_timeout(&mut self, common: &mut Common) -> Next {
+        let now = common.now;
+        if common.timers.fired(Timer::Transfer, now) {
+            transfer::give_up(self, common);
+        }
+        if common.timers.fired(Timer::Quorum, now) {
+            let next = heartbeat::check_quorum(self, common);
+            if !matches!(next, Next::Stay) {
+                return next;
+            }
+        }
+        if common.timers.fired(Timer::Heartbeat, now) {
+            heartbeat::begin_round(self, common);
+        }
+        Next::Stay
+    }
+
+    /// What follows from whatever was just handled: commits, reads, the hand-over.
+    pub(crate) fn advance(&mut self, common: &mut Common) {
+        commit::advance(self, common);
+        let applied = common.log.applied();
+        while self.proposed.front().is_some_and(|(index, _)| *index <= applied) {
+            if let Some((_, cost_bytes)) = self.proposed.pop_front() {
+                self.uncommitted_bytes -= cost_bytes;
+            }
+        }
+        reads::advance(self, common);
+        transfer::advance(self, common);
+    }
+
+    /// Begins a round for waiting reads, if one is needed; then the next append. Reads that came until
+    /// now share the round.
+    pub(crate) fn poll_round(&mut self, common: &mut Common) {
+        if reads::wants_round(self, common) {
+            heartbeat::begin_round(self, common);
+        }
+    }
+
+    pub(crate) fn poll_append(&mut self, common: &mut Common) -> Option<Envelope> {
+        replicate::poll(self, common)
+    }
+
+    /// The journal failed: the best follower is told to take over at once.
+    pub(crate) fn abdicate(&self, common: &mut Common) {
+        if let Some(best) = transfer::best(self, common) {
+            common.send(best, Message::TimeoutNow);
+        }
+    }
+
+    /// Stops leading: reads are told, a hand-over is remembered until the new leader is known.
+    pub(crate) fn end(mut self, common: &mut Common) {
+        self.reads.fail(common);
+        if let Some(transfer) = self.transfer {
+            common.handed_to = Some(transfer.to);
+        }
+        for timer in [Timer::Heartbeat, Timer::Quorum, Timer::Transfer] {
+            common.timers.stop(timer);
+        }
+        common.forget_peer_fetches();
+    }
+
+    /// When a quorum, this node included, was last heard.
+    pub(crate) fn quorum_contact(&self, common: &Common) -> Time {
+        let contact = common.membership().quorum_value(|id| {
+            if id == common.config.id {
+                return common.now;
+            }
+            self.progress.get(&id).map_or(Time::ZERO, |progress| progress.contact)
+        });
+        contact.unwrap_or(common.now)
+    }
+
+    pub(crate) const fn uncommitted_bytes(&self) -> u64 {
+        self.uncommitted_bytes
+    }
+
+    pub(crate) fn peers(&self, now: Time) -> Vec<PeerStatus> {
+        self.progress
+            .iter()
+            .map(|(id, progress)| PeerStatus {
+                id: *id,
+                state: progress.state,
+                match_index: progress.match_index,
+                next_index: progress.next_index,
+                in_flight_bytes: progress.in_flight_bytes(),
+                contact_age: progress.heard.then(|| now.since(progress.contact)),
+            })
+            .collect()
+    }
+
+    /// Every follower matches at most what this log has.
+    pub(crate) fn is_sound(&self, common: &Common) -> bool {
+        let last = common.log.last();
+        self.progress
+            .values()
+            .all(|progress| progress.match_index <= last && progress.match_index < progress.next_index)
+    }
+}
+
+/// Reports how a hand-over ended, once it is known who leads.
+pub(crate) fn transfer_ended(common: &mut Common) {
+    let Some(to) = common.handed_to.take() else { return };
+    let result = if common.leader == Some(to) {
+        Ok(())
+    } else {
+        Err(TransferError::NotLeader { leader: common.leader_member() })
+    };
+    common.events.push_back(Event::TransferFinished { to, result });
+}

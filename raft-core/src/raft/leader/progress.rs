@@ -1,0 +1,204 @@
+//! What a leader knows of one follower, and how much it lets be under way to it.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::entry::Entry;
+use crate::ids::{FetchId, Index};
+use crate::status::PeerState;
+use crate::time::Time;
+
+/// How appends to one follower go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Progress {
+    pub(crate) state: PeerState,
+    /// Known to be durable there and equal to this log.
+    pub(crate) match_index: Index,
+    /// The first index of the next append.
+    pub(crate) next_index: Index,
+    /// A probe is under way: wait for its answer, or for the next heartbeat's.
+    pub(crate) paused: bool,
+    /// Appends under way: last index and cost of each, oldest first.
+    in_flight: VecDeque<(Index, u64)>,
+    in_flight_bytes: u64,
+    /// The greatest heartbeat round it has answered.
+    pub(crate) acked_round: u64,
+    /// The round that had last been sent when it last acknowledged something new.
+    pub(crate) round_at_ack: u64,
+    /// When it last answered anything.
+    pub(crate) contact: Time,
+    /// Whether it has answered at all in this term.
+    pub(crate) heard: bool,
+    /// When it last acknowledged something new, or was probed afresh.
+    pub(crate) moved: Time,
+    /// Entries for it are being read from the journal.
+    pub(crate) fetch: Option<FetchId>,
+    /// Entries for it that were read, from `next_index` on.
+    pub(crate) fetched: Option<Vec<Entry>>,
+    /// Its store was set back: it gets nothing and counts for nothing.
+    pub(crate) rolled_back: bool,
+}
+
+impl Progress {
+    /// Nothing is known yet; the logs may agree just before `next`.
+    pub(crate) const fn new(next: Index, now: Time) -> Self {
+        Self {
+            state: PeerState::Probe,
+            match_index: Index::ZERO,
+            next_index: next,
+            paused: false,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            acked_round: 0,
+            round_at_ack: 0,
+            contact: now,
+            heard: false,
+            moved: now,
+            fetch: None,
+            fetched: None,
+            rolled_back: false,
+        }
+    }
+
+    /// Whether another append may be sent (§5.3; windows in messages and in bytes).
+    pub(crate) fn has_room(&self, window_messages: usize, window_bytes: u64) -> bool {
+        match self.state {
+            PeerState::Probe => !self.paused,
+            PeerState::Replicate => {
+                self.in_flight.len() < window_messages && self.in_flight_bytes < window_bytes
+            }
+            PeerState::Snapshot => false,
+        }
+    }
+
+    pub(crate) const fn in_flight_bytes(&self) -> u64 {
+        self.in_flight_bytes
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// An append up to `last` is on its way.
+    pub(crate) fn sent(&mut self, last: Index, cost_bytes: u64) {
+        if self.state == PeerState::Probe {
+            self.paused = true;
+            return;
+        }
+        if last >= self.next_index {
+            self.next_index = last.next();
+            self.in_flight.push_back((last, cost_bytes));
+            self.in_flight_bytes += cost_bytes;
+        }
+    }
+
+    /// It has everything up to `matched`. Returns whether that is news.
+    pub(crate) fn acked(&mut self, matched: Index, round: u64, now: Time) -> bool {
+        let news = matched > self.match_index;
+        if news {
+            self.match_index = matched;
+            self.moved = now;
+            self.round_at_ack = round;
+        }
+        while let Some((last, cost_bytes)) = self.in_flight.front().copied() {
+            if last > self.match_index {
+                break;
+            }
+            self.in_flight.pop_front();
+            self.in_flight_bytes -= cost_bytes;
+        }
+        match self.state {
+            PeerState::Probe if matched >= self.next_index.prev() || news => {
+                self.replicate_from(self.match_index.next());
+            }
+            _ => {
+                if self.next_index <= self.match_index {
+                    self.restart_at(self.match_index.next());
+                }
+            }
+        }
+        news
+    }
+
+    /// Where the logs agree is known: let appends flow.
+    fn replicate_from(&mut self, next: Index) {
+        self.state = PeerState::Replicate;
+        self.paused = false;
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+        self.restart_at(next);
+    }
+
+    fn restart_at(&mut self, next: Index) {
+        if self.next_index != next {
+            self.next_index = next;
+            self.fetched = None;
+            self.fetch = None;
+        }
+    }
+
+    /// What was under way may be lost: look again where the logs agree, one append at a time.
+    pub(crate) fn probe_from(&mut self, next: Index, now: Time) {
+        self.state = PeerState::Probe;
+        self.paused = false;
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+        self.moved = now;
+        self.restart_at(next.max(self.match_index.next()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_goes_alone_and_success_opens_the_window() {
+        let mut progress = Progress::new(Index(8), Time::ZERO);
+        assert!(progress.has_room(2, 100));
+        progress.sent(Index(9), 10);
+        assert!(!progress.has_room(2, 100), "one probe at a time");
+        assert!(progress.acked(Index(9), 1, Time::ZERO));
+        assert_eq!((progress.state, progress.next_index), (PeerState::Replicate, Index(10)));
+        progress.sent(Index(10), 10);
+        assert!(progress.has_room(2, 100));
+        progress.sent(Index(11), 10);
+        assert!(!progress.has_room(2, 100), "the window counts messages");
+        assert!(progress.acked(Index(10), 1, Time::ZERO));
+        progress.sent(Index(12), 200);
+        assert!(!progress.has_room(9, 100), "and bytes");
+    }
+
+    /// etcd-raft#54, a370b6f, 85e68cf (features.md P31).
+    #[test]
+    fn p31_flow_control_counters_return_to_zero() {
+        let mut progress = Progress::new(Index(1), Time::ZERO);
+        progress.sent(Index(0), 0);
+        progress.acked(Index(0), 1, Time::ZERO);
+        for round in 0..1000_u64 {
+            progress.sent(Index(round + 1), 64);
+            match round % 3 {
+                0 => progress.probe_from(Index(1), Time::ZERO),
+                1 => {
+                    progress.acked(Index(round + 1), 1, Time::ZERO);
+                }
+                _ => {}
+            }
+        }
+        progress.acked(Index(1000), 1, Time::ZERO);
+        assert!(progress.is_idle());
+        assert_eq!(progress.in_flight_bytes(), 0);
+        assert_eq!(progress.next_index, Index(1001));
+        assert!(progress.has_room(1, 1));
+    }
+
+    #[test]
+    fn an_old_acknowledgement_changes_nothing() {
+        let mut progress = Progress::new(Index(5), Time::ZERO);
+        progress.acked(Index(9), 1, Time::ZERO);
+        progress.sent(Index(12), 30);
+        assert!(!progress.acked(Index(7), 2, Time::ZERO));
+        assert_eq!((progress.match_index, progress.next_index), (Index(9), Index(13)));
+        assert_eq!(progress.in_flight_bytes(), 30);
+    }
+}

@@ -1,0 +1,110 @@
+//! Sending the log (§5.3). An append is built when it is pulled, with all that is there at that moment.
+
+use alloc::vec::Vec;
+
+use super::Leader;
+use crate::entry::Entry;
+use crate::ids::{FetchId, Index, LogId, NodeId};
+use crate::message::{Append, AppendReply, Envelope, Message};
+use crate::raft::common::{Common, Wanted};
+use crate::status::PeerState;
+
+/// The next append that may leave, over all peers in turn.
+pub(super) fn poll(leader: &mut Leader, common: &mut Common) -> Option<Envelope> {
+    let peers = leader.progress.len();
+    for _ in 0..peers {
+        let after = leader.turn;
+        let next =
+            leader.progress.range((core::ops::Bound::Excluded(after), core::ops::Bound::Unbounded)).next();
+        let peer = next.or_else(|| leader.progress.iter().next()).map(|(id, _)| *id)?;
+        leader.turn = peer;
+        if let Some(append) = build(leader, common, peer) {
+            return Some(common.envelope(peer, Message::Append(append)));
+        }
+    }
+    None
+}
+
+fn build(leader: &mut Leader, common: &mut Common, peer: NodeId) -> Option<Append> {
+    let progress = leader.progress.get_mut(&peer)?;
+    let (messages, bytes) = (common.config.window_messages, common.config.window_bytes);
+    if progress.rolled_back || !progress.has_room(messages, bytes) {
+        return None;
+    }
+    let next = progress.next_index;
+    let end = common.log.last().next();
+    let probing = progress.state == PeerState::Probe;
+    if next >= end && !probing {
+        return None;
+    }
+    let limit = common.config.append_limit_bytes;
+    let entries = match common.log.tail.slice(next, end, limit) {
+        Some(entries) => entries,
+        // A probe asks only where the logs agree: no need to read what may not fit.
+        None if probing => Vec::new(),
+        None => match progress.fetched.take() {
+            Some(entries) if entries.first().is_some_and(|entry| entry.id.index == next) => entries,
+            _ => {
+                request(progress, common, peer, next);
+                return None;
+            }
+        },
+    };
+    let term = common.log.term_of(next.prev())?;
+    let prev = LogId { term, index: next.prev() };
+    let last = entries.last().map_or(prev.index, |entry| entry.id.index);
+    let progress = leader.progress.get_mut(&peer)?;
+    progress.sent(last, entries.iter().map(Entry::cost_bytes).sum());
+    if progress.next_index < common.log.tail.first() && !probing {
+        // The follower is far behind: read on while this is on its way.
+        let next = progress.next_index;
+        request(progress, common, peer, next);
+    }
+    Some(Append { prev, commit: common.log.commit(), entries })
+}
+
+/// Asks the journal for entries that have left memory; they are durable, or they would not have.
+fn request(progress: &mut super::Progress, common: &mut Common, peer: NodeId, next: Index) {
+    if progress.fetch.is_some() {
+        return;
+    }
+    let end = common.log.tail.first();
+    let limit = common.config.append_limit_bytes;
+    progress.fetch = Some(common.fetch(next..end, limit, Wanted::Peer(peer)));
+}
+
+/// Entries came from the journal.
+pub(super) fn on_fetched(leader: &mut Leader, peer: NodeId, id: FetchId, entries: Vec<Entry>) {
+    if let Some(progress) = leader.progress.get_mut(&peer)
+        && progress.fetch == Some(id)
+    {
+        progress.fetch = None;
+        progress.fetched = Some(entries);
+    }
+}
+
+/// A follower answered an append.
+pub(super) fn on_reply(leader: &mut Leader, common: &mut Common, from: NodeId, reply: AppendReply) {
+    let (now, round) = (common.now, leader.round);
+    let Some(progress) = leader.progress.get_mut(&from) else { return };
+    progress.contact = now;
+    progress.heard = true;
+    match reply {
+        AppendReply::Matched { matched } if matched > common.log.last() || progress.rolled_back => {
+            common.counters.ignored_messages += 1;
+        }
+        AppendReply::Matched { matched } => {
+            progress.acked(matched, round, now);
+        }
+        AppendReply::Rejected { prev, hint, .. } => {
+            // An answer to an append that a later acknowledgement has made obsolete says nothing.
+            let obsolete = prev <= progress.match_index
+                || (progress.state == PeerState::Probe && prev != progress.next_index.prev());
+            if obsolete {
+                return;
+            }
+            let agree = common.log.terms.at_most(hint.index.min(prev.prev()), hint.term);
+            progress.probe_from(agree.index.next(), now);
+        }
+    }
+}

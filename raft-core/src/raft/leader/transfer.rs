@@ -1,0 +1,80 @@
+//! Handing leadership over (dissertation §3.10).
+
+use super::Leader;
+use crate::error::TransferError;
+use crate::ids::NodeId;
+use crate::message::Message;
+use crate::raft::Event;
+use crate::raft::common::Common;
+use crate::raft::timers::Timer;
+
+/// A hand-over under way: no proposals meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Transfer {
+    pub(super) to: NodeId,
+    /// It has been told to campaign.
+    pub(super) told: bool,
+}
+
+/// Begins: the target first gets the whole log, then campaigns.
+pub(super) fn begin(
+    leader: &mut Leader,
+    common: &mut Common,
+    to: Option<NodeId>,
+) -> Result<NodeId, TransferError> {
+    if let Some(transfer) = &leader.transfer {
+        return Err(TransferError::InProgress { to: transfer.to });
+    }
+    let to = match to {
+        Some(to) if to == common.id() => {
+            return Err(TransferError::BadTarget { to, what: "the leader already" });
+        }
+        Some(to) if !common.membership().is_voter(to) => {
+            return Err(TransferError::BadTarget { to, what: "not a voter" });
+        }
+        Some(to) => to,
+        None => best(leader, common).ok_or(TransferError::NobodyReachable)?,
+    };
+    let reachable = leader.progress.get(&to).is_some_and(|progress| {
+        progress.heard && common.now.since(progress.contact) < common.config.election_timeout
+    });
+    if !reachable {
+        return Err(TransferError::NobodyReachable);
+    }
+    leader.transfer = Some(Transfer { to, told: false });
+    let deadline = common.now + common.config.election_timeout;
+    common.timers.set(Timer::Transfer, deadline);
+    advance(leader, common);
+    Ok(to)
+}
+
+/// The reachable voter with the most complete log.
+pub(super) fn best(leader: &Leader, common: &Common) -> Option<NodeId> {
+    let membership = common.membership();
+    let reachable = leader.progress.iter().filter(|(id, progress)| {
+        membership.is_voter(**id)
+            && progress.heard
+            && !progress.rolled_back
+            && common.now.since(progress.contact) < common.config.election_timeout
+    });
+    reachable.max_by_key(|(id, progress)| (progress.match_index, core::cmp::Reverse(**id))).map(|(id, _)| *id)
+}
+
+/// Tells the target to campaign once it has the whole log.
+pub(super) fn advance(leader: &mut Leader, common: &mut Common) {
+    let Some(transfer) = &mut leader.transfer else { return };
+    let complete =
+        leader.progress.get(&transfer.to).is_some_and(|progress| progress.match_index == common.log.last());
+    if complete && !transfer.told {
+        transfer.told = true;
+        common.send(transfer.to, Message::TimeoutNow);
+    }
+}
+
+/// The target did not take over in time: lead on.
+pub(super) fn give_up(leader: &mut Leader, common: &mut Common) {
+    if let Some(Transfer { to, .. }) = leader.transfer.take() {
+        let result = Err(TransferError::TimedOut { to });
+        common.events.push_back(Event::TransferFinished { to, result });
+    }
+}

@@ -1,0 +1,726 @@
+//! The protocol: a value that takes facts and gives outputs. It never does I/O and never reads a clock.
+//!
+//! Facts come in through `handle_*`, requests through `propose`, `read` and `transfer_leadership`; outputs
+//! are pulled through `poll_*`, one lane per device, and built at the moment they are pulled, so that they
+//! carry all that has come together until then. After every input, pull until nothing moves.
+//!
+//! This file dispatches and is the only one that changes the role; no rule lives here. Roles return what
+//! should become of them as a [`Next`].
+
+mod common;
+mod election;
+mod follower;
+mod invariants;
+mod leader;
+mod outbox;
+mod timers;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use bytes::Bytes;
+
+use crate::backend::{HardState, JournalState, JournalWrite, Vote};
+use crate::config::Config;
+use crate::entry::Entry;
+use crate::error::{ConfigError, ProposeError, ReadError, TransferError, Violation};
+use crate::ids::{FetchId, Index, LogId, NodeId, ReadId, Term, WriteTicket};
+use crate::log::Log;
+use crate::membership::{Member, Membership};
+use crate::message::{AppendReply, Envelope, Message, Notice, Outgoing, PeerEvent, VoteRequest};
+use crate::status::{RoleKind, Status, Why};
+use crate::time::Time;
+use common::{Common, Wanted};
+use election::Candidate;
+use follower::Follower;
+use leader::Leader;
+use timers::Timer;
+
+/// What a node starts from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// What its journal has.
+    pub journal: JournalState,
+    /// What its state machine has executed.
+    pub applied: LogId,
+}
+
+/// Entries to execute next, in order. Of all kinds; the state machine is shown the commands only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Apply {
+    /// Consecutive, committed, and durable on this node.
+    pub entries: Vec<Entry>,
+    /// The last of them; reported back with `handle_applied`.
+    pub through: LogId,
+}
+
+/// Entries that have left memory and are wanted from the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Fetch {
+    /// Its number; goes back with `handle_fetched`.
+    pub id: FetchId,
+    /// Which, half-open. All of it is durable.
+    pub range: Range<Index>,
+    /// How much at once, in bytes; at least one entry.
+    pub max_bytes: u64,
+}
+
+/// News and answers. Exhaustive on purpose: a driver that ignores one is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A read may be answered now: everything up to `index` is applied here.
+    ReadReady {
+        /// The read.
+        id: ReadId,
+        /// Its read index.
+        index: Index,
+    },
+    /// A read cannot be answered here.
+    ReadFailed {
+        /// The read.
+        id: ReadId,
+        /// Why.
+        error: ReadError,
+    },
+    /// The role, the term or the known leader changed.
+    RoleChanged {
+        /// The role now.
+        role: RoleKind,
+        /// The term now.
+        term: Term,
+        /// The leader, if known.
+        leader: Option<Member>,
+        /// Why.
+        why: Why,
+    },
+    /// Another membership is in force: tell the transport.
+    MembershipChanged {
+        /// It.
+        membership: Membership,
+        /// The entry that brought it.
+        at: LogId,
+    },
+    /// A hand-over ended.
+    TransferFinished {
+        /// Its target.
+        to: NodeId,
+        /// How it ended.
+        result: Result<(), TransferError>,
+    },
+    /// An invariant does not hold. If it [is fatal](Violation::is_fatal) this `Raft` does nothing any
+    /// more and its node must stop.
+    Alarm(Violation),
+    /// A follower has lost what it had acknowledged; it has been told. For reports.
+    PeerRolledBack {
+        /// The follower.
+        peer: NodeId,
+        /// The greatest index that it had acknowledged.
+        acknowledged: Index,
+    },
+    /// A peer tells this node something about itself.
+    Noticed {
+        /// The peer.
+        by: NodeId,
+        /// What it says.
+        notice: Notice,
+    },
+}
+
+/// What should become of the role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing new.
+    Stay,
+    /// Follow, in the same term, whoever will lead.
+    Follow { why: Why },
+    /// Ask whether it would win.
+    PreCampaign { transfer: bool, why: Why },
+    /// Enter a new term and ask for votes.
+    Campaign { transfer: bool, why: Why },
+    /// Lead.
+    Lead,
+}
+
+/// What only this role has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Role {
+    Follower(Follower),
+    Candidate(Candidate),
+    Leader(Box<Leader>),
+}
+
+/// What was last announced: role, term, leader, and the membership's entry.
+type Announced = (RoleKind, Term, Option<NodeId>, Option<LogId>);
+
+/// One node of one group. See the [module](self) for how it is driven.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Raft {
+    common: Common,
+    role: Role,
+    announced: Announced,
+}
+
+impl Raft {
+    /// A node as it comes up: a follower, with its hard state and log as the journal has them.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the settings cannot work or the restored state contradicts itself.
+    pub fn new(config: Config, restored: Restored, now: Time) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let Restored { journal, applied } = restored;
+        if applied.index > journal.last.index {
+            return Err(ConfigError::AheadOfJournal { applied, last: journal.last });
+        }
+        let log = Log::restore(&journal, applied.index).map_err(ConfigError::Restored)?;
+        let behind_purge = applied.index < journal.purged.index;
+        let foreign = applied.index > journal.purged.index && !log.matches(applied);
+        if behind_purge || foreign {
+            let what = "the state machine's last applied entry is not in the journal";
+            return Err(ConfigError::Restored(Violation::Local { what }));
+        }
+        let mut common = Common::new(config, journal.hard_state, log, now);
+        common.arm_election();
+        if common.is_alone() {
+            common.timers.set(Timer::Election, now);
+        }
+        let announced = (RoleKind::Limbo, Term::ZERO, None, None);
+        let mut raft = Self { common, role: Role::Follower(Follower::default()), announced };
+        raft.settle();
+        Ok(raft)
+    }
+
+    /// A message from a peer. Anything may come, in any order: what makes no sense is counted and ignored.
+    pub fn handle_message(&mut self, now: Time, envelope: Envelope) {
+        let Envelope { group, from, to, term, message } = envelope;
+        let config = &self.common.config;
+        let for_us = group == config.group && to == config.id && from != config.id;
+        if !self.begin(now) || !for_us {
+            self.common.counters.ignored_messages += 1;
+            return;
+        }
+        match message {
+            Message::Vote(request) => self.on_vote_request(from, term, request),
+            message => {
+                if term > self.common.term() {
+                    self.follow(term, None, Why::HigherTerm);
+                }
+                if term < self.common.term() {
+                    self.on_old_term(from, &message);
+                } else {
+                    self.on_message(from, message);
+                }
+            }
+        }
+        self.settle();
+    }
+
+    /// A connection to a peer came or went (T5, M5).
+    pub fn handle_peer(&mut self, now: Time, peer: NodeId, event: PeerEvent) {
+        if !self.begin(now) {
+            return;
+        }
+        let up = event == PeerEvent::Up;
+        let common = &mut self.common;
+        match &mut self.role {
+            Role::Leader(leader) => leader.on_connection(common, peer, up),
+            Role::Candidate(candidate) if up => candidate.ask(common, peer),
+            Role::Follower(_) if event == PeerEvent::Gone && common.leader == Some(peer) => {
+                common.leader_gone = true;
+                common.arm_election();
+            }
+            _ => {}
+        }
+        self.settle();
+    }
+
+    /// Time has passed. Spurious calls are harmless.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if !self.begin(now) {
+            return;
+        }
+        let next = match &mut self.role {
+            Role::Leader(leader) => leader.on_timeout(&mut self.common),
+            _ => self.on_election_timeout(),
+        };
+        self.turn(next);
+        self.settle();
+    }
+
+    /// A write, and all before it, is durable.
+    pub fn handle_written(&mut self, now: Time, ticket: WriteTicket) {
+        if !self.begin(now) {
+            return;
+        }
+        let common = &mut self.common;
+        common.log.writes.written(ticket);
+        if common.hard_ticket.is_some_and(|waiting| waiting <= ticket) {
+            common.hard_ticket = None;
+        }
+        if let Role::Candidate(candidate) = &self.role {
+            let next = candidate.tally(common);
+            self.turn(next);
+        }
+        self.settle();
+    }
+
+    /// The journal failed: nothing will become durable here any more (J8). A leader asks the best follower
+    /// to take over and steps down; this node neither votes nor campaigns until it is restarted.
+    pub fn handle_write_failed(&mut self, now: Time) {
+        if !self.begin(now) {
+            return;
+        }
+        self.common.failed = true;
+        if let Role::Leader(leader) = &self.role {
+            leader.abdicate(&mut self.common);
+            self.turn(Next::Follow { why: Why::JournalFailed });
+        }
+        self.settle();
+    }
+
+    /// Entries that were asked for by `poll_fetch`.
+    pub fn handle_fetched(&mut self, now: Time, id: FetchId, entries: Vec<Entry>) {
+        if !self.begin(now) {
+            return;
+        }
+        match (self.common.fetched(id), &mut self.role) {
+            (Some(Wanted::Apply), _) => self.common.to_apply = Some(entries),
+            (Some(Wanted::Peer(peer)), Role::Leader(leader)) => leader.on_fetched(peer, id, entries),
+            _ => {}
+        }
+        self.settle();
+    }
+
+    /// The state machine has executed an [`Apply`].
+    pub fn handle_applied(&mut self, now: Time, through: Index) {
+        if !self.begin(now) {
+            return;
+        }
+        if self.common.applying == Some(through) {
+            self.common.applying = None;
+            self.common.log.applied_to(through);
+        }
+        self.settle();
+    }
+
+    /// Appends commands, packed by [`pack`](crate::entry::pack), as one entry. What becomes of it shows
+    /// when its index is applied: the same term means it was executed, another that it never will be.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; the entry was not appended.
+    pub fn propose(&mut self, now: Time, commands: Bytes) -> Result<LogId, ProposeError> {
+        let running = self.begin(now);
+        let leader = self.common.leader_member();
+        let result = match &mut self.role {
+            Role::Leader(role) if running => role.propose(&mut self.common, commands),
+            _ => Err(ProposeError::NotLeader { leader }),
+        };
+        self.settle();
+        result
+    }
+
+    /// Begins a linearizable read: answered by [`Event::ReadReady`] or [`Event::ReadFailed`].
+    ///
+    /// # Errors
+    /// [`ReadError`]; no event follows.
+    pub fn read(&mut self, now: Time, id: ReadId) -> Result<(), ReadError> {
+        let running = self.begin(now);
+        let leader = self.common.leader_member();
+        let result = match &mut self.role {
+            Role::Leader(role) if running => role.read(id),
+            _ => Err(ReadError::NotLeader { leader }),
+        };
+        self.settle();
+        result
+    }
+
+    /// Begins to hand leadership to `to`, or to the voter with the most complete log. Proposals are refused
+    /// meanwhile. Ends with [`Event::TransferFinished`], within an election timeout if it fails.
+    ///
+    /// # Errors
+    /// [`TransferError`]; no event follows.
+    pub fn transfer_leadership(&mut self, now: Time, to: Option<NodeId>) -> Result<NodeId, TransferError> {
+        let running = self.begin(now);
+        let leader = self.common.leader_member();
+        let result = match &mut self.role {
+            Role::Leader(role) if running => role.transfer(&mut self.common, to),
+            _ => Err(TransferError::NotLeader { leader }),
+        };
+        self.settle();
+        result
+    }
+
+    /// An operator asks this node to campaign although a leader may live. It asks whether it would win
+    /// first. Does nothing on a leader, or where it may not campaign.
+    pub fn campaign(&mut self, now: Time) {
+        if self.begin(now) && self.common.may_campaign() && !matches!(self.role, Role::Leader(_)) {
+            self.turn(Next::PreCampaign { transfer: true, why: Why::Asked });
+            self.settle();
+        }
+    }
+
+    /// The next message. It may be sent at once, always: what must wait for the disk is held back here.
+    #[must_use]
+    pub fn poll_message(&mut self) -> Option<Outgoing> {
+        let common = &mut self.common;
+        if common.halted || !common.hard_is_durable() {
+            return None;
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.poll_round(common);
+        }
+        let envelope = common.outbox.pop().or_else(|| match &mut self.role {
+            Role::Leader(leader) => leader.poll_append(common),
+            Role::Follower(follower) => {
+                let to = common.leader?;
+                follower.poll_ack(common).map(|reply| common.envelope(to, Message::AppendReply(reply)))
+            }
+            Role::Candidate(_) => None,
+        })?;
+        Some(Outgoing { to: common.member_or_unknown(envelope.to), lane: envelope.lane(), envelope })
+    }
+
+    /// Everything that the journal has not been given yet, up to `write_limit_bytes`, as one write.
+    #[must_use]
+    pub fn poll_write(&mut self) -> Option<JournalWrite> {
+        let common = &mut self.common;
+        let end = common.log.last().next();
+        if common.halted || common.failed || !(common.hard_dirty || common.log.writes.is_due(end)) {
+            return None;
+        }
+        let limit = common.config.write_limit_bytes;
+        let entries = common.log.tail.slice(common.log.writes.next(), end, limit).unwrap_or_default();
+        let upto = entries.last().map_or(common.log.writes.next(), |entry| entry.id.index.next());
+        let (ticket, truncate_from) = common.log.writes.hand_over(upto);
+        let hard_state = common.hard_dirty.then_some(common.hard);
+        if common.hard_dirty {
+            common.hard_dirty = false;
+            common.hard_ticket = Some(ticket);
+        }
+        let commit_hint = common.log.commit();
+        Some(JournalWrite { ticket, hard_state, known_peers: None, truncate_from, entries, commit_hint })
+    }
+
+    /// The next entries to execute. `None` while the last ones have not been reported as applied.
+    #[must_use]
+    pub fn poll_apply(&mut self) -> Option<Apply> {
+        let common = &mut self.common;
+        let (next, end) = (common.log.applied().next(), common.log.applicable().next());
+        if common.halted || common.applying.is_some() || next >= end {
+            return None;
+        }
+        let limit = common.config.apply_limit_bytes;
+        let entries = match common.log.tail.slice(next, end, limit) {
+            Some(entries) => entries,
+            None => match common.to_apply.take() {
+                Some(entries) if entries.first().is_some_and(|entry| entry.id.index == next) => entries,
+                _ => {
+                    if !common.is_fetching(Wanted::Apply) {
+                        let end = end.min(common.log.tail.first());
+                        common.fetch(next..end, limit, Wanted::Apply);
+                    }
+                    return None;
+                }
+            },
+        };
+        let through = entries.last()?.id;
+        common.applying = Some(through.index);
+        Some(Apply { entries, through })
+    }
+
+    /// The next request for entries that have left memory.
+    #[must_use]
+    pub fn poll_fetch(&mut self) -> Option<Fetch> {
+        self.common.next_fetch()
+    }
+
+    /// The next piece of news.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.common.events.pop_front()
+    }
+
+    /// When `handle_timeout` wants to be called.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Time> {
+        if self.common.halted { None } else { self.common.timers.next() }
+    }
+
+    /// What this node knows of itself.
+    #[must_use]
+    pub fn status(&self, now: Time) -> Status {
+        let common = &self.common;
+        let leader = match &self.role {
+            Role::Leader(leader) => Some(leader),
+            _ => None,
+        };
+        Status {
+            id: common.id(),
+            role: self.role_kind(),
+            term: common.term(),
+            vote: common.hard.vote,
+            leader: common.leader_member(),
+            why: common.why,
+            last: common.log.last_id(),
+            first_index: common.log.terms.purged().index.next(),
+            commit_index: common.log.commit(),
+            applied_index: common.log.applied(),
+            persisted_index: common.log.persisted(),
+            membership: common.membership().clone(),
+            embargo: common.embargo,
+            probation: common.hard.probation,
+            quorum_contact_age: leader.map(|leader| now.since(leader.quorum_contact(common))),
+            peers: leader.map(|leader| leader.peers(now)).unwrap_or_default(),
+            tail_bytes: common.log.tail.bytes(),
+            uncommitted_bytes: leader.map_or(0, |leader| leader.uncommitted_bytes()),
+            counters: common.counters,
+        }
+    }
+
+    /// The role now.
+    #[must_use]
+    pub fn role_kind(&self) -> RoleKind {
+        match &self.role {
+            Role::Leader(_) => RoleKind::Leader,
+            Role::Candidate(candidate) if candidate.pre => RoleKind::PreCandidate,
+            Role::Candidate(_) => RoleKind::Candidate,
+            Role::Follower(_) if self.common.membership().is_empty() => RoleKind::Limbo,
+            Role::Follower(_) => RoleKind::Follower,
+        }
+    }
+
+    /// Takes the time of an input. Whether this node still does anything.
+    fn begin(&mut self, now: Time) -> bool {
+        self.common.now = self.common.now.max(now);
+        !self.common.halted
+    }
+
+    fn on_vote_request(&mut self, from: NodeId, term: Term, request: VoteRequest) {
+        if let Some(ballot) = election::refuse_early(&self.common, from, term, request) {
+            election::reply(&mut self.common, from, term, request.pre, ballot);
+            return;
+        }
+        if !request.pre && term > self.common.term() {
+            self.follow(term, None, Why::HigherTerm);
+        }
+        let common = &mut self.common;
+        let ballot = election::decide(common, from, term, request);
+        if ballot == crate::message::Ballot::Granted && !request.pre {
+            common.set_hard(HardState { vote: Vote::For(from), ..common.hard });
+            // A granted vote counts as contact (§5.2); a granted pre-vote does not (hashicorp#609).
+            common.arm_election();
+        }
+        election::reply(common, from, term, request.pre, ballot);
+    }
+
+    /// A message of an earlier term: its sender learns of this one.
+    fn on_old_term(&mut self, from: NodeId, message: &Message) {
+        let common = &mut self.common;
+        let answer = match message {
+            Message::Heartbeat(heartbeat) => {
+                let answer = follower::answer(common);
+                Message::HeartbeatReply(crate::message::HeartbeatReply { round: heartbeat.round, ..answer })
+            }
+            Message::Append(append) => {
+                let (prev, last) = (append.prev.index, common.log.last());
+                Message::AppendReply(AppendReply::Rejected { prev, hint: LogId::ZERO, last })
+            }
+            _ => {
+                common.counters.ignored_messages += 1;
+                return;
+            }
+        };
+        common.send(from, answer);
+    }
+
+    /// A message of this term that is not a request for a vote.
+    fn on_message(&mut self, from: NodeId, message: Message) {
+        match message {
+            Message::Append(append) if self.accept_leader(from) => {
+                if let Role::Follower(follower) = &mut self.role {
+                    follower.on_append(&mut self.common, from, append);
+                }
+            }
+            Message::Heartbeat(heartbeat) if self.accept_leader(from) => {
+                if let Role::Follower(follower) = &self.role {
+                    follower.on_heartbeat(&mut self.common, from, heartbeat);
+                }
+            }
+            Message::VoteReply(reply) => {
+                if let Role::Candidate(candidate) = &mut self.role {
+                    let next = candidate.on_reply(&mut self.common, from, reply);
+                    self.turn(next);
+                }
+            }
+            Message::AppendReply(reply) => {
+                if let Role::Leader(leader) = &mut self.role {
+                    leader.on_append_reply(&mut self.common, from, reply);
+                }
+            }
+            Message::HeartbeatReply(reply) => {
+                if let Role::Leader(leader) = &mut self.role {
+                    leader.on_heartbeat_reply(&mut self.common, from, reply);
+                }
+            }
+            Message::TimeoutNow if self.common.leader == Some(from) && self.common.may_campaign() => {
+                self.turn(Next::Campaign { transfer: true, why: Why::Transfer });
+            }
+            Message::Notice(notice) => {
+                self.common.events.push_back(Event::Noticed { by: from, notice });
+            }
+            // Snapshots come with a later version; a refused leader has raised its alarm already.
+            _ => self.common.counters.ignored_messages += 1,
+        }
+    }
+
+    /// `from` claims to lead this term. Whether it does, as far as this node can tell (Election Safety).
+    fn accept_leader(&mut self, from: NodeId) -> bool {
+        let term = self.common.term();
+        match self.common.leader {
+            Some(first) if first != from => {
+                self.common.alarm(Violation::TwoLeaders { term, first, second: from });
+                return false;
+            }
+            Some(_) => {}
+            None => self.follow(term, Some(from), Why::LeaderKnown),
+        }
+        let common = &mut self.common;
+        common.contact = common.now;
+        common.leader_gone = false;
+        common.embargo = false;
+        common.arm_election();
+        true
+    }
+
+    /// Nobody was heard for too long.
+    fn on_election_timeout(&mut self) -> Next {
+        let common = &mut self.common;
+        if !common.timers.fired(Timer::Election, common.now) {
+            return Next::Stay;
+        }
+        let why = if common.leader_gone { Why::LeaderGone } else { Why::Timeout };
+        if common.may_campaign() && !common.embargo {
+            return Next::PreCampaign { transfer: false, why };
+        }
+        // Not a voter, or must stand still: wait for a leader, whoever it will be.
+        if common.leader.take().is_some() {
+            common.why = why;
+        }
+        leader::transfer_ended(common);
+        common.arm_election();
+        Next::Stay
+    }
+
+    /// Changes the role until it rests.
+    fn turn(&mut self, mut next: Next) {
+        loop {
+            next = match next {
+                Next::Stay => return,
+                Next::Follow { why } => {
+                    self.follow(self.common.term(), None, why);
+                    return;
+                }
+                Next::PreCampaign { transfer, why } => self.candidate(true, transfer, why),
+                Next::Campaign { transfer, why } => {
+                    election::vote_for_self(&mut self.common);
+                    self.candidate(false, transfer, why)
+                }
+                Next::Lead => {
+                    self.lead();
+                    return;
+                }
+            };
+        }
+    }
+
+    /// Leaves the role there was.
+    fn leave(&mut self) {
+        let role = core::mem::replace(&mut self.role, Role::Follower(Follower::default()));
+        if let Role::Leader(leader) = role {
+            self.common.leader = None;
+            leader.end(&mut self.common);
+        }
+    }
+
+    fn follow(&mut self, term: Term, leader: Option<NodeId>, why: Why) {
+        self.common.adopt_term(term);
+        // A follower that only learns of a term goes on waiting: else a node that cannot win could keep
+        // others from trying by raising the term.
+        let waits_on = leader.is_none() && matches!(self.role, Role::Follower(_));
+        self.leave();
+        let common = &mut self.common;
+        common.leader = leader;
+        common.why = why;
+        if leader.is_some() {
+            if common.hard.vote == Vote::None {
+                // Who knows the leader of a term will not help to elect another one in it.
+                common.set_hard(HardState { vote: Vote::Blocked, ..common.hard });
+            }
+            leader::transfer_ended(common);
+        }
+        if !waits_on {
+            common.arm_election();
+        }
+    }
+
+    fn candidate(&mut self, pre: bool, transfer: bool, why: Why) -> Next {
+        self.leave();
+        let common = &mut self.common;
+        common.leader = None;
+        common.why = why;
+        common.arm_election();
+        let candidate = Candidate::start(common, pre, transfer);
+        let next = candidate.tally(common);
+        self.role = Role::Candidate(candidate);
+        next
+    }
+
+    fn lead(&mut self) {
+        self.leave();
+        let common = &mut self.common;
+        common.timers.stop(Timer::Election);
+        common.leader = Some(common.id());
+        common.leader_gone = false;
+        common.why = Why::Elected;
+        leader::transfer_ended(common);
+        self.role = Role::Leader(Box::new(Leader::start(common)));
+    }
+
+    /// After every input: what follows from it, what has changed, and whether all is well.
+    fn settle(&mut self) {
+        let common = &mut self.common;
+        match &mut self.role {
+            Role::Leader(leader) => leader.advance(common),
+            Role::Follower(follower) if follower.probation_ends(common) => {
+                common.set_hard(HardState { probation: false, ..common.hard });
+            }
+            _ => {}
+        }
+        common.log.tail.evict(common.log.persisted(), common.config.tail_limit_bytes);
+        self.announce();
+        if !self.common.halted
+            && let Some(violation) = invariants::broken(self)
+        {
+            self.common.alarm(violation);
+        }
+    }
+
+    fn announce(&mut self) {
+        let role = self.role_kind();
+        let common = &mut self.common;
+        let membership = common.log.membership();
+        let now = (role, common.term(), common.leader, membership.map(|(id, _)| *id));
+        if now == self.announced {
+            return;
+        }
+        if now.3 != self.announced.3 {
+            let (at, membership) = membership.cloned().unwrap_or_default();
+            common.events.push_back(Event::MembershipChanged { membership, at });
+        }
+        if (now.0, now.1, now.2) != (self.announced.0, self.announced.1, self.announced.2) {
+            let (leader, why) = (common.leader_member(), common.why);
+            common.events.push_back(Event::RoleChanged { role, term: now.1, leader, why });
+        }
+        self.announced = now;
+    }
+}
