@@ -69,6 +69,10 @@ impl Term {
     /// Before any election.
     pub const ZERO: Self = Self(0);
 
+    /// Messages that name a later term are ignored: no cluster gets there by counting, and nothing could
+    /// follow the greatest number.
+    pub const LAST: Self = Self(u64::MAX >> 1);
+
     /// The following term.
     #[must_use]
     pub const fn next(self) -> Self {

@@ -27,7 +27,7 @@ impl Follower {
             common.counters.ignored_messages += 1;
             return;
         }
-        let end = append.prev.index.0 + append.entries.len() as u64;
+        let end = append.prev.index.0.saturating_add(append.entries.len() as u64);
         let commit = common.log.commit();
         // Everything up to the commit index is in the leader's log (Leader Completeness, §5.4): an append
         // that begins below it needs no check there, also where the term is no longer known.

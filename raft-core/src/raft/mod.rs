@@ -194,7 +194,7 @@ impl Raft {
     pub fn handle_message(&mut self, now: Time, envelope: Envelope) {
         let Envelope { group, from, to, term, message } = envelope;
         let config = &self.common.config;
-        let for_us = group == config.group && to == config.id && from != config.id;
+        let for_us = group == config.group && to == config.id && from != config.id && term <= Term::LAST;
         if !self.begin(now) || !for_us {
             self.common.counters.ignored_messages += 1;
             return;
