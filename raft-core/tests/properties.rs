@@ -95,8 +95,7 @@ impl World {
     fn new(size: u64, seed: u64) -> Self {
         let members = (1..=size).map(|id| Member::new(NodeId(id), format!("node-{id}")));
         let membership = Membership::of_voters(members).unwrap();
-        let first =
-            Entry { id: LogId::new(0, 1), kind: EntryKind::Membership, data: membership.encode() };
+        let first = Entry { id: LogId::new(0, 1), kind: EntryKind::Membership, data: membership.encode() };
         let disk = Disk { hard: HardState::default(), entries: vec![first] };
         let nodes = (0..size)
             .map(|_| Node { raft: None, disk: disk.clone(), writes: VecDeque::new(), applied: Vec::new() })
@@ -154,7 +153,10 @@ impl World {
             while let Some(out) = raft.poll_message() {
                 moved = true;
                 assert_eq!(out.envelope.from, id);
-                assert!(out.envelope.term <= node.disk.hard.term.next(), "a message before its term is durable");
+                assert!(
+                    out.envelope.term <= node.disk.hard.term.next(),
+                    "a message before its term is durable"
+                );
                 self.network.push(out.envelope);
             }
             while let Some(write) = raft.poll_write() {
@@ -449,7 +451,7 @@ fn run(size: u64, seed: u64, steps: usize) -> BTreeSet<&'static str> {
 }
 
 fn cases() -> u32 {
-    std::env::var("RAFT_PROPERTY_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400)
+    std::env::var("RAFT_PROPERTY_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1000)
 }
 
 proptest! {

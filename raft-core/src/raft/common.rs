@@ -3,6 +3,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::time::Duration;
 
 use super::outbox::Outbox;
 use super::timers::{Jitter, Timer, Timers};
@@ -149,11 +150,26 @@ impl Common {
     /// Waits for a leader: a random span from one to two election timeouts (§5.2), or a short one if the
     /// leader's process is known to be gone (M5).
     pub(crate) fn arm_election(&mut self) {
-        let (least, below) = if self.leader_gone {
-            (self.config.heartbeat_interval / 50, self.config.heartbeat_interval)
+        let interval = self.config.heartbeat_interval;
+        if self.leader_gone {
+            self.arm_within(interval / 50, interval);
         } else {
-            (self.config.election_timeout, self.config.election_timeout * 2)
-        };
+            self.arm_within(self.config.election_timeout, self.config.election_timeout * 2);
+        }
+    }
+
+    /// Waits for answers. Nothing is lost by asking again soon whether it would win; a real election gets
+    /// the time that voters need to make their votes durable.
+    pub(crate) fn arm_candidate(&mut self, pre: bool) {
+        let interval = self.config.heartbeat_interval;
+        if pre && self.leader_gone {
+            self.arm_within(interval, interval * 2);
+        } else {
+            self.arm_within(self.config.election_timeout, self.config.election_timeout * 2);
+        }
+    }
+
+    fn arm_within(&mut self, least: Duration, below: Duration) {
         let at = self.now + self.jitter.between(least, below);
         self.timers.set(Timer::Election, at);
     }

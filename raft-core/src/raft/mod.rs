@@ -668,7 +668,7 @@ impl Raft {
         let common = &mut self.common;
         common.leader = None;
         common.why = why;
-        common.arm_election();
+        common.arm_candidate(pre);
         let candidate = Candidate::start(common, pre, transfer);
         let next = candidate.tally(common);
         self.role = Role::Candidate(candidate);
