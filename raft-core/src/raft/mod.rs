@@ -389,8 +389,9 @@ impl Raft {
             return None;
         }
         let limit = common.config.write_limit_bytes;
-        let entries = common.log.tail.slice(common.log.writes.next(), end, limit).unwrap_or_default();
-        let upto = entries.last().map_or(common.log.writes.next(), |entry| entry.id.index.next());
+        let next = common.log.writes.next();
+        let entries = common.log.tail.slice(next, end, limit).unwrap_or_default();
+        let upto = entries.last().map_or(next, |entry| entry.id.index.next());
         let (ticket, truncate_from) = common.log.writes.hand_over(upto);
         let hard_state = common.hard_dirty.then_some(common.hard);
         if common.hard_dirty {
