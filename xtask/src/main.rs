@@ -1,2 +1,51 @@
-//! Skeleton.
-fn main() {}
+//! `cargo xtask <command>`: everything that is run on this workspace, without a shell.
+//!
+//! It starts other binaries and links none of the Raft crates, so that it compiles in seconds. Exit
+//! code 0 means that what the command checks holds, 1 that it does not, 2 a wrong command line. The
+//! last line of each command is for machines.
+
+mod ci;
+mod no_std;
+mod test;
+mod tidy;
+mod util;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a command says: whether the thing it checks holds, or why it could not find out.
+type Outcome = Result<bool, util::Failure>;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, demo cluster, tests and CI of this workspace")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs every test.
+    Test(test::Args),
+    /// Runs every check that a change must pass.
+    Ci(ci::Args),
+    /// Checks what no compiler does: directions, banned words, links, format documents.
+    Tidy(tidy::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Command::Test(args) => test::run(&args),
+        Command::Ci(args) => ci::run(&args),
+        Command::Tidy(args) => tidy::run(&args),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

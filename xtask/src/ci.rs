@@ -1,0 +1,216 @@
+//! `cargo xtask ci`: every check that a change must pass, the cheap ones first, the tests last.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::util::{Failure, json as json_file, proc, table};
+use crate::{Outcome, no_std, test, tidy};
+
+/// Flags of `cargo xtask ci`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Runs only this step; may be given more than once.
+    #[arg(long, value_name = "STEP")]
+    only: Vec<String>,
+    /// Says which steps there are.
+    #[arg(long)]
+    list: bool,
+    /// Writes the table there.
+    #[arg(long, value_name = "FILE")]
+    json: Option<std::path::PathBuf>,
+}
+
+/// How a step ended.
+enum Ended {
+    Passed,
+    Failed,
+    /// Not run, for this reason.
+    Skipped(String),
+}
+
+type StepResult = Result<Ended, Failure>;
+
+/// A step by name.
+type Step = (&'static str, fn(&mut Ci) -> StepResult);
+
+const STEPS: &[Step] = &[
+    ("fmt", |_| cargo(&["fmt", "--all", "--check"])),
+    ("tidy", |_| tidy()),
+    ("lock", |_| cargo(&["metadata", "--locked", "--format-version=1", "--quiet"])),
+    ("clippy", |_| {
+        cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])
+    }),
+    ("core: no feature", |_| core(&["--no-default-features"])),
+    ("core: std", |_| core(&["--no-default-features", "--features", "std"])),
+    ("core: node", |_| core(&["--no-default-features", "--features", "node"])),
+    ("core: typed", |_| core(&["--no-default-features", "--features", "typed"])),
+    ("core: no runtime", |_| no_runtime()),
+    ("core: no_std", |_| Ok(ended(no_std::check()?))),
+    ("core: wasm32", |_| wasm()),
+    ("doc", |_| doc(&[])),
+    ("doc: private", |_| doc(&["--document-private-items"])),
+    ("deny", |_| deny()),
+    ("benches", |_| benches()),
+    ("test", Ci::test),
+];
+
+/// What the steps leave behind.
+#[derive(Default)]
+struct Ci {
+    /// The test runner's summary line.
+    summary: Option<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    if args.list {
+        STEPS.iter().for_each(|(name, _)| println!("{name}"));
+        return Ok(true);
+    }
+    if let Some(unknown) = args.only.iter().find(|only| STEPS.iter().all(|(name, _)| name != only)) {
+        return Err(Failure::new(format!("there is no step {unknown:?}; see --list")));
+    }
+    let mut ci = Ci::default();
+    let mut rows = Vec::new();
+    let mut steps = Vec::new();
+    let mut passed = true;
+    let start = Instant::now();
+    for (name, step) in
+        STEPS.iter().filter(|(name, _)| args.only.is_empty() || args.only.iter().any(|o| o == name))
+    {
+        eprintln!("\n== {name}");
+        let begin = Instant::now();
+        // A step that cannot be run has not passed; the others still tell something.
+        let ended = step(&mut ci).unwrap_or_else(|failure| {
+            eprintln!("{name}: {failure}");
+            Ended::Failed
+        });
+        let (word, why) = match ended {
+            Ended::Passed => ("ok", String::new()),
+            Ended::Failed => ("FAILED", String::new()),
+            Ended::Skipped(why) => ("skipped", why),
+        };
+        passed &= word != "FAILED";
+        eprintln!("== {name}: {word} {why}");
+        steps.push(
+            json!({ "step": name, "result": word, "why": why, "seconds": begin.elapsed().as_secs_f64() }),
+        );
+        rows.push(vec![name.to_string(), seconds(begin.elapsed()), word.to_string(), why]);
+    }
+    rows.push(vec![
+        String::from("all"),
+        seconds(start.elapsed()),
+        String::from(if passed { "ok" } else { "FAILED" }),
+    ]);
+    println!("\n{}", table::render(&["step", "seconds", "result", "why"], &rows));
+    json_file::write(args.json.as_deref(), &json!({ "passed": passed, "steps": steps }))?;
+    // The runner's own summary comes last, where people and machines look for it.
+    if let Some(summary) = ci.summary {
+        println!("{summary}");
+    }
+    Ok(passed)
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1}", duration.as_secs_f64())
+}
+
+const fn ended(passed: bool) -> Ended {
+    if passed { Ended::Passed } else { Ended::Failed }
+}
+
+fn cargo(args: &[&str]) -> StepResult {
+    let mut command = proc::cargo();
+    command.args(args);
+    if args.first() == Some(&"metadata") {
+        return Ok(ended(proc::works(&mut command)));
+    }
+    Ok(ended(proc::run(&mut command)?))
+}
+
+/// raft-core with one set of features, linted: an unused import in one of them is an error.
+fn core(features: &[&str]) -> StepResult {
+    let mut command = proc::cargo();
+    command.args(["clippy", "--package", "raft-core"]).args(features).args(["--", "-D", "warnings"]);
+    Ok(ended(proc::run(&mut command)?))
+}
+
+fn tidy() -> StepResult {
+    let findings = tidy::check(&proc::root())?;
+    findings.iter().for_each(|finding| eprintln!("{finding}"));
+    Ok(ended(findings.is_empty()))
+}
+
+/// The protocol alone pulls in no async runtime.
+fn no_runtime() -> StepResult {
+    let mut command = proc::cargo();
+    command.args(["tree", "--package", "raft-core", "--no-default-features", "--edges", "normal,build"]);
+    let tree = proc::stdout(command.args(["--prefix", "none"]))?;
+    eprint!("{tree}");
+    let runtimes = ["tokio", "async-std", "smol", "futures-executor", "mio", "libc"];
+    let name = |line: &str| line.split(' ').next().unwrap_or_default().to_string();
+    let found: Vec<String> =
+        tree.lines().map(name).filter(|name| runtimes.contains(&name.as_str())).collect();
+    for name in &found {
+        eprintln!("raft-core without default features depends on {name}");
+    }
+    Ok(ended(found.is_empty() && tree.starts_with("raft-core ")))
+}
+
+fn wasm() -> StepResult {
+    const TARGET: &str = "wasm32-unknown-unknown";
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let sysroot = proc::stdout(Command::new(rustc).args(["--print", "sysroot"]))?;
+    let library = std::path::Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET);
+    if !library.exists() {
+        return Ok(Ended::Skipped(format!("{TARGET} is not installed")));
+    }
+    cargo(&["build", "--package", "raft-core", "--no-default-features", "--target", TARGET])
+}
+
+fn doc(more: &[&str]) -> StepResult {
+    let mut command = proc::cargo();
+    command.args(["doc", "--workspace", "--no-deps", "--all-features"]).args(more);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    Ok(ended(proc::run(&mut command)?))
+}
+
+fn deny() -> StepResult {
+    if !proc::works(proc::cargo().args(["deny", "--version"])) {
+        return Ok(Ended::Skipped(String::from("cargo-deny is not installed")));
+    }
+    cargo(&["deny", "--workspace", "check"])
+}
+
+/// Compiles each benchmark and runs it once: a benchmark that has rotted is worse than none.
+fn benches() -> StepResult {
+    let metadata = proc::metadata()?;
+    let mut passed = true;
+    let mut count = 0;
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        for target in package["targets"].as_array().into_iter().flatten() {
+            let is_bench =
+                target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "bench"));
+            let (Some(package), Some(name)) = (package["name"].as_str(), target["name"].as_str()) else {
+                continue;
+            };
+            if is_bench {
+                count += 1;
+                passed &= proc::run(proc::cargo().args(["test", "--package", package, "--bench", name]))?;
+            }
+        }
+    }
+    if count == 0 {
+        return Ok(Ended::Skipped(String::from("there is no benchmark yet")));
+    }
+    Ok(ended(passed))
+}
+
+impl Ci {
+    fn test(&mut self) -> StepResult {
+        let report = test::all(false)?;
+        self.summary = Some(report.summary);
+        Ok(ended(report.passed))
+    }
+}

@@ -1,0 +1,76 @@
+//! `cargo xtask test`: every test there is.
+
+use std::process::Command;
+
+use crate::Outcome;
+use crate::util::{Failure, proc};
+
+/// Flags of `cargo xtask test`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Uses `cargo test` even where cargo-nextest is there.
+    #[arg(long)]
+    no_nextest: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let report = all(args.no_nextest)?;
+    // The runner's own summary comes last, where people and machines look for it.
+    println!("{}", report.summary);
+    Ok(report.passed)
+}
+
+/// How the tests went.
+pub(crate) struct Report {
+    pub(crate) passed: bool,
+    /// The summary line of the test runner.
+    pub(crate) summary: String,
+}
+
+/// Runs the tests of raft-core without features, the doc tests, and then all tests of the workspace.
+pub(crate) fn all(no_nextest: bool) -> Result<Report, Failure> {
+    let nextest = !no_nextest && proc::works(proc::cargo().args(["nextest", "--version"]));
+    if !nextest {
+        eprintln!("cargo-nextest is not installed or not wanted: using cargo test");
+    }
+    let small = proc::run(runner(nextest).args(["--package", "raft-core", "--no-default-features"]))?;
+    let docs = proc::run(proc::cargo().args(["test", "--workspace", "--doc", "--all-features"]))?;
+    let mut everything = runner(nextest);
+    everything.args(["--workspace", "--all-features"]);
+    if !nextest {
+        everything.arg("--all-targets");
+    }
+    let (all, lines) = proc::run_keeping(&mut everything, is_summary)?;
+    let summary = lines.into_iter().rev().find(|line| !line.contains(" 0 passed"));
+    Ok(Report {
+        passed: small && docs && all && summary.is_some(),
+        summary: summary.unwrap_or_else(|| String::from("no test ran")),
+    })
+}
+
+fn runner(nextest: bool) -> Command {
+    let mut command = proc::cargo();
+    if nextest {
+        command.args(["nextest", "run", "--no-fail-fast", "--status-level", "fail"]);
+        command.args(["--final-status-level", "fail", "--color", "never"]);
+    } else {
+        command.args(["test", "--no-fail-fast", "--color", "never"]);
+    }
+    command
+}
+
+/// Whether a line is a test runner's count of what it ran.
+fn is_summary(line: &str) -> bool {
+    let line = line.trim_start();
+    (line.starts_with("Summary [") && line.contains("run:")) || line.starts_with("test result: ")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn summaries_are_recognised() {
+        assert!(super::is_summary("     Summary [   0.123s] 5 tests run: 5 passed, 0 skipped"));
+        assert!(super::is_summary("test result: ok. 3 passed; 0 failed; 0 ignored"));
+        assert!(!super::is_summary("test summaries_are_recognised ... ok"));
+    }
+}

@@ -1,0 +1,35 @@
+//! What several commands need.
+
+pub(crate) mod json;
+pub(crate) mod proc;
+pub(crate) mod rust_text;
+pub(crate) mod table;
+
+/// Why a command could not do its work, as a sentence.
+#[derive(Debug)]
+pub(crate) struct Failure(String);
+
+impl Failure {
+    /// A failure that says so.
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Adds to an error what was attempted.
+pub(crate) trait Context<T> {
+    /// The same, or a failure `what: error`.
+    fn context(self, what: impl FnOnce() -> String) -> Result<T, Failure>;
+}
+
+impl<T, E: std::fmt::Display> Context<T> for Result<T, E> {
+    fn context(self, what: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|error| Failure(format!("{}: {error}", what())))
+    }
+}

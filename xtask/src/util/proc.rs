@@ -1,0 +1,104 @@
+//! Other programs: cargo, and whatever a command starts.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::util::{Context, Failure};
+
+/// The top of the workspace.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// The cargo that runs us, at the top of the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// `cargo metadata` of the workspace, without its dependencies.
+pub(crate) fn metadata() -> Result<Value, Failure> {
+    let text = stdout(cargo().args(["metadata", "--format-version=1", "--no-deps"]))?;
+    serde_json::from_str(&text).context(|| String::from("cargo metadata is not JSON"))
+}
+
+/// Where cargo builds.
+pub(crate) fn target_dir() -> Result<PathBuf, Failure> {
+    let metadata = metadata()?;
+    let dir = metadata["target_directory"].as_str();
+    dir.map(PathBuf::from).ok_or_else(|| Failure::new("cargo metadata names no target_directory"))
+}
+
+/// The command as one would type it.
+pub(crate) fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or_else(|| command.get_program()).to_string_lossy().into_owned();
+    let args = command.get_args().map(|arg| arg.to_string_lossy().into_owned());
+    [name].into_iter().chain(args).collect::<Vec<_>>().join(" ")
+}
+
+/// Runs it quietly and returns what it wrote to standard output.
+pub(crate) fn stdout(command: &mut Command) -> Result<String, Failure> {
+    let output = command.stdin(Stdio::null()).output().context(|| shown(command))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure::new(format!("{} failed: {}", shown(command), said.trim())));
+    }
+    String::from_utf8(output.stdout).context(|| shown(command))
+}
+
+/// Whether it can be run and ends well, quietly: a way to ask for an optional tool.
+pub(crate) fn works(command: &mut Command) -> bool {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}
+
+/// Runs it with its output shown.
+pub(crate) fn run(command: &mut Command) -> Result<bool, Failure> {
+    eprintln!("$ {}", shown(command));
+    let status = command.stdin(Stdio::null()).status().context(|| shown(command))?;
+    Ok(status.success())
+}
+
+/// Runs it with its output shown, and keeps the lines for which `keep` holds.
+pub(crate) fn run_keeping(
+    command: &mut Command,
+    keep: fn(&str) -> bool,
+) -> Result<(bool, Vec<String>), Failure> {
+    eprintln!("$ {}", shown(command));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context(|| shown(command))?;
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let errors = std::thread::spawn(move || pass_on(err, std::io::stderr(), keep));
+    let mut kept = pass_on(out, std::io::stdout(), keep);
+    kept.extend(errors.join().unwrap_or_default());
+    let status = child.wait().context(|| shown(command))?;
+    Ok((status.success(), kept))
+}
+
+/// Copies lines from one to the other and returns those that are to be kept.
+fn pass_on(from: Option<impl Read>, mut to: impl Write, keep: fn(&str) -> bool) -> Vec<String> {
+    let mut kept = Vec::new();
+    let Some(from) = from else { return kept };
+    let mut from = BufReader::new(from);
+    let mut line = Vec::new();
+    while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        // Nobody to show it to is no reason to stop reading: the child would block.
+        let _ = to.write_all(&line);
+        let text = String::from_utf8_lossy(&line).trim_end().to_string();
+        if keep(&text) {
+            kept.push(text);
+        }
+        line.clear();
+    }
+    kept
+}
