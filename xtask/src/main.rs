@@ -5,7 +5,11 @@
 //! last line of each command is for machines.
 
 mod ci;
+mod cluster;
+mod demo;
+mod guard;
 mod no_std;
+mod servers;
 mod test;
 mod tidy;
 mod util;
@@ -26,19 +30,29 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Starts real processes, writes, kills the leader again and again, and counts what was lost.
+    Demo(demo::Args),
+    /// Starts the same processes and leaves them running until ctrl-c, enter or the end of stdin.
+    Cluster(cluster::Args),
     /// Runs every test.
     Test(test::Args),
     /// Runs every check that a change must pass.
     Ci(ci::Args),
     /// Checks what no compiler does: directions, banned words, links, format documents.
     Tidy(tidy::Args),
+    /// Kills what it was told of when its parent is gone.
+    #[command(hide = true)]
+    Guard,
 }
 
 fn main() -> ExitCode {
     let outcome = match Args::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Ci(args) => ci::run(&args),
         Command::Tidy(args) => tidy::run(&args),
+        Command::Guard => guard::run(),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,7 +1,10 @@
 //! What several commands need.
 
 pub(crate) mod json;
+pub(crate) mod ports;
 pub(crate) mod proc;
+pub(crate) mod progress;
+pub(crate) mod resp;
 pub(crate) mod rust_text;
 pub(crate) mod table;
 
