@@ -44,6 +44,11 @@ impl Guard {
         self.say(&folder.display().to_string());
     }
 
+    /// No folder will be removed.
+    pub(crate) fn keep_folders(&self) {
+        self.say("keep");
+    }
+
     fn say(&self, line: &str) {
         let mut input = self.input.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(input) = &mut *input {
@@ -77,6 +82,7 @@ pub(crate) fn run() -> Outcome {
         match line.split_at_checked(1) {
             Some(("+", id)) => drop(id.parse::<i32>().map(|id| processes.insert(id))),
             Some(("-", id)) => drop(id.parse::<i32>().map(|id| processes.remove(&id))),
+            Some(("k", "eep")) => folders.clear(),
             Some(("/", _)) => drop(folders.insert(PathBuf::from(&line[..]))),
             _ => {}
         }

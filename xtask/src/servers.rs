@@ -243,6 +243,7 @@ impl Drop for Servers {
         if self.options.keep
             && let Some(temporary) = self.temporary.take()
         {
+            self.guard.keep_folders();
             println!("data and logs are in {}", temporary.keep().display());
         }
     }

@@ -56,6 +56,9 @@ struct Failover {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
+    if args.kills > 0 && args.servers.nodes < 3 {
+        return Err(Failure::new("fewer than three nodes do not survive one: use --nodes 3 or --kills 0"));
+    }
     let mut servers = Servers::start(&args.servers)?;
     let progress = Progress::new(args.seconds);
     let nodes = servers.all.iter().map(|server| server.address).collect();
