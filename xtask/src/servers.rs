@@ -244,7 +244,7 @@ impl Drop for Servers {
             && let Some(temporary) = self.temporary.take()
         {
             self.guard.keep_folders();
-            println!("data and logs are in {}", temporary.keep().display());
+            eprintln!("data and logs are in {}", temporary.keep().display());
         }
     }
 }

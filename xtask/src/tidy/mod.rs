@@ -84,7 +84,10 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Finding>, Failure> {
     for file in &documents {
         findings.extend(links::dead(root, file));
         if file.path == "ARCHITECTURE.md" {
-            findings.extend(links::missing_paths(root, file));
+            findings.extend(links::missing_paths(root, file, &rust));
+        }
+        if file.path == "README.md" {
+            findings.extend(links::invented_code(file, &rust));
         }
     }
     findings.extend(formats::stale(root)?);
