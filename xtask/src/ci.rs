@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::util::{Failure, json as json_file, proc, table};
+use crate::util::{Context, Failure, json as json_file, proc, table};
 use crate::{Outcome, no_std, test, tidy};
 
 /// Flags of `cargo xtask ci`.
@@ -53,6 +53,8 @@ const STEPS: &[Step] = &[
     ("doc: private", |_| doc(&["--document-private-items"])),
     ("deny", |_| deny()),
     ("benches", |_| benches()),
+    ("demo: kill", |_| demo(&[])),
+    ("demo: freeze", |_| demo(&["--freeze"])),
     ("test", Ci::test),
 ];
 
@@ -205,6 +207,18 @@ fn benches() -> StepResult {
         return Ok(Ended::Skipped(String::from("there is no benchmark yet")));
     }
     Ok(ended(passed))
+}
+
+/// A short demo with an unoptimised server: whether it holds, not how fast it is.
+fn demo(more: &[&str]) -> StepResult {
+    if !proc::run(proc::cargo().args(["build", "--package", "raft-kv"]))? {
+        return Ok(Ended::Failed);
+    }
+    let server = proc::target_dir()?.join("debug").join(format!("raft-kv{}", std::env::consts::EXE_SUFFIX));
+    let program = std::env::current_exe().context(|| String::from("no path of our own"))?;
+    let mut command = Command::new(program);
+    command.args(["demo", "--seconds", "5", "--kills", "2", "--clients", "4", "--binary"]).arg(server);
+    Ok(ended(proc::run(command.args(more))?))
 }
 
 impl Ci {

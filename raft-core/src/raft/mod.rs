@@ -5,7 +5,7 @@
 //! carry all that has come together until then. After every input, pull until nothing moves.
 //!
 //! This file dispatches and is the only one that changes the role; no rule lives here. Roles return what
-//! should become of them as a [`Next`].
+//! should become of them as a `Next`.
 
 mod common;
 mod election;
