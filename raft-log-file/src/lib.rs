@@ -1,1 +1,32 @@
-//! Skeleton.
+//! A journal in flat files for `raft-core`: segments, checksums, a durability witness, typed verdicts.
+//!
+//! [`FileJournal`] is what a node takes. Beneath it [`Store`] is the journal itself, synchronous and over
+//! a [`vfs::Vfs`], so that tests and simulators can run it on a disk of their own.
+//!
+//! Read in this order: `docs/journal-format.md` (the bytes and the rules), `layout` and `slots` (the
+//! files), `record` and `segment` (a batch, a file of batches), `store` (writing), `cases` and `recover`
+//! (judging what is found), `open` (acting on it), `index` and `read`, `journal` (threads).
+
+mod cases;
+mod error;
+mod hard_state;
+mod index;
+mod journal;
+mod layout;
+mod open;
+mod read;
+mod record;
+mod recover;
+mod segment;
+mod slots;
+mod store;
+mod verify;
+pub mod vfs;
+
+pub use cases::{Case, Policy, ROWS, Row};
+pub use journal::FileJournal;
+pub use open::Owner;
+pub use read::LogReader;
+pub use recover::Finding;
+pub use store::{Durability, Options, Spare, SpareJob, Store};
+pub use verify::{Report, verify};

@@ -1,0 +1,410 @@
+//! The async shell: one thread that owns the store, one queue to it.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use raft_core::backend::{Journal, JournalError, JournalReader, JournalState, JournalWrite, OpenError};
+use raft_core::entry::Entry;
+use raft_core::ids::{ClusterId, GroupId, Identity, Index, LogId, NodeId};
+use raft_core::membership::Membership;
+use tokio::sync::oneshot;
+
+use crate::error::Context;
+use crate::open::{self, Owner};
+use crate::read::LogReader;
+use crate::recover::Finding;
+use crate::store::{Durability, Options, Spare, Store};
+use crate::verify::{self, Report};
+use crate::vfs::{OsVfs, Vfs};
+
+/// After a sync, this long without work until a mark is written.
+const MARK_AFTER: Duration = Duration::from_millis(2);
+/// After a mark, this long without work until it is synced.
+const SYNC_MARK_AFTER: Duration = Duration::from_millis(100);
+
+type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
+
+enum Request {
+    Load(Answer<JournalState>),
+    Write(JournalWrite, Answer<()>),
+    Purge(LogId, Answer<()>),
+    Reset(LogId, Answer<()>),
+    Spare(Spare),
+    Close,
+}
+
+/// The durable log and hard state of one node, in flat files of one folder.
+///
+/// It keeps J1 to J17 of [`Journal`] with [`Durability::Always`]. With another durability an `Ok` means
+/// written, not durable: it survives a crash of the process, not one of the machine. The hard state and
+/// the known peers are durable in any case.
+///
+/// A write that meets a full disk fails with [`JournalError::NoSpace`]; hard state still can be written.
+///
+/// Dropping it finishes what was handed over, marks the end as clean and releases the lock; this waits
+/// for the disk.
+pub struct FileJournal {
+    queue: Sender<Request>,
+    thread: Option<JoinHandle<()>>,
+    reader: Arc<FileReader>,
+    identity: Identity,
+    findings: Vec<Finding>,
+}
+
+impl FileJournal {
+    /// A new journal in the folder `dir`, which is empty or does not exist yet. `initial` is the
+    /// membership of a new cluster, the same on every node, written as entry 0.1; `None` for a node
+    /// that waits to be contacted (limbo).
+    ///
+    /// # Errors
+    /// [`OpenError::AlreadyExists`] if there is a journal or a damaged part of one; creation never
+    /// overwrites. [`OpenError::Locked`]; [`OpenError::Io`], after which it may be tried again.
+    ///
+    /// # Cancellation
+    /// A dropped future leaves the journal created as a whole or not at all.
+    pub async fn create(
+        dir: &Path,
+        cluster: ClusterId,
+        group: GroupId,
+        node: NodeId,
+        initial: Option<&Membership>,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let vfs = OsVfs::new(dir);
+        let initial = initial.cloned();
+        let owner = Owner { cluster, group, node };
+        Self::start(options.durability, move || {
+            vfs.create_dir().during(|| "create the folder".into())?;
+            Store::create(Arc::new(vfs), owner, initial.as_ref(), options, seed()?)
+        })
+        .await
+    }
+
+    /// Opens the journal in the folder `dir`. What it found is in the verdict of
+    /// [`load`](Journal::load)'s answer and in [`findings`](Self::findings).
+    ///
+    /// # Errors
+    /// [`OpenError`]. Opening never creates. A damaged log is refused only if this node is the single
+    /// voter and `accept_loss` is not set.
+    ///
+    /// # Cancellation
+    /// A dropped future may have raised the incarnation.
+    pub async fn open(
+        dir: &Path,
+        cluster: ClusterId,
+        group: GroupId,
+        node: NodeId,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let vfs = OsVfs::new(dir);
+        let owner = Owner { cluster, group, node };
+        Self::start(options.durability, move || Store::open(Arc::new(vfs), owner, options, seed()?)).await
+    }
+
+    /// Reads and checks everything, and changes nothing. Blocks; for a journal that is not open.
+    ///
+    /// # Errors
+    /// [`OpenError`] for what opening would refuse as well.
+    pub fn verify(dir: &Path) -> Result<Report, OpenError> {
+        let vfs = OsVfs::new(dir);
+        let locked = match vfs.list() {
+            Ok(names) => names.iter().any(|name| name == crate::layout::LOCK),
+            Err(_) => return Err(OpenError::NotInitialised),
+        };
+        let _lock = if locked { Some(open::lock(&vfs)?) } else { None };
+        verify::verify(&vfs)
+    }
+
+    /// Whose journal it is, with this opening's incarnation.
+    #[must_use]
+    pub const fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// What opening has found beside its verdict: damage that was repaired, or that touches nothing.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    async fn start(
+        durability: Durability,
+        make: impl FnOnce() -> Result<Store, OpenError> + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let (queue, requests) = mpsc::channel();
+        let (answer, answered) = oneshot::channel();
+        let spares = queue.clone();
+        let thread = thread::Builder::new().name("raft-journal".into()).spawn(move || match make() {
+            Ok(store) => {
+                let about = (store.reader(), store.identity(), store.findings().to_vec());
+                // If nobody listens any more the queue is closed as well, and the worker ends at once.
+                let _ = answer.send(Ok(about));
+                Worker { store, durability, requests, spares, spare_thread: None, dirty_since: None }.run();
+            }
+            Err(error) => {
+                let _ = answer.send(Err(error));
+            }
+        });
+        let thread = thread.during(|| "start a thread".into())?;
+        let guard = Starting { queue: Some(queue) };
+        let gone = || OpenError::Io { what: "open the journal".into(), cause: "its thread has died".into() };
+        let (reader, identity, findings) = answered.await.map_err(|_| gone())??;
+        let queue = guard.finish().ok_or_else(gone)?;
+        let reader = Arc::new(FileReader { log: reader, queue: OnceLock::new() });
+        Ok(Self { queue, thread: Some(thread), reader, identity, findings })
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, JournalError> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || JournalError::Poisoned { cause: "the journal's thread has died".into() };
+        self.queue.send(request(answer)).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+/// Tells the worker to end if the future that waits for it is dropped.
+struct Starting {
+    queue: Option<Sender<Request>>,
+}
+
+impl Starting {
+    fn finish(mut self) -> Option<Sender<Request>> {
+        self.queue.take()
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.take() {
+            let _ = queue.send(Request::Close);
+        }
+    }
+}
+
+impl Drop for FileJournal {
+    fn drop(&mut self) {
+        let _ = self.queue.send(Request::Close);
+        if let Some(thread) = self.thread.take() {
+            // The lock must be free when this returns.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for FileJournal {
+    async fn load(&mut self) -> Result<JournalState, JournalError> {
+        self.ask(Request::Load).await
+    }
+
+    async fn write(&mut self, write: JournalWrite) -> Result<(), JournalError> {
+        self.ask(|answer| Request::Write(write, answer)).await
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), JournalError> {
+        self.ask(|answer| Request::Purge(upto, answer)).await
+    }
+
+    async fn reset(&mut self, to: LogId) -> Result<(), JournalError> {
+        self.ask(|answer| Request::Reset(to, answer)).await
+    }
+
+    fn reader(&self) -> Arc<dyn JournalReader> {
+        Arc::clone(&self.reader) as Arc<dyn JournalReader>
+    }
+}
+
+/// Random bits from the system, without a dependency: the standard library seeds its hashers so.
+fn seed() -> Result<u128, OpenError> {
+    use std::hash::{BuildHasher, RandomState};
+    let one = || RandomState::new().hash_one((std::process::id(), Instant::now()));
+    Ok(u128::from(one()) << 64 | u128::from(one()))
+}
+
+/// Owns the store.
+struct Worker {
+    store: Store,
+    durability: Durability,
+    requests: Receiver<Request>,
+    spares: Sender<Request>,
+    spare_thread: Option<JoinHandle<()>>,
+    /// With [`Durability::Interval`]: when the oldest write was made that is not durable.
+    dirty_since: Option<Instant>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            let request = match self.idle_step() {
+                Some(wait) => match self.requests.recv_timeout(wait) {
+                    Ok(request) => request,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.on_idle();
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => break,
+                },
+                None => match self.requests.recv() {
+                    Ok(request) => request,
+                    Err(_) => break,
+                },
+            };
+            if self.serve(request) {
+                break;
+            }
+        }
+        // An error has poisoned the store and was, or will be, met by the next opening.
+        let _ = self.store.close();
+        if let Some(thread) = self.spare_thread.take() {
+            let _ = thread.join();
+        }
+    }
+
+    /// How long to wait for work before there is something else to do.
+    fn idle_step(&self) -> Option<Duration> {
+        match self.durability {
+            Durability::Interval(limit) if self.store.is_dirty() => {
+                let age = self.dirty_since.map_or(Duration::ZERO, |since| since.elapsed());
+                Some(limit.saturating_sub(age))
+            }
+            Durability::Never => None,
+            _ if self.store.needs_mark() => Some(MARK_AFTER),
+            _ if self.store.is_dirty() => Some(SYNC_MARK_AFTER),
+            _ => None,
+        }
+    }
+
+    fn on_idle(&mut self) {
+        // An error poisons the store; the next write says so.
+        let _ = match self.durability {
+            Durability::Interval(_) if self.store.is_dirty() => self.sync_now(),
+            _ if self.store.needs_mark() => self.mark_now(),
+            _ => self.store.sync(),
+        };
+    }
+
+    fn sync_now(&mut self) -> Result<(), JournalError> {
+        self.dirty_since = None;
+        self.store.sync()
+    }
+
+    fn mark_now(&mut self) -> Result<(), JournalError> {
+        self.store.mark()?;
+        // A full segment takes no mark: the next seal is the witness.
+        if self.store.needs_mark() {
+            self.store.skip_mark()
+        }
+        if matches!(self.durability, Durability::Interval(_)) {
+            self.dirty_since = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Does one request; says whether it was the last.
+    fn serve(&mut self, request: Request) -> bool {
+        match request {
+            Request::Load(answer) => drop(answer.send(self.store.load())),
+            Request::Write(write, answer) => {
+                if self.store.needs_segment(&write) {
+                    self.wait_for_spare();
+                }
+                let done = self.store.write(&write);
+                drop(answer.send(done));
+                // Entries are released after the answer: nobody waits for that.
+                drop(write);
+                self.after_write();
+            }
+            Request::Purge(upto, answer) => drop(answer.send(self.store.purge(upto))),
+            Request::Reset(to, answer) => drop(answer.send(self.store.reset(to))),
+            Request::Spare(spare) => self.store.install_spare(spare),
+            Request::Close => return true,
+        }
+        false
+    }
+
+    fn after_write(&mut self) {
+        if let Durability::Interval(limit) = self.durability
+            && self.store.is_dirty()
+        {
+            let since = *self.dirty_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= limit {
+                let _ = self.sync_now();
+            }
+        }
+        if let Some(job) = self.store.spare_job() {
+            let queue = self.spares.clone();
+            let run = move || drop(queue.send(Request::Spare(job.run())));
+            if let Some(earlier) = self.spare_thread.take() {
+                let _ = earlier.join();
+            }
+            match thread::Builder::new().name("raft-journal-spare".into()).spawn(run) {
+                Ok(thread) => self.spare_thread = Some(thread),
+                // The next write that needs a segment makes it.
+                Err(_) => self.store.give_up_spare(),
+            }
+        }
+    }
+
+    /// The segment that is being made is needed now.
+    fn wait_for_spare(&mut self) {
+        let Some(thread) = self.spare_thread.take() else { return };
+        let _ = thread.join();
+        let mut others = Vec::new();
+        while let Ok(request) = self.requests.try_recv() {
+            match request {
+                Request::Spare(spare) => {
+                    self.store.install_spare(spare);
+                    break;
+                }
+                other => others.push(other),
+            }
+        }
+        // One writer, one request at a time: anything else here comes from dropped futures.
+        for other in others {
+            let _ = self.spares.send(other);
+        }
+    }
+}
+
+type ReadRequest = (Range<Index>, u64, Answer<Vec<Entry>>);
+
+/// Reads on a thread of its own, so that neither a sync nor a cold disk blocks anyone else.
+struct FileReader {
+    log: LogReader,
+    queue: OnceLock<Option<Sender<ReadRequest>>>,
+}
+
+impl FileReader {
+    fn queue(&self) -> Option<&Sender<ReadRequest>> {
+        let start = || {
+            let (queue, requests) = mpsc::channel::<ReadRequest>();
+            let log = self.log.clone();
+            let run = move || {
+                for (range, max_bytes, answer) in requests {
+                    if !answer.is_closed() {
+                        let _ = answer.send(log.entries(range, max_bytes));
+                    }
+                }
+            };
+            thread::Builder::new().name("raft-journal-read".into()).spawn(run).ok().map(|_| queue)
+        };
+        self.queue.get_or_init(start).as_ref()
+    }
+}
+
+#[async_trait]
+impl JournalReader for FileReader {
+    async fn entries(&self, range: Range<Index>, max_bytes: u64) -> Result<Vec<Entry>, JournalError> {
+        let Some(queue) = self.queue() else { return self.log.entries(range, max_bytes) };
+        let (answer, answered) = oneshot::channel();
+        let gone =
+            || JournalError::Io { what: "read entries".into(), cause: "the reading thread has died".into() };
+        queue.send((range, max_bytes, answer)).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}

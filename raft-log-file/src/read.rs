@@ -1,0 +1,220 @@
+//! Reads entries while the journal is being written.
+
+use std::ops::Range;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use raft_core::backend::{Corruption, JournalError};
+use raft_core::entry::Entry;
+use raft_core::ids::Index;
+
+use crate::error::{cause, damage, damage_of};
+use crate::index::{Log, Place};
+use crate::layout::segment_name;
+use crate::record::{HEADER, Mismatch, TABLE_ENTRY, TableEntry};
+use crate::vfs;
+
+/// Neighbouring batches are read with one call up to this size, in bytes.
+const SPAN: u64 = 256 << 10;
+
+/// A batch up to this size is read as a whole, in bytes.
+const WHOLE: u64 = 256 << 10;
+
+/// Reads the log of a [`Store`](crate::Store). Cheap to clone; outlives the store.
+#[derive(Clone)]
+pub struct LogReader {
+    log: Arc<RwLock<Log>>,
+}
+
+/// Batches that lie next to each other in one segment.
+struct Run {
+    first: Place,
+    places: Vec<Place>,
+    bytes: u64,
+}
+
+impl LogReader {
+    pub(crate) const fn new(log: Arc<RwLock<Log>>) -> Self {
+        Self { log }
+    }
+
+    /// Entries of `range` in order, from its start, as many as fit in `max_bytes` of data, at least one.
+    /// Each is checked against its checksum, index and term. Never waits for a sync.
+    ///
+    /// # Errors
+    /// [`JournalError::Compacted`], [`JournalError::OutOfRange`], [`JournalError::Corrupt`] or
+    /// [`JournalError::Io`].
+    pub fn entries(&self, range: Range<Index>, max_bytes: u64) -> Result<Vec<Entry>, JournalError> {
+        let mut entries = Vec::new();
+        let mut left = max_bytes;
+        let mut next = range.start;
+        while next < range.end {
+            let Some((run, terms)) = self.plan(&(next..range.end), left)? else { break };
+            let before = entries.len();
+            let full = read_run(&run, &terms, &mut left, &mut entries)?;
+            next = Index(next.0 + (entries.len() - before) as u64);
+            if full || entries.len() == before {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Decides what to read next with one call: places, and the terms of their entries.
+    #[expect(clippy::type_complexity, reason = "one use, and both halves are plain")]
+    fn plan(
+        &self,
+        range: &Range<Index>,
+        left: u64,
+    ) -> Result<Option<(Run, Vec<(Index, raft_core::ids::Term)>)>, JournalError> {
+        let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
+        if range.start <= log.purged.index {
+            return Err(JournalError::Compacted { purged: log.purged });
+        }
+        if range.end > log.last.index.next() {
+            return Err(JournalError::OutOfRange { last: log.last.index });
+        }
+        let mut places = log.places(range);
+        let Some(first) = places.next() else { return Ok(None) };
+        let mut run = Run { bytes: first.bytes, places: vec![first.clone()], first };
+        for place in places {
+            let together = place.seq == run.first.seq && place.offset == run.first.offset + run.bytes;
+            if !together || run.bytes + place.bytes > SPAN || run.bytes > left {
+                break;
+            }
+            run.bytes += place.bytes;
+            run.places.push(place);
+        }
+        let end = run.places.last().map_or(range.end.0, |place| place.wanted.end);
+        let from = log.terms().partition_point(|(first, _)| *first <= range.start).saturating_sub(1);
+        let to = log.terms().partition_point(|(first, _)| first.0 < end);
+        Ok(Some((run, log.terms().get(from..to).unwrap_or_default().to_vec())))
+    }
+}
+
+/// Reads a run; says whether the limit was reached.
+fn read_run(
+    run: &Run,
+    terms: &[(Index, raft_core::ids::Term)],
+    left: &mut u64,
+    entries: &mut Vec<Entry>,
+) -> Result<bool, JournalError> {
+    let whole = run.places.len() > 1 || run.bytes <= WHOLE;
+    let bytes = if whole { read(&run.first, run.first.offset, run.bytes)? } else { Bytes::new() };
+    let mut at = 0;
+    for place in &run.places {
+        let size = usize::try_from(place.bytes).unwrap_or(usize::MAX);
+        let batch = if whole { slice(&bytes, at, size).ok_or_else(|| short(place))? } else { Bytes::new() };
+        at += size;
+        if read_batch(place, whole.then_some(batch), terms, left, entries)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Reads the wanted entries of one batch; says whether the limit was reached.
+fn read_batch(
+    place: &Place,
+    whole: Option<Bytes>,
+    terms: &[(Index, raft_core::ids::Term)],
+    left: &mut u64,
+    entries: &mut Vec<Entry>,
+) -> Result<bool, JournalError> {
+    let to_usize = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let count = to_usize(place.wanted.end - place.first);
+    // Of the table no more than the wanted entries' records is needed, but all of it tells where the
+    // payloads begin: the header has the count.
+    let head = match &whole {
+        Some(bytes) => bytes.clone(),
+        None => read(place, place.offset, HEADER as u64)?,
+    };
+    let header = crate::record::Header::decode(&head, place.seed, place.offset)
+        .ok_or_else(|| broken(place, "its header"))?;
+    if header.first_index != place.first || (header.count as usize) < count {
+        return Err(broken(place, "its header"));
+    }
+    let table_bytes = header.count as usize * TABLE_ENTRY;
+    let table = match &whole {
+        Some(bytes) => slice(bytes, HEADER, table_bytes).ok_or_else(|| short(place))?,
+        None => read(place, place.offset + HEADER as u64, table_bytes as u64)?,
+    };
+    // Which entries: from the first wanted one as far as the limit goes.
+    let mut start = HEADER + table_bytes;
+    let mut wanted = Vec::new();
+    let mut bytes = 0_usize;
+    let mut full = false;
+    for (n, index) in (0..count).zip(place.first..) {
+        let entry = TableEntry::read(&table, n);
+        if index < place.wanted.start {
+            start = start.saturating_add(entry.length);
+            continue;
+        }
+        if entry.length as u64 > *left && !(entries.is_empty() && wanted.is_empty()) {
+            full = true;
+            break;
+        }
+        *left = left.saturating_sub(entry.length as u64);
+        bytes = bytes.saturating_add(entry.length);
+        wanted.push((index, entry));
+        if *left == 0 {
+            full = true;
+            break;
+        }
+    }
+    if start.saturating_add(bytes) > to_usize(place.bytes) {
+        return Err(broken(place, "its table"));
+    }
+    let data = match &whole {
+        Some(batch) => slice(batch, start, bytes).ok_or_else(|| short(place))?,
+        None => read(place, place.offset + start as u64, bytes as u64)?,
+    };
+    let mut at = 0;
+    for (index, entry) in wanted {
+        let payload = slice(&data, at, entry.length).ok_or_else(|| short(place))?;
+        at += entry.length;
+        let found = entry.verify(place.seed, place.offset, index, payload).map_err(|mismatch| {
+            let what = match mismatch {
+                Mismatch::Damaged => "the checksum of entry",
+                Mismatch::UnknownKind => "the kind of entry",
+            };
+            JournalError::Corrupt(damage_of(damage_at(place, &format!("{what} {index}")), index, index + 1))
+        })?;
+        let run = terms.partition_point(|(first, _)| first.0 <= index).saturating_sub(1);
+        if terms.get(run).is_none_or(|(_, term)| *term != found.id.term) {
+            return Err(JournalError::Corrupt(damage_of(damage_at(place, "the term"), index, index + 1)));
+        }
+        entries.push(found);
+    }
+    Ok(full)
+}
+
+/// Bytes `at..at + length`. An empty slice does not keep the rest alive.
+fn slice(bytes: &Bytes, at: usize, length: usize) -> Option<Bytes> {
+    let end = at.checked_add(length).filter(|end| *end <= bytes.len())?;
+    Some(if length == 0 { Bytes::new() } else { bytes.slice(at..end) })
+}
+
+fn read(place: &Place, offset: u64, bytes: u64) -> Result<Bytes, JournalError> {
+    let mut buffer = vec![0; usize::try_from(bytes).map_err(|_| broken(place, "its size"))?];
+    let filled = vfs::read_full_at(&*place.file, &mut buffer, offset).map_err(|error| JournalError::Io {
+        what: format!("read {} at {offset}", segment_name(place.seq)),
+        cause: cause(&error),
+    })?;
+    if filled < buffer.len() {
+        return Err(short(place));
+    }
+    Ok(buffer.into())
+}
+
+fn damage_at(place: &Place, what: &str) -> Corruption {
+    damage(&segment_name(place.seq), place.offset, format!("{what} is not as written"))
+}
+
+fn broken(place: &Place, what: &str) -> JournalError {
+    JournalError::Corrupt(damage_of(damage_at(place, what), place.wanted.start, place.wanted.end))
+}
+
+fn short(place: &Place) -> JournalError {
+    broken(place, "the length of the file")
+}

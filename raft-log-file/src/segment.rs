@@ -1,0 +1,186 @@
+//! Segments: zero-filled files of a fixed size that batches are appended to. A number is never used
+//! for data twice.
+
+use std::io;
+use std::sync::Arc;
+
+use raft_core::ids::StoreId;
+
+use crate::hard_state::{Reader, Start, Writer};
+use crate::layout::{BLOCK, BLOCK_BYTES, SEGMENT_LAYOUT, TEMPORARY, segment_name};
+use crate::record::Seed;
+use crate::vfs::{self, Vfs, VfsFile};
+
+/// Zeros are written in pieces of this size, in bytes.
+const FILL: usize = 1 << 20;
+
+/// How a segment comes after others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The seal of another segment names it, or will.
+    Sealed,
+    /// It was made when the journal was created or opened.
+    Resumed {
+        /// The segment it continues; 0 for none.
+        prev: u64,
+        /// That one counts only up to here, in bytes.
+        valid: u64,
+    },
+}
+
+/// The header of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    /// Whose it is.
+    pub(crate) store: StoreId,
+    /// Its number.
+    pub(crate) seq: u64,
+    /// Random: with the number and the store, what its checksums are seeded with.
+    pub(crate) salt: u64,
+    /// Its length, in bytes.
+    pub(crate) size: u64,
+    /// How it comes after others.
+    pub(crate) origin: Origin,
+    /// What it starts with, for a resumed one; zeros for a sealed one, which continues its predecessor.
+    pub(crate) start: Start,
+}
+
+impl SegmentHeader {
+    pub(crate) fn seed(&self) -> Seed {
+        Seed::new(self.store, self.seq, self.salt)
+    }
+
+    /// The first block of the file.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let (kind, prev, valid) = match self.origin {
+            Origin::Sealed => (0, 0, 0),
+            Origin::Resumed { prev, valid } => (1, prev, valid),
+        };
+        let body = Writer::default()
+            .u128(self.store.0)
+            .u64(self.seq)
+            .u64(self.salt)
+            .u64(self.size)
+            .u64(kind)
+            .u64(prev)
+            .u64(valid)
+            .u64(self.start.batch)
+            .u64(self.start.chain)
+            .0;
+        let mut block = vec![0; BLOCK];
+        for copy in 0..2_u8 {
+            let at = usize::from(copy) * SEGMENT_LAYOUT.stride;
+            if let Some(record) = SEGMENT_LAYOUT.encode(0, copy, self.seq, &body)
+                && let Some(place) = block.get_mut(at..at + record.len())
+            {
+                place.copy_from_slice(&record);
+            }
+        }
+        block
+    }
+
+    fn decode_body(bytes: &[u8]) -> Option<Self> {
+        let mut r = Reader(bytes);
+        let (store, seq, salt, size) = (StoreId(r.u128()?), r.u64()?, r.u64()?, r.u64()?);
+        let origin = match (r.u64()?, r.u64()?, r.u64()?) {
+            (0, _, _) => Origin::Sealed,
+            (1, prev, valid) => Origin::Resumed { prev, valid },
+            _ => return None,
+        };
+        let start = Start { seq, batch: r.u64()?, chain: r.u64()? };
+        Some(Self { store, seq, salt, size, origin, start })
+    }
+}
+
+/// What the first block of a segment says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FoundHeader {
+    /// The header, if a copy is valid and belongs to this store and number.
+    pub(crate) header: Option<SegmentHeader>,
+    /// Why each copy is not valid, where it is not.
+    pub(crate) broken: [Option<&'static str>; 2],
+    /// The version of the valid copy.
+    pub(crate) version: u32,
+}
+
+/// Reads the header in the first block of segment `seq`.
+pub(crate) fn decode_header(store: StoreId, seq: u64, block: &[u8]) -> FoundHeader {
+    let state = SEGMENT_LAYOUT.decode(0, block.get(..BLOCK.min(block.len())).unwrap_or_default());
+    let version = state.record.as_ref().map_or(0, |record| record.version);
+    let header = state.record.as_ref().and_then(|record| SegmentHeader::decode_body(&record.body));
+    let ours = header.filter(|header| header.store == store && header.seq == seq);
+    let broken = match (header, ours) {
+        (Some(_), None) => [Some("a segment of another store or number"); 2],
+        _ => state.broken,
+    };
+    FoundHeader { header: ours, broken, version }
+}
+
+/// A segment that is ready for batches.
+#[derive(Clone)]
+pub(crate) struct Ready {
+    /// Its header.
+    pub(crate) header: SegmentHeader,
+    /// The open file.
+    pub(crate) file: Arc<dyn VfsFile>,
+}
+
+/// Makes a segment: complete and durable under a temporary name, then under its own.
+///
+/// `first` is what follows the header. With `recycle` the file of an empty segment of that number and
+/// size is used instead of a new one.
+pub(crate) fn make(
+    vfs: &dyn Vfs,
+    header: SegmentHeader,
+    first: &[u8],
+    recycle: Option<u64>,
+) -> io::Result<Ready> {
+    let name = segment_name(header.seq);
+    let temporary = format!("{name}{TEMPORARY}");
+    match vfs.unlink(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let made = fill(vfs, &header, &temporary, first, recycle).and_then(|file| {
+        file.sync_data()?;
+        vfs.rename(&temporary, &name)?;
+        vfs.sync_dir()?;
+        Ok(file)
+    });
+    match made {
+        Ok(file) => Ok(Ready { header, file }),
+        Err(error) => {
+            // Gives the space back. What is left otherwise is removed at the next opening.
+            let _ = vfs.unlink(&temporary);
+            Err(error)
+        }
+    }
+}
+
+fn fill(
+    vfs: &dyn Vfs,
+    header: &SegmentHeader,
+    temporary: &str,
+    first: &[u8],
+    recycle: Option<u64>,
+) -> io::Result<Arc<dyn VfsFile>> {
+    let block = header.encode();
+    if let Some(seq) = recycle {
+        vfs.rename(&segment_name(seq), temporary)?;
+        let file = vfs.open(temporary)?;
+        vfs::write_all_at(&*file, &block, 0)?;
+        vfs::write_all_at(&*file, first, BLOCK_BYTES)?;
+        return Ok(file);
+    }
+    let file = vfs.create(temporary)?;
+    vfs::write_all_at(&*file, &block, 0)?;
+    vfs::write_all_at(&*file, first, BLOCK_BYTES)?;
+    let mut at = BLOCK_BYTES + first.len() as u64;
+    let zeros = vec![0; FILL.min(usize::try_from(header.size.saturating_sub(at)).unwrap_or(FILL))];
+    while at < header.size {
+        let piece = zeros.len().min(usize::try_from(header.size - at).unwrap_or(FILL));
+        vfs::write_all_at(&*file, zeros.get(..piece).unwrap_or_default(), at)?;
+        at += piece as u64;
+    }
+    Ok(file)
+}

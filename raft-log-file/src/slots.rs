@@ -1,0 +1,196 @@
+//! Two alternating slots of two copies each: how small state is replaced without ever being in doubt.
+//! Pure: bytes in, bytes out.
+//!
+//! A value is written with a growing generation; even ones go to slot 0, odd ones to slot 1, so that
+//! the newest durable value is never overwritten. A slot holds the same record twice. A record that
+//! fits one 512-byte sector is old or new after a crash, never broken: then a broken copy means rot,
+//! and two broken copies mean that the newest value may be lost.
+
+use crc32c::{crc32c, crc32c_append};
+
+/// Bytes before the body of a record.
+pub(crate) const HEADER: usize = 32;
+const MAGIC: [u8; 4] = *b"RSLT";
+
+/// The size of what a disk writes as a whole, in bytes.
+pub(crate) const SECTOR: usize = 512;
+
+/// What distinguishes one kind of slots from another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    /// What the records are.
+    pub(crate) kind: [u8; 4],
+    /// The version of their bodies.
+    pub(crate) version: u32,
+    /// From the start of one copy to the next, in bytes; also the most a record may take.
+    pub(crate) stride: usize,
+}
+
+/// A valid copy of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Counts the writes.
+    pub(crate) generation: u64,
+    /// The version of the body.
+    pub(crate) version: u32,
+    /// What was stored.
+    pub(crate) body: Vec<u8>,
+}
+
+/// What a slot holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SlotState {
+    /// The newest valid copy.
+    pub(crate) record: Option<Record>,
+    /// Why each copy is not valid, where it is not.
+    pub(crate) broken: [Option<&'static str>; 2],
+    /// Both copies are valid and of different generations: a write was cut between them.
+    pub(crate) uneven: bool,
+}
+
+impl SlotState {
+    /// Whether it needs no repair.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.broken == [None, None] && !self.uneven
+    }
+}
+
+impl Layout {
+    /// The slot that a generation goes to.
+    pub(crate) const fn slot_of(generation: u64) -> u8 {
+        (generation % 2) as u8
+    }
+
+    /// The size of a slot's file, in bytes.
+    pub(crate) const fn slot_bytes(&self) -> usize {
+        self.stride * 2
+    }
+
+    /// The largest body, in bytes.
+    pub(crate) const fn body_limit(&self) -> usize {
+        self.stride - HEADER
+    }
+
+    /// One copy, padded to whole sectors; `None` if the body is too large.
+    pub(crate) fn encode(&self, slot: u8, copy: u8, generation: u64, body: &[u8]) -> Option<Vec<u8>> {
+        if body.len() > self.body_limit() {
+            return None;
+        }
+        let mut out = Vec::with_capacity((HEADER + body.len()).next_multiple_of(SECTOR));
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.kind);
+        out.extend_from_slice(&self.version.to_le_bytes());
+        out.extend_from_slice(&generation.to_le_bytes());
+        out.extend_from_slice(&u32::try_from(body.len()).ok()?.to_le_bytes());
+        out.extend_from_slice(&[slot, copy, 0, 0]);
+        out.extend_from_slice(body);
+        let crc = crc32c(out.get(8..)?);
+        out.get_mut(4..8)?.copy_from_slice(&crc.to_le_bytes());
+        out.resize(out.len().next_multiple_of(SECTOR), 0);
+        Some(out)
+    }
+
+    /// Reads a slot. Never fails: what cannot be read is broken.
+    pub(crate) fn decode(&self, slot: u8, bytes: &[u8]) -> SlotState {
+        let mut state = SlotState::default();
+        let mut records = [None, None];
+        for (copy, (record, broken)) in records.iter_mut().zip(&mut state.broken).enumerate() {
+            let start = copy * self.stride;
+            let copy_bytes = bytes.get(start..bytes.len().min(start + self.stride)).unwrap_or_default();
+            match self.decode_copy(slot, copy as u8, copy_bytes) {
+                Ok(found) => *record = Some(found),
+                Err(why) => *broken = Some(why),
+            }
+        }
+        let [first, second] = records;
+        state.record = match (first, second) {
+            (Some(first), Some(second)) => {
+                state.uneven = first != second;
+                Some(if second.generation > first.generation { second } else { first })
+            }
+            (first, second) => first.or(second),
+        };
+        state
+    }
+
+    fn decode_copy(&self, slot: u8, copy: u8, bytes: &[u8]) -> Result<Record, &'static str> {
+        let (header, rest) = bytes.split_first_chunk::<HEADER>().ok_or("too short")?;
+        let word = |at: usize| {
+            let mut four = [0; 4];
+            four.copy_from_slice(&header[at..at + 4]);
+            four
+        };
+        if word(0) != MAGIC {
+            return Err(if header.iter().all(|byte| *byte == 0) { "never written" } else { "no record" });
+        }
+        let length = u32::from_le_bytes(word(24)) as usize;
+        let body = rest.get(..length).ok_or("its length exceeds the slot")?;
+        if crc32c_append(crc32c(&header[8..]), body) != u32::from_le_bytes(word(4)) {
+            return Err("checksum mismatch");
+        }
+        if word(8) != self.kind || word(28) != [slot, copy, 0, 0] {
+            return Err("a record of another place");
+        }
+        let mut generation = [0; 8];
+        generation.copy_from_slice(&header[16..24]);
+        let generation = u64::from_le_bytes(generation);
+        Ok(Record { generation, version: u32::from_le_bytes(word(12)), body: body.to_vec() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAYOUT: Layout = Layout { kind: *b"TEST", version: 3, stride: 4096 };
+
+    fn slot(slot: u8, generations: [u64; 2]) -> Vec<u8> {
+        let mut bytes = vec![0; LAYOUT.slot_bytes()];
+        for (copy, generation) in generations.into_iter().enumerate() {
+            let record = LAYOUT.encode(slot, copy as u8, generation, b"body").unwrap();
+            assert_eq!(record.len(), SECTOR);
+            bytes[copy * LAYOUT.stride..][..record.len()].copy_from_slice(&record);
+        }
+        bytes
+    }
+
+    #[test]
+    fn comes_back() {
+        let state = LAYOUT.decode(1, &slot(1, [7, 7]));
+        assert!(state.is_sound());
+        assert_eq!(state.record, Some(Record { generation: 7, version: 3, body: b"body".to_vec() }));
+    }
+
+    #[test]
+    fn a_write_cut_between_the_copies_gives_the_newer() {
+        for generations in [[9, 7], [7, 9]] {
+            let state = LAYOUT.decode(1, &slot(1, generations));
+            assert_eq!(state.record.map(|record| record.generation), Some(9));
+            assert!(state.uneven);
+        }
+    }
+
+    #[test]
+    fn every_flipped_byte_breaks_its_copy_only() {
+        let good = slot(0, [4, 4]);
+        for copy in 0..2 {
+            for at in 0..HEADER + 4 {
+                let mut bytes = good.clone();
+                bytes[copy * LAYOUT.stride + at] ^= 0x10;
+                let state = LAYOUT.decode(0, &bytes);
+                assert!(state.broken[copy].is_some(), "byte {at} of copy {copy}");
+                assert_eq!(state.record.map(|record| record.generation), Some(4));
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_of_another_place_is_not_taken() {
+        assert_eq!(LAYOUT.decode(1, &slot(0, [4, 4])).record, None);
+        let other = Layout { kind: *b"ELSE", ..LAYOUT };
+        assert_eq!(other.decode(0, &slot(0, [4, 4])).record, None);
+        assert_eq!(LAYOUT.decode(0, &[]).record, None);
+        assert_eq!(LAYOUT.encode(0, 0, 0, &[0; 4096]), None);
+    }
+}

@@ -1,0 +1,550 @@
+//! The journal itself: synchronous, without threads, clocks or randomness of its own. A simulator can
+//! run it over its own [`Vfs`].
+
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use raft_core::backend::{HardState, JournalError, JournalState, JournalWrite, OpenError, Verdict};
+use raft_core::entry::{Entry, EntryKind};
+use raft_core::ids::{Identity, Index, KnownPeer, LogId, StoreId};
+
+use crate::error::{cause, damage};
+use crate::hard_state::{Pair, Start, Super, encode_hard_state, encode_peers};
+use crate::index::{Change, Log};
+use crate::layout::{BLOCK_BYTES, segment_name};
+use crate::read::LogReader;
+use crate::record::{self, ENTRIES, Header, MARK, RESET, SEAL, TRUNCATE};
+use crate::recover::Finding;
+use crate::segment::{self, Origin, Ready, SegmentHeader};
+use crate::vfs::{self, Vfs, VfsFile};
+
+/// When entries are made durable. The hard state and the known peers always are at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Before a write returns. The only choice under which Raft keeps its promises.
+    #[default]
+    Always,
+    /// At the latest after this time. A crash of the machine may lose what was acknowledged since; a
+    /// crash of the process loses nothing.
+    Interval(Duration),
+    /// When the system likes, and when the journal is closed. A crash of the machine may lose anything
+    /// since; a crash of the process loses nothing.
+    Never,
+}
+
+/// How a journal behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// When entries are made durable.
+    pub durability: Durability,
+    /// The size of a segment, in bytes; at least 16 KiB. Bigger writes get a bigger segment.
+    pub segment_bytes: u64,
+    /// Open although acknowledged entries of a single voter are lost. Has no effect otherwise.
+    pub accept_loss: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { durability: Durability::Always, segment_bytes: 16 << 20, accept_loss: false }
+    }
+}
+
+impl Options {
+    /// With another durability.
+    #[must_use]
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// With another size of segments, in bytes.
+    #[must_use]
+    pub const fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// With or without accepting the loss of a single voter's entries.
+    #[must_use]
+    pub const fn accept_loss(mut self, accept: bool) -> Self {
+        self.accept_loss = accept;
+        self
+    }
+
+    /// The size of segments in whole blocks, in bytes.
+    pub(crate) fn segment_size(&self) -> u64 {
+        self.segment_bytes.clamp(4 * BLOCK_BYTES, 1 << 40).next_multiple_of(BLOCK_BYTES)
+    }
+}
+
+/// Random numbers from a seed, so that a run can be repeated (splitmix64).
+#[derive(Clone, Debug)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) const fn new(seed: u128) -> Self {
+        Self((seed as u64) ^ ((seed >> 64) as u64).rotate_left(32))
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// The segment that batches are appended to.
+pub(crate) struct Active {
+    pub(crate) header: SegmentHeader,
+    pub(crate) file: Arc<dyn VfsFile>,
+    /// Where the next batch goes, in bytes.
+    pub(crate) offset: u64,
+}
+
+/// The work of making the next segment ready. It may be done anywhere, while the store goes on.
+pub struct SpareJob {
+    vfs: Arc<dyn Vfs>,
+    header: SegmentHeader,
+}
+
+/// The outcome of a [`SpareJob`].
+pub struct Spare(io::Result<Ready>);
+
+impl SpareJob {
+    /// Makes the segment. Takes as long as writing and syncing it does.
+    #[must_use]
+    pub fn run(self) -> Spare {
+        Spare(segment::make(&*self.vfs, self.header, &[], None))
+    }
+}
+
+/// The journal of one node over a [`Vfs`].
+pub struct Store {
+    pub(crate) vfs: Arc<dyn Vfs>,
+    /// Held as long as the store lives.
+    pub(crate) _lock: Box<dyn Send + Sync>,
+    pub(crate) options: Options,
+    pub(crate) random: Random,
+    pub(crate) superblock: Super,
+    pub(crate) super_pair: Pair,
+    pub(crate) hard_state: HardState,
+    pub(crate) hard_state_pair: Pair,
+    pub(crate) peers: Vec<KnownPeer>,
+    pub(crate) peers_pair: Pair,
+    pub(crate) log: Arc<RwLock<Log>>,
+    pub(crate) live: Vec<Start>,
+    pub(crate) active: Active,
+    pub(crate) max_seq: u64,
+    pub(crate) spare: Option<Ready>,
+    pub(crate) spare_under_way: bool,
+    /// The number of the next batch.
+    pub(crate) batch: u64,
+    pub(crate) chain: u64,
+    /// All batches up to this one are durable.
+    pub(crate) synced: u64,
+    /// The highest batch that some written record says is durable.
+    pub(crate) witnessed: u64,
+    /// The last batch that is not a mark.
+    pub(crate) content: u64,
+    pub(crate) commit_hint: Index,
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) failed: Option<Arc<str>>,
+    pub(crate) verdict: Verdict,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// A buffer that has grown beyond this is given back after the write, in bytes.
+const BUFFER_LIMIT: usize = 8 << 20;
+
+/// What a write does to the log.
+struct Plan {
+    first: u64,
+    flags: u32,
+}
+
+impl Store {
+    /// Whose journal this is, with this opening's incarnation.
+    #[must_use]
+    pub const fn identity(&self) -> Identity {
+        self.superblock.identity
+    }
+
+    /// What opening has found beside its verdict: damage that was repaired, or that touches nothing.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// What a node needs to start.
+    ///
+    /// # Errors
+    /// [`JournalError::Poisoned`] after a failed write.
+    pub fn load(&self) -> Result<JournalState, JournalError> {
+        self.check()?;
+        let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
+        let mut state = JournalState::empty(self.identity());
+        state.verdict = self.verdict.clone();
+        state.hard_state = self.hard_state;
+        state.known_peers = self.peers.clone();
+        state.purged = log.purged;
+        state.last = log.last;
+        state.terms = log.terms().to_vec();
+        state.memberships = log.memberships().to_vec();
+        state.commit_hint = self.commit_hint;
+        Ok(state)
+    }
+
+    /// A reader of the log as it is at each call.
+    #[must_use]
+    pub fn reader(&self) -> LogReader {
+        LogReader::new(Arc::clone(&self.log))
+    }
+
+    /// Writes, and with [`Durability::Always`] makes durable: hard state, known peers, then truncation
+    /// and entries as one batch.
+    ///
+    /// # Errors
+    /// [`JournalError`]. After anything but `Gap`, `Refused` and `NoSpace` for lack of a segment, every
+    /// later write fails.
+    pub fn write(&mut self, write: &JournalWrite) -> Result<(), JournalError> {
+        self.check()?;
+        let plan = self.plan(write)?;
+        let store = self.superblock.identity.store;
+        let peers = write.known_peers.as_ref().filter(|peers| **peers != self.peers);
+        let encoded = peers.map(|peers| encode_peers(store, peers));
+        if encoded.as_ref().is_some_and(|encoded| !self.peers_pair.fits(encoded)) {
+            return Err(refused("too many known peers"));
+        }
+        if let Some(state) = write.hard_state.filter(|state| *state != self.hard_state) {
+            let done = self.hard_state_pair.write(&encode_hard_state(store, &state));
+            self.poison_on_error("write the hard state", done)?;
+            self.hard_state = state;
+        }
+        if let Some((peers, encoded)) = peers.zip(encoded) {
+            let done = self.peers_pair.write(&encoded);
+            self.poison_on_error("write the known peers", done)?;
+            self.peers.clone_from(peers);
+        }
+        self.commit_hint = self.commit_hint.max(write.commit_hint);
+        let Some(plan) = plan else { return Ok(()) };
+        self.make_room(record::batch_bytes(&write.entries))?;
+        let (offset, bytes) = self.append(plan.flags, plan.first, 0, &write.entries)?;
+        if self.options.durability == Durability::Always {
+            self.sync()?;
+        }
+        let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
+        let segment = (self.active.header.seq, self.active.header.seed(), &self.active.file);
+        let change = Change { segment, offset, bytes, first: plan.first };
+        log.append(&change, write.entries.iter().map(|entry| entry.id.term));
+        for entry in write.entries.iter().filter(|entry| entry.kind == EntryKind::Membership) {
+            // A copy of its own: the log keeps it, and it may be a slice of something big.
+            log.push_membership(Entry { data: bytes::Bytes::copy_from_slice(&entry.data), ..*entry });
+        }
+        Ok(())
+    }
+
+    /// Checks that the write fits the log (J4).
+    fn plan(&self, write: &JournalWrite) -> Result<Option<Plan>, JournalError> {
+        let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
+        let mut expected = log.last.index.next();
+        let mut flags = 0;
+        if let Some(from) = write.truncate_from.filter(|from| *from < expected) {
+            if from <= log.purged.index {
+                return Err(refused(&format!(
+                    "truncate from {from}: entries up to {} were purged",
+                    log.purged
+                )));
+            }
+            expected = from;
+            flags |= TRUNCATE;
+        }
+        let first = expected.0;
+        for entry in &write.entries {
+            if entry.id.index != expected {
+                return Err(JournalError::Gap { expected, got: entry.id.index });
+            }
+            if u32::try_from(entry.data.len()).is_err() {
+                return Err(refused(&format!("entry {} has more than 4 GiB", entry.id)));
+            }
+            expected = expected.next();
+            flags |= ENTRIES;
+        }
+        if u32::try_from(write.entries.len()).is_err() {
+            return Err(refused("too many entries"));
+        }
+        Ok((flags != 0).then_some(Plan { first, flags }))
+    }
+
+    /// Drops entries up to and including `upto` (J6).
+    ///
+    /// # Errors
+    /// [`JournalError`]; after anything but `Refused` every later write fails.
+    pub fn purge(&mut self, upto: LogId) -> Result<(), JournalError> {
+        self.check()?;
+        let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
+        if log.term_of(upto.index) != Some(upto.term) {
+            return Err(refused(&format!("purge up to {upto}: it is not in the log")));
+        }
+        if upto == log.purged {
+            return Ok(());
+        }
+        let first = log.first_segment_above(upto.index).unwrap_or(self.active.header.seq);
+        drop(log);
+        let done = self.move_start(upto, first);
+        self.poison_on_error("write the superblock", done)?;
+        self.log.write().unwrap_or_else(PoisonError::into_inner).purge(upto);
+        self.drop_old();
+        Ok(())
+    }
+
+    /// Empties the log: it begins after `to` (J7).
+    ///
+    /// # Errors
+    /// [`JournalError`]; after anything but `Refused` and `NoSpace` every later write fails.
+    pub fn reset(&mut self, to: LogId) -> Result<(), JournalError> {
+        self.check()?;
+        let purged = self.log.read().unwrap_or_else(PoisonError::into_inner).purged;
+        if to.index < purged.index {
+            return Err(refused(&format!("reset to {to}: entries up to {purged} were purged")));
+        }
+        self.make_room(BLOCK_BYTES)?;
+        self.append(RESET, to.index.0, to.term.0, &[])?;
+        self.sync()?;
+        self.log.write().unwrap_or_else(PoisonError::into_inner).reset(to);
+        let done = self.move_start(to, self.active.header.seq);
+        self.poison_on_error("write the superblock", done)?;
+        self.drop_old();
+        Ok(())
+    }
+
+    /// Makes a new floor and first segment durable.
+    fn move_start(&mut self, floor: LogId, first: u64) -> io::Result<()> {
+        let start = self.live.iter().find(|start| start.seq == first).copied();
+        let mut changed = self.superblock;
+        changed.floor = floor;
+        changed.floor_batch = self.batch;
+        changed.start = start.unwrap_or(changed.start);
+        changed.witness = changed.witness.max(self.synced);
+        self.super_pair.write(&changed.encode())?;
+        self.superblock = changed;
+        Ok(())
+    }
+
+    /// Removes the segments before the first. An error costs space only; the next opening tries again.
+    fn drop_old(&mut self) {
+        let first = self.superblock.start.seq;
+        let old = self.live.partition_point(|start| start.seq < first);
+        for start in self.live.drain(..old) {
+            let _ = self.vfs.unlink(&segment_name(start.seq));
+        }
+    }
+
+    /// Whether something was written that is not durable yet.
+    #[must_use]
+    pub const fn is_dirty(&self) -> bool {
+        self.failed.is_none() && self.synced + 1 < self.batch
+    }
+
+    /// Makes everything durable.
+    ///
+    /// # Errors
+    /// [`JournalError`]; every later write fails.
+    pub fn sync(&mut self) -> Result<(), JournalError> {
+        self.check()?;
+        if self.is_dirty() {
+            let done = self.active.file.sync_data();
+            self.poison_on_error("sync a segment", done)?;
+            self.synced = self.batch - 1;
+        }
+        Ok(())
+    }
+
+    /// Whether a mark would prove more batches durable.
+    #[must_use]
+    pub const fn needs_mark(&self) -> bool {
+        self.failed.is_none() && self.witnessed < self.content && self.content <= self.synced
+    }
+
+    /// Writes a mark, without syncing it: a record that says what is durable. Does nothing if that is
+    /// on record already or the segment is full.
+    ///
+    /// # Errors
+    /// [`JournalError`]; every later write fails.
+    pub fn mark(&mut self) -> Result<(), JournalError> {
+        self.check()?;
+        if self.needs_mark() && self.fits(BLOCK_BYTES) {
+            self.append(MARK, 0, 0, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Takes the end of the last batch as marked: the segment has no room for it, and the seal will do.
+    pub(crate) const fn skip_mark(&mut self) {
+        self.witnessed = self.content;
+    }
+
+    /// Marks and syncs: after this a crash leaves no doubt. For the end.
+    ///
+    /// # Errors
+    /// [`JournalError`]; every later write fails.
+    pub fn close(&mut self) -> Result<(), JournalError> {
+        self.sync()?;
+        self.mark()?;
+        self.sync()
+    }
+
+    /// The work of making the next segment ready, once it is time and nobody is at it.
+    pub fn spare_job(&mut self) -> Option<SpareJob> {
+        let due = self.active.offset >= self.active.header.size / 8;
+        if !due || self.spare.is_some() || self.spare_under_way || self.failed.is_some() {
+            return None;
+        }
+        self.spare_under_way = true;
+        let header = self.next_header(self.options.segment_size());
+        Some(SpareJob { vfs: Arc::clone(&self.vfs), header })
+    }
+
+    /// Takes the outcome of a spare job. If it failed, the next write that needs a segment tries again
+    /// and reports what it meets.
+    pub fn install_spare(&mut self, spare: Spare) {
+        self.spare_under_way = false;
+        self.spare = spare.0.ok();
+    }
+
+    /// Nobody could be found for the spare job.
+    pub(crate) const fn give_up_spare(&mut self) {
+        self.spare_under_way = false;
+    }
+
+    /// Whether this write needs a new segment: then a spare job under way must be waited for.
+    #[must_use]
+    pub fn needs_segment(&self, write: &JournalWrite) -> bool {
+        !self.fits(record::batch_bytes(&write.entries))
+    }
+
+    const fn fits(&self, bytes: u64) -> bool {
+        // There is always room for the seal.
+        self.active.offset + bytes + BLOCK_BYTES <= self.active.header.size
+    }
+
+    fn next_header(&mut self, size: u64) -> SegmentHeader {
+        self.max_seq += 1;
+        SegmentHeader {
+            store: self.superblock.identity.store,
+            seq: self.max_seq,
+            salt: self.random.next(),
+            size,
+            origin: Origin::Sealed,
+            start: Start { seq: self.max_seq, ..Start::default() },
+        }
+    }
+
+    /// Sees to it that a batch fits, in the next segment if need be.
+    fn make_room(&mut self, bytes: u64) -> Result<(), JournalError> {
+        if self.fits(bytes) {
+            return Ok(());
+        }
+        let size = self.options.segment_size().max(bytes + 2 * BLOCK_BYTES);
+        let ready = match self.spare.take() {
+            Some(spare) if spare.header.size >= size => spare,
+            small => {
+                if let Some(small) = small {
+                    let _ = self.vfs.unlink(&segment_name(small.header.seq));
+                }
+                let header = self.next_header(size);
+                match segment::make(&*self.vfs, header, &[], None) {
+                    Ok(ready) => ready,
+                    // Nothing was begun: not a failure of the journal (J9).
+                    Err(error) if vfs::is_no_space(&error) => {
+                        return Err(JournalError::NoSpace { needed: size });
+                    }
+                    Err(error) => return Err(self.poison("make a segment", &error)),
+                }
+            }
+        };
+        self.append(SEAL, ready.header.seq, ready.header.salt, &[])?;
+        self.sync()?;
+        self.live.push(Start { seq: ready.header.seq, batch: self.batch, chain: self.chain });
+        self.active = Active { header: ready.header, file: ready.file, offset: BLOCK_BYTES };
+        Ok(())
+    }
+
+    /// Writes one batch with one call. Returns where it is and its size.
+    fn append(
+        &mut self,
+        flags: u32,
+        first: u64,
+        term: u64,
+        entries: &[Entry],
+    ) -> Result<(u64, u64), JournalError> {
+        let header = Header {
+            batch: self.batch,
+            prev_chain: self.chain,
+            witness: self.synced,
+            commit_hint: self.commit_hint.0,
+            hard_state: self.hard_state_pair.generation,
+            first_index: first,
+            term,
+            flags,
+            ..Header::default()
+        };
+        let offset = self.active.offset;
+        self.buffer.clear();
+        let chain = record::encode(&mut self.buffer, self.active.header.seed(), offset, header, entries);
+        let bytes = self.buffer.len() as u64;
+        let done = vfs::write_all_at(&*self.active.file, &self.buffer, offset);
+        self.poison_on_error("write a batch", done)?;
+        if self.buffer.capacity() > BUFFER_LIMIT {
+            self.buffer = Vec::new();
+        }
+        self.active.offset += bytes;
+        self.chain = chain;
+        self.witnessed = self.synced;
+        if flags & MARK == 0 {
+            self.content = self.batch;
+        }
+        self.batch += 1;
+        Ok((offset, bytes))
+    }
+
+    fn check(&self) -> Result<(), JournalError> {
+        self.failed.as_ref().map_or(Ok(()), |cause| Err(JournalError::Poisoned { cause: Arc::clone(cause) }))
+    }
+
+    /// The first error ends everything (J8): what is on disk is not known any more.
+    fn poison(&mut self, what: &str, error: &io::Error) -> JournalError {
+        let cause: Arc<str> = format!("{what}: {error}").into();
+        self.failed = Some(Arc::clone(&cause));
+        if vfs::is_no_space(error) {
+            return JournalError::NoSpace { needed: self.buffer.len() as u64 };
+        }
+        JournalError::Poisoned { cause }
+    }
+
+    fn poison_on_error<T>(&mut self, what: &str, result: io::Result<T>) -> Result<T, JournalError> {
+        result.map_err(|error| self.poison(what, &error))
+    }
+}
+
+fn refused(what: &str) -> JournalError {
+    JournalError::Refused { what: what.to_owned() }
+}
+
+/// What opening and creating share.
+pub(crate) fn segment_error(error: &io::Error) -> OpenError {
+    OpenError::Io { what: "make a segment".into(), cause: cause(error) }
+}
+
+/// A random store id.
+pub(crate) fn store_id(random: &mut Random) -> StoreId {
+    StoreId(u128::from(random.next()) << 64 | u128::from(random.next()))
+}
+
+/// Damage that cannot be lived with.
+pub(crate) fn unusable(place: &str, reason: &str) -> OpenError {
+    OpenError::Corrupt(damage(place, 0, reason))
+}

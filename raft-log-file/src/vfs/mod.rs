@@ -1,0 +1,155 @@
+//! The few file operations that a journal needs, as a trait, so that a simulator can stand in for the
+//! disk.
+//!
+//! What an implementation must keep, and no more:
+//! * what was written is durable once [`VfsFile::sync_data`] of that file returned;
+//! * before that a crash may keep any subset of the written 512-byte sectors;
+//! * names (create, rename, unlink) are durable once [`Vfs::sync_dir`] returned, and a rename is atomic;
+//! * a read sees all earlier writes.
+
+mod os;
+
+use std::io;
+use std::sync::Arc;
+
+pub use os::OsVfs;
+
+/// One folder. Names are plain file names.
+pub trait Vfs: Send + Sync + 'static {
+    /// The names in the folder, in any order.
+    ///
+    /// # Errors
+    /// Those of the system; [`io::ErrorKind::NotFound`] if the folder does not exist.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// A new, empty file.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] if it exists, or those of the system.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn VfsFile>>;
+
+    /// An existing file, for reading and writing.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if it does not exist, or those of the system.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn VfsFile>>;
+
+    /// Gives a file another name, over whatever has that name.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a name. Open files stay readable.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn unlink(&self, name: &str) -> io::Result<()>;
+
+    /// Makes all names durable.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn sync_dir(&self) -> io::Result<()>;
+
+    /// Takes the exclusive lock on a file of that name, creating it if need be. It is released when the
+    /// result is dropped.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] if anyone else has it, in this process or another.
+    fn lock(&self, name: &str) -> Result<Box<dyn Send + Sync>, LockError>;
+}
+
+/// An open file.
+pub trait VfsFile: Send + Sync + 'static {
+    /// Reads some bytes at a position; 0 at the end of the file.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn pread(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes some bytes at a position.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn pwrite(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Makes the contents and what is needed to read them durable.
+    ///
+    /// # Errors
+    /// Those of the system. The state of everything un-synced is then unknown.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// The length in bytes.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the length is zero.
+    ///
+    /// # Errors
+    /// Those of [`len`](Self::len).
+    fn is_empty(&self) -> io::Result<bool> {
+        self.len().map(|length| length == 0)
+    }
+
+    /// Cuts or extends the file.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn set_len(&self, length: u64) -> io::Result<()>;
+}
+
+/// Why a lock was not given.
+#[derive(Debug)]
+pub enum LockError {
+    /// Someone has it: this process, if known.
+    Held(Option<u32>),
+    /// The system failed.
+    Io(io::Error),
+}
+
+/// Writes all of `buf`, in as many calls as it takes.
+pub(crate) fn write_all_at(file: &dyn VfsFile, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
+    while !buf.is_empty() {
+        match file.pwrite(buf, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                buf = buf.get(written..).unwrap_or_default();
+                offset += written as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Fills `buf` as far as the file goes; returns how many bytes that were.
+pub(crate) fn read_full_at(file: &dyn VfsFile, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.pread(rest, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// The whole file.
+pub(crate) fn read_all(file: &dyn VfsFile) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(file.len()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut bytes = vec![0; length];
+    let filled = read_full_at(file, &mut bytes, 0)?;
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// Whether an error says that the disk is full.
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
