@@ -20,6 +20,8 @@ const FORMATS: &[Format] = &[
             "raft-log-file/src/record.rs",
             "raft-log-file/src/segment.rs",
             "raft-log-file/src/hard_state.rs",
+            "raft-log-file/src/slots.rs",
+            "raft-log-file/src/layout.rs",
         ],
     },
     Format {
