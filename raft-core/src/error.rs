@@ -250,6 +250,16 @@ pub enum FatalReason {
         /// Why.
         why: crate::backend::Refusal,
     },
+    /// A leader finds that this node lost what it had acknowledged: its store was set back.
+    #[error(
+        "node {by} finds that this node lost entries up to {acknowledged}, which it had acknowledged: its store was set back"
+    )]
+    RolledBack {
+        /// Who found it.
+        by: NodeId,
+        /// The greatest index that this node had acknowledged.
+        acknowledged: crate::ids::Index,
+    },
     /// A task of the node panicked.
     #[error("a task panicked: {0}")]
     Panicked(String),

@@ -18,9 +18,15 @@ pub mod ids;
 mod log;
 pub mod membership;
 pub mod message;
+#[cfg(feature = "node")]
+pub mod node;
 pub mod raft;
 pub mod status;
 pub mod time;
 
 pub use config::Config;
+#[cfg(feature = "typed")]
+pub use node::typed::TypedNode;
+#[cfg(feature = "node")]
+pub use node::{Applied, Node, NodeHandle, StatusWatch, TokioRuntime};
 pub use raft::Raft;

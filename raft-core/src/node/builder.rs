@@ -1,0 +1,157 @@
+//! Putting a node together, and starting it.
+
+use std::sync::Arc;
+
+use ::tokio::sync::mpsc;
+
+use super::guard;
+use super::handle::NodeHandle;
+use super::inbox::{NodeInbox, Room};
+use super::protocol::{Protocol, Queues};
+use super::shared::Shared;
+use super::{TokioRuntime, applier};
+use crate::backend::{Inbox, Journal, Runtime, StateMachine, Transport};
+use crate::config::Config;
+use crate::error::{ConfigError, FatalReason, Violation};
+use crate::raft::{Raft, Restored};
+
+/// A node: one journal, one transport and one state machine, joined by the protocol.
+#[derive(Debug)]
+pub struct Node;
+
+impl Node {
+    /// Begins to put a node together.
+    #[must_use]
+    pub fn builder(config: Config) -> Builder<(), (), ()> {
+        Builder { config, journal: (), transport: (), machine: (), runtime: None }
+    }
+}
+
+/// Collects the parts; [`start`](Builder::start) is there once all are.
+#[must_use]
+pub struct Builder<J, T, S> {
+    config: Config,
+    journal: J,
+    transport: T,
+    machine: S,
+    runtime: Option<Arc<dyn Runtime>>,
+}
+
+impl<J, T, S> core::fmt::Debug for Builder<J, T, S> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl<J, T, S> Builder<J, T, S> {
+    /// Where the log and the hard state are kept. Already open.
+    pub fn journal(self, journal: impl Journal) -> Builder<Box<dyn Journal>, T, S> {
+        let Self { config, transport, machine, runtime, .. } = self;
+        Builder { config, journal: Box::new(journal), transport, machine, runtime }
+    }
+
+    /// The same, for a journal chosen at run time.
+    pub fn boxed_journal(self, journal: Box<dyn Journal>) -> Builder<Box<dyn Journal>, T, S> {
+        let Self { config, transport, machine, runtime, .. } = self;
+        Builder { config, journal, transport, machine, runtime }
+    }
+
+    /// How it reaches the others. Not yet started.
+    pub fn transport(self, transport: Arc<dyn Transport>) -> Builder<J, Arc<dyn Transport>, S> {
+        let Self { config, journal, machine, runtime, .. } = self;
+        Builder { config, journal, transport, machine, runtime }
+    }
+
+    /// What executes the commands.
+    pub fn state_machine(self, machine: impl StateMachine) -> Builder<J, T, Box<dyn StateMachine>> {
+        let Self { config, journal, transport, runtime, .. } = self;
+        Builder { config, journal, transport, machine: Box::new(machine), runtime }
+    }
+
+    /// Clock, tasks and randomness. Without it, the tokio runtime that `start` is called in.
+    pub fn runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+}
+
+impl Builder<Box<dyn Journal>, Arc<dyn Transport>, Box<dyn StateMachine>> {
+    /// Loads what the journal and the state machine have, starts the transport, and runs.
+    ///
+    /// # Errors
+    /// [`FatalReason`]; nothing runs, the journal is closed.
+    pub async fn start(self) -> Result<NodeHandle, FatalReason> {
+        let Self { mut config, mut journal, transport, mut machine, runtime } = self;
+        let runtime = runtime.unwrap_or_else(|| Arc::new(TokioRuntime::current()));
+        config.seed = runtime.seed();
+
+        let restored = journal.load().await?;
+        let identity = restored.identity;
+        if (identity.node, identity.cluster, identity.group) != (config.id, config.cluster, config.group) {
+            let what = "the journal is of another node, cluster or group than the settings";
+            return Err(FatalReason::Config(ConfigError::Restored(Violation::Local { what })));
+        }
+        let applied = machine.last_applied().await.map_err(|fatal| FatalReason::StateMachine(fatal.0))?;
+        let known_peers = restored.known_peers.clone();
+        let raft = Raft::new(config.clone(), Restored { journal: restored, applied }, runtime.now())?;
+
+        let shared = Arc::new(Shared::new(
+            raft.status(runtime.now()),
+            config.uncommitted_limit_bytes,
+            config.command_limit_bytes,
+        ));
+        let (batches, batches_out) = mpsc::unbounded_channel();
+        let (requests, requests_out) = mpsc::unbounded_channel();
+        let (control, control_out) = mpsc::unbounded_channel();
+        let (bulk, bulk_out) = mpsc::unbounded_channel();
+        let (jobs, jobs_out) = mpsc::unbounded_channel();
+        let (done, done_out) = mpsc::unbounded_channel();
+        let room = Arc::new(Room::default());
+        let inbox = NodeInbox::new(control, bulk, requests.clone(), Arc::clone(&room));
+        transport.start(identity, Inbox::new(Arc::new(inbox))).await?;
+
+        let failed = requests.clone();
+        runtime.spawn(
+            "raft-applier",
+            Box::pin(async move {
+                if let Err(reason) = guard::catch(applier::run(machine, jobs_out, done)).await {
+                    // A protocol that has stopped needs no reason any more.
+                    let _ = failed.send(super::protocol::Request::Failed { reason });
+                }
+            }),
+        );
+        let queues = Queues {
+            batches: batches_out,
+            requests: requests_out,
+            control: control_out,
+            bulk: bulk_out,
+            applied: done_out,
+            room,
+        };
+        let connected = Arc::clone(&transport);
+        let handle = NodeHandle::new(config.id, batches.clone(), requests.clone(), Arc::clone(&shared));
+        let protocol = Protocol::new(
+            raft,
+            config,
+            identity,
+            known_peers,
+            journal,
+            transport,
+            Arc::clone(&runtime),
+            Arc::clone(&shared),
+            jobs,
+            queues,
+        );
+        runtime.spawn(
+            "raft-protocol",
+            Box::pin(async move {
+                // Kept so that the queues stay open while the node runs, also without handles.
+                let _open = (batches, requests);
+                let end = guard::catch(protocol.run()).await;
+                connected.shutdown().await;
+                shared.finish(end);
+            }),
+        );
+        Ok(handle)
+    }
+}

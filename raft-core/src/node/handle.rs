@@ -1,0 +1,219 @@
+//! What applications hold.
+
+use std::sync::Arc;
+
+use ::tokio::sync::{mpsc, oneshot};
+use bytes::Bytes;
+
+use super::protocol::Request;
+use super::shared::Shared;
+use super::waiters::{Applied, Batch};
+use crate::error::{FatalReason, ProposeError, ReadError, TransferError};
+use crate::ids::{Index, NodeId};
+use crate::status::Status;
+
+/// A running node. Cloning copies a reference; all clones speak to the same node.
+///
+/// The node runs until [`shutdown`](Self::shutdown), until it fails, or until its runtime ends. Dropping
+/// handles does not stop it: it goes on voting and storing for its cluster.
+#[derive(Clone)]
+pub struct NodeHandle {
+    id: NodeId,
+    batches: mpsc::UnboundedSender<Batch>,
+    requests: mpsc::UnboundedSender<Request>,
+    shared: Arc<Shared>,
+}
+
+impl core::fmt::Debug for NodeHandle {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("NodeHandle").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What a queued command costs beyond its bytes.
+const COMMAND_OVERHEAD_BYTES: u64 = 64;
+
+impl NodeHandle {
+    pub(crate) const fn new(
+        id: NodeId,
+        batches: mpsc::UnboundedSender<Batch>,
+        requests: mpsc::UnboundedSender<Request>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self { id, batches, requests, shared }
+    }
+
+    /// This node's name.
+    #[must_use]
+    pub const fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Executes a command on all nodes and returns this node's response.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; its `outcome` says whether the command may have been executed.
+    ///
+    /// # Cancellation
+    /// A dropped future leaves a command that was sent on its way: it may be executed.
+    ///
+    /// # Durability
+    /// When it returns, the command is durable on a quorum and executed here.
+    pub async fn propose(&self, command: impl Into<Bytes>) -> Result<Applied, ProposeError> {
+        let mut applied = self.propose_batch(vec![command.into()]).await?;
+        // One command was sent, so one answer came.
+        applied.pop().ok_or_else(|| self.gone())
+    }
+
+    /// Executes commands in order, in one log entry: all of them or none, with nothing in between.
+    /// Answers come in the same order.
+    ///
+    /// # Errors
+    /// As [`propose`](Self::propose), for all of them alike. [`ProposeError::TooLarge`] if together they
+    /// exceed `command_limit_bytes`.
+    ///
+    /// # Cancellation
+    /// A dropped future leaves commands that were sent on their way.
+    ///
+    /// # Cost
+    /// One queue slot and one wake-up for the batch.
+    pub async fn propose_batch(&self, commands: Vec<Bytes>) -> Result<Vec<Applied>, ProposeError> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let bytes: u64 = commands.iter().map(|command| command.len() as u64).sum();
+        let limit_bytes = self.shared.command_limit_bytes;
+        if bytes > limit_bytes {
+            return Err(ProposeError::TooLarge { bytes, limit_bytes });
+        }
+        let cost_bytes = bytes + COMMAND_OVERHEAD_BYTES * commands.len() as u64;
+        if let Err(waiting_bytes) = self.shared.reserve(cost_bytes) {
+            let limit_bytes = self.shared.queue_limit_bytes;
+            return Err(ProposeError::Overloaded { waiting_bytes, limit_bytes });
+        }
+        let (reply, answer) = oneshot::channel();
+        if self.batches.send(Batch { commands, cost_bytes, reply }).is_err() {
+            return Err(self.gone());
+        }
+        // The node answers every batch; it can only be lost with the whole runtime.
+        answer.await.unwrap_or_else(|_| Err(ProposeError::Unknown { term: self.shared.status().term }))
+    }
+
+    /// Waits until this node's state contains everything that was acknowledged anywhere before the call: a
+    /// read of the state machine after it returns is linearizable. Callers share heartbeat rounds.
+    ///
+    /// # Errors
+    /// [`ReadError`]; it may be called again.
+    pub async fn read_barrier(&self) -> Result<Index, ReadError> {
+        let (reply, answer) = oneshot::channel();
+        let ended = || match self.shared.end() {
+            Some(Err(reason)) => ReadError::Fatal(reason),
+            _ => ReadError::ShuttingDown,
+        };
+        if self.requests.send(Request::Read { reply }).is_err() {
+            return Err(ended());
+        }
+        answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Hands leadership to `to`, or to the voter with the most complete log. Returns the new leader once it
+    /// has taken over.
+    ///
+    /// # Errors
+    /// [`TransferError`]; unless it says otherwise this node leads on.
+    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
+        let (reply, answer) = oneshot::channel();
+        if self.requests.send(Request::Transfer { to, reply }).is_err() {
+            return Err(TransferError::Stopped);
+        }
+        answer.await.unwrap_or(Err(TransferError::Stopped))
+    }
+
+    /// Lets this node campaign although a leader may live: it asks first whether it would win. Returns at
+    /// once; [`watch`](Self::watch) shows what becomes of it.
+    pub fn campaign(&self) {
+        // A node that has stopped does not campaign.
+        let _ = self.requests.send(Request::Campaign);
+    }
+
+    /// What the node knows of itself: a copy, at most a few milliseconds old, for the price of a
+    /// reference.
+    #[must_use]
+    pub fn status(&self) -> Arc<Status> {
+        self.shared.status()
+    }
+
+    /// Follows the status.
+    #[must_use]
+    pub fn watch(&self) -> StatusWatch {
+        StatusWatch { shared: Arc::clone(&self.shared), seen: 0 }
+    }
+
+    /// Returns when the node has stopped.
+    ///
+    /// # Errors
+    /// Why it stopped, if not by [`shutdown`](Self::shutdown).
+    pub async fn stopped(&self) -> Result<(), Arc<FatalReason>> {
+        let mut seen = 0;
+        loop {
+            let (_, version, end) = self.shared.newer(seen).await;
+            if let Some(end) = end {
+                return end;
+            }
+            seen = version;
+        }
+    }
+
+    /// Stops the node: a leader hands over first, for at most an election timeout. Proposals still under
+    /// way end as unknown. Returns when all is closed.
+    ///
+    /// # Errors
+    /// Why the node had stopped before, if it had failed.
+    pub async fn shutdown(&self) -> Result<(), Arc<FatalReason>> {
+        // A node that has stopped already needs not be told.
+        let _ = self.requests.send(Request::Shutdown);
+        self.stopped().await
+    }
+
+    fn gone(&self) -> ProposeError {
+        match self.shared.end() {
+            Some(Err(reason)) => ProposeError::Fatal(reason),
+            _ => ProposeError::ShuttingDown,
+        }
+    }
+}
+
+/// Follows a node's status.
+pub struct StatusWatch {
+    shared: Arc<Shared>,
+    seen: u64,
+}
+
+impl core::fmt::Debug for StatusWatch {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("StatusWatch").field("seen", &self.seen).finish_non_exhaustive()
+    }
+}
+
+impl StatusWatch {
+    /// The next status that this watch has not shown; the first call returns at once. In between, some
+    /// may be left out. `None` once the node has stopped.
+    pub async fn changed(&mut self) -> Option<Arc<Status>> {
+        let (status, version, end) = self.shared.newer(self.seen).await;
+        if end.is_some() {
+            return None;
+        }
+        self.seen = version;
+        Some(status)
+    }
+
+    /// Waits for a status of which `is` holds. `None` if the node stops first.
+    pub async fn until(&mut self, mut is: impl FnMut(&Status) -> bool) -> Option<Arc<Status>> {
+        loop {
+            let status = self.changed().await?;
+            if is(&status) {
+                return Some(status);
+            }
+        }
+    }
+}

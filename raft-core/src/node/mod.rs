@@ -1,0 +1,27 @@
+//! The driver: joins the protocol with a journal, a transport and a state machine.
+//!
+//! ```text
+//!   NodeHandle --batches, requests-->  protocol task  --jobs-->  applier task
+//!   Transport  --control, bulk----->   (owns Raft,    <--done--  (owns the state machine,
+//!                                       the journal)              answers who waits)
+//! ```
+//! Two tasks, no lock on the way of a write. Everything that is not a channel comes through
+//! [`Runtime`](crate::backend::Runtime), so that one seed can replay a whole node.
+
+mod applier;
+mod builder;
+mod guard;
+mod handle;
+mod inbox;
+mod peers;
+mod protocol;
+mod shared;
+mod tokio;
+#[cfg(feature = "typed")]
+pub mod typed;
+mod waiters;
+
+pub use builder::{Builder, Node};
+pub use handle::{NodeHandle, StatusWatch};
+pub use tokio::TokioRuntime;
+pub use waiters::Applied;

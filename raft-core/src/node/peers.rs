@@ -1,0 +1,155 @@
+//! What a node remembers of the peers it has met (J12): a wiped or rolled-back peer is recognised even by
+//! a node that was down meanwhile.
+
+use std::collections::BTreeMap;
+
+use ::tokio::sync::oneshot;
+
+use crate::backend::Refusal;
+use crate::ids::{Identity, KnownPeer, NodeId};
+
+/// More peers than this are admitted, but not remembered. Members come first.
+const LIMIT: usize = 100;
+
+/// Where the answer to a handshake goes.
+pub(crate) type AdmitReply = oneshot::Sender<Result<(), Refusal>>;
+
+/// The memory, and handshakes that wait until it is durable.
+pub(crate) struct PeerMemory {
+    local: Identity,
+    known: BTreeMap<NodeId, KnownPeer>,
+    dirty: bool,
+    /// Answered when the next write is durable.
+    waiting: Vec<AdmitReply>,
+    /// Answered when the write under way is durable.
+    writing: Vec<AdmitReply>,
+}
+
+impl PeerMemory {
+    pub(crate) fn new(local: Identity, known: Vec<KnownPeer>) -> Self {
+        let known = known.into_iter().map(|peer| (peer.node, peer)).collect();
+        Self { local, known, dirty: false, waiting: Vec::new(), writing: Vec::new() }
+    }
+
+    /// Judges a peer and answers once what it showed is remembered durably.
+    pub(crate) fn admit(&mut self, peer: Identity, is_member: bool, reply: AdmitReply) {
+        if let Err(refusal) = self.judge(peer) {
+            let _ = reply.send(Err(refusal));
+            return;
+        }
+        let shown = KnownPeer { node: peer.node, store: peer.store, incarnation: peer.incarnation };
+        let room = is_member || self.known.len() < LIMIT || self.known.contains_key(&peer.node);
+        if room && self.known.get(&peer.node) != Some(&shown) {
+            self.known.insert(peer.node, shown);
+            self.dirty = true;
+        }
+        if self.dirty {
+            self.waiting.push(reply);
+        } else if self.writing.is_empty() {
+            let _ = reply.send(Ok(()));
+        } else {
+            self.writing.push(reply);
+        }
+    }
+
+    fn judge(&self, peer: Identity) -> Result<(), Refusal> {
+        let local = &self.local;
+        if peer.cluster != local.cluster {
+            return Err(Refusal::WrongCluster { ours: local.cluster, theirs: peer.cluster });
+        }
+        if peer.group != local.group {
+            return Err(Refusal::WrongGroup { ours: local.group, theirs: peer.group });
+        }
+        let node = peer.node;
+        if node == local.node || node == NodeId(0) {
+            return Err(Refusal::WrongNode { expected: local.node, claimed: node });
+        }
+        let Some(known) = self.known.get(&node) else { return Ok(()) };
+        if known.store != peer.store {
+            return Err(Refusal::StoreReplaced { node, known: known.store, offered: peer.store });
+        }
+        let (seen, shown) = (known.incarnation, peer.incarnation);
+        if shown.number < seen.number || (shown.number == seen.number && shown.nonce != seen.nonce) {
+            return Err(Refusal::RolledBack { node, known: seen.number, offered: shown.number });
+        }
+        Ok(())
+    }
+
+    /// The whole memory, if it must be written. The write that takes it answers with [`Self::written`].
+    pub(crate) fn take_dirty(&mut self) -> Option<Vec<KnownPeer>> {
+        if !core::mem::take(&mut self.dirty) {
+            return None;
+        }
+        self.writing.append(&mut self.waiting);
+        Some(self.known.values().copied().collect())
+    }
+
+    pub(crate) const fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// The write under way is durable.
+    pub(crate) fn written(&mut self) {
+        for reply in self.writing.drain(..) {
+            let _ = reply.send(Ok(()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ClusterId, GroupId, Incarnation, StoreId};
+
+    fn identity(node: u64, store: u128, number: u64, nonce: u64) -> Identity {
+        Identity {
+            cluster: ClusterId(1),
+            group: GroupId(0),
+            node: NodeId(node),
+            store: StoreId(store),
+            incarnation: Incarnation { number, nonce },
+        }
+    }
+
+    fn admit(memory: &mut PeerMemory, peer: Identity) -> oneshot::Receiver<Result<(), Refusal>> {
+        let (reply, answer) = oneshot::channel();
+        memory.admit(peer, true, reply);
+        answer
+    }
+
+    #[test]
+    fn a_handshake_waits_until_it_is_remembered_durably() {
+        let mut memory = PeerMemory::new(identity(1, 1, 1, 1), Vec::new());
+        let mut first = admit(&mut memory, identity(2, 20, 1, 5));
+        assert!(first.try_recv().is_err(), "not durable yet");
+        assert_eq!(memory.take_dirty().map(|all| all.len()), Some(1));
+        let mut again = admit(&mut memory, identity(2, 20, 1, 5));
+        assert!(again.try_recv().is_err(), "the same write is still under way");
+        memory.written();
+        assert_eq!(first.try_recv(), Ok(Ok(())));
+        assert_eq!(again.try_recv(), Ok(Ok(())));
+        assert_eq!(memory.take_dirty(), None);
+        assert_eq!(admit(&mut memory, identity(2, 20, 1, 5)).try_recv(), Ok(Ok(())), "a mere reconnect");
+    }
+
+    #[test]
+    fn replaced_and_rolled_back_stores_are_refused_by_name() {
+        let known = identity(2, 20, 4, 5);
+        let seen = KnownPeer { node: known.node, store: known.store, incarnation: known.incarnation };
+        let mut memory = PeerMemory::new(identity(1, 1, 1, 1), vec![seen]);
+        let mut judge = |peer| admit(&mut memory, peer).try_recv().unwrap();
+        assert!(matches!(judge(identity(2, 21, 1, 1)), Err(Refusal::StoreReplaced { .. })));
+        assert!(matches!(
+            judge(identity(2, 20, 3, 9)),
+            Err(Refusal::RolledBack { known: 4, offered: 3, .. })
+        ));
+        assert!(
+            matches!(judge(identity(2, 20, 4, 9)), Err(Refusal::RolledBack { .. })),
+            "same number, other run"
+        );
+        assert!(matches!(judge(identity(1, 9, 1, 1)), Err(Refusal::WrongNode { .. })));
+        let foreign = Identity { cluster: ClusterId(2), ..known };
+        assert!(matches!(judge(foreign), Err(Refusal::WrongCluster { .. })));
+        assert_eq!(judge(known), Ok(()));
+    }
+}

@@ -1,0 +1,489 @@
+//! The task that owns the protocol: one loop, one list of what can wake it, synchronous in between.
+//!
+//! A turn takes everything that has come, feeds it to [`Raft`], and pulls until nothing moves. The journal
+//! travels into its write and comes back with it: there is one write at a time by construction, and what
+//! comes meanwhile forms the next one (group commit).
+
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+
+use ::tokio::sync::{mpsc, oneshot};
+
+use super::applier::Job;
+use super::inbox::{Inbound, Room, cost_bytes};
+use super::peers::{AdmitReply, PeerMemory};
+use super::shared::{End, Shared};
+use super::waiters::{Batch, Proposals, ReadReply, Reads};
+use crate::backend::{
+    Journal, JournalError, JournalReader, JournalWrite, Refusal, Runtime, Timer, Transport,
+};
+use crate::config::Config;
+use crate::entry::{Entry, pack};
+use crate::error::{FatalReason, ProposeError, ReadError, TransferError};
+use crate::ids::{FetchId, Identity, Index, KnownPeer, NodeId, Term, WriteTicket};
+use crate::message::{Envelope, Notice};
+use crate::raft::{Event, Raft};
+use crate::status::RoleKind;
+use crate::time::Time;
+
+/// How old a published status may be while things change.
+const STATUS_AGE: Duration = Duration::from_millis(5);
+
+/// What is taken from each queue in one turn, so that no source starves another.
+const CONTROL_A_TURN: usize = 256;
+const BULK_A_TURN: usize = 64;
+const BATCHES_A_TURN: usize = 4096;
+
+/// What handles, the inbox and the applier ask for, besides proposals.
+pub(crate) enum Request {
+    Read { reply: ReadReply },
+    Transfer { to: Option<NodeId>, reply: oneshot::Sender<Result<NodeId, TransferError>> },
+    Campaign,
+    Shutdown,
+    Admit { peer: Identity, reply: AdmitReply },
+    Refused { by: NodeId, why: Refusal },
+    Failed { reason: Arc<FatalReason> },
+}
+
+/// The receiving ends.
+pub(crate) struct Queues {
+    pub(crate) batches: mpsc::UnboundedReceiver<Batch>,
+    pub(crate) requests: mpsc::UnboundedReceiver<Request>,
+    pub(crate) control: mpsc::UnboundedReceiver<Inbound>,
+    pub(crate) bulk: mpsc::UnboundedReceiver<Envelope>,
+    pub(crate) applied: mpsc::UnboundedReceiver<Index>,
+    pub(crate) room: Arc<Room>,
+}
+
+/// What came since the last turn.
+#[derive(Default)]
+struct Turn {
+    written: Option<Result<(), JournalError>>,
+    fetched: Vec<(FetchId, Result<Vec<Entry>, JournalError>)>,
+    control: Vec<Inbound>,
+    bulk: Vec<Envelope>,
+    applied: Vec<Index>,
+    requests: Vec<Request>,
+    batches: Vec<Batch>,
+}
+
+type Writing = Pin<Box<dyn Future<Output = (Box<dyn Journal>, Result<(), JournalError>)> + Send>>;
+type Fetching = Pin<Box<dyn Future<Output = (FetchId, Result<Vec<Entry>, JournalError>)> + Send>>;
+
+pub(crate) struct Protocol {
+    raft: Raft,
+    config: Config,
+    peers: PeerMemory,
+    members: BTreeSet<NodeId>,
+    /// Here while nothing is being written.
+    journal: Option<Box<dyn Journal>>,
+    writing: Option<(WriteTicket, Writing)>,
+    reader: Arc<dyn JournalReader>,
+    fetching: Vec<Fetching>,
+    transport: Arc<dyn Transport>,
+    runtime: Arc<dyn Runtime>,
+    timer: Pin<Box<dyn Timer>>,
+    shared: Arc<Shared>,
+    jobs: mpsc::UnboundedSender<Job>,
+    queues: Queues,
+    proposals: Proposals,
+    reads: Reads,
+    transfer: Option<oneshot::Sender<Result<NodeId, TransferError>>>,
+    /// When proposals of terms in which this node no longer leads end as unknown.
+    unknown_at: Option<Time>,
+    /// When a node that is asked to stop waits no longer for its successor.
+    stop_at: Option<Time>,
+    /// When the status is published next, if it has changed.
+    publish_at: Option<Time>,
+    published: Time,
+}
+
+impl Protocol {
+    #[expect(clippy::too_many_arguments, reason = "called once, by the builder, with what it collected")]
+    pub(crate) fn new(
+        raft: Raft,
+        config: Config,
+        identity: Identity,
+        known_peers: Vec<KnownPeer>,
+        journal: Box<dyn Journal>,
+        transport: Arc<dyn Transport>,
+        runtime: Arc<dyn Runtime>,
+        shared: Arc<Shared>,
+        jobs: mpsc::UnboundedSender<Job>,
+        queues: Queues,
+    ) -> Self {
+        Self {
+            raft,
+            config,
+            peers: PeerMemory::new(identity, known_peers),
+            members: BTreeSet::new(),
+            reader: journal.reader(),
+            journal: Some(journal),
+            writing: None,
+            fetching: Vec::new(),
+            transport,
+            timer: runtime.timer(),
+            published: runtime.now(),
+            runtime,
+            shared,
+            jobs,
+            queues,
+            proposals: Proposals::default(),
+            reads: Reads::default(),
+            transfer: None,
+            unknown_at: None,
+            stop_at: None,
+            publish_at: None,
+        }
+    }
+
+    /// Runs until told to stop, or until the node cannot go on.
+    pub(crate) async fn run(mut self) -> End {
+        let mut turn = Turn::default();
+        let end = loop {
+            if let Err(reason) = self.drive() {
+                break Err(reason);
+            }
+            if self.may_stop() {
+                break Ok(());
+            }
+            self.wait(&mut turn).await;
+            if let Err(reason) = self.take(&mut turn) {
+                // A failed leader has asked somebody to take over: let that leave.
+                let _ = self.drive();
+                break Err(reason);
+            }
+        };
+        self.finish(&end);
+        end
+    }
+
+    /// Waits for something to come, and takes all that is there.
+    async fn wait(&mut self, turn: &mut Turn) {
+        let deadlines = [self.raft.next_timeout(), self.unknown_at, self.stop_at, self.publish_at];
+        self.timer.as_mut().set(deadlines.into_iter().flatten().min());
+        poll_fn(|context| self.poll_turn(context, turn)).await;
+    }
+
+    /// In a fixed order, so that the same events give the same turns.
+    fn poll_turn(&mut self, context: &mut Context<'_>, turn: &mut Turn) -> Poll<()> {
+        let mut came = false;
+        if let Some((_, writing)) = &mut self.writing
+            && let Poll::Ready((journal, result)) = writing.as_mut().poll(context)
+        {
+            self.journal = Some(journal);
+            turn.written = Some(result);
+            came = true;
+        }
+        self.fetching.retain_mut(|fetching| match fetching.as_mut().poll(context) {
+            Poll::Ready(fetched) => {
+                turn.fetched.push(fetched);
+                came = true;
+                false
+            }
+            Poll::Pending => true,
+        });
+        came |= receive(&mut self.queues.control, context, &mut turn.control, CONTROL_A_TURN);
+        came |= self.timer.as_mut().poll(context).is_ready();
+        came |= receive(&mut self.queues.bulk, context, &mut turn.bulk, BULK_A_TURN);
+        came |= receive(&mut self.queues.applied, context, &mut turn.applied, BULK_A_TURN);
+        came |= receive(&mut self.queues.requests, context, &mut turn.requests, BATCHES_A_TURN);
+        came |= receive(&mut self.queues.batches, context, &mut turn.batches, BATCHES_A_TURN);
+        if came { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Feeds a turn to the protocol.
+    fn take(&mut self, turn: &mut Turn) -> Result<(), Arc<FatalReason>> {
+        let now = self.runtime.now();
+        if let Some(result) = turn.written.take() {
+            self.written(now, result)?;
+        }
+        for (id, result) in turn.fetched.drain(..) {
+            self.raft.handle_fetched(now, id, result.map_err(|error| Arc::new(error.into()))?);
+        }
+        for inbound in turn.control.drain(..) {
+            match inbound {
+                Inbound::Message(envelope) => self.raft.handle_message(now, envelope),
+                Inbound::Peer(peer, event) => self.raft.handle_peer(now, peer, event),
+            }
+        }
+        if self.raft.next_timeout().is_some_and(|at| at <= now) {
+            self.raft.handle_timeout(now);
+        }
+        for envelope in turn.bulk.drain(..) {
+            self.queues.room.free(cost_bytes(&envelope));
+            self.raft.handle_message(now, envelope);
+        }
+        for through in turn.applied.drain(..) {
+            self.raft.handle_applied(now, through);
+        }
+        self.requests(now, &mut turn.requests)?;
+        self.propose(now, &mut turn.batches);
+        if self.unknown_at.is_some_and(|at| at <= now) {
+            self.unknown_at = None;
+            self.proposals.give_up_before(Term::LAST);
+        }
+        Ok(())
+    }
+
+    fn written(&mut self, now: Time, result: Result<(), JournalError>) -> Result<(), Arc<FatalReason>> {
+        let Some((ticket, _)) = self.writing.take() else { return Ok(()) };
+        match result {
+            Ok(()) => {
+                self.peers.written();
+                self.raft.handle_written(now, ticket);
+                Ok(())
+            }
+            Err(error) => {
+                self.raft.handle_write_failed(now);
+                Err(Arc::new(FatalReason::Journal(error)))
+            }
+        }
+    }
+
+    fn requests(&mut self, now: Time, requests: &mut Vec<Request>) -> Result<(), Arc<FatalReason>> {
+        let mut readers = Vec::new();
+        for request in requests.drain(..) {
+            match request {
+                Request::Read { reply } => readers.push(reply),
+                Request::Transfer { to, reply } => match self.raft.transfer_leadership(now, to) {
+                    Ok(_) => self.transfer = Some(reply),
+                    Err(error) => drop(reply.send(Err(error))),
+                },
+                Request::Campaign => self.raft.campaign(now),
+                Request::Shutdown => self.begin_to_stop(now),
+                Request::Admit { peer, reply } => {
+                    let is_member = self.members.contains(&peer.node);
+                    self.peers.admit(peer, is_member, reply);
+                }
+                Request::Refused { by, why } if why.is_final() => {
+                    return Err(Arc::new(FatalReason::Refused { by, why }));
+                }
+                // Another cluster's node on a member's address, or one that is starting: not this
+                // node's fault. The transport has logged and counted it.
+                Request::Refused { .. } => {}
+                Request::Failed { reason } => return Err(reason),
+            }
+        }
+        if !readers.is_empty() {
+            let id = self.reads.next_id();
+            self.reads.add(id, readers);
+            if let Err(error) = self.raft.read(now, id) {
+                self.reads.finish(id, &Err(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Packs all that wait into as few entries as their size allows.
+    fn propose(&mut self, now: Time, batches: &mut Vec<Batch>) {
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        for batch in batches.drain(..) {
+            self.shared.release(batch.cost_bytes);
+            if bytes > 0 && bytes + batch.cost_bytes > self.config.append_limit_bytes {
+                self.propose_entry(now, core::mem::take(&mut group));
+                bytes = 0;
+            }
+            bytes += batch.cost_bytes;
+            group.push(batch);
+        }
+        if !group.is_empty() {
+            self.propose_entry(now, group);
+        }
+    }
+
+    fn propose_entry(&mut self, now: Time, group: Vec<Batch>) {
+        let refused = if self.stop_at.is_some() {
+            Some(ProposeError::ShuttingDown)
+        } else if self.raft.role_kind() == RoleKind::Leader {
+            None
+        } else {
+            // Refused before anything is copied.
+            self.raft.propose(now, bytes::Bytes::new()).err()
+        };
+        let mut commands = Vec::new();
+        let mut waiting = Vec::with_capacity(group.len());
+        for mut batch in group {
+            waiting.push((batch.commands.len(), batch.reply));
+            if commands.is_empty() {
+                commands = batch.commands;
+            } else {
+                commands.append(&mut batch.commands);
+            }
+        }
+        let result = match refused {
+            Some(error) => Err(error),
+            None => self.raft.propose(now, pack(&commands)),
+        };
+        match result {
+            Ok(id) => self.proposals.add(id, waiting),
+            Err(error) => {
+                for (_, reply) in waiting {
+                    let _ = reply.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Pulls until nothing moves.
+    fn drive(&mut self) -> Result<(), Arc<FatalReason>> {
+        loop {
+            let mut moved = false;
+            while let Some(out) = self.raft.poll_message() {
+                // A dropped message is repaired by the protocol and counted by the transport.
+                let _ = self.transport.send(&out.to, out.lane, out.envelope);
+            }
+            moved |= self.write();
+            while let Some(apply) = self.raft.poll_apply() {
+                moved = true;
+                let waiting = |entry: Entry| {
+                    let waiters = self.proposals.committed(entry.id);
+                    (entry, waiters)
+                };
+                let entries = apply.entries.into_iter().map(waiting).collect();
+                // An applier that has stopped has said why.
+                let _ = self.jobs.send(Job { entries, through: apply.through });
+            }
+            while let Some(fetch) = self.raft.poll_fetch() {
+                let reader = Arc::clone(&self.reader);
+                self.fetching.push(Box::pin(async move {
+                    (fetch.id, reader.entries(fetch.range, fetch.max_bytes).await)
+                }));
+            }
+            while let Some(event) = self.raft.poll_event() {
+                moved = true;
+                self.on_event(event)?;
+            }
+            if !moved {
+                break;
+            }
+        }
+        self.publish(false);
+        Ok(())
+    }
+
+    /// Hands the journal everything that waits, if it is free.
+    fn write(&mut self) -> bool {
+        if self.journal.is_none() {
+            return false;
+        }
+        let write = self.raft.poll_write();
+        if write.is_none() && !self.peers.is_dirty() {
+            return false;
+        }
+        let mut write: JournalWrite = write.unwrap_or_default();
+        write.known_peers = self.peers.take_dirty();
+        let ticket = write.ticket;
+        if let Some(mut journal) = self.journal.take() {
+            let writing = Box::pin(async move {
+                let result = journal.write(write).await;
+                (journal, result)
+            });
+            self.writing = Some((ticket, writing));
+        }
+        true
+    }
+
+    fn on_event(&mut self, event: Event) -> Result<(), Arc<FatalReason>> {
+        match event {
+            Event::ReadReady { id, index } => self.reads.finish(id, &Ok(index)),
+            Event::ReadFailed { id, error } => self.reads.finish(id, &Err(error)),
+            Event::RoleChanged { role, .. } => {
+                if role == RoleKind::Leader {
+                    self.unknown_at = None;
+                } else if self.unknown_at.is_none() && !self.proposals.is_empty() {
+                    self.unknown_at = Some(self.runtime.now() + self.config.election_timeout);
+                }
+                self.publish(true);
+            }
+            Event::MembershipChanged { membership, .. } => {
+                self.members = membership.members.keys().copied().collect();
+                let others = membership.members.into_values().filter(|member| member.id != self.config.id);
+                self.transport.members(&others.collect::<Vec<_>>());
+                self.publish(true);
+            }
+            Event::TransferFinished { to, result } => {
+                if let Some(reply) = self.transfer.take() {
+                    let _ = reply.send(result.map(|()| to));
+                }
+            }
+            Event::Alarm(violation) if violation.is_fatal() => {
+                return Err(Arc::new(FatalReason::Violation(violation)));
+            }
+            Event::Noticed { by, notice: Notice::RolledBack { acknowledged } } => {
+                return Err(Arc::new(FatalReason::RolledBack { by, acknowledged }));
+            }
+            // In the status: what was vetoed, and who was set back.
+            Event::Alarm(_) | Event::PeerRolledBack { .. } | Event::Noticed { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Publishes the status: at once, or when the last one is old enough.
+    fn publish(&mut self, at_once: bool) {
+        let now = self.runtime.now();
+        let due = self.published + STATUS_AGE;
+        if at_once || due <= now {
+            self.published = now;
+            self.publish_at = None;
+            self.shared.publish(self.raft.status(now));
+        } else if self.publish_at.is_none() {
+            self.publish_at = Some(due);
+        }
+    }
+
+    fn begin_to_stop(&mut self, now: Time) {
+        if self.stop_at.is_none() {
+            let hands_over = self.raft.transfer_leadership(now, None).is_ok();
+            let patience = if hands_over { self.config.election_timeout } else { Duration::ZERO };
+            self.stop_at = Some(now + patience);
+        }
+    }
+
+    /// Told to stop, and nothing is left to wait for: the successor leads and has answered for what this
+    /// node proposed, or it takes too long.
+    fn may_stop(&self) -> bool {
+        let handed_over = self.raft.role_kind() != RoleKind::Leader && self.proposals.is_empty();
+        self.stop_at.is_some_and(|at| handed_over || at <= self.runtime.now())
+    }
+
+    /// Everybody who waits gets an answer.
+    fn finish(mut self, end: &End) {
+        let (propose_error, read_error) = match end {
+            Ok(()) => (ProposeError::ShuttingDown, ReadError::ShuttingDown),
+            Err(reason) => (ProposeError::Fatal(Arc::clone(reason)), ReadError::Fatal(Arc::clone(reason))),
+        };
+        self.shared.publish(self.raft.status(self.runtime.now()));
+        self.proposals.give_up_before(Term(u64::MAX));
+        self.reads.fail_all(&read_error);
+        self.queues.batches.close();
+        while let Ok(batch) = self.queues.batches.try_recv() {
+            self.shared.release(batch.cost_bytes);
+            let _ = batch.reply.send(Err(propose_error.clone()));
+        }
+        self.queues.requests.close();
+        while let Ok(request) = self.queues.requests.try_recv() {
+            if let Request::Read { reply } = request {
+                let _ = reply.send(Err(read_error.clone()));
+            }
+        }
+        self.queues.bulk.close();
+        self.queues.room.close();
+    }
+}
+
+/// Takes what a queue has. Whether anything came.
+fn receive<T>(
+    queue: &mut mpsc::UnboundedReceiver<T>,
+    context: &mut Context<'_>,
+    into: &mut Vec<T>,
+    limit: usize,
+) -> bool {
+    matches!(queue.poll_recv_many(context, into, limit), Poll::Ready(count) if count > 0)
+}

@@ -1,0 +1,100 @@
+//! What handles and the node's tasks share: the published status, the load, and how the node ended.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ::tokio::sync::Notify;
+
+use crate::error::FatalReason;
+use crate::status::Status;
+
+/// How a node ended.
+pub(crate) type End = Result<(), Arc<FatalReason>>;
+
+pub(crate) struct Shared {
+    published: Mutex<Published>,
+    changed: Notify,
+    /// Commands that handles have queued and the protocol has not yet taken, in bytes.
+    queued_bytes: AtomicU64,
+    pub(crate) queue_limit_bytes: u64,
+    pub(crate) command_limit_bytes: u64,
+}
+
+struct Published {
+    status: Arc<Status>,
+    version: u64,
+    end: Option<End>,
+}
+
+impl Shared {
+    pub(crate) fn new(status: Status, queue_limit_bytes: u64, command_limit_bytes: u64) -> Self {
+        let published = Published { status: Arc::new(status), version: 0, end: None };
+        Self {
+            published: Mutex::new(published),
+            changed: Notify::new(),
+            queued_bytes: AtomicU64::new(0),
+            queue_limit_bytes,
+            command_limit_bytes,
+        }
+    }
+
+    /// Held for the length of a copy only, and never across an await.
+    fn lock(&self) -> MutexGuard<'_, Published> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.lock().status)
+    }
+
+    pub(crate) fn publish(&self, status: Status) {
+        let mut published = self.lock();
+        published.status = Arc::new(status);
+        published.version += 1;
+        drop(published);
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn end(&self) -> Option<End> {
+        self.lock().end.clone()
+    }
+
+    /// The first end counts.
+    pub(crate) fn finish(&self, end: End) {
+        let mut published = self.lock();
+        published.end.get_or_insert(end);
+        published.version += 1;
+        drop(published);
+        self.changed.notify_waiters();
+    }
+
+    /// Returns once something newer than `seen` was published, or at the node's end.
+    pub(crate) async fn newer(&self, seen: u64) -> (Arc<Status>, u64, Option<End>) {
+        loop {
+            let mut changed = core::pin::pin!(self.changed.notified());
+            // Registers before looking, so that no wake-up is lost in between.
+            changed.as_mut().enable();
+            {
+                let published = self.lock();
+                if published.version > seen || published.end.is_some() {
+                    return (Arc::clone(&published.status), published.version, published.end.clone());
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Counts a batch in, if there is room for it, or if nothing else waits.
+    pub(crate) fn reserve(&self, cost_bytes: u64) -> Result<(), u64> {
+        let before = self.queued_bytes.fetch_add(cost_bytes, Ordering::AcqRel);
+        if before > 0 && before + cost_bytes > self.queue_limit_bytes {
+            self.queued_bytes.fetch_sub(cost_bytes, Ordering::AcqRel);
+            return Err(before);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn release(&self, cost_bytes: u64) {
+        self.queued_bytes.fetch_sub(cost_bytes, Ordering::AcqRel);
+    }
+}

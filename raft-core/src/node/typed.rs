@@ -1,0 +1,85 @@
+//! Commands and responses as serde types, encoded with postcard.
+
+use core::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::NodeHandle;
+use crate::error::ProposeError;
+use crate::ids::LogId;
+
+/// A handle for commands of type `C` whose responses are of type `R`.
+///
+/// The state machine decodes with [`decode`] and answers with [`encode`].
+#[derive(Debug)]
+pub struct TypedNode<C, R> {
+    node: NodeHandle,
+    types: PhantomData<fn(C) -> R>,
+}
+
+impl<C, R> Clone for TypedNode<C, R> {
+    fn clone(&self) -> Self {
+        Self { node: self.node.clone(), types: PhantomData }
+    }
+}
+
+/// Why a typed proposal has no response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TypedError {
+    /// The command cannot be encoded. Not applied.
+    #[error("the command cannot be encoded: {0}")]
+    Encode(postcard::Error),
+    /// The command was applied, but its response is not an `R`.
+    #[error("the response to {id} cannot be decoded: {error}")]
+    Decode {
+        /// The entry it was applied in.
+        id: LogId,
+        /// Why.
+        error: postcard::Error,
+    },
+    /// As for bytes.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+}
+
+impl<C: Serialize, R: DeserializeOwned> TypedNode<C, R> {
+    /// Puts types over a handle.
+    #[must_use]
+    pub const fn new(node: NodeHandle) -> Self {
+        Self { node, types: PhantomData }
+    }
+
+    /// The handle beneath.
+    #[must_use]
+    pub const fn node(&self) -> &NodeHandle {
+        &self.node
+    }
+
+    /// As [`NodeHandle::propose`], with types.
+    ///
+    /// # Errors
+    /// [`TypedError`].
+    pub async fn propose(&self, command: &C) -> Result<R, TypedError> {
+        let command = encode(command).map_err(TypedError::Encode)?;
+        let applied = self.node.propose(command).await?;
+        decode(&applied.response).map_err(|error| TypedError::Decode { id: applied.id, error })
+    }
+}
+
+/// The bytes of a value.
+///
+/// # Errors
+/// What postcard cannot encode, such as a sequence of unknown length.
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, postcard::Error> {
+    postcard::to_allocvec(value)
+}
+
+/// The value of bytes from [`encode`].
+///
+/// # Errors
+/// If they are not of that type.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::Error> {
+    postcard::from_bytes(bytes)
+}
