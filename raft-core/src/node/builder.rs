@@ -21,7 +21,6 @@ pub struct Node;
 
 impl Node {
     /// Begins to put a node together.
-    #[must_use]
     pub fn builder(config: Config) -> Builder<(), (), ()> {
         Builder { config, journal: (), transport: (), machine: (), runtime: None }
     }

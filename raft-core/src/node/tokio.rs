@@ -1,5 +1,7 @@
 //! The runtime that people use: tokio's clock, timers and tasks.
 
+#![expect(clippy::disallowed_methods, reason = "the one file that may name tokio's clock and tasks")]
+
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
