@@ -1,1 +1,26 @@
-//! Skeleton.
+//! A TCP transport for `raft-core`: two lanes a peer, checksummed frames, payloads never copied.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | `frame` | messages as bytes and back, pure |
+//! | `handshake` | who is there, pure |
+//! | `lane` | one queue to one peer, bounded in bytes |
+//! | `peer` | dials, reconnects, writes, notices loss |
+//! | `listen` | accepts, shakes hands, reads, delivers |
+//! | `transport` | what the node sees |
+//!
+//! The bytes are described in `docs/wire-format.md`.
+
+mod error;
+mod frame;
+mod handshake;
+mod lane;
+mod listen;
+mod peer;
+mod stats;
+mod transport;
+
+pub use error::WireError;
+pub use handshake::WIRE_VERSIONS;
+pub use stats::Stats;
+pub use transport::{Options, TcpTransport};

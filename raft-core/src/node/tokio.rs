@@ -1,4 +1,4 @@
-//! The runtime that people use: tokio's clock, timers and tasks.
+//! The runtime that people use: tokio's clock, timers and tasks. The only file that names them.
 
 #![expect(clippy::disallowed_methods, reason = "the one file that may name tokio's clock and tasks")]
 

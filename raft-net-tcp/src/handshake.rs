@@ -1,0 +1,324 @@
+//! The handshake: pure functions between its three messages and bytes, and what each side checks (T6).
+//!
+//! ```text
+//! dialler  -> Hello    who I am, whom I mean, which lane, which wire versions
+//! listener -> Welcome  who I am, the wire version     or Refused
+//! dialler  -> Ready                                   or Refused
+//! ```
+//! Each message: magic `RAFT`, length u16, crc32c u32 of the body, kind u8 and a postcard body. Frames
+//! follow, from the dialler only.
+
+use bytes::{BufMut, BytesMut};
+use raft_core::backend::Refusal;
+use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, NodeId, StoreId};
+use raft_core::message::Lane;
+use serde::{Deserialize, Serialize};
+
+use crate::error::WireError;
+
+/// The wire versions that this crate speaks, lowest and highest.
+pub const WIRE_VERSIONS: (u16, u16) = (1, 1);
+
+const MAGIC: [u8; 4] = *b"RAFT";
+const FIXED_BYTES: usize = 10;
+/// The longest body: all of ours are far shorter.
+const LIMIT_BYTES: usize = 1024;
+
+/// The handshake's messages. The order of the variants is their number on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Handshake {
+    Hello(Hello),
+    Welcome(Welcome),
+    Ready,
+    Refused(WireRefusal),
+}
+
+/// Who a node is, on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WireIdentity {
+    cluster: u128,
+    group: u64,
+    node: u64,
+    store: u128,
+    incarnation: u64,
+    nonce: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    pub(crate) versions: (u16, u16),
+    pub(crate) identity: WireIdentity,
+    /// Whom the dialler means.
+    pub(crate) to: u64,
+    /// 0 control, 1 bulk.
+    pub(crate) lane: u8,
+    /// Reserved for TLS and others; 0 in version 1. Unknown bits are ignored.
+    pub(crate) features: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Welcome {
+    pub(crate) version: u16,
+    pub(crate) identity: WireIdentity,
+    pub(crate) features: u64,
+}
+
+/// Why one side refuses the other, on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum WireRefusal {
+    WrongCluster { ours: u128, theirs: u128 },
+    WrongGroup { ours: u64, theirs: u64 },
+    WrongNode { expected: u64, claimed: u64 },
+    StoreReplaced { node: u64, known: u128, offered: u128 },
+    RolledBack { node: u64, known: u64, offered: u64 },
+    WireVersion { ours: (u16, u16), theirs: (u16, u16) },
+    NotReady,
+}
+
+impl From<Identity> for WireIdentity {
+    fn from(identity: Identity) -> Self {
+        Self {
+            cluster: identity.cluster.0,
+            group: identity.group.0,
+            node: identity.node.0,
+            store: identity.store.0,
+            incarnation: identity.incarnation.number,
+            nonce: identity.incarnation.nonce,
+        }
+    }
+}
+
+impl From<WireIdentity> for Identity {
+    fn from(wire: WireIdentity) -> Self {
+        Self {
+            cluster: ClusterId(wire.cluster),
+            group: GroupId(wire.group),
+            node: NodeId(wire.node),
+            store: StoreId(wire.store),
+            incarnation: Incarnation { number: wire.incarnation, nonce: wire.nonce },
+        }
+    }
+}
+
+impl From<Refusal> for WireRefusal {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::WrongCluster { ours, theirs } => Self::WrongCluster { ours: ours.0, theirs: theirs.0 },
+            Refusal::WrongGroup { ours, theirs } => Self::WrongGroup { ours: ours.0, theirs: theirs.0 },
+            Refusal::WrongNode { expected, claimed } => {
+                Self::WrongNode { expected: expected.0, claimed: claimed.0 }
+            }
+            Refusal::StoreReplaced { node, known, offered } => {
+                Self::StoreReplaced { node: node.0, known: known.0, offered: offered.0 }
+            }
+            Refusal::RolledBack { node, known, offered } => Self::RolledBack { node: node.0, known, offered },
+            Refusal::WireVersion { ours, theirs } => Self::WireVersion { ours, theirs },
+            _ => Self::NotReady,
+        }
+    }
+}
+
+impl From<WireRefusal> for Refusal {
+    fn from(wire: WireRefusal) -> Self {
+        match wire {
+            WireRefusal::WrongCluster { ours, theirs } => {
+                Self::WrongCluster { ours: ClusterId(ours), theirs: ClusterId(theirs) }
+            }
+            WireRefusal::WrongGroup { ours, theirs } => {
+                Self::WrongGroup { ours: GroupId(ours), theirs: GroupId(theirs) }
+            }
+            WireRefusal::WrongNode { expected, claimed } => {
+                Self::WrongNode { expected: NodeId(expected), claimed: NodeId(claimed) }
+            }
+            WireRefusal::StoreReplaced { node, known, offered } => {
+                Self::StoreReplaced { node: NodeId(node), known: StoreId(known), offered: StoreId(offered) }
+            }
+            WireRefusal::RolledBack { node, known, offered } => {
+                Self::RolledBack { node: NodeId(node), known, offered }
+            }
+            WireRefusal::WireVersion { ours, theirs } => Self::WireVersion { ours, theirs },
+            WireRefusal::NotReady => Self::NotReady,
+        }
+    }
+}
+
+/// What the dialler says first.
+pub(crate) fn hello(local: Identity, to: NodeId, lane: Lane) -> Handshake {
+    let lane = u8::from(lane == Lane::Bulk);
+    Handshake::Hello(Hello { versions: WIRE_VERSIONS, identity: local.into(), to: to.0, lane, features: 0 })
+}
+
+/// What the listener makes of it, before it asks its node: the lane, or why not.
+pub(crate) fn check_hello(local: Identity, hello: &Hello) -> Result<(Identity, Lane), Refusal> {
+    common_version(hello.versions)?;
+    let peer = Identity::from(hello.identity);
+    check_identity(local, peer)?;
+    if hello.to != local.node.0 {
+        return Err(Refusal::WrongNode { expected: NodeId(hello.to), claimed: local.node });
+    }
+    let lane = if hello.lane == 0 { Lane::Control } else { Lane::Bulk };
+    Ok((peer, lane))
+}
+
+/// What the listener says if all is well.
+pub(crate) fn welcome(local: Identity, hello: &Hello) -> Handshake {
+    let version = hello.versions.1.min(WIRE_VERSIONS.1);
+    Handshake::Welcome(Welcome { version, identity: local.into(), features: 0 })
+}
+
+/// What the dialler makes of the answer, before it asks its node.
+pub(crate) fn check_welcome(local: Identity, to: NodeId, welcome: &Welcome) -> Result<Identity, Refusal> {
+    common_version((welcome.version, welcome.version))?;
+    let peer = Identity::from(welcome.identity);
+    check_identity(local, peer)?;
+    if peer.node != to {
+        return Err(Refusal::WrongNode { expected: to, claimed: peer.node });
+    }
+    Ok(peer)
+}
+
+fn common_version(theirs: (u16, u16)) -> Result<(), Refusal> {
+    let ours = WIRE_VERSIONS;
+    let common = theirs.0 <= ours.1 && theirs.1 >= ours.0 && theirs.0 <= theirs.1;
+    if common { Ok(()) } else { Err(Refusal::WireVersion { ours, theirs }) }
+}
+
+fn check_identity(local: Identity, peer: Identity) -> Result<(), Refusal> {
+    if peer.cluster != local.cluster {
+        return Err(Refusal::WrongCluster { ours: local.cluster, theirs: peer.cluster });
+    }
+    if peer.group != local.group {
+        return Err(Refusal::WrongGroup { ours: local.group, theirs: peer.group });
+    }
+    if peer.node == local.node {
+        return Err(Refusal::WrongNode { expected: local.node, claimed: peer.node });
+    }
+    Ok(())
+}
+
+/// A message as bytes.
+pub(crate) fn encode(message: &Handshake) -> BytesMut {
+    let body = postcard::to_allocvec(message).unwrap_or_default();
+    let mut out = BytesMut::with_capacity(FIXED_BYTES + body.len());
+    out.put_slice(&MAGIC);
+    out.put_u16_le(u16::try_from(body.len()).unwrap_or(u16::MAX));
+    out.put_u32_le(crc32c::crc32c(&body));
+    out.put_slice(&body);
+    out
+}
+
+/// Takes a message out of `buffer`; `None` if it is not whole yet.
+///
+/// # Errors
+/// [`WireError`]; whoever is there is not one of us.
+pub(crate) fn decode(buffer: &mut BytesMut) -> Result<Option<Handshake>, WireError> {
+    let known = buffer.len().min(MAGIC.len());
+    if buffer[..known] != MAGIC[..known] {
+        return Err(WireError::Magic);
+    }
+    let Some(fixed) = buffer.first_chunk::<FIXED_BYTES>() else { return Ok(None) };
+    let length = u16::from_le_bytes([fixed[4], fixed[5]]) as usize;
+    let crc = u32::from_le_bytes([fixed[6], fixed[7], fixed[8], fixed[9]]);
+    if length > LIMIT_BYTES {
+        return Err(WireError::TooLarge { bytes: length as u64, limit: LIMIT_BYTES as u64 });
+    }
+    if buffer.len() < FIXED_BYTES + length {
+        return Ok(None);
+    }
+    let message = buffer.split_to(FIXED_BYTES + length);
+    let body = &message[FIXED_BYTES..];
+    if crc32c::crc32c(body) != crc {
+        return Err(WireError::Checksum);
+    }
+    // A later version may add fields behind ours.
+    let (message, _) = postcard::take_from_bytes(body).map_err(|_| WireError::Malformed("the handshake"))?;
+    Ok(Some(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn identity(node: u64) -> Identity {
+        Identity {
+            cluster: ClusterId(1 << 100),
+            group: GroupId(0),
+            node: NodeId(node),
+            store: StoreId(9),
+            incarnation: Incarnation { number: 3, nonce: 4 },
+        }
+    }
+
+    fn as_hello(message: Handshake) -> Hello {
+        match message {
+            Handshake::Hello(hello) => hello,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn both_sides_learn_who_is_there() {
+        let hello = as_hello(hello(identity(1), NodeId(2), Lane::Bulk));
+        assert_eq!(check_hello(identity(2), &hello), Ok((identity(1), Lane::Bulk)));
+        let Handshake::Welcome(welcome) = welcome(identity(2), &hello) else { panic!() };
+        assert_eq!(check_welcome(identity(1), NodeId(2), &welcome), Ok(identity(2)));
+    }
+
+    #[test]
+    fn whoever_does_not_belong_is_refused_by_name() {
+        let good = as_hello(hello(identity(1), NodeId(2), Lane::Control));
+        let foreign = Identity { cluster: ClusterId(5), ..identity(2) };
+        assert!(matches!(check_hello(foreign, &good), Err(Refusal::WrongCluster { .. })));
+        let other_group = Identity { group: GroupId(1), ..identity(2) };
+        assert!(matches!(check_hello(other_group, &good), Err(Refusal::WrongGroup { .. })));
+        assert!(
+            matches!(check_hello(identity(3), &good), Err(Refusal::WrongNode { .. })),
+            "not the one meant"
+        );
+        assert!(matches!(check_hello(identity(1), &good), Err(Refusal::WrongNode { .. })), "its own name");
+        let old = Hello { versions: (0, 0), ..good.clone() };
+        assert!(matches!(check_hello(identity(2), &old), Err(Refusal::WireVersion { .. })));
+        let Handshake::Welcome(welcome) = welcome(identity(3), &good) else { panic!() };
+        let refusal = check_welcome(identity(1), NodeId(2), &welcome);
+        assert_eq!(refusal, Err(Refusal::WrongNode { expected: NodeId(2), claimed: NodeId(3) }));
+    }
+
+    /// T11: a node that also speaks the next version is welcome, in ours.
+    #[test]
+    fn the_next_version_interoperates() {
+        let newer = Hello { versions: (1, 2), ..as_hello(hello(identity(1), NodeId(2), Lane::Control)) };
+        assert!(check_hello(identity(2), &newer).is_ok());
+        let Handshake::Welcome(welcome) = welcome(identity(2), &newer) else { panic!() };
+        assert_eq!(welcome.version, 1);
+    }
+
+    #[test]
+    fn bytes_come_back_and_damage_is_noticed() {
+        let refused = Handshake::Refused(Refusal::NotReady.into());
+        let hello = hello(identity(1), NodeId(2), Lane::Bulk);
+        for message in [hello, Handshake::Ready, refused] {
+            let wire = encode(&message);
+            assert_eq!(decode(&mut wire.clone()), Ok(Some(message)));
+            for cut in 0..wire.len() {
+                assert_eq!(decode(&mut BytesMut::from(&wire[..cut])), Ok(None));
+            }
+            for at in 0..wire.len() {
+                let mut bad = wire.clone();
+                bad[at] ^= 4;
+                assert!(!matches!(decode(&mut bad), Ok(Some(_))), "byte {at}");
+            }
+        }
+        assert_eq!(decode(&mut BytesMut::from(&b"GET / HTTP/1.1"[..])), Err(WireError::Magic));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(garbage in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut magic = b"RAFT".to_vec();
+            magic.extend(&garbage);
+            let _ = decode(&mut BytesMut::from(&magic[..]));
+            let _ = decode(&mut BytesMut::from(&garbage[..]));
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Accepting peers: the listening side of the handshake, and reading frames.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::BytesMut;
+use raft_core::backend::{Delivery, Refusal};
+use raft_core::ids::{Identity, NodeId};
+use raft_core::message::{Envelope, Lane};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::error::WireError;
+use crate::frame;
+use crate::handshake::{self, Handshake};
+use crate::peer::read_handshake;
+use crate::stats::count;
+use crate::transport::Shared;
+
+/// Read at once, in bytes, when nothing larger is announced.
+const READ_BYTES: usize = 64 << 10;
+
+/// Which connection of each peer and lane is the newest: what comes over an older one is not delivered.
+#[derive(Debug, Default)]
+pub(crate) struct Newest(Mutex<BTreeMap<(NodeId, Lane), Arc<AtomicU64>>>);
+
+/// One connection's claim to be the newest.
+struct Claim {
+    newest: Arc<AtomicU64>,
+    mine: u64,
+}
+
+impl Newest {
+    fn claim(&self, node: NodeId, lane: Lane) -> Claim {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = Arc::clone(all.entry((node, lane)).or_default());
+        let mine = newest.fetch_add(1, Ordering::AcqRel) + 1;
+        Claim { newest, mine }
+    }
+}
+
+impl Claim {
+    fn holds(&self) -> bool {
+        self.newest.load(Ordering::Acquire) == self.mine
+    }
+}
+
+/// Accepts until its task ends.
+pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, most likely: let some be closed.
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(shared.options.reconnect.0).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
+            count(&shared.counters.turned_away);
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        let tasks = Arc::clone(&shared.tasks);
+        tasks.spawn(async move {
+            serve(stream, &shared).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn serve(mut stream: TcpStream, shared: &Shared) {
+    let patience = shared.options.handshake_timeout;
+    let mut buffer = BytesMut::with_capacity(READ_BYTES);
+    let greeted = tokio::time::timeout(patience, greet(&mut stream, &mut buffer, shared)).await;
+    let (peer, lane) = match greeted {
+        Ok(Some(greeted)) => greeted,
+        Ok(None) => return,
+        Err(_) => {
+            count(&shared.counters.turned_away);
+            return;
+        }
+    };
+    count(&shared.counters.accepted);
+    let claim = shared.newest.claim(peer.node, lane);
+    // It has just dialled this node: it is there to be dialled.
+    shared.hurry(peer.node);
+    if let Err(error) = read(&mut stream, &mut buffer, peer, lane, &claim, shared).await {
+        count(&shared.counters.misbehaved);
+        tracing::warn!(peer = %peer.node, ?lane, %error, "connection closed");
+    }
+}
+
+/// The listening side of the handshake. `None` if this is not, or may not be, one of us.
+async fn greet(stream: &mut TcpStream, buffer: &mut BytesMut, shared: &Shared) -> Option<(Identity, Lane)> {
+    shared.options.prepare(stream).ok()?;
+    let hello = match read_handshake(stream, buffer).await {
+        Ok(Handshake::Hello(hello)) => hello,
+        Ok(_) => {
+            count(&shared.counters.misbehaved);
+            return None;
+        }
+        Err(error) => {
+            if error.kind() == std::io::ErrorKind::InvalidData {
+                count(&shared.counters.misbehaved);
+                tracing::warn!(%error, from = ?stream.peer_addr().ok(), "not a peer");
+            }
+            return None;
+        }
+    };
+    let verdict = match handshake::check_hello(shared.local, &hello) {
+        Ok((peer, lane)) => shared.inbox.admit(peer).await.map(|()| (peer, lane)),
+        Err(why) => Err(why),
+    };
+    let (peer, lane) = match verdict {
+        Ok(admitted) => admitted,
+        Err(why) => {
+            refuse(stream, Identity::from(hello.identity).node, why, shared).await;
+            return None;
+        }
+    };
+    stream.write_all(&handshake::encode(&handshake::welcome(shared.local, &hello))).await.ok()?;
+    match read_handshake(stream, buffer).await.ok()? {
+        Handshake::Ready => Some((peer, lane)),
+        Handshake::Refused(why) => {
+            count(&shared.counters.refused);
+            let why = Refusal::from(why);
+            shared.log_refusal(peer.node, false, &why);
+            shared.inbox.refused(peer.node, why);
+            None
+        }
+        _ => {
+            count(&shared.counters.misbehaved);
+            None
+        }
+    }
+}
+
+async fn refuse(stream: &mut TcpStream, node: NodeId, why: Refusal, shared: &Shared) {
+    count(&shared.counters.refused);
+    shared.log_refusal(node, true, &why);
+    // The peer may be gone already.
+    let _ = stream.write_all(&handshake::encode(&Handshake::Refused(why.into()))).await;
+    let _ = stream.shutdown().await;
+}
+
+/// Reads frames and delivers them, until the connection ends or misbehaves.
+async fn read(
+    stream: &mut TcpStream,
+    buffer: &mut BytesMut,
+    peer: Identity,
+    lane: Lane,
+    claim: &Claim,
+    shared: &Shared,
+) -> Result<(), WireError> {
+    let limit = shared.options.frame_limit_bytes;
+    loop {
+        while let Some(envelope) = frame::decode(buffer, limit)? {
+            let ours = envelope.from == peer.node
+                && envelope.to == shared.local.node
+                && envelope.group == shared.local.group;
+            if !ours {
+                return Err(WireError::WrongSender);
+            }
+            if envelope.lane() != lane {
+                return Err(WireError::WrongLane);
+            }
+            if !deliver(envelope, claim, shared).await {
+                return Ok(());
+            }
+        }
+        if buffer.capacity() - buffer.len() < READ_BYTES / 4 {
+            buffer.reserve(READ_BYTES);
+        }
+        match stream.read_buf(buffer).await {
+            // In the middle of a frame or not, by a reset or not: so ends a process that is killed.
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+    }
+    if claim.holds() {
+        // Both directions end with the process: look at once whether it is still there.
+        shared.hurry(peer.node);
+    }
+    Ok(())
+}
+
+/// Hands one message over; waits while the node has no room for bulk. Whether to go on.
+async fn deliver(envelope: Envelope, claim: &Claim, shared: &Shared) -> bool {
+    if !claim.holds() {
+        return false;
+    }
+    if envelope.lane() == Lane::Control {
+        return shared.inbox.deliver(envelope) == Delivery::Accepted;
+    }
+    let mut delivery = shared.inbox.deliver(envelope.clone());
+    while delivery == Delivery::Full {
+        shared.inbox.ready().await;
+        if !claim.holds() {
+            return false;
+        }
+        delivery = shared.inbox.deliver(envelope.clone());
+    }
+    delivery == Delivery::Accepted
+}

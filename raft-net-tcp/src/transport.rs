@@ -1,0 +1,291 @@
+//! The transport itself: what it is told, and what its tasks share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use raft_core::backend::{Inbox, Refusal, Sent, SentDropped, Transport, TransportError};
+use raft_core::ids::{Identity, NodeId};
+use raft_core::membership::Member;
+use raft_core::message::{Envelope, Lane};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::lane::cost_bytes;
+use crate::listen::{self, Newest};
+use crate::peer::Peer;
+use crate::stats::{Counters, Stats, count};
+
+/// Limits and times of a transport.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// The largest frame, in bytes, in and out. Default 64 MiB: an append of 1 MiB, or one entry of a
+    /// batch of 16 MiB, with room.
+    pub frame_limit_bytes: u64,
+    /// What waits for one peer on the control lane, in bytes; then the oldest goes. Default 1 MiB.
+    pub control_queue_bytes: u64,
+    /// What waits for one peer on the bulk lane, in bytes; then messages are refused. Default 32 MiB.
+    pub bulk_queue_bytes: u64,
+    /// Incoming connections at once, handshakes included. Default 256.
+    pub connections: usize,
+    /// From connecting to the end of the handshake. Default 3 s.
+    pub handshake_timeout: Duration,
+    /// How long a peer may take nothing while something waits for it. Default 10 s.
+    pub write_timeout: Duration,
+    /// The least and the greatest wait between attempts to connect. Default 10 ms and 1 s.
+    pub reconnect: (Duration, Duration),
+    /// How long `shutdown` waits for what is queued to leave. Default 100 ms.
+    pub linger: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            frame_limit_bytes: 64 << 20,
+            control_queue_bytes: 1 << 20,
+            bulk_queue_bytes: 32 << 20,
+            connections: 256,
+            handshake_timeout: Duration::from_secs(3),
+            write_timeout: Duration::from_secs(10),
+            reconnect: (Duration::from_millis(10), Duration::from_secs(1)),
+            linger: Duration::from_millis(100),
+        }
+    }
+}
+
+impl Options {
+    /// Small frames leave at once, and a peer whose machine is gone is noticed.
+    pub(crate) fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let socket = socket2::SockRef::from(stream);
+        let keepalive = socket2::TcpKeepalive::new().with_time(self.handshake_timeout);
+        socket.set_tcp_keepalive(&keepalive.with_interval(self.handshake_timeout))?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(self.write_timeout))?;
+        Ok(())
+    }
+}
+
+/// Tasks that end with the transport.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks(Mutex<JoinSet<()>>);
+
+impl Tasks {
+    fn lock(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        let mut tasks = self.lock();
+        // Forget those that have ended.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task)
+    }
+}
+
+/// What the tasks of a running transport share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) local: Identity,
+    pub(crate) inbox: Inbox,
+    pub(crate) options: Options,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) newest: Newest,
+    pub(crate) tasks: Arc<Tasks>,
+    peers: RwLock<BTreeMap<NodeId, Dialled>>,
+    /// Refusals that were logged: once each.
+    logged: Mutex<BTreeSet<(NodeId, bool, String)>>,
+}
+
+/// A peer and the tasks that keep its lanes connected.
+#[derive(Debug)]
+struct Dialled {
+    peer: Arc<Peer>,
+    tasks: [AbortHandle; 2],
+}
+
+/// Refusals remembered as logged; more peers than this are not told apart.
+const LOGGED: usize = 1024;
+
+impl Shared {
+    /// A peer has shown that it is there.
+    pub(crate) fn hurry(&self, node: NodeId) {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dialled) = peers.get(&node) {
+            dialled.peer.hurry();
+        }
+    }
+
+    /// Says once that a node was refused, or refuses this one.
+    pub(crate) fn log_refusal(&self, peer: NodeId, ours: bool, why: &Refusal) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() < LOGGED && logged.insert((peer, ours, why.to_string())) {
+            if ours {
+                tracing::warn!(%peer, %why, "refused a node");
+            } else {
+                tracing::warn!(%peer, %why, "a node refuses this one");
+            }
+        }
+    }
+}
+
+/// Carries messages over TCP: to each peer one connection for control and one for bulk.
+///
+/// Each node dials its peers for what it sends, and is dialled for what it receives. Needs a tokio
+/// runtime of either flavour. There is no encryption and no authentication yet: listen on loopback or on a
+/// network that only the cluster can reach.
+#[derive(Debug)]
+pub struct TcpTransport {
+    listen: SocketAddr,
+    options: Options,
+    counters: Arc<Counters>,
+    running: RwLock<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+impl TcpTransport {
+    /// A transport that will listen on `listen`; port 0 takes a free one.
+    #[must_use]
+    pub fn new(listen: SocketAddr, options: Options) -> Self {
+        Self { listen, options, counters: Arc::default(), running: RwLock::new(None) }
+    }
+
+    /// Where it listens, while it runs.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.running.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|running| running.address)
+    }
+
+    /// What it has counted so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.counters.stats()
+    }
+
+    fn shared(&self) -> Option<Arc<Shared>> {
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        running.as_ref().map(|running| Arc::clone(&running.shared))
+    }
+
+    fn try_send(&self, to: &Member, lane: Lane, envelope: Envelope) -> Sent {
+        if cost_bytes(&envelope) > self.options.frame_limit_bytes {
+            return Sent::Dropped(SentDropped::TooLarge);
+        }
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(Running { shared, .. }) = &*running else { return Sent::Dropped(SentDropped::Stopped) };
+        let peers = shared.peers.read().unwrap_or_else(PoisonError::into_inner);
+        match peers.get(&to.id) {
+            Some(dialled) => dialled.peer.send(lane, envelope),
+            None => Sent::Dropped(SentDropped::NotConnected),
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+    // A port whose last connections linger may be used again at once; one that is listened on may not.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    TcpListener::from_std(socket.into())
+}
+
+#[async_trait]
+impl Transport for TcpTransport {
+    async fn start(&self, local: Identity, inbox: Inbox) -> Result<(), TransportError> {
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        if running.is_some() {
+            return Err(TransportError::AlreadyStarted);
+        }
+        let failed = |error: io::Error| {
+            let address = self.listen.to_string();
+            match error.kind() {
+                io::ErrorKind::AddrInUse => TransportError::AddressInUse { address },
+                _ => TransportError::Listen { address, cause: error.to_string().into() },
+            }
+        };
+        let listener = bind(self.listen).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let shared = Arc::new(Shared {
+            local,
+            inbox,
+            options: self.options.clone(),
+            counters: Arc::clone(&self.counters),
+            connections: Arc::new(Semaphore::new(self.options.connections)),
+            newest: Newest::default(),
+            tasks: Arc::default(),
+            peers: RwLock::default(),
+            logged: Mutex::default(),
+        });
+        shared.tasks.spawn(listen::accept(listener, Arc::clone(&shared)));
+        *running = Some(Running { shared, address });
+        Ok(())
+    }
+
+    fn send(&self, to: &Member, lane: Lane, envelope: Envelope) -> Sent {
+        let sent = self.try_send(to, lane, envelope);
+        if sent != Sent::Queued {
+            count(&self.counters.dropped);
+        }
+        sent
+    }
+
+    fn members(&self, members: &[Member]) {
+        let Some(shared) = self.shared() else { return };
+        let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
+        peers.retain(|id, dialled| {
+            let stays = members.iter().any(|member| member.id == *id);
+            if !stays {
+                dialled.tasks.iter().for_each(AbortHandle::abort);
+            }
+            stays
+        });
+        for member in members.iter().filter(|member| member.id != shared.local.node) {
+            if let Some(dialled) = peers.get(&member.id) {
+                dialled.peer.set_address(&member.address);
+                continue;
+            }
+            let (control, bulk) = (shared.options.control_queue_bytes, shared.options.bulk_queue_bytes);
+            let peer = Arc::new(Peer::new(member, control, bulk));
+            let keep = |lane| {
+                let task = Arc::clone(&peer).keep_connected(lane, Arc::clone(&shared));
+                shared.tasks.spawn(task)
+            };
+            let tasks = [keep(Lane::Control), keep(Lane::Bulk)];
+            peers.insert(member.id, Dialled { peer, tasks });
+        }
+    }
+
+    async fn shutdown(&self) {
+        let running = self.running.write().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Running { shared, .. }) = running else { return };
+        let peers: Vec<Arc<Peer>> = {
+            let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *peers).into_values().map(|dialled| dialled.peer).collect()
+        };
+        // A last word, such as handing over, may leave.
+        let last_words = async {
+            for peer in &peers {
+                peer.queue(Lane::Control).emptied().await;
+            }
+        };
+        // Who does not take it in time does not get it.
+        let _ = tokio::time::timeout(shared.options.linger, last_words).await;
+        let mut tasks = std::mem::take(&mut *shared.tasks.lock());
+        tasks.shutdown().await;
+    }
+}
