@@ -496,11 +496,11 @@ mod tests {
         }
 
         #[test]
-        fn any_flipped_bit_is_noticed(message in any_message(), at in any::<prop::sample::Index>(), bit in 0..8) {
+        fn any_flipped_bit_is_noticed(message in any_message(), at in any::<prop::sample::Index>(), bit in 0_u32..8) {
             let good = bytes(envelope(message));
             let mut bad = good.clone();
             let at = at.index(bad.len());
-            bad[at] ^= 1 << bit;
+            bad[at] ^= 1_u8 << bit;
             // A longer length waits for more; everything else is refused.
             let outcome = decode(&mut bad, LIMIT);
             prop_assert!(matches!(outcome, Err(_) | Ok(None)), "{:?}", outcome);
