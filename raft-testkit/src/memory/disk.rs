@@ -1,0 +1,293 @@
+//! What outlives a [`MemoryJournal`](super::MemoryJournal): the stored bytes, and the faults of a disk.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use raft_core::backend::{Corruption, HardState, JournalError, JournalWrite, Verdict};
+use raft_core::entry::Entry;
+use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, KnownPeer, LogId, NodeId, StoreId};
+use tokio::sync::Notify;
+
+/// A disk for one journal. Cheap to clone; every clone is the same disk.
+///
+/// It keeps what was written when the journal is dropped or [crashes](Self::crash), and it can be told
+/// to fail: to hold writes, to refuse them, to be full, to tear one, to rot.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryDisk(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    disk: Mutex<Disk>,
+    changed: Notify,
+}
+
+/// An entry with the checksum that was stored beside it.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub(super) entry: Entry,
+    checksum: u64,
+}
+
+impl Record {
+    pub(super) fn new(entry: Entry) -> Self {
+        Self { checksum: checksum(&entry), entry }
+    }
+
+    pub(super) fn is_sound(&self) -> bool {
+        self.checksum == checksum(&self.entry)
+    }
+
+    pub(super) fn damage(&self) -> Corruption {
+        let at = self.entry.id.index;
+        Corruption {
+            range: Some(at..at.next()),
+            place: "memory".into(),
+            offset: at.0,
+            reason: "the checksum does not match".into(),
+        }
+    }
+}
+
+fn checksum(entry: &Entry) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    entry.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The stored bytes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stored {
+    pub(super) hard_state: HardState,
+    pub(super) known_peers: Vec<KnownPeer>,
+    pub(super) purged: LogId,
+    pub(super) records: BTreeMap<Index, Record>,
+    pub(super) commit_hint: Index,
+}
+
+impl Stored {
+    pub(super) fn last(&self) -> LogId {
+        self.records.last_key_value().map_or(self.purged, |(_, record)| record.entry.id)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.records.values().map(|record| record.entry.data.len() as u64).sum()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    pub(super) owner: Option<Identity>,
+    pub(super) stored: Stored,
+    pub(super) verdict: Option<Verdict>,
+    /// Which opening holds the lock.
+    pub(super) open: Option<u64>,
+    openings: u64,
+    random: Option<u64>,
+    hold: bool,
+    held: Option<JournalWrite>,
+    fail_next: Option<JournalError>,
+    limit_bytes: Option<u64>,
+}
+
+impl Disk {
+    /// The next number of a small generator (SplitMix64).
+    fn random(&mut self) -> u64 {
+        let state = self.random.get_or_insert_with(|| RandomState::new().hash_one(0u8));
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn new_store(&mut self, cluster: ClusterId, group: GroupId, node: NodeId) -> Identity {
+        let store = StoreId(u128::from(self.random()) << 64 | u128::from(self.random()));
+        let incarnation = Incarnation { number: 0, nonce: 0 };
+        Identity { cluster, group, node, store, incarnation }
+    }
+
+    /// Takes the lock and begins a new incarnation.
+    pub(super) fn begin(&mut self, mut owner: Identity) -> (u64, Identity) {
+        owner.incarnation =
+            Incarnation { number: owner.incarnation.number.saturating_add(1), nonce: self.random() };
+        self.owner = Some(owner);
+        self.openings += 1;
+        self.open = Some(self.openings);
+        (self.openings, owner)
+    }
+
+    /// Whether a write is stopped by a fault, and which.
+    pub(super) fn fault(&mut self, write: &JournalWrite) -> Result<(), JournalError> {
+        if let Some(error) = self.fail_next.take() {
+            return Err(error);
+        }
+        let needed: u64 = write.entries.iter().map(|entry| entry.data.len() as u64).sum();
+        match self.limit_bytes {
+            Some(limit) if needed > 0 && self.stored.bytes() + needed > limit => {
+                Err(JournalError::NoSpace { needed })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Cuts the log before the first damaged record and says so.
+    pub(super) fn cut_damage(&mut self) -> Option<Verdict> {
+        let record = self.stored.records.values().find(|record| !record.is_sound())?;
+        let (at, damage) = (record.entry.id.index, record.damage());
+        let is_last = at == self.stored.last().index;
+        self.stored.records.split_off(&at);
+        Some(if is_last { Verdict::SuspectTail { from: at } } else { Verdict::Corrupt(damage) })
+    }
+}
+
+impl MemoryDisk {
+    /// An empty disk. Store ids and nonces are random.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty disk whose store ids and nonces follow from `seed`, for runs that must repeat.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        let disk = Self::new();
+        disk.lock().random = Some(seed);
+        disk
+    }
+
+    /// A second disk with the same bytes, as a backup would have. Nobody has it open.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let copy = Self::new();
+        {
+            let (mut to, from) = (copy.lock(), self.lock());
+            to.owner = from.owner;
+            to.stored = from.stored.clone();
+            to.verdict.clone_from(&from.verdict);
+        }
+        copy
+    }
+
+    /// The process is gone: who had the journal open can write no more, and an unfinished write is lost.
+    pub fn crash(&self) {
+        self.crash_keeping(None);
+    }
+
+    /// The same in the middle of a [held](Self::hold_writes) write: its hard state, its truncation and
+    /// its first `entries` entries made it, the rest did not (J2). Without a held write, a plain crash.
+    pub fn crash_torn(&self, entries: usize) {
+        self.crash_keeping(Some(entries));
+    }
+
+    fn crash_keeping(&self, entries: Option<usize>) {
+        let mut disk = self.lock();
+        if let (Some(mut write), Some(kept)) = (disk.held.take(), entries) {
+            let all = write.entries.len();
+            write.entries.truncate(kept);
+            disk.stored.apply(write);
+            if kept < all {
+                let discarded_from = disk.stored.last().index.next();
+                disk.verdict = Some(Verdict::TornTail { discarded_from });
+            }
+        }
+        disk.open = None;
+        drop(disk);
+        self.0.changed.notify_waiters();
+    }
+
+    /// From now on writes, purges and resets wait until [`release_writes`](Self::release_writes).
+    /// Reading does not wait.
+    pub fn hold_writes(&self) {
+        self.lock().hold = true;
+    }
+
+    /// Lets held writes, and all later ones, go on.
+    pub fn release_writes(&self) {
+        self.lock().hold = false;
+        self.0.changed.notify_waiters();
+    }
+
+    /// Returns once a write is being held; at once if one is.
+    pub async fn write_is_held(&self) {
+        loop {
+            let changed = self.0.changed.notified();
+            if self.lock().held.is_some() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// The next write, purge or reset fails with `error` and stores nothing.
+    pub fn fail_next_write(&self, error: JournalError) {
+        self.lock().fail_next = Some(error);
+    }
+
+    /// The disk is full at so many bytes of entry data; `None` for no limit.
+    pub fn limit_bytes(&self, limit: Option<u64>) {
+        self.lock().limit_bytes = limit;
+    }
+
+    /// How many bytes of entry data are stored.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.lock().stored.bytes()
+    }
+
+    /// Flips one bit of the stored entry data: bit `bit` of byte `at`, counted from the first entry.
+    /// `false` if there is no such byte.
+    pub fn flip_bit(&self, at: u64, bit: u8) -> bool {
+        let mut disk = self.lock();
+        let mut before = 0;
+        for record in disk.stored.records.values_mut() {
+            let length = record.entry.data.len() as u64;
+            if at < before + length {
+                let mut data = record.entry.data.to_vec();
+                let place = usize::try_from(at - before).ok().and_then(|place| data.get_mut(place));
+                let Some(byte) = place else { return false };
+                *byte ^= 1 << (bit % 8);
+                record.entry.data = Bytes::from(data);
+                return true;
+            }
+            before += length;
+        }
+        false
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Disk> {
+        self.0.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while writes are held, unless this opening has crashed meanwhile.
+    pub(super) async fn pass(&self, opening: u64, write: &JournalWrite) {
+        let mut mine = None;
+        loop {
+            let changed = self.0.changed.notified();
+            {
+                let mut disk = self.lock();
+                if !disk.hold || disk.open != Some(opening) {
+                    return;
+                }
+                disk.held = Some(write.clone());
+            }
+            if mine.is_none() {
+                mine = Some(Held(self));
+                // Who waits for a write to be held; this one looks again, once, and goes on waiting.
+                self.0.changed.notify_waiters();
+                continue;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// Forgets the held write when it goes on or is dropped.
+struct Held<'a>(&'a MemoryDisk);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.lock().held = None;
+    }
+}

@@ -1,0 +1,625 @@
+//! A switchboard in place of a network: one [`Transport`] per node, and faults between them.
+//!
+//! `send` hands a message to the receiver's inbox in the same call; there is no delay and no task, so
+//! that the order of everything follows from the order of the calls. A task is started for two things
+//! only: a handshake (an inbox may take its time to admit), and a receiver whose bulk lane was full.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use raft_core::backend::{Delivery, Inbox, Refusal, Runtime, Sent, SentDropped, Transport, TransportError};
+use raft_core::ids::{Identity, NodeId};
+use raft_core::membership::Member;
+use raft_core::message::{Envelope, Lane, Message, PeerEvent};
+use tokio::sync::watch;
+
+/// Messages that may wait for one receiver, in each lane of each connection.
+const QUEUE_LIMIT: usize = 1024;
+/// Bytes of bulk that may wait for one receiver; one message may exceed it.
+const QUEUE_LIMIT_BYTES: u64 = 64 << 20;
+
+/// The switchboard. Cheap to clone; every clone is the same network.
+///
+/// Connections are made where a node knows a member, at once, and again as soon as a fault is over.
+#[derive(Clone, Default)]
+pub struct MemoryNetwork(Arc<Shared>);
+
+impl core::fmt::Debug for MemoryNetwork {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("MemoryNetwork")
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    board: Mutex<Board>,
+    runtime: Option<Arc<dyn Runtime>>,
+}
+
+#[derive(Default)]
+struct Board {
+    endpoints: BTreeMap<u64, Endpoint>,
+    cuts: BTreeSet<(NodeId, NodeId)>,
+    numbers: u64,
+}
+
+/// A started transport.
+struct Endpoint {
+    listen: Listen,
+    identity: Identity,
+    inbox: Inbox,
+    tasks: Tasks,
+    /// Whom it wants to be connected to, and where they are.
+    targets: BTreeMap<NodeId, String>,
+    links: BTreeMap<NodeId, Link>,
+    /// What is to be told to the inbox and can always be: events and control messages.
+    queue: VecDeque<Item>,
+    draining: bool,
+    stop: watch::Sender<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Listen {
+    /// Whatever address its member record has.
+    Any(NodeId),
+    Address(String),
+}
+
+/// One direction of a connection, at its sending end.
+struct Link {
+    to: u64,
+    /// The number of the connection, the same at both ends.
+    connection: u64,
+    up: bool,
+    bulk: VecDeque<Envelope>,
+    bulk_bytes: u64,
+    pumping: bool,
+}
+
+enum Item {
+    Message(Envelope),
+    Peer(NodeId, PeerEvent),
+    Refused(NodeId, Refusal),
+}
+
+/// Where tasks run.
+#[derive(Clone)]
+enum Tasks {
+    Tokio(tokio::runtime::Handle),
+    Given(Arc<dyn Runtime>),
+}
+
+impl Tasks {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        match self {
+            Self::Tokio(handle) => drop(handle.spawn(task)),
+            Self::Given(runtime) => runtime.spawn("memory-network", Box::pin(task)),
+        }
+    }
+}
+
+impl Board {
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn find(&self, node: NodeId) -> Option<u64> {
+        self.endpoints.iter().find(|(_, endpoint)| endpoint.identity.node == node).map(|(key, _)| *key)
+    }
+
+    /// Who listens where this node wants `node` to be.
+    fn look_up(&self, address: &str, node: NodeId) -> Option<u64> {
+        let at = |wanted: &Listen| self.endpoints.iter().find(|(_, one)| one.listen == *wanted);
+        at(&Listen::Address(address.to_owned())).or_else(|| at(&Listen::Any(node))).map(|(key, _)| *key)
+    }
+
+    fn is_cut(&self, a: NodeId, b: NodeId) -> bool {
+        self.cuts.contains(&(a, b)) || self.cuts.contains(&(b, a))
+    }
+
+    fn tell(&mut self, key: u64, item: Item) {
+        if let Some(endpoint) = self.endpoints.get_mut(&key) {
+            endpoint.queue.push_back(item);
+        }
+    }
+
+    fn link(&mut self, from: u64, to: NodeId, connection: u64) -> Option<&mut Link> {
+        let link = self.endpoints.get_mut(&from)?.links.get_mut(&to)?;
+        (link.connection == connection).then_some(link)
+    }
+
+    /// Ends the connection of two nodes; says who has to be told, and whether it was up.
+    fn unlink(&mut self, key: u64, node: NodeId) -> Option<(u64, bool)> {
+        let endpoint = self.endpoints.get_mut(&key)?;
+        let (own, link) = (endpoint.identity.node, endpoint.links.remove(&node)?);
+        if let Some(other) = self.endpoints.get_mut(&link.to) {
+            other.links.remove(&own);
+        }
+        Some((link.to, link.up))
+    }
+
+    /// The same, reported to both as a loss.
+    fn lose(&mut self, key: u64, node: NodeId) -> Vec<u64> {
+        let Some(own) = self.endpoints.get(&key).map(|endpoint| endpoint.identity.node) else {
+            return Vec::new();
+        };
+        match self.unlink(key, node) {
+            Some((other, true)) => {
+                self.tell(key, Item::Peer(node, PeerEvent::Down));
+                self.tell(other, Item::Peer(own, PeerEvent::Down));
+                vec![key, other]
+            }
+            Some((_, false)) | None => Vec::new(),
+        }
+    }
+}
+
+impl MemoryNetwork {
+    /// A network without faults. Its tasks run on the tokio runtime that a transport is started in.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same, with tasks run by `runtime`, so that a run repeats.
+    #[must_use]
+    pub fn with_runtime(runtime: Arc<dyn Runtime>) -> Self {
+        Self(Arc::new(Shared { board: Mutex::default(), runtime: Some(runtime) }))
+    }
+
+    /// A transport for this node, not started. It is found under any address.
+    #[must_use]
+    pub fn transport(&self, node: NodeId) -> Arc<MemoryTransport> {
+        self.make(Listen::Any(node))
+    }
+
+    /// A transport that is found under this address only.
+    #[must_use]
+    pub fn transport_at(&self, address: impl Into<String>) -> Arc<MemoryTransport> {
+        self.make(Listen::Address(address.into()))
+    }
+
+    fn make(&self, listen: Listen) -> Arc<MemoryTransport> {
+        Arc::new(MemoryTransport { network: self.clone(), listen, running: Mutex::default() })
+    }
+
+    /// What `from` sends to `to` is lost from now on, silently: the connection stays up. No new one is
+    /// made between the two.
+    pub fn cut_one_way(&self, from: NodeId, to: NodeId) {
+        self.lock().cuts.insert((from, to));
+    }
+
+    /// The same in both directions.
+    pub fn cut(&self, a: NodeId, b: NodeId) {
+        self.cut_one_way(a, b);
+        self.cut_one_way(b, a);
+    }
+
+    /// Cuts a node off from all that are running.
+    pub fn isolate(&self, node: NodeId) {
+        let others: Vec<NodeId> = self.lock().endpoints.values().map(|one| one.identity.node).collect();
+        for other in others.into_iter().filter(|other| *other != node) {
+            self.cut(node, other);
+        }
+    }
+
+    /// Ends both cuts between two nodes.
+    pub fn heal(&self, a: NodeId, b: NodeId) {
+        let mut board = self.lock();
+        board.cuts.remove(&(a, b));
+        board.cuts.remove(&(b, a));
+        drop(board);
+        self.connect_all();
+    }
+
+    /// Ends all cuts.
+    pub fn heal_all(&self) {
+        self.lock().cuts.clear();
+        self.connect_all();
+    }
+
+    /// Breaks the connection of two nodes, which is reported as `Down` to both; they connect again
+    /// unless they are cut.
+    pub fn disconnect(&self, a: NodeId, b: NodeId) {
+        let told = {
+            let mut board = self.lock();
+            board.find(a).map_or_else(Vec::new, |key| board.lose(key, b))
+        };
+        self.drain_all(told);
+        self.connect_all();
+    }
+
+    /// The process of a node is gone: its peers are told so. Its transport sends and delivers nothing
+    /// any more; a new one may be started.
+    pub fn kill(&self, node: NodeId) {
+        let key = self.lock().find(node);
+        if let Some(key) = key {
+            drop(self.stop(key));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Board> {
+        self.0.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self, key: u64) -> Option<watch::Sender<bool>> {
+        let mut told = Vec::new();
+        let stop = {
+            let mut board = self.lock();
+            let endpoint = board.endpoints.get(&key)?;
+            let own = endpoint.identity.node;
+            for node in endpoint.links.keys().copied().collect::<Vec<_>>() {
+                if let Some((other, true)) = board.unlink(key, node) {
+                    board.tell(other, Item::Peer(own, PeerEvent::Gone));
+                    told.push(other);
+                }
+            }
+            board.endpoints.remove(&key)?.stop
+        };
+        stop.send_replace(true);
+        self.drain_all(told);
+        Some(stop)
+    }
+
+    fn drain_all(&self, keys: Vec<u64>) {
+        for key in keys {
+            self.drain(key);
+        }
+    }
+
+    /// Hands what waits to the inbox, in order. If another call does so already, that one goes on.
+    fn drain(&self, key: u64) {
+        let mut mine = false;
+        loop {
+            let (item, inbox) = {
+                let mut board = self.lock();
+                let Some(endpoint) = board.endpoints.get_mut(&key) else { return };
+                if endpoint.draining && !mine {
+                    return;
+                }
+                mine = true;
+                let item = endpoint.queue.pop_front();
+                endpoint.draining = item.is_some();
+                let Some(item) = item else { return };
+                (item, endpoint.inbox.clone())
+            };
+            match item {
+                Item::Peer(node, event) => inbox.peer(node, event),
+                Item::Refused(by, why) => inbox.refused(by, why),
+                Item::Message(envelope) => {
+                    if inbox.deliver(envelope) == Delivery::Closed {
+                        drop(self.stop(key));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands bulk of one connection to its receiver until there is none or the receiver is full.
+    fn pump(&self, from: u64, to: NodeId, connection: u64) {
+        loop {
+            let (envelope, receiver, inbox) = {
+                let mut board = self.lock();
+                let Some(link) = board.link(from, to, connection) else { return };
+                let Some(envelope) = link.bulk.pop_front() else {
+                    link.pumping = false;
+                    return;
+                };
+                let receiver = link.to;
+                let Some(endpoint) = board.endpoints.get(&receiver) else { return };
+                (envelope, receiver, endpoint.inbox.clone())
+            };
+            let bytes = bulk_bytes(&envelope);
+            match inbox.deliver(envelope.clone()) {
+                Delivery::Accepted => {
+                    if let Some(link) = self.lock().link(from, to, connection) {
+                        link.bulk_bytes = link.bulk_bytes.saturating_sub(bytes);
+                    }
+                }
+                Delivery::Full => return self.pump_later(envelope, (from, to, connection), receiver),
+                Delivery::Closed => return drop(self.stop(receiver)),
+            }
+        }
+    }
+
+    fn pump_later(&self, envelope: Envelope, (from, to, connection): (u64, NodeId, u64), receiver: u64) {
+        let mut board = self.lock();
+        let Some(link) = board.link(from, to, connection) else { return };
+        link.bulk.push_front(envelope);
+        let (Some(sender), Some(endpoint)) = (board.endpoints.get(&from), board.endpoints.get(&receiver))
+        else {
+            return;
+        };
+        let (mut sender_stops, tasks) = (sender.stop.subscribe(), sender.tasks.clone());
+        let (mut receiver_stops, inbox) = (endpoint.stop.subscribe(), endpoint.inbox.clone());
+        drop(board);
+        let network = self.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                _ = sender_stops.wait_for(|stopped| *stopped) => {}
+                _ = receiver_stops.wait_for(|stopped| *stopped) => {}
+                () = inbox.ready() => network.pump(from, to, connection),
+            }
+        });
+    }
+
+    fn connect_all(&self) {
+        let wanted: Vec<(u64, NodeId)> = {
+            let board = self.lock();
+            let each = |(key, one): (&u64, &Endpoint)| {
+                let key = *key;
+                one.targets.keys().map(|node| (key, *node)).collect::<Vec<_>>()
+            };
+            board.endpoints.iter().flat_map(each).collect()
+        };
+        for (key, node) in wanted {
+            self.connect(key, node);
+        }
+    }
+
+    /// Begins a handshake, unless there is a connection, or none is possible.
+    fn connect(&self, key: u64, node: NodeId) {
+        let mut board = self.lock();
+        let Some(endpoint) = board.endpoints.get(&key) else { return };
+        let (dialler, own) = (endpoint.identity, endpoint.identity.node);
+        let Some(address) = endpoint.targets.get(&node) else { return };
+        if endpoint.links.contains_key(&node) || board.is_cut(own, node) {
+            return;
+        }
+        let Some(to) = board.look_up(address, node).filter(|to| *to != key) else { return };
+        let Some(other) = board.endpoints.get(&to) else { return };
+        let acceptor = other.identity;
+        if other.links.contains_key(&own) {
+            return;
+        }
+        if let Some(why) = mismatch(dialler, node, acceptor) {
+            board.tell(key, Item::Refused(acceptor.node, why));
+            drop(board);
+            return self.drain(key);
+        }
+        let mut stops = [endpoint.stop.subscribe(), other.stop.subscribe()];
+        let inboxes = (endpoint.inbox.clone(), other.inbox.clone());
+        let tasks = endpoint.tasks.clone();
+        let connection = board.number();
+        let link =
+            |to| Link { to, connection, up: false, bulk: VecDeque::new(), bulk_bytes: 0, pumping: false };
+        for (at, peer, to) in [(key, node, to), (to, own, key)] {
+            if let Some(endpoint) = board.endpoints.get_mut(&at) {
+                endpoint.links.insert(peer, link(to));
+            }
+        }
+        drop(board);
+        let network = self.clone();
+        tasks.spawn(async move {
+            let [mine, theirs] = &mut stops;
+            let handshake = async {
+                inboxes.1.admit(dialler).await.map_err(|why| (key, node, why))?;
+                inboxes.0.admit(acceptor).await.map_err(|why| (to, own, why))
+            };
+            tokio::select! {
+                biased;
+                _ = mine.wait_for(|stopped| *stopped) => {}
+                _ = theirs.wait_for(|stopped| *stopped) => {}
+                done = handshake => network.connected((key, own), (to, node), connection, done),
+            }
+        });
+    }
+
+    /// The handshake is over: the connection is up, or one of the two is refused.
+    fn connected(
+        &self,
+        one: (u64, NodeId),
+        two: (u64, NodeId),
+        connection: u64,
+        result: Result<(), (u64, NodeId, Refusal)>,
+    ) {
+        let mut board = self.lock();
+        if board.link(one.0, two.1, connection).is_none() {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                for ((at, _), (_, peer)) in [(one, two), (two, one)] {
+                    if let Some(link) = board.link(at, peer, connection) {
+                        link.up = true;
+                    }
+                    board.tell(at, Item::Peer(peer, PeerEvent::Up));
+                }
+            }
+            Err((refused, by, why)) => {
+                board.unlink(one.0, two.1);
+                board.tell(refused, Item::Refused(by, why));
+            }
+        }
+        drop(board);
+        self.drain(one.0);
+        self.drain(two.0);
+    }
+
+    fn send(&self, key: u64, to: &Member, lane: Lane, envelope: Envelope) -> Sent {
+        let mut board = self.lock();
+        let cuts = board.cuts.contains(&(envelope.from, to.id));
+        let Some(endpoint) = board.endpoints.get_mut(&key) else {
+            return Sent::Dropped(SentDropped::Stopped);
+        };
+        if endpoint.targets.get(&to.id) != Some(&to.address) {
+            drop(board);
+            self.retarget(key, to);
+            return Sent::Dropped(SentDropped::NotConnected);
+        }
+        let own = endpoint.identity.node;
+        let Some(link) = endpoint.links.get_mut(&to.id) else {
+            drop(board);
+            self.connect(key, to.id);
+            return Sent::Dropped(SentDropped::NotConnected);
+        };
+        if !link.up {
+            return Sent::Dropped(SentDropped::NotConnected);
+        }
+        if cuts || envelope.from != own || envelope.to != to.id {
+            // Lost on the way, or turned away by the receiver: the sender cannot tell.
+            return Sent::Queued;
+        }
+        let (receiver, connection) = (link.to, link.connection);
+        if lane == Lane::Bulk {
+            let bytes = bulk_bytes(&envelope);
+            let room = link.bulk_bytes == 0 || link.bulk_bytes + bytes <= QUEUE_LIMIT_BYTES;
+            if link.bulk.len() >= QUEUE_LIMIT || !room {
+                return Sent::Dropped(SentDropped::QueueFull);
+            }
+            link.bulk.push_back(envelope);
+            link.bulk_bytes += bytes;
+            let idle = !std::mem::replace(&mut link.pumping, true);
+            drop(board);
+            if idle {
+                self.pump(key, to.id, connection);
+            }
+            return Sent::Queued;
+        }
+        let Some(other) = board.endpoints.get_mut(&receiver) else {
+            return Sent::Dropped(SentDropped::NotConnected);
+        };
+        if other.queue.len() >= QUEUE_LIMIT {
+            return Sent::Dropped(SentDropped::QueueFull);
+        }
+        other.queue.push_back(Item::Message(envelope));
+        drop(board);
+        self.drain(receiver);
+        Sent::Queued
+    }
+
+    /// Follows a member to where it is now (T10).
+    fn retarget(&self, key: u64, member: &Member) {
+        let mut board = self.lock();
+        let there = board.look_up(&member.address, member.id);
+        let Some(endpoint) = board.endpoints.get_mut(&key) else { return };
+        let before = endpoint.targets.insert(member.id, member.address.clone());
+        let moved = before.is_some_and(|before| before != member.address);
+        let elsewhere = moved && endpoint.links.get(&member.id).is_some_and(|link| Some(link.to) != there);
+        let told = if elsewhere { board.lose(key, member.id) } else { Vec::new() };
+        drop(board);
+        self.drain_all(told);
+        self.connect(key, member.id);
+    }
+
+    fn members(&self, key: u64, members: &[Member]) {
+        let mut board = self.lock();
+        let Some(endpoint) = board.endpoints.get_mut(&key) else { return };
+        let own = endpoint.identity.node;
+        let gone: Vec<NodeId> =
+            endpoint.targets.keys().copied().filter(|id| members.iter().all(|one| one.id != *id)).collect();
+        let mut told = Vec::new();
+        for node in gone {
+            let Some(endpoint) = board.endpoints.get_mut(&key) else { return };
+            endpoint.targets.remove(&node);
+            let other = endpoint.links.get(&node).map(|link| link.to);
+            let wanted = other.and_then(|other| board.endpoints.get(&other));
+            if !wanted.is_some_and(|other| other.targets.contains_key(&own)) {
+                told.extend(board.lose(key, node));
+            }
+        }
+        drop(board);
+        self.drain_all(told);
+        for member in members.iter().filter(|member| member.id != own) {
+            self.retarget(key, member);
+        }
+    }
+}
+
+/// Why two nodes do not talk, whatever their inboxes say (T6).
+fn mismatch(dialler: Identity, wanted: NodeId, acceptor: Identity) -> Option<Refusal> {
+    if dialler.cluster != acceptor.cluster {
+        let (ours, theirs) = (acceptor.cluster, dialler.cluster);
+        return Some(Refusal::WrongCluster { ours, theirs });
+    }
+    if dialler.group != acceptor.group {
+        return Some(Refusal::WrongGroup { ours: acceptor.group, theirs: dialler.group });
+    }
+    (wanted != acceptor.node).then_some(Refusal::WrongNode { expected: wanted, claimed: acceptor.node })
+}
+
+fn bulk_bytes(envelope: &Envelope) -> u64 {
+    match &envelope.message {
+        Message::Append(append) => append.entries.iter().map(|entry| entry.cost_bytes()).sum(),
+        Message::Snapshot(chunk) => chunk.data.len() as u64,
+        _ => 0,
+    }
+}
+
+/// One node's end of a [`MemoryNetwork`].
+#[derive(Debug)]
+pub struct MemoryTransport {
+    network: MemoryNetwork,
+    listen: Listen,
+    running: Mutex<Option<u64>>,
+}
+
+impl MemoryTransport {
+    fn key(&self) -> Option<u64> {
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Transport for MemoryTransport {
+    async fn start(&self, local: Identity, inbox: Inbox) -> Result<(), TransportError> {
+        let tasks = match &self.network.0.runtime {
+            Some(runtime) => Tasks::Given(Arc::clone(runtime)),
+            None => Tasks::Tokio(tokio::runtime::Handle::current()),
+        };
+        {
+            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut board = self.network.lock();
+            if running.is_some_and(|key| board.endpoints.contains_key(&key)) {
+                return Err(TransportError::AlreadyStarted);
+            }
+            if board.endpoints.values().any(|one| one.listen == self.listen) {
+                let address = match &self.listen {
+                    Listen::Any(node) => format!("of node {node}"),
+                    Listen::Address(address) => address.clone(),
+                };
+                return Err(TransportError::AddressInUse { address });
+            }
+            let key = board.number();
+            let endpoint = Endpoint {
+                listen: self.listen.clone(),
+                identity: local,
+                inbox,
+                tasks,
+                targets: BTreeMap::new(),
+                links: BTreeMap::new(),
+                queue: VecDeque::new(),
+                draining: false,
+                stop: watch::Sender::new(false),
+            };
+            board.endpoints.insert(key, endpoint);
+            *running = Some(key);
+        }
+        self.network.connect_all();
+        Ok(())
+    }
+
+    fn send(&self, to: &Member, lane: Lane, envelope: Envelope) -> Sent {
+        match self.key() {
+            Some(key) => self.network.send(key, to, lane, envelope),
+            None => Sent::Dropped(SentDropped::Stopped),
+        }
+    }
+
+    fn members(&self, members: &[Member]) {
+        if let Some(key) = self.key() {
+            self.network.members(key, members);
+        }
+    }
+
+    async fn shutdown(&self) {
+        let stop = self.key().and_then(|key| self.network.stop(key));
+        if let Some(stop) = stop {
+            // Until no task of this node is left.
+            stop.closed().await;
+        }
+    }
+}
