@@ -64,8 +64,9 @@ impl Options {
     pub(crate) fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let socket = socket2::SockRef::from(stream);
-        let keepalive = socket2::TcpKeepalive::new().with_time(self.handshake_timeout);
-        socket.set_tcp_keepalive(&keepalive.with_interval(self.handshake_timeout))?;
+        // The kernel counts these in whole seconds and takes no zero.
+        let idle = self.handshake_timeout.max(Duration::from_secs(1));
+        socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(idle).with_interval(idle))?;
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(self.write_timeout))?;
         Ok(())

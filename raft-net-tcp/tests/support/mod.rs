@@ -1,0 +1,142 @@
+//! An inbox that shows what came, and nodes on loopback.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use raft_core::backend::{Delivery, Inbox, InboxHandler, Refusal, Transport};
+use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, NodeId, StoreId, Term};
+use raft_core::membership::Member;
+use raft_core::message::{Envelope, Heartbeat, Lane, Message, PeerEvent};
+use raft_net_tcp::{Options, TcpTransport};
+use tokio::sync::{Notify, mpsc};
+
+#[derive(Debug, PartialEq)]
+pub enum Seen {
+    Message(Envelope),
+    Peer(NodeId, PeerEvent),
+    Refused(NodeId, Refusal),
+}
+
+pub struct TestInbox {
+    seen: mpsc::UnboundedSender<Seen>,
+    pub full: AtomicBool,
+    pub freed: Notify,
+    pub refuse: Mutex<Option<Refusal>>,
+}
+
+#[async_trait]
+impl InboxHandler for TestInbox {
+    fn deliver(&self, envelope: Envelope) -> Delivery {
+        if envelope.lane() == Lane::Bulk && self.full.load(Ordering::SeqCst) {
+            return Delivery::Full;
+        }
+        let _ = self.seen.send(Seen::Message(envelope));
+        Delivery::Accepted
+    }
+    async fn ready(&self) {
+        self.freed.notified().await;
+    }
+    async fn admit(&self, _: Identity) -> Result<(), Refusal> {
+        self.refuse.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+    fn peer(&self, node: NodeId, event: PeerEvent) {
+        let _ = self.seen.send(Seen::Peer(node, event));
+    }
+    fn refused(&self, by: NodeId, why: Refusal) {
+        let _ = self.seen.send(Seen::Refused(by, why));
+    }
+}
+
+pub fn identity(node: u64) -> Identity {
+    Identity {
+        cluster: ClusterId(42),
+        group: GroupId(0),
+        node: NodeId(node),
+        store: StoreId(u128::from(node) * 100),
+        incarnation: Incarnation { number: 1, nonce: node },
+    }
+}
+
+pub struct Node {
+    pub id: NodeId,
+    pub transport: TcpTransport,
+    pub inbox: Arc<TestInbox>,
+    pub seen: mpsc::UnboundedReceiver<Seen>,
+}
+
+pub fn any_port() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+impl Node {
+    pub async fn start(identity: Identity, options: Options) -> Self {
+        Self::start_at(identity, any_port(), options).await
+    }
+
+    pub async fn start_at(identity: Identity, listen: SocketAddr, options: Options) -> Self {
+        let (sender, seen) = mpsc::unbounded_channel();
+        let inbox = Arc::new(TestInbox {
+            seen: sender,
+            full: AtomicBool::new(false),
+            freed: Notify::new(),
+            refuse: Mutex::default(),
+        });
+        let transport = TcpTransport::new(listen, options);
+        transport.start(identity, Inbox::new(Arc::clone(&inbox) as Arc<dyn InboxHandler>)).await.unwrap();
+        Self { id: identity.node, transport, inbox, seen }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.transport.local_addr().unwrap()
+    }
+
+    pub fn member(&self) -> Member {
+        Member::new(self.id, self.address().to_string())
+    }
+
+    /// The next thing seen. The deadline only ends a test that hangs.
+    pub async fn next(&mut self) -> Seen {
+        let next = tokio::time::timeout(Duration::from_secs(20), self.seen.recv()).await;
+        next.expect("nothing was seen").unwrap()
+    }
+
+    pub async fn until(&mut self, mut is: impl FnMut(&Seen) -> bool) -> Seen {
+        loop {
+            let seen = self.next().await;
+            if is(&seen) {
+                return seen;
+            }
+        }
+    }
+
+    pub async fn up(&mut self, peer: u64) {
+        self.until(|seen| *seen == Seen::Peer(NodeId(peer), PeerEvent::Up)).await;
+    }
+
+    pub async fn message(&mut self) -> Envelope {
+        match self.until(|seen| matches!(seen, Seen::Message(_))).await {
+            Seen::Message(envelope) => envelope,
+            _ => unreachable!(),
+        }
+    }
+}
+
+pub fn heartbeat(from: u64, to: u64, round: u64) -> Envelope {
+    let message = Message::Heartbeat(Heartbeat { commit: Index(0), round });
+    Envelope { group: GroupId(0), from: NodeId(from), to: NodeId(to), term: Term(1), message }
+}
+
+/// Two nodes that know each other and are up.
+pub async fn pair() -> (Node, Node) {
+    let mut a = Node::start(identity(1), Options::default()).await;
+    let mut b = Node::start(identity(2), Options::default()).await;
+    a.transport.members(&[b.member()]);
+    b.transport.members(&[a.member()]);
+    a.up(2).await;
+    b.up(1).await;
+    (a, b)
+}
