@@ -15,17 +15,17 @@ use raft_net_tcp::{Options, TcpTransport};
 use tokio::sync::{Notify, mpsc};
 
 #[derive(Debug, PartialEq)]
-pub enum Seen {
+pub(crate) enum Seen {
     Message(Envelope),
     Peer(NodeId, PeerEvent),
     Refused(NodeId, Refusal),
 }
 
-pub struct TestInbox {
+pub(crate) struct TestInbox {
     seen: mpsc::UnboundedSender<Seen>,
-    pub full: AtomicBool,
-    pub freed: Notify,
-    pub refuse: Mutex<Option<Refusal>>,
+    pub(crate) full: AtomicBool,
+    pub(crate) freed: Notify,
+    pub(crate) refuse: Mutex<Option<Refusal>>,
 }
 
 #[async_trait]
@@ -51,7 +51,7 @@ impl InboxHandler for TestInbox {
     }
 }
 
-pub fn identity(node: u64) -> Identity {
+pub(crate) fn identity(node: u64) -> Identity {
     Identity {
         cluster: ClusterId(42),
         group: GroupId(0),
@@ -61,23 +61,23 @@ pub fn identity(node: u64) -> Identity {
     }
 }
 
-pub struct Node {
-    pub id: NodeId,
-    pub transport: TcpTransport,
-    pub inbox: Arc<TestInbox>,
-    pub seen: mpsc::UnboundedReceiver<Seen>,
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) transport: TcpTransport,
+    pub(crate) inbox: Arc<TestInbox>,
+    pub(crate) seen: mpsc::UnboundedReceiver<Seen>,
 }
 
-pub fn any_port() -> SocketAddr {
+pub(crate) fn any_port() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
 impl Node {
-    pub async fn start(identity: Identity, options: Options) -> Self {
+    pub(crate) async fn start(identity: Identity, options: Options) -> Self {
         Self::start_at(identity, any_port(), options).await
     }
 
-    pub async fn start_at(identity: Identity, listen: SocketAddr, options: Options) -> Self {
+    pub(crate) async fn start_at(identity: Identity, listen: SocketAddr, options: Options) -> Self {
         let (sender, seen) = mpsc::unbounded_channel();
         let inbox = Arc::new(TestInbox {
             seen: sender,
@@ -90,21 +90,21 @@ impl Node {
         Self { id: identity.node, transport, inbox, seen }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.transport.local_addr().unwrap()
     }
 
-    pub fn member(&self) -> Member {
+    pub(crate) fn member(&self) -> Member {
         Member::new(self.id, self.address().to_string())
     }
 
     /// The next thing seen. The deadline only ends a test that hangs.
-    pub async fn next(&mut self) -> Seen {
+    pub(crate) async fn next(&mut self) -> Seen {
         let next = tokio::time::timeout(Duration::from_secs(20), self.seen.recv()).await;
         next.expect("nothing was seen").unwrap()
     }
 
-    pub async fn until(&mut self, mut is: impl FnMut(&Seen) -> bool) -> Seen {
+    pub(crate) async fn until(&mut self, mut is: impl FnMut(&Seen) -> bool) -> Seen {
         loop {
             let seen = self.next().await;
             if is(&seen) {
@@ -113,11 +113,11 @@ impl Node {
         }
     }
 
-    pub async fn up(&mut self, peer: u64) {
+    pub(crate) async fn up(&mut self, peer: u64) {
         self.until(|seen| *seen == Seen::Peer(NodeId(peer), PeerEvent::Up)).await;
     }
 
-    pub async fn message(&mut self) -> Envelope {
+    pub(crate) async fn message(&mut self) -> Envelope {
         match self.until(|seen| matches!(seen, Seen::Message(_))).await {
             Seen::Message(envelope) => envelope,
             _ => unreachable!(),
@@ -125,13 +125,13 @@ impl Node {
     }
 }
 
-pub fn heartbeat(from: u64, to: u64, round: u64) -> Envelope {
+pub(crate) fn heartbeat(from: u64, to: u64, round: u64) -> Envelope {
     let message = Message::Heartbeat(Heartbeat { commit: Index(0), round });
     Envelope { group: GroupId(0), from: NodeId(from), to: NodeId(to), term: Term(1), message }
 }
 
 /// Two nodes that know each other and are up.
-pub async fn pair() -> (Node, Node) {
+pub(crate) async fn pair() -> (Node, Node) {
     let mut a = Node::start(identity(1), Options::default()).await;
     let mut b = Node::start(identity(2), Options::default()).await;
     a.transport.members(&[b.member()]);
