@@ -14,6 +14,8 @@ use crate::message::{Envelope, Lane, Message, PeerEvent};
 
 /// Received appends that wait for the protocol, in bytes; beyond it transports stop reading bulk.
 const BULK_LIMIT_BYTES: u64 = 16 << 20;
+/// Received control messages that wait for the protocol; more are dropped, which Raft repairs.
+const CONTROL_LIMIT: u64 = 1 << 16;
 
 /// The sending side of the inbox.
 pub(crate) struct NodeInbox {
@@ -29,11 +31,12 @@ pub(crate) enum Inbound {
     Peer(NodeId, PeerEvent),
 }
 
-/// How much bulk waits.
+/// How much waits.
 #[derive(Default)]
 pub(crate) struct Room {
     bytes: AtomicU64,
     freed: Notify,
+    control: AtomicU64,
 }
 
 impl Room {
@@ -43,6 +46,11 @@ impl Room {
         if before >= BULK_LIMIT_BYTES {
             self.freed.notify_waiters();
         }
+    }
+
+    /// That many control messages no longer wait.
+    pub(crate) fn free_control(&self, count: usize) {
+        self.control.fetch_sub(count as u64, Ordering::AcqRel);
     }
 
     /// Nobody takes anything out any more: who waits for room may look again, and find it closed.
@@ -79,6 +87,10 @@ impl NodeInbox {
 impl InboxHandler for NodeInbox {
     fn deliver(&self, envelope: Envelope) -> Delivery {
         if envelope.lane() == Lane::Control {
+            if self.room.control.load(Ordering::Acquire) >= CONTROL_LIMIT {
+                return if self.control.is_closed() { Delivery::Closed } else { Delivery::Accepted };
+            }
+            self.room.control.fetch_add(1, Ordering::AcqRel);
             return Self::outcome(self.control.send(Inbound::Message(envelope)));
         }
         if self.room.bytes.load(Ordering::Acquire) >= BULK_LIMIT_BYTES {
@@ -107,6 +119,8 @@ impl InboxHandler for NodeInbox {
     }
 
     fn peer(&self, node: NodeId, event: PeerEvent) {
+        // Connection events are few, and none may be lost.
+        self.room.control.fetch_add(1, Ordering::AcqRel);
         let _ = self.control.send(Inbound::Peer(node, event));
     }
 

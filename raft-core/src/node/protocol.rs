@@ -206,6 +206,7 @@ impl Protocol {
         for (id, result) in turn.fetched.drain(..) {
             self.raft.handle_fetched(now, id, result.map_err(|error| Arc::new(error.into()))?);
         }
+        self.queues.room.free_control(turn.control.len());
         for inbound in turn.control.drain(..) {
             match inbound {
                 Inbound::Message(envelope) => self.raft.handle_message(now, envelope),
