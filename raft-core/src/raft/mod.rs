@@ -28,7 +28,7 @@ use crate::error::{ConfigError, ProposeError, ReadError, TransferError, Violatio
 use crate::ids::{FetchId, Index, LogId, NodeId, ReadId, Term, WriteTicket};
 use crate::log::Log;
 use crate::membership::{Member, Membership};
-use crate::message::{AppendReply, Envelope, Message, Notice, Outgoing, PeerEvent, VoteRequest};
+use crate::message::{AppendReply, Envelope, Message, Notice, Outgoing, PeerEvent, VoteReply, VoteRequest};
 use crate::status::{RoleKind, Status, Why};
 use crate::time::Time;
 use common::{Common, Wanted};
@@ -201,6 +201,10 @@ impl Raft {
         }
         match message {
             Message::Vote(request) => self.on_vote_request(from, term, request),
+            // Who grants a pre-vote does not enter its term: the answer may come from an earlier one.
+            Message::VoteReply(reply) if reply.pre && term <= self.common.term() => {
+                self.on_vote_reply(from, reply);
+            }
             message => {
                 if term > self.common.term() {
                     self.follow(term, None, Why::HigherTerm);
@@ -249,7 +253,8 @@ impl Raft {
 
     /// A write, and all before it, is durable.
     pub fn handle_written(&mut self, now: Time, ticket: WriteTicket) {
-        if !self.begin(now) {
+        // After a failure nothing counts as durable any more, whatever the disk says later (J8).
+        if !self.begin(now) || self.common.failed {
             return;
         }
         let common = &mut self.common;
@@ -508,7 +513,9 @@ impl Raft {
         let ballot = election::decide(common, from, term, request);
         if ballot == crate::message::Ballot::Granted && !request.pre {
             common.set_hard(HardState { vote: Vote::For(from), ..common.hard });
-            // A granted vote counts as contact (§5.2); a granted pre-vote does not (hashicorp#609).
+            // A granted vote counts as contact (§5.2); a granted pre-vote does not (hashicorp#609). The old
+            // leader's absence is being seen to: the candidate gets the time that its voters' disks need.
+            common.leader_gone = false;
             common.arm_election();
         }
         election::reply(common, from, term, request.pre, ballot);
@@ -547,12 +554,7 @@ impl Raft {
                     follower.on_heartbeat(&mut self.common, from, heartbeat);
                 }
             }
-            Message::VoteReply(reply) => {
-                if let Role::Candidate(candidate) = &mut self.role {
-                    let next = candidate.on_reply(&mut self.common, from, reply);
-                    self.turn(next);
-                }
-            }
+            Message::VoteReply(reply) => self.on_vote_reply(from, reply),
             Message::AppendReply(reply) => {
                 if let Role::Leader(leader) = &mut self.role {
                     leader.on_append_reply(&mut self.common, from, reply);
@@ -571,6 +573,14 @@ impl Raft {
             }
             // Snapshots come with a later version; a refused leader has raised its alarm already.
             _ => self.common.counters.ignored_messages += 1,
+        }
+    }
+
+    /// The answer to a request for a vote or for a pre-vote.
+    fn on_vote_reply(&mut self, from: NodeId, reply: VoteReply) {
+        if let Role::Candidate(candidate) = &mut self.role {
+            let next = candidate.on_reply(&mut self.common, from, reply);
+            self.turn(next);
         }
     }
 
@@ -600,14 +610,17 @@ impl Raft {
             return Next::Stay;
         }
         let why = if common.leader_gone { Why::LeaderGone } else { Why::Timeout };
+        leader::transfer_ended(common);
         if common.may_campaign() && !common.embargo {
             return Next::PreCampaign { transfer: false, why };
         }
         // Not a voter, or must stand still: wait for a leader, whoever it will be.
+        if matches!(self.role, Role::Candidate(_)) {
+            return Next::Follow { why };
+        }
         if common.leader.take().is_some() {
             common.why = why;
         }
-        leader::transfer_ended(common);
         common.arm_election();
         Next::Stay
     }

@@ -8,7 +8,7 @@ use crate::message::{Heartbeat, HeartbeatReply, Message, Notice};
 use crate::raft::common::Common;
 use crate::raft::timers::Timer;
 use crate::raft::{Event, Next};
-use crate::status::Why;
+use crate::status::{PeerState, Why};
 
 /// Begins a round: every peer hears from the leader, and reads that wait join it.
 pub(super) fn begin_round(leader: &mut Leader, common: &mut Common) {
@@ -37,28 +37,37 @@ pub(super) fn on_reply(leader: &mut Leader, common: &mut Common, from: NodeId, r
         common.counters.ignored_messages += 1;
         return;
     }
-    progress.contact = now;
-    progress.heard = true;
-    progress.acked_round = progress.acked_round.max(reply.round);
+    if let Some(acknowledged) = progress.rolled_back {
+        // The notice may have been lost.
+        common.send(from, Message::Notice(Notice::RolledBack { acknowledged }));
+        return;
+    }
     // The answer was given after the last acknowledgement: what was durable there must still be.
-    if reply.round > progress.round_at_ack && reply.last < progress.match_index && !progress.rolled_back {
+    let current = reply.round > progress.round_at_ack;
+    if current && reply.last < progress.match_index {
         let acknowledged = progress.match_index;
         progress.match_index = reply.last;
         if reply.probation {
             progress.probe_from(reply.last.next(), now);
         } else {
-            progress.rolled_back = true;
+            progress.rolled_back = Some(acknowledged);
             common.send(from, Message::Notice(Notice::RolledBack { acknowledged }));
             common.events.push_back(Event::PeerRolledBack { peer: from, acknowledged });
         }
         return;
     }
+    progress.contact = now;
+    progress.heard = true;
+    progress.acked_round = progress.acked_round.max(reply.round);
+    progress.answered(reply.round);
     if reply.matched > progress.match_index && reply.matched <= common.log.last() {
         progress.acked(reply.matched, round, now);
     }
-    progress.paused = false;
-    if !progress.is_idle() && now.since(progress.moved) >= patience {
-        // It answers, but what is under way does not arrive.
+    // It answers, but what is under way does not arrive; or it has forgotten that the logs were compared
+    // (it restarted, or stood for election in vain) and will commit nothing before they are again.
+    let stuck = !progress.is_idle() && now.since(progress.moved) >= patience;
+    let forgot = progress.is_idle() && current && reply.matched < progress.match_index;
+    if stuck || (forgot && progress.state == PeerState::Replicate) {
         let next = progress.match_index.next();
         progress.probe_from(next, now);
     }

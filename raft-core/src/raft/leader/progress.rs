@@ -16,8 +16,12 @@ pub(crate) struct Progress {
     pub(crate) match_index: Index,
     /// The first index of the next append.
     pub(crate) next_index: Index,
-    /// A probe is under way: wait for its answer, or for the next heartbeat's.
+    /// A probe is under way: wait for its answer, or for that to a heartbeat that was sent later.
     pub(crate) paused: bool,
+    /// The heartbeat round that had last been begun when the probe was sent.
+    probe_round: u64,
+    /// The last index and the cost of the entries that went with the probe, if any.
+    probe: Option<(Index, u64)>,
     /// Appends under way: last index and cost of each, oldest first.
     in_flight: VecDeque<(Index, u64)>,
     in_flight_bytes: u64,
@@ -35,8 +39,8 @@ pub(crate) struct Progress {
     pub(crate) fetch: Option<FetchId>,
     /// Entries for it that were read, from `next_index` on.
     pub(crate) fetched: Option<Vec<Entry>>,
-    /// Its store was set back: it gets nothing and counts for nothing.
-    pub(crate) rolled_back: bool,
+    /// Its store was set back, from here: it gets nothing and counts for nothing.
+    pub(crate) rolled_back: Option<Index>,
 }
 
 impl Progress {
@@ -47,6 +51,8 @@ impl Progress {
             match_index: Index::ZERO,
             next_index: next,
             paused: false,
+            probe_round: 0,
+            probe: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             acked_round: 0,
@@ -56,7 +62,7 @@ impl Progress {
             moved: now,
             fetch: None,
             fetched: None,
-            rolled_back: false,
+            rolled_back: None,
         }
     }
 
@@ -80,15 +86,30 @@ impl Progress {
     }
 
     /// An append up to `last` is on its way.
-    pub(crate) fn sent(&mut self, last: Index, cost_bytes: u64) {
+    pub(crate) fn sent(&mut self, last: Index, cost_bytes: u64, round: u64, now: Time) {
         if self.state == PeerState::Probe {
             self.paused = true;
+            self.probe_round = round;
+            self.probe = (last >= self.next_index).then_some((last, cost_bytes));
             return;
+        }
+        if self.is_idle() {
+            // Nothing was due until now.
+            self.moved = now;
         }
         if last >= self.next_index {
             self.next_index = last.next();
             self.in_flight.push_back((last, cost_bytes));
             self.in_flight_bytes += cost_bytes;
+        }
+    }
+
+    /// It has answered this heartbeat round. A probe that was sent before that round began is lost, or
+    /// its answer is.
+    pub(crate) const fn answered(&mut self, round: u64) {
+        if round > self.probe_round {
+            self.paused = false;
+            self.probe = None;
         }
     }
 
@@ -109,7 +130,12 @@ impl Progress {
         }
         match self.state {
             PeerState::Probe if matched >= self.next_index.prev() || news => {
+                let probe = self.probe.take().filter(|(last, _)| *last > self.match_index);
                 self.replicate_from(self.match_index.next());
+                if let Some((last, cost_bytes)) = probe {
+                    // What went with the probe is on its way still.
+                    self.sent(last, cost_bytes, round, now);
+                }
             }
             _ => {
                 if self.next_index <= self.match_index {
@@ -141,6 +167,7 @@ impl Progress {
     pub(crate) fn probe_from(&mut self, next: Index, now: Time) {
         self.state = PeerState::Probe;
         self.paused = false;
+        self.probe = None;
         self.in_flight.clear();
         self.in_flight_bytes = 0;
         self.moved = now;
@@ -156,16 +183,16 @@ mod tests {
     fn a_probe_goes_alone_and_success_opens_the_window() {
         let mut progress = Progress::new(Index(8), Time::ZERO);
         assert!(progress.has_room(2, 100));
-        progress.sent(Index(9), 10);
+        progress.sent(Index(9), 10, 1, Time::ZERO);
         assert!(!progress.has_room(2, 100), "one probe at a time");
         assert!(progress.acked(Index(9), 1, Time::ZERO));
         assert_eq!((progress.state, progress.next_index), (PeerState::Replicate, Index(10)));
-        progress.sent(Index(10), 10);
+        progress.sent(Index(10), 10, 1, Time::ZERO);
         assert!(progress.has_room(2, 100));
-        progress.sent(Index(11), 10);
+        progress.sent(Index(11), 10, 1, Time::ZERO);
         assert!(!progress.has_room(2, 100), "the window counts messages");
         assert!(progress.acked(Index(10), 1, Time::ZERO));
-        progress.sent(Index(12), 200);
+        progress.sent(Index(12), 200, 1, Time::ZERO);
         assert!(!progress.has_room(9, 100), "and bytes");
     }
 
@@ -173,10 +200,10 @@ mod tests {
     #[test]
     fn p31_flow_control_counters_return_to_zero() {
         let mut progress = Progress::new(Index(1), Time::ZERO);
-        progress.sent(Index(0), 0);
+        progress.sent(Index(0), 0, 1, Time::ZERO);
         progress.acked(Index(0), 1, Time::ZERO);
         for round in 0..1000_u64 {
-            progress.sent(Index(round + 1), 64);
+            progress.sent(Index(round + 1), 64, 1, Time::ZERO);
             match round % 3 {
                 0 => progress.probe_from(Index(1), Time::ZERO),
                 1 => {
@@ -196,7 +223,7 @@ mod tests {
     fn an_old_acknowledgement_changes_nothing() {
         let mut progress = Progress::new(Index(5), Time::ZERO);
         progress.acked(Index(9), 1, Time::ZERO);
-        progress.sent(Index(12), 30);
+        progress.sent(Index(12), 30, 1, Time::ZERO);
         assert!(!progress.acked(Index(7), 2, Time::ZERO));
         assert_eq!((progress.match_index, progress.next_index), (Index(9), Index(13)));
         assert_eq!(progress.in_flight_bytes(), 30);

@@ -28,7 +28,7 @@ pub(super) fn poll(leader: &mut Leader, common: &mut Common) -> Option<Envelope>
 fn build(leader: &mut Leader, common: &mut Common, peer: NodeId) -> Option<Append> {
     let progress = leader.progress.get_mut(&peer)?;
     let (messages, bytes) = (common.config.window_messages, common.config.window_bytes);
-    if progress.rolled_back || !progress.has_room(messages, bytes) {
+    if progress.rolled_back.is_some() || !progress.has_room(messages, bytes) {
         return None;
     }
     let next = progress.next_index;
@@ -54,7 +54,7 @@ fn build(leader: &mut Leader, common: &mut Common, peer: NodeId) -> Option<Appen
     let prev = LogId { term, index: next.prev() };
     let last = entries.last().map_or(prev.index, |entry| entry.id.index);
     let progress = leader.progress.get_mut(&peer)?;
-    progress.sent(last, entries.iter().map(Entry::cost_bytes).sum());
+    progress.sent(last, entries.iter().map(Entry::cost_bytes).sum(), leader.round, common.now);
     if progress.next_index < common.log.tail.first() && !probing {
         // The follower is far behind: read on while this is on its way.
         let next = progress.next_index;
@@ -87,10 +87,14 @@ pub(super) fn on_fetched(leader: &mut Leader, peer: NodeId, id: FetchId, entries
 pub(super) fn on_reply(leader: &mut Leader, common: &mut Common, from: NodeId, reply: AppendReply) {
     let (now, round) = (common.now, leader.round);
     let Some(progress) = leader.progress.get_mut(&from) else { return };
+    if progress.rolled_back.is_some() {
+        common.counters.ignored_messages += 1;
+        return;
+    }
     progress.contact = now;
     progress.heard = true;
     match reply {
-        AppendReply::Matched { matched } if matched > common.log.last() || progress.rolled_back => {
+        AppendReply::Matched { matched } if matched > common.log.last() => {
             common.counters.ignored_messages += 1;
         }
         AppendReply::Matched { matched } => {

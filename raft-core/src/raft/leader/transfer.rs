@@ -36,7 +36,9 @@ pub(super) fn begin(
         None => best(leader, common).ok_or(TransferError::NobodyReachable)?,
     };
     let reachable = leader.progress.get(&to).is_some_and(|progress| {
-        progress.heard && common.now.since(progress.contact) < common.config.election_timeout
+        progress.heard
+            && progress.rolled_back.is_none()
+            && common.now.since(progress.contact) < common.config.election_timeout
     });
     if !reachable {
         return Err(TransferError::NobodyReachable);
@@ -54,7 +56,7 @@ pub(super) fn best(leader: &Leader, common: &Common) -> Option<NodeId> {
     let reachable = leader.progress.iter().filter(|(id, progress)| {
         membership.is_voter(**id)
             && progress.heard
-            && !progress.rolled_back
+            && progress.rolled_back.is_none()
             && common.now.since(progress.contact) < common.config.election_timeout
     });
     reachable.max_by_key(|(id, progress)| (progress.match_index, core::cmp::Reverse(**id))).map(|(id, _)| *id)
