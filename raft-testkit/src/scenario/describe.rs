@@ -1,0 +1,198 @@
+//! Messages, events and writes in words: one line each.
+
+use raft_core::backend::{HardState, JournalWrite, Vote};
+use raft_core::entry::{Entry, EntryKind, unpack};
+use raft_core::ids::{LogId, NodeId};
+use raft_core::message::{AppendReply, Ballot, Envelope, Message, Notice};
+use raft_core::raft::Event;
+use raft_core::status::{RoleKind, Status, Why};
+
+/// Log ids side by side; long rows are shortened.
+pub(super) fn ids(entries: &[Entry]) -> String {
+    match entries {
+        [first, .., last] if entries.len() > 6 => {
+            format!("{} .. {} ({} entries)", first.id, last.id, entries.len())
+        }
+        _ => entries.iter().map(one).collect::<Vec<_>>().join(" "),
+    }
+}
+
+fn one(entry: &Entry) -> String {
+    match entry.kind {
+        EntryKind::Commands => {
+            let commands = unpack(&entry.data).unwrap_or_default();
+            let short = commands.iter().map(|command| match core::str::from_utf8(command) {
+                Ok(text) if text.len() <= 12 => format!("\"{text}\""),
+                _ => format!("({} bytes)", command.len()),
+            });
+            format!("{}={}", entry.id, short.collect::<Vec<_>>().join(","))
+        }
+        EntryKind::Membership => format!("{}=members", entry.id),
+        _ => entry.id.to_string(),
+    }
+}
+
+/// What a message says, without its receiver: `{to}` stands for it.
+pub(super) fn message(envelope: &Envelope) -> String {
+    let term = envelope.term;
+    match &envelope.message {
+        Message::Vote(request) => {
+            let what = if request.pre { "whether it would win" } else { "to be elected in" };
+            let how = if request.transfer { ", by transfer" } else { "" };
+            format!("asks {{to}} {what} term {term}{how}, last {}", request.last)
+        }
+        Message::VoteReply(reply) => {
+            let verb = match reply.ballot {
+                Ballot::Granted => "grants",
+                Ballot::Denied => "denies",
+                Ballot::Vetoed => "vetoes",
+            };
+            let what = if reply.pre { "pre-vote" } else { "vote" };
+            let own = if term == reply.asked { String::new() } else { format!(", itself in term {term}") };
+            format!("{verb} {{to}} the {what} of term {}{own}", reply.asked)
+        }
+        Message::Heartbeat(beat) => {
+            format!("beats {{to}}: term {term}, round {}, commit {}", beat.round, beat.commit)
+        }
+        Message::HeartbeatReply(reply) => {
+            let probation = if reply.probation { ", on probation" } else { "" };
+            format!(
+                "answers {{to}}: term {term}, round {}, matched {}, last {}{probation}",
+                reply.round, reply.matched, reply.last
+            )
+        }
+        Message::Append(append) => {
+            let what = if append.entries.is_empty() { "nothing".to_owned() } else { ids(&append.entries) };
+            format!("appends to {{to}}: term {term}, after {}: {what}, commit {}", append.prev, append.commit)
+        }
+        Message::AppendReply(AppendReply::Matched { matched }) => {
+            format!("acks {{to}}: term {term}, through {matched}")
+        }
+        Message::AppendReply(AppendReply::Rejected { prev, hint, last }) => {
+            format!("rejects {{to}}: term {term}, nothing after {prev}, hint {hint}, last {last}")
+        }
+        Message::TimeoutNow => format!("tells {{to}} to campaign: term {term}"),
+        Message::Notice(Notice::RolledBack { acknowledged }) => {
+            format!("tells {{to}}: you were set back, you had acknowledged {acknowledged}")
+        }
+        Message::Notice(notice) => format!("tells {{to}}: {notice:?}"),
+        other => format!("sends {{to}}: {other:?}"),
+    }
+}
+
+/// A piece of news, or nothing if it is not worth a line.
+pub(super) fn event(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::ReadReady { id, index } => format!("read {id} is ready at {index}"),
+        Event::ReadFailed { id, error } => format!("read {id} fails: {error}"),
+        Event::RoleChanged { role, term, leader, why } => {
+            let why = reason(*why);
+            match (role, leader) {
+                (RoleKind::Follower, Some(leader)) => format!("follows {}, term {term} ({why})", leader.id),
+                (RoleKind::Follower, None) => format!("follows nobody, term {term} ({why})"),
+                _ => format!("is {role}, term {term} ({why})"),
+            }
+        }
+        Event::MembershipChanged { .. } => return None,
+        Event::TransferFinished { to, result: Ok(()) } => format!("has handed over to {to}"),
+        Event::TransferFinished { to, result: Err(error) } => {
+            format!("has not handed over to {to}: {error}")
+        }
+        Event::Alarm(violation) if violation.is_fatal() => format!("ALARM, stops: {violation}"),
+        Event::Alarm(violation) => format!("ALARM: {violation}"),
+        Event::PeerRolledBack { peer, acknowledged } => {
+            format!("notices: {peer} was set back, it had acknowledged {acknowledged}")
+        }
+        Event::Noticed { by, notice: Notice::RolledBack { .. } } => format!("is told by {by}: set back"),
+        Event::Noticed { by, notice } => format!("is told by {by}: {notice:?}"),
+    })
+}
+
+const fn reason(why: Why) -> &'static str {
+    match why {
+        Why::Started => "started",
+        Why::Timeout => "timeout",
+        Why::LeaderGone => "leader gone",
+        Why::Transfer => "transfer",
+        Why::WouldWin => "would win",
+        Why::Elected => "elected",
+        Why::Lost => "lost",
+        Why::Vetoed => "vetoed",
+        Why::HigherTerm => "higher term",
+        Why::LeaderKnown => "leader known",
+        Why::QuorumLost => "quorum lost",
+        Why::JournalFailed => "journal failed",
+        Why::HandedOver => "handed over",
+        Why::Asked => "asked",
+        Why::Joined => "joined",
+        _ => "?",
+    }
+}
+
+pub(super) fn hard(hard: HardState) -> String {
+    let vote = match hard.vote {
+        Vote::None => "no vote".to_owned(),
+        Vote::For(node) => format!("vote {node}"),
+        Vote::Blocked => "vote blocked".to_owned(),
+    };
+    let probation = if hard.probation { ", probation" } else { "" };
+    format!("term {}, {vote}{probation}", hard.term)
+}
+
+/// What goes to the disk.
+pub(super) fn write(write: &JournalWrite) -> String {
+    let mut parts = Vec::new();
+    if let Some(state) = write.hard_state {
+        parts.push(hard(state));
+    }
+    if let Some(from) = write.truncate_from {
+        parts.push(format!("cut from {from}"));
+    }
+    if !write.entries.is_empty() {
+        parts.push(ids(&write.entries));
+    }
+    parts.join("; ")
+}
+
+/// What a node says of itself.
+pub(super) fn status(status: &Status) -> Vec<String> {
+    let id = status.id;
+    let leader = status.leader.as_ref().map_or_else(|| "none".to_owned(), |leader| leader.id.to_string());
+    let mut line = format!(
+        "{id} {}: term {}, leader {leader}, last {}, commit {}, applied {}, durable {}",
+        status.role,
+        status.term,
+        status.last,
+        status.commit_index,
+        status.applied_index,
+        status.persisted_index
+    );
+    for (is, what) in [(status.embargo, ", embargo"), (status.probation, ", probation")] {
+        if is {
+            line.push_str(what);
+        }
+    }
+    if status.uncommitted_bytes > 0 {
+        line.push_str(&format!(", {} bytes not applied", status.uncommitted_bytes));
+    }
+    let mut lines = vec![line];
+    for peer in &status.peers {
+        let (match_index, next_index) = (peer.match_index, peer.next_index);
+        let state = format!("{:?}", peer.state).to_lowercase();
+        lines.push(format!(
+            "{id}   {}: {state}, match {match_index}, next {next_index}, {} bytes under way",
+            peer.id, peer.in_flight_bytes
+        ));
+    }
+    lines
+}
+
+/// Several receivers as one.
+pub(super) fn nodes(nodes: &[NodeId]) -> String {
+    nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// A log id, or nothing.
+pub(super) fn place(id: LogId) -> String {
+    if id == LogId::ZERO { "nothing".to_owned() } else { id.to_string() }
+}

@@ -1,0 +1,653 @@
+//! Runs commands: one function each.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use raft_core::backend::{HardState, JournalWrite, Vote};
+use raft_core::entry::{Entry, EntryKind, pack};
+use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, ReadId, Term};
+use raft_core::membership::{Member, Membership};
+use raft_core::message::{Envelope, PeerEvent};
+use raft_core::raft::{Apply, Event, Restored};
+use raft_core::status::RoleKind;
+use raft_core::time::Time;
+use raft_core::{Config, Raft};
+
+use super::describe;
+use super::disk::Disk;
+use super::inject;
+use super::network::{Lines, Network};
+use super::parser::Command;
+use super::words::{self, Words};
+
+type Done = Result<(), String>;
+
+const CLUSTER: ClusterId = ClusterId(7);
+
+/// More steps than any story needs: something goes in circles.
+const ENOUGH: usize = 20_000;
+
+/// One node: the machine, its disk, its state machine.
+#[derive(Default)]
+struct Node {
+    raft: Option<Raft>,
+    disk: Disk,
+    /// The write under way; the journal takes one at a time.
+    writing: Option<JournalWrite>,
+    disk_held: bool,
+    applied: Vec<Entry>,
+    applying: Option<Apply>,
+    machine_held: bool,
+}
+
+/// All nodes, what is between them, and the clock.
+#[derive(Default)]
+pub(super) struct World {
+    nodes: BTreeMap<NodeId, Node>,
+    network: Network,
+    now: Time,
+    settings: Vec<(String, u64)>,
+    trace: Vec<String>,
+    quiet: bool,
+    /// Who led which term, and what was applied: the same everywhere, always.
+    leaders: BTreeMap<Term, NodeId>,
+    applied: BTreeMap<Index, Entry>,
+}
+
+impl World {
+    /// Runs one command. An error is a mistake in the file, or a broken promise of the core.
+    pub(super) fn execute(&mut self, command: &Command) -> Done {
+        let mut words = command.words.clone();
+        let name = words.next("a command")?;
+        match name.as_str() {
+            "cluster" => self.cluster(&mut words)?,
+            "limbo" => self.limbo(&mut words)?,
+            "lead" => self.lead(&mut words)?,
+            "crash" => self.crash(&mut words)?,
+            "restart" => self.restart(&mut words)?,
+            "lose" | "rollback" => self.damage(&mut words, name == "lose")?,
+            "forge" => self.forge(&mut words)?,
+            "hard" => self.hard(&mut words)?,
+            "propose" => self.propose(&mut words)?,
+            "read" => self.read(&mut words)?,
+            "transfer" => self.transfer(&mut words)?,
+            "campaign" => {
+                let id = words.node()?;
+                let now = self.now;
+                self.raft(id)?.campaign(now);
+                self.drain(id)?;
+            }
+            "deliver" => self.deliver(&mut words)?,
+            "drop" => drop(self.network.take(lines(&mut words)?, false)),
+            "duplicate" => self.network.duplicate(lines(&mut words)?),
+            "reorder" => self.network.reorder(lines(&mut words)?),
+            "show" => self.show(&mut words)?,
+            "stash" | "copy" => self.stash(&mut words, name == "copy")?,
+            "unstash" => self.unstash(&mut words)?,
+            "isolate" => self.network.isolate(words.node()?),
+            "cut" => self.network.cut(words.node()?, words.node()?),
+            "heal" => {
+                let node = if words.is_empty() { None } else { Some(words.node()?) };
+                self.network.heal(node);
+            }
+            "up" | "down" | "gone" => self.connection(&name, &mut words)?,
+            "elapse" => self.now = self.now + words.duration()?,
+            "timeout" => self.timeout(&mut words)?,
+            "run" => {
+                let span = words.duration()?;
+                self.run(span)?;
+            }
+            "disk" => self.disk(&mut words)?,
+            "machine" => self.machine(&mut words)?,
+            "inject" => self.inject(&mut words)?,
+            "status" => {
+                let id = words.node()?;
+                let now = self.now;
+                let lines = describe::status(&self.raft(id)?.status(now));
+                self.trace.extend(lines);
+            }
+            "counters" => self.counters(&mut words)?,
+            "quiet" => {
+                self.quiet = words.take("on");
+                if !self.quiet {
+                    words.expect("off")?;
+                }
+            }
+            _ => return Err(format!("no such command: {name}")),
+        }
+        words.end()
+    }
+
+    /// What happened since the last call.
+    pub(super) fn take_trace(&mut self) -> Vec<String> {
+        let trace = core::mem::take(&mut self.trace);
+        if trace.is_empty() { vec!["(nothing)".to_owned()] } else { trace }
+    }
+
+    fn say(&mut self, line: String) {
+        if !self.quiet {
+            self.trace.push(line);
+        }
+    }
+
+    fn node(&mut self, id: NodeId) -> Result<&mut Node, String> {
+        self.nodes.get_mut(&id).ok_or_else(|| format!("there is no node {id}"))
+    }
+
+    fn raft(&mut self, id: NodeId) -> Result<&mut Raft, String> {
+        self.node(id)?.raft.as_mut().ok_or_else(|| format!("node {id} is down"))
+    }
+
+    fn crashed(&mut self, id: NodeId) -> Result<&mut Disk, String> {
+        let node = self.node(id)?;
+        if node.raft.is_some() { Err(format!("node {id} is up")) } else { Ok(&mut node.disk) }
+    }
+
+    fn cluster(&mut self, words: &mut Words) -> Done {
+        let mut ids = Vec::new();
+        while !words.is_empty() {
+            let word = words.next("a node")?;
+            match word.split_once('=') {
+                Some((key, value)) => self.settings.push((key.to_owned(), words::number(value)?)),
+                None => ids.push(NodeId(words::number(&word)?)),
+            }
+        }
+        let members = ids.iter().map(|id| Member::new(*id, format!("node-{id}")));
+        let membership = Membership::of_voters(members).map_err(|error| error.to_string())?;
+        let first = Entry { id: LogId::new(0, 1), kind: EntryKind::Membership, data: membership.encode() };
+        for id in ids {
+            self.nodes.insert(id, Node { disk: Disk::new(Some(first.clone())), ..Node::default() });
+            self.start(id)?;
+        }
+        Ok(())
+    }
+
+    fn limbo(&mut self, words: &mut Words) -> Done {
+        let id = words.node()?;
+        self.nodes.insert(id, Node::default());
+        self.start(id)
+    }
+
+    fn start(&mut self, id: NodeId) -> Done {
+        let mut config = Config::new(id, CLUSTER);
+        for (key, value) in &self.settings {
+            match key.as_str() {
+                "tail-bytes" => config.tail_limit_bytes = *value,
+                "append-bytes" => config.append_limit_bytes = *value,
+                "window-messages" => config.window_messages = usize::try_from(*value).unwrap_or(usize::MAX),
+                "window-bytes" => config.window_bytes = *value,
+                "write-bytes" => config.write_limit_bytes = *value,
+                "uncommitted-bytes" => config.uncommitted_limit_bytes = *value,
+                "apply-bytes" => config.apply_limit_bytes = *value,
+                "seed" => config.seed = *value,
+                _ => return Err(format!("no such setting: {key}")),
+            }
+        }
+        let now = self.now;
+        let node = self.node(id)?;
+        let restored = Restored { journal: node.disk.state(CLUSTER, id), applied: LogId::ZERO };
+        let raft = Raft::new(config, restored, now).map_err(|error| error.to_string())?;
+        node.raft = Some(raft);
+        node.applied.clear();
+        // Where everybody starts is no news.
+        while self.raft(id)?.poll_event().is_some() {}
+        self.drain(id)
+    }
+
+    fn lead(&mut self, words: &mut Words) -> Done {
+        let id = words.node()?;
+        let quiet = core::mem::replace(&mut self.quiet, true);
+        let result = self.make_leader(id);
+        self.quiet = quiet;
+        let status = result?;
+        self.say(format!("{id} leads term {}, log ends at {}", status.0, status.1));
+        Ok(())
+    }
+
+    fn make_leader(&mut self, id: NodeId) -> Result<(Term, LogId), String> {
+        let now = self.now;
+        self.raft(id)?.campaign(now);
+        self.drain(id)?;
+        self.deliver_all()?;
+        if self.raft(id)?.role_kind() != RoleKind::Leader {
+            return Err(format!("node {id} does not become leader"));
+        }
+        // One more heartbeat, and everybody knows what is committed.
+        self.now = self.now + Duration::from_millis(50);
+        self.fire(id)?;
+        self.deliver_all()?;
+        let now = self.now;
+        let status = self.raft(id)?.status(now);
+        Ok((status.term, status.last))
+    }
+
+    fn crash(&mut self, words: &mut Words) -> Done {
+        let id = words.node()?;
+        let keep = if words.take("keeping") { Some(words.number("a count")?) } else { None };
+        let node = self.node(id)?;
+        if let (Some(write), Some(keep)) = (node.writing.take(), keep) {
+            node.disk.write(&write, usize::try_from(keep).unwrap_or(usize::MAX))?;
+        }
+        *node = Node { disk: core::mem::take(&mut node.disk), ..Node::default() };
+        self.network.lose_for(id);
+        Ok(())
+    }
+
+    fn restart(&mut self, words: &mut Words) -> Done {
+        let id = words.node()?;
+        let disk = self.crashed(id)?;
+        let line = format!(
+            "{id} restarts: {}, log ends at {}",
+            describe::hard(disk.hard),
+            describe::place(disk.last())
+        );
+        self.say(line);
+        self.start(id)
+    }
+
+    fn damage(&mut self, words: &mut Words, noticed: bool) -> Done {
+        let disk = self.crashed(words.node()?)?;
+        if noticed {
+            words.expect("from")?;
+            disk.cut(Index(words.number("an index")?));
+            disk.hard.probation = true;
+        } else {
+            words.expect("to")?;
+            disk.cut(Index(words.number("an index")?).next());
+        }
+        Ok(())
+    }
+
+    fn forge(&mut self, words: &mut Words) -> Done {
+        let disk = self.crashed(words.node()?)?;
+        for id in words.log_ids() {
+            if id.index != disk.last().index.next() {
+                return Err(format!("{id} does not follow {}", disk.last()));
+            }
+            disk.entries.push(Entry { id, kind: EntryKind::Noop, data: Bytes::new() });
+            if id.term > disk.hard.term {
+                disk.hard = HardState { term: id.term, vote: Vote::None, ..disk.hard };
+            }
+        }
+        Ok(())
+    }
+
+    fn hard(&mut self, words: &mut Words) -> Done {
+        let disk = self.crashed(words.node()?)?;
+        let term = Term(words.keyed("term", 0)?);
+        let vote = if words.take("vote") { Vote::For(words.node()?) } else { Vote::None };
+        disk.hard = HardState { term, vote, ..disk.hard };
+        Ok(())
+    }
+
+    fn propose(&mut self, words: &mut Words) -> Done {
+        let id = words.node()?;
+        let text = words.next("a command's text")?;
+        let command = match text.strip_prefix("bytes=") {
+            Some(bytes) => {
+                Bytes::from(vec![b'x'; usize::try_from(words::number(bytes)?).unwrap_or(usize::MAX)])
+            }
+            None => Bytes::from(text.trim_matches('"').to_owned()),
+        };
+        let now = self.now;
+        let result = self.raft(id)?.propose(now, pack(&[command]));
+        self.say(match result {
+            Ok(at) => format!("{id} proposes {at}"),
+            Err(error) => format!("{id} refuses: {error}"),
+        });
+        self.drain(id)
+    }
+
+    fn read(&mut self, words: &mut Words) -> Done {
+        let (id, read) = (words.node()?, ReadId(words.number("a read")?));
+        let now = self.now;
+        if let Err(error) = self.raft(id)?.read(now, read) {
+            self.say(format!("{id} refuses read {read}: {error}"));
+        }
+        self.drain(id)
+    }
+
+    fn transfer(&mut self, words: &mut Words) -> Done {
+        let id = words.node()?;
+        let to = if words.is_empty() { None } else { Some(words.node()?) };
+        let now = self.now;
+        let result = self.raft(id)?.transfer_leadership(now, to);
+        self.say(match result {
+            Ok(to) => format!("{id} begins to hand over to {to}"),
+            Err(error) => format!("{id} refuses to hand over: {error}"),
+        });
+        self.drain(id)
+    }
+
+    fn deliver(&mut self, words: &mut Words) -> Done {
+        let of = lines(words)?;
+        let one = words.take("one");
+        if of.pair.is_none() && of.lane.is_none() && !one {
+            return self.deliver_all();
+        }
+        for envelope in self.network.take(of, one) {
+            self.arrive(envelope)?;
+        }
+        Ok(())
+    }
+
+    fn deliver_all(&mut self) -> Done {
+        for _ in 0..ENOUGH {
+            let envelopes = self.network.take(Lines::default(), false);
+            if envelopes.is_empty() {
+                return Ok(());
+            }
+            for envelope in envelopes {
+                self.arrive(envelope)?;
+            }
+        }
+        Err("messages go in circles".into())
+    }
+
+    /// A node that is down loses it.
+    fn arrive(&mut self, envelope: Envelope) -> Done {
+        let (to, now) = (envelope.to, self.now);
+        let Some(raft) = self.nodes.get_mut(&to).and_then(|node| node.raft.as_mut()) else { return Ok(()) };
+        raft.handle_message(now, envelope);
+        self.drain(to)
+    }
+
+    fn show(&mut self, words: &mut Words) -> Done {
+        let of = lines(words)?;
+        let queued: Vec<String> = self
+            .network
+            .queued(of)
+            .map(|envelope| {
+                let text = describe::message(envelope).replace("{to}", &envelope.to.to_string());
+                format!("under way: {} {text}", envelope.from)
+            })
+            .collect();
+        self.trace.extend(queued);
+        Ok(())
+    }
+
+    fn stash(&mut self, words: &mut Words, copy: bool) -> Done {
+        let of = lines(words)?;
+        let name = words.next("a name")?;
+        let envelopes: Vec<Envelope> =
+            if copy { self.network.queued(of).cloned().collect() } else { self.network.take(of, false) };
+        if envelopes.is_empty() {
+            return Err("nothing is queued there".into());
+        }
+        self.network.stash(name, envelopes);
+        Ok(())
+    }
+
+    fn unstash(&mut self, words: &mut Words) -> Done {
+        let name = words.next("a name")?;
+        for envelope in self.network.unstash(&name).ok_or_else(|| format!("no stash {name}"))? {
+            self.arrive(envelope)?;
+        }
+        Ok(())
+    }
+
+    fn connection(&mut self, name: &str, words: &mut Words) -> Done {
+        let (id, peer) = (words.node()?, words.node()?);
+        let event = match name {
+            "up" => PeerEvent::Up,
+            "down" => PeerEvent::Down,
+            _ => PeerEvent::Gone,
+        };
+        let now = self.now;
+        self.raft(id)?.handle_peer(now, peer, event);
+        self.drain(id)
+    }
+
+    fn timeout(&mut self, words: &mut Words) -> Done {
+        let id = words.node()?;
+        let at = self.raft(id)?.next_timeout().ok_or_else(|| format!("node {id} waits for nothing"))?;
+        self.now = self.now.max(at);
+        self.fire(id)
+    }
+
+    fn fire(&mut self, id: NodeId) -> Done {
+        let now = self.now;
+        self.raft(id)?.handle_timeout(now);
+        self.drain(id)
+    }
+
+    fn run(&mut self, span: Duration) -> Done {
+        let end = self.now + span;
+        self.deliver_all()?;
+        for _ in 0..ENOUGH {
+            let next =
+                self.nodes.iter().filter_map(|(id, node)| Some((node.raft.as_ref()?.next_timeout()?, *id)));
+            match next.min().filter(|(at, _)| *at <= end) {
+                Some((at, id)) => {
+                    self.now = self.now.max(at);
+                    self.fire(id)?;
+                    self.deliver_all()?;
+                }
+                None => {
+                    self.now = end;
+                    return Ok(());
+                }
+            }
+        }
+        Err("timers go in circles".into())
+    }
+
+    fn disk(&mut self, words: &mut Words) -> Done {
+        let id = words.node()?;
+        if words.is_empty() {
+            let node = self.node(id)?;
+            let mut line = format!("{id} has on disk: {}", describe::hard(node.disk.hard));
+            line.push_str(&format!("; {}", describe::ids(&node.disk.entries)));
+            if let Some(write) = &node.writing {
+                line.push_str(&format!("; under way: {}", describe::write(write)));
+            }
+            self.trace.push(line);
+            return Ok(());
+        }
+        match words.next("what")?.as_str() {
+            "hold" => self.node(id)?.disk_held = true,
+            "one" => {
+                self.complete(id)?;
+                self.drain(id)?;
+            }
+            "release" => {
+                self.node(id)?.disk_held = false;
+                self.complete(id)?;
+                self.drain(id)?;
+            }
+            "fail" => {
+                let now = self.now;
+                self.raft(id)?.handle_write_failed(now);
+                self.drain(id)?;
+            }
+            other => return Err(format!("disk: {other}?")),
+        }
+        Ok(())
+    }
+
+    /// The write under way becomes durable.
+    fn complete(&mut self, id: NodeId) -> Done {
+        let now = self.now;
+        let node = self.node(id)?;
+        let Some(write) = node.writing.take() else { return Ok(()) };
+        node.disk.write(&write, usize::MAX)?;
+        if let Some(raft) = &mut node.raft {
+            raft.handle_written(now, write.ticket);
+        }
+        let line = format!("{id} has written {}", describe::write(&write));
+        self.say(line);
+        Ok(())
+    }
+
+    fn machine(&mut self, words: &mut Words) -> Done {
+        let id = words.node()?;
+        if words.take("hold") {
+            self.node(id)?.machine_held = true;
+            return Ok(());
+        }
+        words.expect("release")?;
+        let node = self.node(id)?;
+        node.machine_held = false;
+        if let Some(apply) = node.applying.take() {
+            self.finish(id, apply)?;
+        }
+        self.drain(id)
+    }
+
+    fn inject(&mut self, words: &mut Words) -> Done {
+        let (from, to) = words.pair()?.ok_or("A->B is missing")?;
+        words.expect("term")?;
+        let term = Term(words.number("a term")?);
+        let message = inject::message(words)?;
+        self.raft(to)?;
+        self.arrive(Envelope { group: GroupId(0), from, to, term, message })
+    }
+
+    fn counters(&mut self, words: &mut Words) -> Done {
+        let id = words.node()?;
+        let now = self.now;
+        let status = self.raft(id)?.status(now);
+        let counts = status.counters;
+        self.trace.push(format!(
+            "{id} counted: {} elections, {} pre-votes, {} vetoes, {} ignored, {} overloaded; {} bytes in memory",
+            counts.elections,
+            counts.pre_votes,
+            counts.vetoes,
+            counts.ignored_messages,
+            counts.overloaded,
+            status.tail_bytes
+        ));
+        Ok(())
+    }
+
+    /// Pulls a node until nothing moves, as its driver would: messages first, then the journal.
+    fn drain(&mut self, id: NodeId) -> Done {
+        for _ in 0..ENOUGH {
+            let heard = self.pull_events(id)?;
+            let sent = self.pull_messages(id)?;
+            let wrote = self.pull_write(id)?;
+            let applied = self.pull_apply(id)?;
+            let fetched = self.pull_fetch(id)?;
+            if !(sent || heard || wrote || fetched || applied) {
+                return Ok(());
+            }
+        }
+        Err(format!("node {id} goes in circles"))
+    }
+
+    fn pull_messages(&mut self, id: NodeId) -> Result<bool, String> {
+        let mut said: Vec<(String, Vec<NodeId>)> = Vec::new();
+        loop {
+            let Some(raft) = &mut self.node(id)?.raft else { return Ok(false) };
+            let Some(out) = raft.poll_message() else { break };
+            let durable = self.node(id)?.disk.hard.term;
+            let envelope = out.envelope;
+            if envelope.term > durable.next() {
+                return Err(format!("node {id} speaks in term {} before it is durable", envelope.term));
+            }
+            let text = describe::message(&envelope);
+            match said.iter_mut().find(|(same, _)| *same == text) {
+                Some((_, to)) => to.push(envelope.to),
+                None => said.push((text, vec![envelope.to])),
+            }
+            self.network.send(envelope);
+        }
+        let any = !said.is_empty();
+        for (text, to) in said {
+            self.say(format!("{id} {}", text.replace("{to}", &describe::nodes(&to))));
+        }
+        Ok(any)
+    }
+
+    fn pull_events(&mut self, id: NodeId) -> Result<bool, String> {
+        let mut any = false;
+        while let Some(event) = self.raft(id)?.poll_event() {
+            any = true;
+            if let Event::RoleChanged { role: RoleKind::Leader, term, .. } = &event {
+                let first = *self.leaders.entry(*term).or_insert(id);
+                if first != id {
+                    return Err(format!("Election Safety: {first} and {id} lead term {term}"));
+                }
+            }
+            if let Some(text) = describe::event(&event) {
+                self.say(format!("{id} {text}"));
+            }
+        }
+        Ok(any)
+    }
+
+    fn pull_write(&mut self, id: NodeId) -> Result<bool, String> {
+        let node = self.node(id)?;
+        if node.writing.is_some() {
+            return Ok(false);
+        }
+        let Some(write) = node.raft.as_mut().and_then(Raft::poll_write) else { return Ok(false) };
+        let held = node.disk_held;
+        if held {
+            let line = format!("{id} begins to write {}", describe::write(&write));
+            node.writing = Some(write);
+            self.say(line);
+            return Ok(true);
+        }
+        node.writing = Some(write);
+        self.complete(id)?;
+        Ok(true)
+    }
+
+    fn pull_fetch(&mut self, id: NodeId) -> Result<bool, String> {
+        let now = self.now;
+        let node = self.node(id)?;
+        let Some(raft) = &mut node.raft else { return Ok(false) };
+        let Some(fetch) = raft.poll_fetch() else { return Ok(false) };
+        let entries = node.disk.read(fetch.range.start, fetch.range.end, fetch.max_bytes);
+        let line = format!("{id} fetches {}", describe::ids(&entries));
+        if entries.is_empty() {
+            return Err(format!("node {id} fetches {:?}, which its disk does not have", fetch.range));
+        }
+        raft.handle_fetched(now, fetch.id, entries);
+        self.say(line);
+        Ok(true)
+    }
+
+    fn pull_apply(&mut self, id: NodeId) -> Result<bool, String> {
+        let node = self.node(id)?;
+        let Some(apply) = node.raft.as_mut().and_then(Raft::poll_apply) else { return Ok(false) };
+        if node.machine_held {
+            node.applying = Some(apply);
+            return Ok(true);
+        }
+        self.finish(id, apply)?;
+        Ok(true)
+    }
+
+    /// The state machine has executed these: the same entries in the same order on all nodes.
+    fn finish(&mut self, id: NodeId, apply: Apply) -> Done {
+        let now = self.now;
+        let line = format!("{id} applies {}", describe::ids(&apply.entries));
+        for entry in &apply.entries {
+            let first = self.applied.entry(entry.id.index).or_insert_with(|| entry.clone());
+            if first != entry {
+                return Err(format!(
+                    "State Machine Safety: {} was applied, {id} applies {}",
+                    first.id, entry.id
+                ));
+            }
+            let node = self.node(id)?;
+            if entry.id.index.0 != node.applied.len() as u64 + 1 {
+                return Err(format!("node {id} applies {} out of order", entry.id));
+            }
+            if node.disk.entries.get(node.applied.len()) != Some(entry) {
+                return Err(format!("node {id} applies {} before it is durable", entry.id));
+            }
+            node.applied.push(entry.clone());
+        }
+        self.say(line);
+        self.raft(id)?.handle_applied(now, apply.through.index);
+        Ok(())
+    }
+}
+
+fn lines(words: &mut Words) -> Result<Lines, String> {
+    Ok(Lines { pair: words.pair()?, lane: words.lane() })
+}
