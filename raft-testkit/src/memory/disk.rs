@@ -256,6 +256,23 @@ impl MemoryDisk {
         false
     }
 
+    /// Makes every stored checksum fit the bytes as they are, as a journal would have it that never
+    /// compares them.
+    #[doc(hidden)]
+    pub fn forge_checksums(&self) {
+        for record in self.lock().stored.records.values_mut() {
+            *record = Record::new(record.entry.clone());
+        }
+    }
+
+    /// Puts purged entries back, as a journal would have it that loses the beginning of its log.
+    #[doc(hidden)]
+    pub fn forget_purge(&self, entries: Vec<Entry>) {
+        let mut disk = self.lock();
+        disk.stored.purged = LogId::ZERO;
+        disk.stored.records.extend(entries.into_iter().map(|entry| (entry.id.index, Record::new(entry))));
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Disk> {
         self.0.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }

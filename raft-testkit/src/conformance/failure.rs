@@ -1,0 +1,73 @@
+//! What a clause found, and the few words in which clauses say it.
+
+use core::fmt::{self, Debug, Display};
+
+/// A backend broke a clause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClauseFailure {
+    /// The clause's test name; filled in by the suite.
+    pub clause: &'static str,
+    /// What the contract says; filled in by the suite.
+    pub sentence: &'static str,
+    /// What should have been.
+    pub expected: String,
+    /// What was.
+    pub seen: String,
+}
+
+impl Display for ClauseFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { clause, sentence, expected, seen } = self;
+        write!(f, "{clause}: {sentence}\n  expected: {expected}\n      seen: {seen}")
+    }
+}
+
+impl std::error::Error for ClauseFailure {}
+
+/// The backend under test has no such fault to offer: skip the clause, with a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsupported;
+
+impl From<Unsupported> for ClauseFailure {
+    fn from(_: Unsupported) -> Self {
+        fail(
+            "a backend that can provoke this",
+            "its test backend answers Unsupported: offer the fault, or skip the clause with a reason",
+        )
+    }
+}
+
+pub(crate) fn fail(expected: impl Display, seen: impl Display) -> ClauseFailure {
+    /// Payloads may have megabytes.
+    fn short(text: String) -> String {
+        if text.len() <= 2000 {
+            return text;
+        }
+        let head: String = text.chars().take(2000).collect();
+        format!("{head}… ({} bytes)", text.len())
+    }
+    let (expected, seen) = (short(expected.to_string()), short(seen.to_string()));
+    ClauseFailure { clause: "", sentence: "", expected, seen }
+}
+
+/// `what` must have gone well.
+pub(crate) fn ok<T, E: Debug>(what: impl Display, result: Result<T, E>) -> Result<T, ClauseFailure> {
+    result.map_err(|error| fail(format!("{what} succeeds"), format!("{error:?}")))
+}
+
+/// `what` must be `expected`.
+pub(crate) fn equal<T: PartialEq + Debug>(
+    what: impl Display,
+    seen: &T,
+    expected: &T,
+) -> Result<(), ClauseFailure> {
+    if seen == expected {
+        return Ok(());
+    }
+    Err(fail(format!("{what}: {expected:?}"), format!("{seen:?}")))
+}
+
+/// `expected` must hold of `seen`.
+pub(crate) fn ensure(holds: bool, expected: impl Display, seen: impl Debug) -> Result<(), ClauseFailure> {
+    if holds { Ok(()) } else { Err(fail(expected, format!("{seen:?}"))) }
+}

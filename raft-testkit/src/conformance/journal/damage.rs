@@ -1,0 +1,155 @@
+//! J10, J16 and J17: stored bytes that changed.
+
+use raft_core::backend::{HardState, JournalError, OpenError, Verdict, Vote};
+use raft_core::entry::Entry;
+use raft_core::ids::{Index, NodeId};
+
+use super::super::{ClauseFailure, Random, ensure, fail, ok};
+use super::JournalBackend;
+use super::pair::{ALL, OWNER, append, entry, run_of, same_entries, three, with_vote};
+
+/// At most so many flips; in a store with more bytes they are drawn.
+const FLIPS: u64 = 600;
+
+/// What reading everything after a flip has shown.
+enum Seen {
+    /// Opening was refused.
+    Refused,
+    /// The verdict names damage.
+    Verdict,
+    /// A read names damage.
+    Read,
+    /// Everything is there as it was written.
+    Nothing,
+}
+
+struct Written {
+    hard_state: HardState,
+    entries: Vec<Entry>,
+}
+
+async fn fill<B: JournalBackend>(backend: &B, place: &B::Place) -> Result<Written, ClauseFailure> {
+    let mut journal = ok("creating", backend.create(place, OWNER, Some(&three()?)).await)?;
+    ok("loading", journal.load().await)?;
+    let first = run_of(1, 2..8);
+    ok("a write", journal.write(with_vote(1, Vote::For(NodeId(1)), append(first.clone()))).await)?;
+    let second = vec![entry(2, 8, vec![0; 40]), entry(2, 9, ""), entry(2, 10, vec![0xff; 200])];
+    let write = with_vote(2, Vote::For(NodeId(3)), append(second.clone()));
+    let hard_state = write.hard_state.unwrap_or_default();
+    ok("a write", journal.write(write).await)?;
+    Ok(Written { hard_state, entries: [first, second].concat() })
+}
+
+/// Opens and reads everything; damage must be named, or nothing be missing.
+async fn look<B: JournalBackend>(
+    backend: &B,
+    place: &B::Place,
+    written: &Written,
+) -> Result<Seen, ClauseFailure> {
+    let mut journal = match backend.open(place, OWNER).await {
+        Ok(journal) => journal,
+        // A damaged header may look like anything but a journal that can be used.
+        Err(OpenError::Locked { .. }) => return Err(fail("a verdict", "Locked")),
+        Err(_) => return Ok(Seen::Refused),
+    };
+    let state = match journal.load().await {
+        Ok(state) => state,
+        Err(JournalError::Corrupt(_)) => return Ok(Seen::Refused),
+        Err(error) => return Err(fail("Corrupt", error)),
+    };
+    let named = !matches!(state.verdict, Verdict::Clean | Verdict::TornTail { .. });
+    // A vote is never taken back without a word, and never turned into another one.
+    if state.hard_state != written.hard_state {
+        let hard_state = HardState { probation: written.hard_state.probation, ..state.hard_state };
+        ensure(named && hard_state == written.hard_state, "the vote that was written", state.hard_state)?;
+    }
+    let first = state.purged.index.next().max(Index(2));
+    let mut read = Vec::new();
+    let reader = journal.reader();
+    let mut broken = false;
+    for index in first.0..=state.last.index.0 {
+        match reader.entries(Index(index)..Index(index + 1), ALL).await {
+            Ok(entries) => read.extend(entries),
+            Err(JournalError::Corrupt(_)) => broken = true,
+            Err(error) => return Err(fail("the entry, or Corrupt", error)),
+        }
+    }
+    for seen in &read {
+        let at = usize::try_from(seen.id.index.0.saturating_sub(2)).unwrap_or(usize::MAX);
+        let wanted = written.entries.get(at).map(core::slice::from_ref).unwrap_or_default();
+        same_entries(core::slice::from_ref(seen), wanted)?;
+    }
+    if named {
+        return Ok(Seen::Verdict);
+    }
+    if broken {
+        return Ok(Seen::Read);
+    }
+    let verdict = &state.verdict;
+    let expected = format!("all entries, as the verdict is {verdict:?}");
+    ensure(read.len() == written.entries.len(), expected, read.iter().map(|one| one.id).collect::<Vec<_>>())?;
+    Ok(Seen::Nothing)
+}
+
+/// Flips bits one at a time, each in a store of its own kind; counts what was noticed.
+async fn flips<B: JournalBackend>(backend: &B, limit: u64, seed: u64) -> Result<(u64, u64), ClauseFailure> {
+    let (mut noticed, mut unnoticed, mut random) = (0, 0, Random::new(seed));
+    let mut at = 0;
+    loop {
+        let place = backend.place();
+        let written = fill(backend, &place).await?;
+        let size = backend.stored_bytes(&place)?;
+        ensure(size > 0, "stored bytes that can be damaged", size)?;
+        let step = size.div_ceil(limit).max(1);
+        if at >= size {
+            return Ok((noticed, unnoticed));
+        }
+        let (byte, bit) = (at + random.below(step.min(size - at)), random.below(8) as u8);
+        backend.flip_bit(&place, byte, bit)?;
+        let seen = look(backend, &place, &written).await.map_err(|failure| {
+            fail(failure.expected, format!("{} (bit {bit} of byte {byte} was flipped)", failure.seen))
+        })?;
+        match seen {
+            Seen::Nothing => unnoticed += 1,
+            Seen::Refused | Seen::Verdict | Seen::Read => noticed += 1,
+        }
+        at += step;
+    }
+}
+
+pub(super) async fn j10_damage_is_never_cut_silently<B: JournalBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let (noticed, _) = flips(backend, FLIPS / 4, 10).await?;
+    ensure(noticed > 0, "at least one flip that is noticed", noticed)
+}
+
+/// Where nothing is noticed everything is as it was written: the byte held nothing, or was repaired.
+pub(super) async fn j16_flipped_bits_are_detected<B: JournalBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let (noticed, _) = flips(backend, FLIPS, 16).await?;
+    ensure(noticed > 0, "at least one flip that is noticed", noticed)
+}
+
+pub(super) async fn j17_damaged_store_keeps_or_refuses_the_vote<B: JournalBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let mut random = Random::new(17);
+    for _ in 0..40 {
+        let place = backend.place();
+        let written = fill(backend, &place).await?;
+        let size = backend.stored_bytes(&place)?;
+        // A burst: neighbouring bytes, as a bad sector has them.
+        let start = random.below(size);
+        for at in start..size.min(start + 1 + random.below(64)) {
+            backend.flip_bit(&place, at, random.below(8) as u8)?;
+        }
+        let Ok(mut journal) = backend.open(&place, OWNER).await else { continue };
+        let state = ok("loading", journal.load().await)?;
+        let vote = (state.hard_state.term, state.hard_state.vote);
+        let wanted = (written.hard_state.term, written.hard_state.vote);
+        ensure(vote == wanted, format!("the vote that was written, {wanted:?}"), vote)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! J8 and J9: a disk that fails, and one that is full.
+
+use raft_core::backend::{Journal, JournalError, Vote};
+use raft_core::ids::{Index, NodeId};
+
+use super::super::{ClauseFailure, ensure, equal, ok};
+use super::JournalBackend;
+use super::pair::{ALL, OWNER, append, run_of, same_entries, with_vote};
+
+pub(super) async fn j08_failed_sync_poisons<B: JournalBackend>(backend: &B) -> Result<(), ClauseFailure> {
+    let place = backend.place();
+    let mut journal = ok("creating", backend.create(&place, OWNER, None).await)?;
+    ok("loading", journal.load().await)?;
+    let vote = Vote::For(NodeId(2));
+    ok("a write", journal.write(with_vote(1, vote, append(run_of(1, 1..10)))).await)?;
+    backend.fail_next_sync(&place)?;
+    let first = journal.write(append(run_of(1, 10..12))).await;
+    ensure(first.is_err(), "an error for the write whose sync failed", &first)?;
+    for attempt in [append(run_of(1, 10..12)), append(Vec::new()), with_vote(2, vote, append(Vec::new()))] {
+        // An empty write has nothing to sync, and may be told so or refused.
+        let is_empty = attempt.entries.is_empty() && attempt.hard_state.is_none();
+        let later = journal.write(attempt).await;
+        let poisoned = matches!(later, Err(JournalError::Poisoned { .. }));
+        ensure(poisoned || (is_empty && later.is_ok()), "Poisoned for every later write", &later)?;
+    }
+    drop(journal);
+    let mut journal = ok("reopening", backend.open(&place, OWNER).await)?;
+    let state = ok("loading", journal.load().await)?;
+    ensure(state.last.index >= Index(9), "what was acknowledged", state.last)?;
+    equal("the vote", &state.hard_state.vote, &vote)?;
+    let seen = ok("reading", journal.reader().entries(Index(1)..Index(10), ALL).await)?;
+    same_entries(&seen, &run_of(1, 1..10))?;
+    let next = state.last.index.0 + 1;
+    ok("a write after reopening", journal.write(append(run_of(2, [next]))).await)
+}
+
+pub(super) async fn j09_no_space_is_typed<B: JournalBackend>(backend: &B) -> Result<(), ClauseFailure> {
+    let place = backend.place();
+    let mut journal = ok("creating", backend.create(&place, OWNER, None).await)?;
+    ok("loading", journal.load().await)?;
+    ok("a write", journal.write(append(run_of(1, 1..10))).await)?;
+    let reader = journal.reader();
+    backend.set_full(&place, true)?;
+    // A backend may have some space in hand: it is used up first.
+    let mut acknowledged = 9;
+    let refused = loop {
+        let next = append(vec![super::pair::entry(1, acknowledged + 1, vec![9; 1 << 20])]);
+        match journal.write(next).await {
+            Ok(()) if acknowledged < 200 => acknowledged += 1,
+            other => break other,
+        }
+    };
+    ensure(matches!(refused, Err(JournalError::NoSpace { .. })), "NoSpace", &refused)?;
+    let seen = ok("reading while full", reader.entries(Index(1)..Index(10), ALL).await)?;
+    same_entries(&seen, &run_of(1, 1..10))?;
+    drop(journal);
+    backend.set_full(&place, false)?;
+    let mut journal: Box<dyn Journal> = ok("reopening", backend.open(&place, OWNER).await)?;
+    let state = ok("loading", journal.load().await)?;
+    ensure(state.last.index >= Index(acknowledged), "what was acknowledged", state.last)?;
+    let next = state.last.index.0 + 1;
+    ok("a write after space returned", journal.write(append(run_of(2, [next]))).await)
+}

@@ -1,0 +1,193 @@
+//! J1 to J17 of [`Journal`], as far as they can be seen without killing a process.
+//!
+//! A backend crate implements [`JournalBackend`] for its journal and writes
+//! [`journal_conformance!`](crate::journal_conformance) in one of its tests. [`CLAUSES`] lists what is
+//! then run; [`names`] has the same as an index.
+
+mod table;
+
+mod bytes;
+mod cancel;
+mod damage;
+mod durable;
+mod faults;
+mod gaps;
+mod history;
+mod identity;
+mod purge;
+mod reading;
+mod truncate;
+
+mod pair;
+
+use async_trait::async_trait;
+use raft_core::backend::{Journal, OpenError};
+use raft_core::ids::{ClusterId, GroupId, NodeId};
+use raft_core::membership::Membership;
+
+use super::Unsupported;
+
+pub use table::{CLAUSES, names, run};
+
+/// Whose journal is created or opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The group.
+    pub group: GroupId,
+    /// The node.
+    pub node: NodeId,
+}
+
+/// What a backend author provides so that the suite can test a journal.
+///
+/// The first three are needed. The others provoke faults; a backend that leaves one out answers
+/// [`Unsupported`] and skips the clauses that need it, each with a written reason.
+#[async_trait]
+pub trait JournalBackend: Send + Sync {
+    /// Where one journal is stored, such as a temporary folder. Outlives the journals that are opened
+    /// there, and is removed when it is dropped.
+    type Place: Send + Sync;
+
+    /// A new place with nothing in it.
+    fn place(&self) -> Self::Place;
+
+    /// Creates a journal there. `initial` becomes entry 0.1.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    async fn create(
+        &self,
+        place: &Self::Place,
+        owner: Owner,
+        initial: Option<&Membership>,
+    ) -> Result<Box<dyn Journal>, OpenError>;
+
+    /// Opens the journal that is there.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    async fn open(&self, place: &Self::Place, owner: Owner) -> Result<Box<dyn Journal>, OpenError>;
+
+    /// Ends a journal as if its process had died: it must not finish or flush anything. Afterwards it is
+    /// opened again.
+    ///
+    /// # Errors
+    /// [`Unsupported`]
+    async fn crash(&self, _place: &Self::Place, _journal: Box<dyn Journal>) -> Result<(), Unsupported> {
+        Err(Unsupported)
+    }
+
+    /// How many stored bytes [`flip_bit`](Self::flip_bit) can reach. Asked while no journal is open
+    /// there.
+    ///
+    /// # Errors
+    /// [`Unsupported`]
+    fn stored_bytes(&self, _place: &Self::Place) -> Result<u64, Unsupported> {
+        Err(Unsupported)
+    }
+
+    /// Flips bit `bit` (0 to 7) of stored byte `at`, while no journal is open there. Twice is as if
+    /// never.
+    ///
+    /// # Errors
+    /// [`Unsupported`]
+    fn flip_bit(&self, _place: &Self::Place, _at: u64, _bit: u8) -> Result<(), Unsupported> {
+        Err(Unsupported)
+    }
+
+    /// The next sync of a journal that is open there fails with an I/O error.
+    ///
+    /// # Errors
+    /// [`Unsupported`]
+    fn fail_next_sync(&self, _place: &Self::Place) -> Result<(), Unsupported> {
+        Err(Unsupported)
+    }
+
+    /// From now on there is no space for entries (`true`), or enough again (`false`).
+    ///
+    /// # Errors
+    /// [`Unsupported`]
+    fn set_full(&self, _place: &Self::Place, _full: bool) -> Result<(), Unsupported> {
+        Err(Unsupported)
+    }
+}
+
+/// The journal conformance suite: expands to one `#[test]` per clause.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use raft_core::backend::{Journal, OpenError};
+/// use raft_core::membership::Membership;
+/// use raft_testkit::conformance::journal::{JournalBackend, Owner};
+/// use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+///
+/// struct Mine;
+///
+/// #[async_trait]
+/// impl JournalBackend for Mine {
+///     type Place = MemoryDisk;
+///
+///     fn place(&self) -> MemoryDisk {
+///         MemoryDisk::new()
+///     }
+///
+///     async fn create(
+///         &self,
+///         place: &MemoryDisk,
+///         owner: Owner,
+///         initial: Option<&Membership>,
+///     ) -> Result<Box<dyn Journal>, OpenError> {
+///         let journal = MemoryJournal::create(place, owner.cluster, owner.group, owner.node, initial)?;
+///         Ok(Box::new(journal))
+///     }
+///
+///     async fn open(&self, place: &MemoryDisk, owner: Owner) -> Result<Box<dyn Journal>, OpenError> {
+///         let journal = MemoryJournal::open(place, owner.cluster, owner.group, owner.node)?;
+///         Ok(Box::new(journal))
+///     }
+/// }
+///
+/// raft_testkit::journal_conformance! {
+///     backend: Mine,
+///     skip: {
+///         j08_failed_sync_poisons => "this disk has no sync that could fail",
+///         j09_no_space_is_typed => "this disk is never full",
+///     },
+/// }
+/// # fn main() {}
+/// ```
+///
+/// `backend` is evaluated once for each test. A name in `skip` that is no clause does not compile.
+#[macro_export]
+macro_rules! journal_conformance {
+    (backend: $backend:expr $(,)?) => {
+        $crate::journal_conformance! { backend: $backend, skip: {} }
+    };
+    (backend: $backend:expr, skip: { $($skip:ident => $reason:expr),* $(,)? } $(,)?) => {
+        const JOURNAL_SKIPS: &[(&str, &str)] =
+            &[$(($crate::conformance::journal::names::$skip, $reason)),*];
+        #[test]
+        fn j00_clauses_are_run() {
+            $crate::conformance::check_suite($crate::conformance::journal::CLAUSES, JOURNAL_SKIPS);
+        }
+        $crate::__journal_clauses! { __journal_tests { $backend } }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __journal_tests {
+    ({ $backend:expr } $($name:ident $module:ident $sentence:literal)*) => {
+        $(
+            #[doc = $sentence]
+            #[test]
+            fn $name() {
+                $crate::conformance::run_test(stringify!($name), JOURNAL_SKIPS, || async {
+                    $crate::conformance::journal::run(&$backend, stringify!($name)).await
+                });
+            }
+        )*
+    };
+}

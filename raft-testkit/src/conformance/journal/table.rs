@@ -1,0 +1,124 @@
+//! The table of the suite: tests, index, dispatch and report are generated from it.
+
+use super::super::{Clause, ClauseFailure, fail, within_deadline};
+use super::JournalBackend;
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __journal_clauses {
+    ($then:ident $args:tt) => {
+        $crate::$then! { $args
+            j01_acknowledged_survives_reopening durable
+                "J1: a write that returned Ok is there when the journal is opened again: hard state and all entries."
+            j01_acknowledged_survives_a_crash durable
+                "J1: a write that returned Ok survives a crash."
+            j01_newest_hard_state_is_the_one durable
+                "J1: of all hard states that were written, with or without entries, the last is there."
+            j01_state_describes_the_log history
+                "J1: load tells the last and the purged log id, the runs of terms and all membership entries."
+            j01_random_histories_match_the_model history
+                "J1 to J7: any history of writes, purges, resets and reopenings gives what the model gives."
+            j02_one_write_does_all_its_parts durable
+                "J2: hard state, known peers, truncation and entries of one write are all there."
+            j02_unfinished_write_is_a_prefix cancel
+                "J2: after a crash in the middle of a write all of it is there, or a prefix of its entries; never a hole."
+            j03_truncated_is_never_seen_again truncate
+                "J3: after truncate_from(i) nothing at or above i is seen again, also after a restart."
+            j03_shorter_tail_replaces_a_longer_one truncate
+                "J3: entries that replace a longer tail leave nothing of it behind, also after a restart."
+            j04_gap_is_refused gaps
+                "J4: a gap is refused with the index that fits, and changes nothing."
+            j04_gap_inside_a_write_is_refused gaps
+                "J4: a gap between the entries of one write is refused, and changes nothing."
+            j04_overwrite_is_refused gaps
+                "J4: an overwrite without truncation is refused, and changes nothing."
+            j05_readers_see_what_is_written reading
+                "J5: a reader sees a write from the moment the write returned."
+            j05_readers_do_not_wait_for_a_write reading
+                "J5: a reader does not wait for a write that is under way."
+            j06_purge_keeps_what_is_above purge
+                "J6: purge keeps every entry above, also after a restart."
+            j06_purged_is_compacted purge
+                "J6: reading at or below the purged log id is Compacted and names it, also after a restart."
+            j06_log_can_be_purged_to_its_end purge
+                "J6: a log that is purged to its end goes on after the purged log id, also after a restart."
+            j06_unknown_purge_is_refused purge
+                "J6: a purge up to a log id that is not in the log is refused, and changes nothing."
+            j07_reset_empties purge
+                "J7: after reset the log is empty and begins after that log id, also after a restart."
+            j07_reset_inside_the_log_empties purge
+                "J7: reset to a log id inside the log leaves nothing above it."
+            j08_failed_sync_poisons faults
+                "J8: after a failed sync this and every later write fails; reopened, the journal holds at least what was acknowledged."
+            j09_no_space_is_typed faults
+                "J9: out of space is NoSpace; the journal stays readable, what was acknowledged stays, and writing works after space returns and it is reopened."
+            j10_undamaged_is_clean identity
+                "J10: a journal that was closed is Clean when it is opened."
+            j10_damage_is_never_cut_silently damage
+                "J10: where acknowledged entries are missing, the verdict is SuspectTail or Corrupt, or opening is refused."
+            j11_second_opener_is_locked_out identity
+                "J11: of two openers the second gets Locked, and the first goes on."
+            j12_foreign_journal_is_refused_by_name identity
+                "J12: a journal of another cluster, node or group is refused by name."
+            j12_open_never_creates identity
+                "J12: opening an empty place is NotInitialised, and leaves it empty."
+            j12_create_never_overwrites identity
+                "J12: creating where a journal is gives AlreadyExists, and changes nothing."
+            j12_store_id_is_stable_and_its_own identity
+                "J12: a store keeps its random id; two stores have different ones."
+            j12_incarnation_grows identity
+                "J12: every open raises the incarnation and draws a new nonce."
+            j12_known_peers_come_back identity
+                "J12: what a node remembers of its peers is there after a restart."
+            j13_dropped_write_is_whole_or_nothing cancel
+                "J13: a write whose future is dropped happened as a whole or not at all; the journal can be used again."
+            j14_max_bytes_is_honoured reading
+                "J14: reading returns as many entries as fit in max_bytes, in order, but at least one."
+            j15_every_size_comes_back bytes
+                "J15: entries of 0 B, 1 B and 16 MiB come back bit for bit."
+            j15_any_bytes_come_back bytes
+                "J15: any bytes of any kind of entry come back bit for bit."
+            j16_flipped_bits_are_detected damage
+                "J16: no flipped bit in what was acknowledged goes unseen."
+            j17_damaged_store_keeps_or_refuses_the_vote damage
+                "J17: damage never gives another vote than the one that was written."
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __journal_table {
+    ({} $($name:ident $module:ident $sentence:literal)*) => {
+        /// Every clause of the suite.
+        pub const CLAUSES: &[Clause] = &[$(Clause { name: stringify!($name), sentence: $sentence }),*];
+
+        /// The names, for skipping and as an index.
+        #[expect(non_upper_case_globals, reason = "they are the names of tests")]
+        pub mod names {
+            $(
+                #[doc = $sentence]
+                pub const $name: &str = stringify!($name);
+            )*
+        }
+
+        /// Runs one clause by its name.
+        ///
+        /// # Errors
+        /// [`ClauseFailure`] if it does not hold, or if there is no such clause.
+        pub async fn run<B: JournalBackend>(backend: &B, name: &str) -> Result<(), ClauseFailure> {
+            let Some(clause) = CLAUSES.iter().find(|clause| clause.name == name) else {
+                return Err(fail("a clause of this suite", name));
+            };
+            let run = async {
+                match clause.name {
+                    $(stringify!($name) => super::$module::$name(backend).await,)*
+                    other => Err(fail("a clause of this suite", other)),
+                }
+            };
+            within_deadline(clause, run).await
+        }
+    };
+}
+
+__journal_clauses! { __journal_table {} }

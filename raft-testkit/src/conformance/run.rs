@@ -1,0 +1,57 @@
+//! Runs one clause as a test.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::{Clause, ClauseFailure, fail};
+
+/// Ends a test that hangs. Nothing is measured against it.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Runs a clause; a hung one fails.
+pub(crate) async fn within_deadline(
+    clause: &Clause,
+    run: impl Future<Output = Result<(), ClauseFailure>>,
+) -> Result<(), ClauseFailure> {
+    let result = match tokio::time::timeout(DEADLINE, run).await {
+        Ok(result) => result,
+        Err(_) => Err(fail("it goes on", format!("nothing happens for {DEADLINE:?}"))),
+    };
+    result.map_err(|failure| ClauseFailure { clause: clause.name, sentence: clause.sentence, ..failure })
+}
+
+/// The body of a generated test.
+///
+/// # Panics
+/// If the clause does not hold: that is how a test fails.
+#[doc(hidden)]
+pub fn run_test<F>(name: &str, skips: &[(&str, &str)], run: impl FnOnce() -> F)
+where
+    F: Future<Output = Result<(), ClauseFailure>>,
+{
+    if let Some((_, reason)) = skips.iter().find(|(skipped, _)| *skipped == name) {
+        eprintln!("{name}: skipped: {reason}");
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(async { run().await }),
+        Err(error) => Err(fail("a runtime", error)),
+    };
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+}
+
+/// The body of the generated test about the suite itself.
+///
+/// # Panics
+/// If no clause is run, or one is skipped without a reason.
+#[doc(hidden)]
+pub fn check_suite(clauses: &[Clause], skips: &[(&str, &str)]) {
+    for (name, reason) in skips {
+        assert!(!reason.trim().is_empty(), "{name} is skipped without a reason");
+    }
+    let run = clauses.iter().filter(|clause| skips.iter().all(|(name, _)| *name != clause.name));
+    assert!(run.count() > 0, "a suite without clauses proves nothing");
+}
