@@ -33,6 +33,8 @@ pub enum Case {
     Misplaced,
     /// R11: the log ends and only zeros follow.
     Clean,
+    /// R12: a segment that nothing names holds something: what an earlier damage has cut off.
+    Quarantined,
 }
 
 /// What follows from a case.
@@ -71,7 +73,7 @@ const fn row(case: Case, number: &'static str, seen: &'static str, policy: Polic
 }
 
 /// The whole table.
-pub const ROWS: [Row; 14] = [
+pub const ROWS: [Row; 15] = [
     row(Case::NotInitialised, "R1", "no journal, or creation never finished", Policy::Refuse),
     row(Case::PairLost, "R2", "no valid copy in either slot", Policy::Refuse),
     row(Case::CopyDamaged, "R3", "a damaged copy with a valid twin", Policy::Repair),
@@ -86,6 +88,7 @@ pub const ROWS: [Row; 14] = [
     row(Case::CutShort, "R9b", "a segment is shorter than it was made", Policy::Quarantine),
     row(Case::Misplaced, "R10", "an intact record with another number", Policy::Quarantine),
     row(Case::Clean, "R11", "the log ends, zeros follow", Policy::Go),
+    row(Case::Quarantined, "R12", "a segment that is not part of the log holds something", Policy::Go),
 ];
 
 impl Case {

@@ -143,13 +143,15 @@ impl Log {
 
     /// Drops what is at and below `upto`. If the log ends before that, it is empty afterwards.
     pub(crate) fn purge(&mut self, upto: LogId) {
-        if upto.index <= self.purged.index {
+        if upto.index < self.purged.index {
             return;
         }
         if upto.index >= self.last.index {
             self.reset(upto);
             return;
         }
+        // Also where nothing is dropped: a log that is being recovered may not know that entry's term.
+        self.purged = upto;
         let first = upto.index.next();
         let run = self.terms.partition_point(|(start, _)| *start <= first).saturating_sub(1);
         self.terms.drain(..run);
@@ -157,7 +159,6 @@ impl Log {
             run.0 = first;
         }
         self.memberships.drain(..self.memberships.partition_point(|entry| entry.id.index < first));
-        self.purged = upto;
         self.segments.drain(..self.segments.partition_point(|segment| segment.end() <= first.0));
         if let Some(segment) = self.segments.first_mut() {
             let keep = segment.refs.partition_point(|found| segment.end_of(found) <= first.0);

@@ -309,7 +309,10 @@ impl Store {
             for seq in after {
                 let _ = vfs.unlink(&segment_name(*seq));
             }
-            if let Ok(file) = vfs.open(&segment_name(cut.seq))
+            // Only where everything behind the cut was just read and is sound, or zero: what an earlier
+            // opening has left out stays as evidence.
+            if scan.walked.last() == Some(&cut.seq)
+                && let Ok(file) = vfs.open(&segment_name(cut.seq))
                 && file.len().is_ok_and(|length| length > cut.offset)
             {
                 let _ = file.set_len(cut.offset);

@@ -100,12 +100,14 @@ fn read_run(
     entries: &mut Vec<Entry>,
 ) -> Result<bool, JournalError> {
     let whole = run.places.len() > 1 || run.bytes <= WHOLE;
-    let bytes = if whole { read(&run.first, run.first.offset, run.bytes)? } else { Bytes::new() };
-    let mut at = 0;
+    // The pad after the last batch may be missing without harm.
+    let bytes = if whole { read_some(&run.first, run.first.offset, run.bytes)? } else { Bytes::new() };
+    let mut at = 0_usize;
     for place in &run.places {
         let size = usize::try_from(place.bytes).unwrap_or(usize::MAX);
-        let batch = if whole { slice(&bytes, at, size).ok_or_else(|| short(place))? } else { Bytes::new() };
-        at += size;
+        let end = at.saturating_add(size).min(bytes.len());
+        let batch = slice(&bytes, at, end.saturating_sub(at)).ok_or_else(|| short(place))?;
+        at = end;
         if read_batch(place, whole.then_some(batch), terms, left, entries)? {
             return Ok(true);
         }
@@ -196,14 +198,18 @@ fn slice(bytes: &Bytes, at: usize, length: usize) -> Option<Bytes> {
 }
 
 fn read(place: &Place, offset: u64, bytes: u64) -> Result<Bytes, JournalError> {
+    let found = read_some(place, offset, bytes)?;
+    if (found.len() as u64) < bytes { Err(short(place)) } else { Ok(found) }
+}
+
+/// Reads as far as the file goes.
+fn read_some(place: &Place, offset: u64, bytes: u64) -> Result<Bytes, JournalError> {
     let mut buffer = vec![0; usize::try_from(bytes).map_err(|_| broken(place, "its size"))?];
     let filled = vfs::read_full_at(&*place.file, &mut buffer, offset).map_err(|error| JournalError::Io {
         what: format!("read {} at {offset}", segment_name(place.seq)),
         cause: cause(&error),
     })?;
-    if filled < buffer.len() {
-        return Err(short(place));
-    }
+    buffer.truncate(filled);
     Ok(buffer.into())
 }
 

@@ -276,6 +276,8 @@ struct Walk<'a> {
     log: Log,
     /// No batch was applied yet and the floor is not in force: the log begins with the first batch.
     virgin: bool,
+    /// The same with what is pending.
+    fresh: bool,
     floored: bool,
     cut: Cut,
     /// Where the next batch is expected.
@@ -307,6 +309,7 @@ impl<'a> Walk<'a> {
             segments,
             log: Log::default(),
             virgin: true,
+            fresh: true,
             floored: false,
             cut: at,
             at,
@@ -344,8 +347,10 @@ impl<'a> Walk<'a> {
             }
         };
         let sound = matches!(finding.case.row().policy, Policy::Go | Policy::Discard);
-        if sound && !self.walked.contains(&self.superblock.resume) {
-            finding = self.missing(self.superblock.resume, "it is missing, or what leads to it is");
+        let resume = self.superblock.resume;
+        // A crash during a later opening may have left a segment that resumes before this one.
+        if sound && resume >= self.superblock.start.seq && self.walked.iter().all(|seq| *seq < resume) {
+            finding = self.missing(resume, "it is missing, or what leads to it is");
         }
         let witness = self.superblock.witness;
         self.witness(witness);
@@ -398,7 +403,10 @@ impl<'a> Walk<'a> {
             self.findings.push(Finding { case: Case::CopyDamaged, damage });
         }
         let length = usize::try_from(segment.length).unwrap_or(usize::MAX);
-        bytes.resize(length, 0);
+        if bytes.len() < length {
+            *bytes = vec![0; length];
+        }
+        bytes.truncate(length);
         let filled = vfs::read_full_at(&*segment.file, bytes, 0);
         bytes.truncate(filled.during(|| format!("read {}", segment_name(seq)))?);
         if bytes
@@ -488,6 +496,10 @@ impl<'a> Walk<'a> {
         } else if found.has(ENTRIES | TRUNCATE) {
             if found.batch >= self.superblock.floor_batch {
                 self.last = self.last.max(self.superblock.floor.index.0);
+            } else if self.fresh {
+                // Where the log ended before the first segment is not known, and does not matter: all
+                // that was there is below the floor or was cut.
+                self.last = self.last.max(found.first_index);
             }
             if found.first_index == 0 || found.first_index > self.last.saturating_add(1) {
                 let why = format!("it begins at {} after {}", found.first_index, self.last);
@@ -497,6 +509,7 @@ impl<'a> Walk<'a> {
             }
             self.last = found.end_index() - 1;
         }
+        self.fresh &= !found.has(ENTRIES | TRUNCATE | RESET);
         self.hard_state = self.hard_state.max(found.hard_state);
         self.commit_hint = self.commit_hint.max(Index(found.commit_hint));
         self.pending.push(Pending {
@@ -529,7 +542,8 @@ impl<'a> Walk<'a> {
                 self.virgin = false;
                 self.log.purge(self.superblock.floor);
             }
-            if header.has(ENTRIES | TRUNCATE) && self.virgin {
+            let lower = header.first_index <= self.log.purged.index.0;
+            if header.has(ENTRIES | TRUNCATE) && !self.floored && (self.virgin || lower) {
                 self.log = Log::after(LogId { term: Term::ZERO, index: Index(header.first_index).prev() });
             }
             self.virgin &= !header.has(ENTRIES | TRUNCATE | RESET);
@@ -561,15 +575,16 @@ impl<'a> Walk<'a> {
         if let Some(header) = broken {
             later.end_index = later.end_index.max(header.end_index());
         }
-        let in_segment = later.witness;
+        let here = std::mem::take(&mut later.witness);
         for (_, other) in self.segments.range(header.seq + 1..) {
             let Some(found) = other.found.header else { continue };
             let bytes = vfs::read_all(&*other.file).during(|| format!("read {}", segment_name(found.seq)))?;
             later.scan(&bytes, found.seed(), BLOCK_BYTES);
         }
-        let batch = self.at.batch;
+        let (batch, elsewhere) = (self.at.batch, later.witness);
+        later.witness = later.witness.max(here);
         let seen = Observation {
-            continued: resumed || (later.witness >= batch && in_segment < batch),
+            continued: resumed || elsewhere >= batch,
             proven: later.witness.max(self.superblock.witness) >= batch,
             misplaced: matches!(found, Found::Misplaced),
             short: segment.length < header.size,
@@ -601,12 +616,17 @@ impl<'a> Walk<'a> {
             }
             let bytes = vfs::read_all(&*segment.file).during(|| format!("read {name}"))?;
             if bytes.len() < BLOCK || !record::is_zero(bytes.get(BLOCK..).unwrap_or_default()) {
-                // Quarantined earlier, or damaged and never used. It is kept as evidence.
+                let damage = damage(&name, 0, Case::Quarantined.row().seen);
+                self.findings.push(Finding { case: Case::Quarantined, damage });
                 continue;
             }
             let header = segment.found.header.filter(|_| segment.found.broken == [None; 2]);
             match header {
-                Some(header) if header.origin == Origin::Sealed && segment.length == header.size => {
+                Some(header)
+                    if header.origin == Origin::Sealed
+                        && segment.length == header.size
+                        && bytes.starts_with(&header.encode()) =>
+                {
                     if let Some((older, _)) = spare.replace((*seq, header.size)) {
                         rubbish.push(segment_name(older));
                     }

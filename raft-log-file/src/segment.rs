@@ -166,7 +166,9 @@ fn fill(
 ) -> io::Result<Arc<dyn VfsFile>> {
     let block = header.encode();
     if let Some(seq) = recycle {
+        // Under its own name it must never hold half of what it will.
         vfs.rename(&segment_name(seq), temporary)?;
+        vfs.sync_dir()?;
         let file = vfs.open(temporary)?;
         vfs::write_all_at(&*file, &block, 0)?;
         vfs::write_all_at(&*file, first, BLOCK_BYTES)?;

@@ -294,6 +294,8 @@ impl Store {
         }
         let first = log.first_segment_above(upto.index).unwrap_or(self.active.header.seq);
         drop(log);
+        // The floor holds from a batch on; those before it must not be in doubt.
+        self.sync()?;
         let done = self.move_start(upto, first);
         self.poison_on_error("write the superblock", done)?;
         self.log.write().unwrap_or_else(PoisonError::into_inner).purge(upto);

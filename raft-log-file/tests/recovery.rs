@@ -1,0 +1,445 @@
+//! One test for each row of the recovery table, made by damaging a real journal.
+
+mod support;
+
+use raft_core::backend::{OpenError, Verdict};
+use raft_core::ids::{Index, LogId};
+use raft_log_file::{Case, Options, Report, Store, verify};
+use support::{Image, MemVfs, Model, append, create, data, entry, open, options, peer, vote, voters};
+
+const BLOCK: usize = 4096;
+const FIRST: &str = "seg-0000000000000001.log";
+
+/// A journal of three voters with entries up to `last`, each in a batch of its own; nothing is marked.
+fn journal(last: u64) -> (MemVfs, Store, Model) {
+    journal_of(3, last)
+}
+
+fn journal_of(members: u64, last: u64) -> (MemVfs, Store, Model) {
+    let vfs = MemVfs::default();
+    let initial = voters(members);
+    let mut store = create(&vfs, Some(&initial), options().segment_bytes(8 * BLOCK as u64)).unwrap();
+    let mut model = Model::new(Some(&initial));
+    let mut write = append(Vec::new());
+    write.hard_state = Some(vote(1, 2));
+    write.known_peers = Some(vec![peer(2)]);
+    store.write(&write).unwrap();
+    model.write(&write);
+    for index in 2..=last {
+        let write = append(vec![entry(1, index, data(index, 1500))]);
+        store.write(&write).unwrap();
+        model.write(&write);
+    }
+    (vfs, store, model)
+}
+
+fn image(last: u64) -> (Image, Model) {
+    let (vfs, _store, model) = journal(last);
+    (vfs.image(), model)
+}
+
+/// Opens it; what it finds must come again, cleanly, at the next opening.
+fn recover(image: &Image) -> (Verdict, Model, MemVfs) {
+    let vfs = MemVfs::of(image);
+    let store = open(&vfs, Options::default()).unwrap();
+    let (verdict, found) = (store.load().unwrap().verdict, Model::of(&store));
+    drop(store);
+    let store = open(&vfs, Options::default()).unwrap();
+    assert_eq!(store.load().unwrap().verdict, Verdict::Clean);
+    assert_eq!(Model::of(&store), found);
+    (verdict, found, vfs)
+}
+
+fn report(image: &Image) -> Report {
+    verify(&MemVfs::of(image)).unwrap()
+}
+
+/// What was found, but for the segments behind a damage: these are no part of the log any more.
+fn cases(report: &Report) -> Vec<Case> {
+    report.findings.iter().map(|finding| finding.case).filter(|case| *case != Case::Quarantined).collect()
+}
+
+/// What is left when the entries from `from` on are lost and the node knows it.
+fn on_probation(mut model: Model, from: u64) -> Model {
+    model.entries.retain(|entry| entry.id.index < Index(from));
+    model.hard_state.probation = true;
+    model
+}
+
+#[test]
+fn r1_not_initialised() {
+    let refused = |image: &Image| open(&MemVfs::of(image), options()).err();
+    assert_eq!(refused(&Image::new()), Some(OpenError::NotInitialised));
+    let other = Image::from([("notes.txt".into(), vec![1])]);
+    assert_eq!(refused(&other), Some(OpenError::NotInitialised));
+    let vfs = MemVfs::of(&other);
+    assert_eq!(open(&vfs, options()).err(), Some(OpenError::NotInitialised));
+    assert_eq!(vfs.op_count(), 0);
+}
+
+#[test]
+fn r2_a_pair_without_any_valid_copy() {
+    for pair in ["super", "hs", "peers"] {
+        let (mut image, _) = image(3);
+        for slot in ["a", "b"] {
+            image.get_mut(&format!("{pair}.{slot}")).unwrap().fill(0);
+        }
+        assert!(matches!(open(&MemVfs::of(&image), options()).err(), Some(OpenError::Corrupt(_))), "{pair}");
+        assert!(matches!(create(&MemVfs::of(&image), None, options()).err(), Some(OpenError::AlreadyExists)));
+        for slot in ["a", "b"] {
+            image.remove(&format!("{pair}.{slot}"));
+        }
+        assert!(matches!(open(&MemVfs::of(&image), options()).err(), Some(OpenError::Corrupt(_))), "{pair}");
+        assert!(matches!(create(&MemVfs::of(&image), None, options()).err(), Some(OpenError::AlreadyExists)));
+    }
+}
+
+#[test]
+fn r3_a_damaged_copy_with_a_valid_twin() {
+    for name in ["super.a", "super.b", "hs.a", "hs.b", "peers.a", "peers.b", FIRST] {
+        for second in [false, true] {
+            let (mut image, model) = image(3);
+            let file = image.get_mut(name).unwrap();
+            let stride = if name == FIRST { 2048 } else { file.len() / 2 };
+            file[usize::from(second) * stride + 40] ^= 1;
+            assert!(cases(&report(&image)).contains(&Case::CopyDamaged), "{name}");
+            let vfs = MemVfs::of(&image);
+            let store = open(&vfs, options()).unwrap();
+            assert_eq!(store.findings()[0].case, Case::CopyDamaged);
+            assert_eq!(store.findings()[0].damage.place, name);
+            assert_eq!(store.load().unwrap().verdict, Verdict::Clean);
+            assert_eq!(Model::of(&store), model);
+            drop(store);
+            if name != FIRST {
+                assert!(report(&vfs.image()).is_clean(), "repaired: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn r3b_a_slot_without_a_valid_copy() {
+    for name in ["super.a", "super.b", "hs.a", "hs.b"] {
+        let (mut image, _) = image(3);
+        let file = image.get_mut(name).unwrap();
+        file[40] ^= 1;
+        file[BLOCK + 40] ^= 1;
+        let refused = open(&MemVfs::of(&image), options()).err();
+        assert!(matches!(&refused, Some(OpenError::Corrupt(damage)) if damage.place == name), "{refused:?}");
+        image.remove(name);
+        assert!(matches!(open(&MemVfs::of(&image), options()).err(), Some(OpenError::Corrupt(_))));
+    }
+}
+
+#[test]
+fn r3b_a_hard_state_that_was_set_back() {
+    let (vfs, mut store, _) = journal(3);
+    let before = vfs.image();
+    let mut write = append(vec![entry(2, 4, "x")]);
+    write.hard_state = Some(vote(2, 3));
+    store.write(&write).unwrap();
+    let mut image = vfs.image();
+    for name in ["hs.a", "hs.b"] {
+        image.insert(name.into(), before[name].clone());
+    }
+    assert!(matches!(open(&MemVfs::of(&image), options()).err(), Some(OpenError::Corrupt(_))));
+}
+
+#[test]
+fn r3c_known_peers_fall_back_to_the_older_slot() {
+    let (vfs, mut store, mut model) = journal(2);
+    let mut write = append(Vec::new());
+    write.known_peers = Some((2..90).map(peer).collect());
+    store.write(&write).unwrap();
+    let mut image = vfs.image();
+    let newer = image.get_mut("peers.b").unwrap();
+    newer[600..1100].fill(0);
+    newer[8192 + 600..8192 + 1100].fill(0);
+    assert_eq!(cases(&report(&image)), [Case::SlotTorn]);
+    model.peers = vec![peer(2)];
+    let (verdict, found, _) = recover(&image);
+    assert_eq!((verdict, found), (Verdict::Clean, model));
+    write.known_peers = Some((2..202).map(peer).collect());
+    store.write(&write).unwrap();
+    write.known_peers = Some((2..302).map(peer).collect());
+    assert!(store.write(&write).is_err());
+    drop(store);
+    assert_eq!(open(&vfs, options()).unwrap().load().unwrap().known_peers.len(), 200);
+}
+
+#[test]
+fn r4_a_missing_segment() {
+    let (vfs, store, model) = journal(20);
+    drop(store);
+    let all = vfs.image();
+    let segments: Vec<&String> = all.keys().filter(|name| name.starts_with("seg-")).collect();
+    assert!(segments.len() > 3);
+    for name in segments {
+        let mut image = all.clone();
+        image.remove(name);
+        assert_eq!(cases(&report(&image)), [Case::SegmentMissing], "{name}");
+        let (verdict, found, _) = recover(&image);
+        assert!(matches!(verdict, Verdict::Corrupt(_)), "{verdict:?}");
+        let kept = found.entries.len() as u64;
+        assert_eq!(found, on_probation(model.clone(), kept + 1));
+    }
+    // The segment that the last opening has made.
+    let vfs = MemVfs::of(&all);
+    let mut store = open(&vfs, options()).unwrap();
+    store.write(&append(vec![entry(1, 21, "x")])).unwrap();
+    drop(store);
+    let mut image = vfs.image();
+    let last = image.keys().rfind(|name| name.starts_with("seg-")).unwrap().clone();
+    image.remove(&last);
+    assert_eq!(cases(&report(&image)), [Case::DamageProven], "the superblock has seen more");
+    assert!(matches!(recover(&image).0, Verdict::Corrupt(_)));
+}
+
+#[test]
+fn r5_an_unfinished_segment() {
+    let (mut image, model) = image(3);
+    image.insert("seg-0000000000000002.log".into(), vec![0; 8 * BLOCK]);
+    image.insert("seg-0000000000000003.log.tmp".into(), vec![7; 100]);
+    assert_eq!(cases(&report(&image)), [Case::SegmentUnfinished]);
+    let (verdict, found, vfs) = recover(&image);
+    assert_eq!((verdict, found), (Verdict::Clean, model));
+    assert!(!vfs.image().contains_key("seg-0000000000000002.log"));
+    assert!(!vfs.image().keys().any(|name| name.ends_with(".tmp")));
+}
+
+#[test]
+fn r6_damage_before_later_segments() {
+    let (mut image, model) = image(20);
+    image.get_mut(FIRST).unwrap()[3 * BLOCK + 700] ^= 4;
+    let seen = report(&image);
+    assert_eq!(cases(&seen), [Case::DamageInside]);
+    let range = seen.findings.last().unwrap().damage.range.clone().unwrap();
+    assert_eq!(range, Index(3)..Index(21));
+    let (verdict, found, vfs) = recover(&image);
+    let left = report(&vfs.image());
+    assert_eq!(left.verdict, Verdict::Clean);
+    let cut_off = |finding: &raft_log_file::Finding| finding.case == Case::Quarantined;
+    assert!(left.findings.len() > 1 && left.findings.iter().all(cut_off), "{:?}", left.findings);
+    assert!(matches!(verdict, Verdict::Corrupt(damage) if damage.offset == 3 * BLOCK as u64));
+    assert_eq!(found, on_probation(model, 3));
+    assert_eq!(vfs.image()[FIRST], image[FIRST], "the damaged bytes are kept");
+}
+
+#[test]
+fn r6_a_damaged_seal() {
+    let (mut image, model) = image(20);
+    let file = image.get_mut(FIRST).unwrap();
+    let seal = file.len() - BLOCK;
+    file[seal..seal + 512].fill(0);
+    assert_eq!(cases(&report(&image)), [Case::DamageInside]);
+    let (_, found, _) = recover(&image);
+    let kept = found.entries.len() as u64;
+    assert_eq!(found, on_probation(model, kept + 1));
+}
+
+#[test]
+fn r7_damage_that_a_later_record_proves() {
+    for zero in [false, true] {
+        let (mut image, model) = image(4);
+        let batch = &mut image.get_mut(FIRST).unwrap()[2 * BLOCK..3 * BLOCK];
+        if zero {
+            batch.fill(0)
+        } else {
+            batch[1000] ^= 1
+        }
+        assert_eq!(cases(&report(&image)), [Case::DamageProven]);
+        let (verdict, found, _) = recover(&image);
+        assert!(matches!(verdict, Verdict::Corrupt(_)));
+        assert_eq!(found, on_probation(model, 2));
+    }
+}
+
+#[test]
+fn r7_a_mark_is_proof_enough() {
+    let (vfs, mut store, model) = journal(4);
+    store.mark().unwrap();
+    let mut image = vfs.image();
+    // The shape of a torn write, but the mark says that it was whole.
+    image.get_mut(FIRST).unwrap()[4 * BLOCK + 512..4 * BLOCK + 1024].fill(0);
+    assert_eq!(cases(&report(&image)), [Case::DamageProven]);
+    assert_eq!(recover(&image).1, on_probation(model, 4));
+}
+
+#[test]
+fn r7_the_superblock_is_proof_enough() {
+    let (vfs, store, model) = journal(4);
+    drop(store);
+    // Opening has copied the last batch, which nothing proved, and noted that.
+    drop(open(&vfs, options()).unwrap());
+    let mut image = vfs.image();
+    let second = image.get_mut("seg-0000000000000002.log").unwrap();
+    second[BLOCK + 512..BLOCK + 1024].fill(0);
+    assert_eq!(cases(&report(&image)), [Case::DamageProven]);
+    assert_eq!(recover(&image).1, on_probation(model, 4));
+}
+
+#[test]
+fn r8_a_torn_batch() {
+    for missing in [vec![0], vec![1], vec![2], vec![3], vec![0, 2], vec![1, 3], vec![1, 2, 3]] {
+        let (mut image, mut model) = image(4);
+        let batch = &mut image.get_mut(FIRST).unwrap()[4 * BLOCK..5 * BLOCK];
+        for sector in &missing {
+            batch[sector * 512..(sector + 1) * 512].fill(0);
+        }
+        assert_eq!(cases(&report(&image)), [Case::Torn], "without sectors {missing:?}");
+        model.entries.pop();
+        let (verdict, found, vfs) = recover(&image);
+        assert_eq!(verdict, Verdict::TornTail { discarded_from: Index(4) });
+        assert_eq!(found, model);
+        assert_eq!(vfs.image()[FIRST], image[FIRST], "the torn bytes are kept");
+    }
+}
+
+#[test]
+fn r9_a_suspect_tail() {
+    let (good, model) = image(4);
+    // Flips in header, table, payload, footer.
+    for at in [8, 50, 96 + 3, 96 + 24 + 700, 96 + 24 + 1500 + 12] {
+        let mut image = good.clone();
+        image.get_mut(FIRST).unwrap()[4 * BLOCK + at] ^= 1;
+        assert_eq!(cases(&report(&image)), [Case::Suspect], "byte {at}");
+        let (verdict, found, vfs) = recover(&image);
+        assert_eq!(verdict, Verdict::SuspectTail { from: Index(4) });
+        assert_eq!(found, on_probation(model.clone(), 4));
+        assert_eq!(vfs.image()[FIRST], image[FIRST], "the damaged bytes are kept");
+    }
+    // A missing sector does not excuse a flip elsewhere.
+    let mut image = good;
+    let batch = &mut image.get_mut(FIRST).unwrap()[4 * BLOCK..];
+    batch[1024..1536].fill(0);
+    let mut two = image.clone();
+    two.get_mut(FIRST).unwrap()[4 * BLOCK + 600] ^= 1;
+    // The only payload lacks a sector: nothing more can be told.
+    assert_eq!(cases(&report(&two)), [Case::Torn]);
+    two.get_mut(FIRST).unwrap()[4 * BLOCK + 96 + 24 + 1500 + 12] ^= 1;
+    assert_eq!(cases(&report(&two)), [Case::Suspect]);
+}
+
+#[test]
+fn r9_zeros_that_were_written_are_not_missing() {
+    let vfs = MemVfs::default();
+    let mut store = create(&vfs, Some(&voters(3)), options()).unwrap();
+    let mut mixed = vec![0; 2000];
+    mixed[1500..].fill(9);
+    store.write(&append(vec![entry(1, 2, mixed)])).unwrap();
+    let mut image = vfs.image();
+    image.get_mut(FIRST).unwrap()[2 * BLOCK + 96 + 24 + 1700] ^= 1;
+    assert_eq!(cases(&report(&image)), [Case::Suspect]);
+}
+
+#[test]
+fn r9_a_single_voter_is_refused_unless_the_loss_is_accepted() {
+    let (vfs, store, mut model) = journal_of(1, 4);
+    drop(store);
+    let mut image = vfs.image();
+    image.get_mut(FIRST).unwrap()[4 * BLOCK + 100] ^= 1;
+    let vfs = MemVfs::of(&image);
+    assert!(matches!(open(&vfs, options()).err(), Some(OpenError::Corrupt(_))));
+    assert_eq!(vfs.image(), image, "nothing was changed");
+    let store = open(&vfs, options().accept_loss(true)).unwrap();
+    assert_eq!(store.load().unwrap().verdict, Verdict::SuspectTail { from: Index(4) });
+    model.entries.pop();
+    assert_eq!(Model::of(&store), model);
+    drop(store);
+    assert_eq!(Model::of(&open(&vfs, options()).unwrap()), model);
+}
+
+#[test]
+fn r9_probation_stays_until_it_is_taken_back() {
+    let (mut image, _) = image(4);
+    image.get_mut(FIRST).unwrap()[4 * BLOCK + 100] ^= 1;
+    let vfs = MemVfs::of(&image);
+    drop(open(&vfs, options()).unwrap());
+    let mut store = open(&vfs, options()).unwrap();
+    let hard_state = store.load().unwrap().hard_state;
+    assert!(hard_state.probation);
+    let mut write = append(vec![entry(1, 4, "again")]);
+    write.hard_state = Some(vote(1, 2));
+    store.write(&write).unwrap();
+    drop(store);
+    let store = open(&vfs, options()).unwrap();
+    assert!(!store.load().unwrap().hard_state.probation);
+    assert_eq!(store.load().unwrap().last, LogId::new(1, 4));
+}
+
+#[test]
+fn r9b_a_segment_that_was_cut_short() {
+    let (good, model) = image(4);
+    for length in [5 * BLOCK, 5 * BLOCK - 3000, 4 * BLOCK, BLOCK, 100, 0] {
+        let mut image = good.clone();
+        image.get_mut(FIRST).unwrap().truncate(length);
+        let (verdict, found, _) = recover(&image);
+        assert!(matches!(verdict, Verdict::Corrupt(_)), "{length} bytes: {verdict:?}");
+        let kept = found.entries.len() as u64;
+        assert_eq!(found, on_probation(model.clone(), kept + 1));
+        assert_eq!(kept, (length / BLOCK).saturating_sub(1) as u64);
+    }
+}
+
+#[test]
+fn r10_a_misplaced_batch() {
+    let (good, model) = image(4);
+    // A valid batch elsewhere in the segment: its position is part of its checksums.
+    let mut image = good.clone();
+    image.get_mut(FIRST).unwrap().copy_within(3 * BLOCK..4 * BLOCK, 4 * BLOCK);
+    assert_eq!(cases(&report(&image)), [Case::Suspect]);
+    assert_eq!(recover(&image).1, on_probation(model.clone(), 4));
+    // The same segment of another time: batch 4 of a journal that went another way.
+    let vfs = MemVfs::default();
+    let initial = voters(3);
+    let mut store = create(&vfs, Some(&initial), options().segment_bytes(8 * BLOCK as u64)).unwrap();
+    for index in 2..=4 {
+        store.write(&append(vec![entry(1, index, data(index + 9, 1500))])).unwrap();
+    }
+    let other = vfs.image()[FIRST][4 * BLOCK..5 * BLOCK].to_vec();
+    let mut image = good;
+    image.get_mut(FIRST).unwrap()[4 * BLOCK..5 * BLOCK].copy_from_slice(&other);
+    assert_eq!(cases(&report(&image)), [Case::Misplaced]);
+    let (verdict, found, _) = recover(&image);
+    assert!(matches!(verdict, Verdict::Corrupt(_)));
+    assert_eq!(found, on_probation(model, 4));
+}
+
+#[test]
+fn r10_a_segment_of_another_store() {
+    let (mut image, model) = image(20);
+    let other = MemVfs::default();
+    let store =
+        Store::create(std::sync::Arc::new(other.clone()), support::OWNER, None, options(), 99).unwrap();
+    drop(store);
+    image.insert(FIRST.into(), other.image()[FIRST].clone());
+    let (verdict, found, _) = recover(&image);
+    assert!(matches!(verdict, Verdict::Corrupt(_)));
+    assert_eq!(found, on_probation(model, 1));
+}
+
+#[test]
+fn r11_a_clean_end() {
+    let (vfs, mut store, model) = journal(4);
+    store.close().unwrap();
+    drop(store);
+    let image = vfs.image();
+    assert!(report(&image).is_clean());
+    let (verdict, found, _) = recover(&image);
+    assert_eq!((verdict, found), (Verdict::Clean, model));
+}
+
+/// Openings without writes in between take no more space than one.
+#[test]
+fn opening_again_and_again_leaves_nothing_behind() {
+    let (vfs, store, model) = journal(4);
+    drop(store);
+    let sizes: Vec<usize> = (0..6)
+        .map(|_| {
+            let store = open(&vfs, options()).unwrap();
+            assert_eq!(Model::of(&store), model);
+            vfs.image().values().map(Vec::len).sum()
+        })
+        .collect();
+    assert_eq!(sizes[1], sizes[5], "{sizes:?}");
+}
