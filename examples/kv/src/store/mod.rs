@@ -1,0 +1,259 @@
+//! The data: keys and their values, and the commands on them, as Redis defines them.
+//!
+//! Deterministic: what a command does depends on the data and on its arguments only. Keys are ordered by
+//! a hash of fixed seed, then by their bytes, so that `SCAN` has a cursor that survives all changes.
+
+mod glob;
+mod hashes;
+mod keys;
+mod lists;
+mod numbers;
+mod sets;
+mod strings;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::command::Op;
+use crate::resp::Reply;
+
+/// The longest string that `APPEND` makes, in bytes; Redis' `proto-max-bulk-len`.
+const STRING_LIMIT_BYTES: usize = 512 << 20;
+
+/// A value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// A string.
+    Text(Vec<u8>),
+    /// A list.
+    List(VecDeque<Vec<u8>>),
+    /// A hash.
+    Hash(BTreeMap<Vec<u8>, Vec<u8>>),
+    /// A set.
+    Set(BTreeSet<Vec<u8>>),
+}
+
+/// What is at a key.
+#[derive(Clone, Debug)]
+struct Object {
+    /// The number of the change that last touched it; see [`Store::version`].
+    version: u64,
+    value: Value,
+}
+
+/// A key with its hash.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    hash: u64,
+    bytes: Box<[u8]>,
+}
+
+/// A key, owned or borrowed.
+trait Keyed {
+    fn parts(&self) -> (u64, &[u8]);
+}
+
+impl Keyed for Key {
+    fn parts(&self) -> (u64, &[u8]) {
+        (self.hash, &self.bytes)
+    }
+}
+
+impl Keyed for (u64, &[u8]) {
+    fn parts(&self) -> (u64, &[u8]) {
+        *self
+    }
+}
+
+impl<'a> Borrow<dyn Keyed + 'a> for Key {
+    fn borrow(&self) -> &(dyn Keyed + 'a) {
+        self
+    }
+}
+
+impl PartialEq for dyn Keyed + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn Keyed + '_ {}
+
+impl PartialOrd for dyn Keyed + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn Keyed + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().cmp(&other.parts())
+    }
+}
+
+/// A key under a `WATCH`, and its version when it began. Version 0: there was no such key.
+pub(crate) type Watched<'a> = (&'a [u8], u64);
+
+/// An error that a command answers; the data is unchanged.
+pub(crate) type Refused = &'static str;
+
+const WRONG_TYPE: Refused = "WRONGTYPE Operation against a key holding the wrong kind of value";
+const NOT_AN_INTEGER: Refused = "ERR value is not an integer or out of range";
+const SYNTAX: Refused = "ERR syntax error";
+const TOO_FEW: Refused = "ERR wrong number of arguments for command";
+
+/// The keys and values of a node.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    objects: BTreeMap<Key, Object>,
+    /// Counts changes, the same on all nodes.
+    changes: u64,
+}
+
+impl Store {
+    /// Executes a command, without its name among `args`, and writes one reply.
+    pub(crate) fn execute(&mut self, op: Op, args: &[&[u8]], reply: &mut Reply) {
+        let start = reply.len();
+        if let Err(refused) = self.dispatch(op, args, reply) {
+            reply.truncate(start);
+            reply.error(refused);
+        }
+    }
+
+    /// Executes commands as one, unless a watched key has changed. Writes one reply.
+    pub(crate) fn transact<'a>(
+        &mut self,
+        watched: &[Watched<'_>],
+        commands: impl ExactSizeIterator<Item = (Op, Vec<&'a [u8]>)>,
+        reply: &mut Reply,
+    ) {
+        if watched.iter().any(|(key, version)| self.version(key) != *version) {
+            reply.null_array();
+            return;
+        }
+        reply.array(commands.len());
+        for (op, args) in commands {
+            self.execute(op, &args, reply);
+        }
+    }
+
+    /// Executes a command that only reads.
+    pub(crate) fn read(&self, op: Op, args: &[&[u8]], reply: &mut Reply) {
+        let start = reply.len();
+        if let Err(refused) = self.dispatch_read(op, args, reply) {
+            reply.truncate(start);
+            reply.error(refused);
+        }
+    }
+
+    /// The number of the change that last touched a key; 0 if there is no such key.
+    pub(crate) fn version(&self, key: &[u8]) -> u64 {
+        self.object(key).map_or(0, |object| object.version)
+    }
+
+    /// How many keys there are.
+    pub(crate) fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    fn dispatch(&mut self, op: Op, args: &[&[u8]], reply: &mut Reply) -> Result<(), Refused> {
+        match (op, args) {
+            (Op::Set, [key, value, options @ ..]) => self.set(key, value, options, reply),
+            (Op::GetSet, [key, value]) => self.get_set(key, value, reply),
+            (Op::GetDel, [key]) => self.get_del(key, reply),
+            (Op::MSet, pairs) => self.set_many(pairs, reply),
+            (Op::Incr, [key]) => self.add(key, 1, reply),
+            (Op::Decr, [key]) => self.add(key, -1, reply),
+            (Op::IncrBy, [key, by]) => self.add(key, numbers::integer(by)?, reply),
+            (Op::DecrBy, [key, by]) => self.subtract(key, by, reply),
+            (Op::Append, [key, value]) => self.append(key, value, reply),
+            (Op::SetNx, [key, value]) => self.set_if_absent(key, value, reply),
+            (Op::Cas, [key, expected, value]) => self.compare_and_set(key, expected, value, reply),
+            (Op::RPush, [key, values @ ..]) => self.push(key, values, lists::End::Right, reply),
+            (Op::LPush, [key, values @ ..]) => self.push(key, values, lists::End::Left, reply),
+            (Op::LPop, [key, count @ ..]) => self.pop(key, count, lists::End::Left, reply),
+            (Op::RPop, [key, count @ ..]) => self.pop(key, count, lists::End::Right, reply),
+            (Op::HSet, [key, pairs @ ..]) => self.hash_set(key, pairs, reply),
+            (Op::HDel, [key, fields @ ..]) => self.hash_delete(key, fields, reply),
+            (Op::HIncrBy, [key, field, by]) => self.hash_add(key, field, by, reply),
+            (Op::SAdd, [key, members @ ..]) => self.set_add(key, members, reply),
+            (Op::SRem, [key, members @ ..]) => self.set_remove(key, members, reply),
+            (Op::Del, keys) => self.delete(keys, reply),
+            (Op::FlushAll, options) => self.flush(options, reply),
+            _ => self.dispatch_read(op, args, reply),
+        }
+    }
+
+    fn dispatch_read(&self, op: Op, args: &[&[u8]], reply: &mut Reply) -> Result<(), Refused> {
+        match (op, args) {
+            (Op::Get, [key]) => self.get(key, reply),
+            (Op::MGet, keys) => self.get_many(keys, reply),
+            (Op::StrLen, [key]) => self.string_length(key, reply),
+            (Op::LRange, [key, from, to]) => self.list_range(key, from, to, reply),
+            (Op::LLen, [key]) => self.list_length(key, reply),
+            (Op::HGet, [key, field]) => self.hash_get(key, field, reply),
+            (Op::HGetAll, [key]) => self.hash_all(key, reply),
+            (Op::HLen, [key]) => self.hash_length(key, reply),
+            (Op::SMembers, [key]) => self.set_members(key, reply),
+            (Op::SIsMember, [key, member]) => self.set_contains(key, member, reply),
+            (Op::SCard, [key]) => self.set_length(key, reply),
+            (Op::Exists, keys) => self.exists(keys, reply),
+            (Op::Type, [key]) => self.type_of(key, reply),
+            (Op::Keys, [pattern]) => self.matching(pattern, reply),
+            (Op::Scan, [cursor, options @ ..]) => self.scan(cursor, options, reply),
+            (Op::DbSize, []) => {
+                reply.count(self.len());
+                Ok(())
+            }
+            _ => Err(TOO_FEW),
+        }
+    }
+
+    fn object(&self, key: &[u8]) -> Option<&Object> {
+        self.objects.get(&(xxh3_64(key), key) as &dyn Keyed)
+    }
+
+    fn value(&self, key: &[u8]) -> Option<&Value> {
+        self.object(key).map(|object| &object.value)
+    }
+
+    /// For a change: touches the object.
+    fn value_mut(&mut self, key: &[u8]) -> Option<&mut Value> {
+        let object = self.objects.get_mut(&(xxh3_64(key), key) as &dyn Keyed)?;
+        self.changes += 1;
+        object.version = self.changes;
+        Some(&mut object.value)
+    }
+
+    /// For a change: touches the object, and makes it first if need be.
+    fn value_or_insert(&mut self, key: &[u8], empty: fn() -> Value) -> &mut Value {
+        self.changes += 1;
+        let version = self.changes;
+        let key = Key { hash: xxh3_64(key), bytes: key.into() };
+        let object = self.objects.entry(key).or_insert_with(|| Object { version, value: empty() });
+        object.version = version;
+        &mut object.value
+    }
+
+    fn put(&mut self, key: &[u8], value: Value) {
+        if let Some(old) = self.value_mut(key) {
+            *old = value;
+            return;
+        }
+        self.changes += 1;
+        let key = Key { hash: xxh3_64(key), bytes: key.into() };
+        self.objects.insert(key, Object { version: self.changes, value });
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Option<Value> {
+        let object = self.objects.remove(&(xxh3_64(key), key) as &dyn Keyed)?;
+        self.changes += 1;
+        Some(object.value)
+    }
+}
