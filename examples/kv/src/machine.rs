@@ -4,9 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use raft_core::backend::{
-    Command, Fatal, Responses, SnapshotReader, SnapshotSource, StateMachine,
-};
+use raft_core::backend::{Command, Fatal, Responses, SnapshotReader, SnapshotSource, StateMachine};
 use raft_core::ids::LogId;
 
 use crate::command::Kind;

@@ -1,8 +1,81 @@
-//! raft-kv.
-#![allow(dead_code)]
+//! raft-kv: a replicated key-value store that speaks the Redis protocol.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | `settings`, `exit` | flags, the configuration file, exit codes |
+//! | `serve` | starts a node and its listeners, stops them |
+//! | `client` | one connection: turns, transactions, `CLUSTER`, `RAFT` |
+//! | `refusal` | the library's errors in words that Redis clients know |
+//! | `resp` | bytes to requests, replies to bytes |
+//! | `command`, `log_codec` | the commands, and how they stand in the log |
+//! | `machine`, `store` | the replicated data |
+//! | `thin` | the load generator's protocol |
+//! | `offline` | looks at a journal |
+
+mod client;
 mod command;
+mod exit;
 mod log_codec;
 mod machine;
+mod offline;
+mod refusal;
 mod resp;
+mod serve;
+mod server;
+mod settings;
 mod store;
-fn main() {}
+mod thin;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use exit::Exit;
+use settings::{Flags, Settings};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A replicated key-value store that speaks the Redis protocol.
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "raft-kv",
+    version,
+    after_help = "Exit codes: 0 stopped as told, 1 failure, 2 wrong use, \
+    3 the data is damaged, foreign or replaced, 4 an address is in use."
+)]
+enum Arguments {
+    /// Runs a node.
+    Serve(Box<Flags>),
+    /// Looks at the journal in a data folder that no node has open.
+    #[command(subcommand)]
+    Journal(offline::Command),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse() {
+        Arguments::Serve(flags) => serve(*flags),
+        Arguments::Journal(command) => offline::run(&command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => exit.report(),
+    }
+}
+
+fn serve(flags: Flags) -> Result<(), Exit> {
+    let settings = Settings::new(flags).map_err(|error| Exit::usage(error.0))?;
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_max_level(settings.log)
+        .init();
+    // One thread for protocol, network and clients: waking another core costs more than most of what is
+    // done here. The journal has its own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Exit::other(format!("no runtime: {error}")))?;
+    let result = runtime.block_on(serve::run(settings));
+    // Connections end with the process.
+    runtime.shutdown_background();
+    result
+}

@@ -4,4 +4,4 @@ mod reply;
 mod request;
 
 pub(crate) use reply::{Protocol, Reply, translate};
-pub(crate) use request::{Limits, ProtocolError, Requests};
+pub(crate) use request::{Limits, Requests};

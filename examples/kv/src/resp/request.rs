@@ -118,11 +118,7 @@ impl Requests {
     }
 
     /// The number between a first byte at `from` and the end of its line, and where the next line begins.
-    fn number(
-        &self,
-        from: usize,
-        malformed: ProtocolError,
-    ) -> Result<Option<(i64, usize)>, ProtocolError> {
+    fn number(&self, from: usize, malformed: ProtocolError) -> Result<Option<(i64, usize)>, ProtocolError> {
         let rest = self.buffer.get(from + 1..).unwrap_or_default();
         // No number has more digits.
         let window = rest.get(..22).unwrap_or(rest);

@@ -24,12 +24,7 @@ impl Store {
         }
     }
 
-    pub(super) fn hash_set(
-        &mut self,
-        key: &[u8],
-        pairs: &[&[u8]],
-        reply: &mut Reply,
-    ) -> Result<(), Refused> {
+    pub(super) fn hash_set(&mut self, key: &[u8], pairs: &[&[u8]], reply: &mut Reply) -> Result<(), Refused> {
         let (pairs, odd) = pairs.as_chunks::<2>();
         if !odd.is_empty() || pairs.is_empty() {
             return Err("ERR wrong number of arguments for 'hset' command");

@@ -59,7 +59,11 @@ impl Store {
             _ => return Err("ERR wrong number of arguments for 'pop' command"),
         };
         let Some(length) = self.list(key)?.map(VecDeque::len) else {
-            if wanted.is_some() { reply.null_array() } else { reply.null() }
+            if wanted.is_some() {
+                reply.null_array()
+            } else {
+                reply.null()
+            }
             return Ok(());
         };
         let take = wanted.unwrap_or(1).min(length);

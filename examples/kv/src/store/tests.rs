@@ -206,8 +206,10 @@ fn a_command_on_another_type_changes_nothing() {
     ] {
         for command in commands {
             check(&format!("{make} => {}\n", if make.starts_with('S') { "+OK" } else { ":1" }));
-            let script =
-                format!("{make} => {}\n{command} => {WRONG}", if make.starts_with('S') { "+OK" } else { ":1" });
+            let script = format!(
+                "{make} => {}\n{command} => {WRONG}",
+                if make.starts_with('S') { "+OK" } else { ":1" }
+            );
             check(&script);
         }
     }

@@ -1,0 +1,193 @@
+//! `RAFT ...`: what operators ask and order.
+
+use bytes::Bytes;
+use raft_core::backend::Vote;
+use raft_core::entry::{EntryKind, unpack};
+use raft_core::ids::{Index, NodeId};
+use raft_core::status::{RoleKind, Status};
+use raft_log_file::Durability;
+
+use super::local::{unknown_subcommand, upper};
+use crate::log_codec::{Logged, decode};
+use crate::refusal;
+use crate::resp::Reply;
+use crate::server::Server;
+
+/// Entries that one `RAFT SCAN` shows at most.
+const SCAN_ENTRIES: u64 = 1000;
+
+/// And how much of the log it reads, in bytes.
+const SCAN_BYTES: u64 = 4 << 20;
+
+/// A replica that has so much less than the leader lags, in entries.
+const LAG: u64 = 1000;
+
+/// Answers `RAFT ...`.
+pub(crate) async fn command(server: &Server, args: &[Bytes], reply: &mut Reply) {
+    let number = |arg: &Bytes| std::str::from_utf8(arg).ok().and_then(|text| text.parse::<u64>().ok());
+    match (upper(args.get(1)).as_slice(), args.get(2..).unwrap_or_default()) {
+        (b"INFO", []) => info(server, reply),
+        (b"CAMPAIGN", []) => {
+            server.node.campaign();
+            reply.ok();
+        }
+        (b"TRANSFER", [to]) => {
+            let Some(to) = number(to) else { return reply.error("ERR the node id is not a number") };
+            match server.node.transfer_leadership(Some(NodeId(to))).await {
+                Ok(_) => reply.ok(),
+                Err(error) => reply.error(&refusal::of_transfer(&error, server.node.id())),
+            }
+        }
+        (b"SCAN", [from, count]) => match (number(from), number(count)) {
+            (Some(from), Some(count)) => scan(server, from, count, reply).await,
+            _ => reply.error("ERR value is not an integer or out of range"),
+        },
+        _ => unknown_subcommand("RAFT", args.get(1), reply),
+    }
+}
+
+fn info(server: &Server, reply: &mut Reply) {
+    let status = server.node.status();
+    let list =
+        |ids: &mut dyn Iterator<Item = NodeId>| ids.map(|id| id.to_string()).collect::<Vec<_>>().join(",");
+    let vote = match status.vote {
+        Vote::None => "none".into(),
+        Vote::For(id) => id.to_string(),
+        Vote::Blocked => "blocked".into(),
+    };
+    let (health, reasons) = health(server, &status);
+    let leader = status.leader.as_ref().map_or_else(|| "none".into(), |leader| leader.id.to_string());
+    let mut rows = vec![
+        ("id".to_owned(), status.id.to_string()),
+        ("role".into(), status.role.to_string()),
+        ("term".into(), status.term.to_string()),
+        ("vote".into(), vote),
+        ("leader".into(), leader),
+        ("cluster-id".into(), server.cluster.to_string()),
+        ("commit-index".into(), status.commit_index.to_string()),
+        ("last-applied".into(), status.applied_index.to_string()),
+        ("log-start".into(), status.first_index.to_string()),
+        ("log-size".into(), status.last.index.next().0.saturating_sub(status.first_index.0).to_string()),
+        ("voters".into(), list(&mut status.membership.all_voters())),
+        ("learners".into(), list(&mut status.membership.learners())),
+        ("version".into(), env!("CARGO_PKG_VERSION").into()),
+    ];
+    for peer in &status.peers {
+        let online = peer.contact_age.is_some_and(|age| age < server.election_timeout * 2);
+        let lag = status.last.index.0.saturating_sub(peer.match_index.0);
+        let online = if online { "yes" } else { "no" };
+        let next = peer.next_index;
+        rows.push((format!("replica-{}", peer.id), format!("online={online},lag={lag},next-index={next}")));
+    }
+    rows.push(("health".into(), health.into()));
+    rows.push(("health-reasons".into(), reasons.join("; ")));
+    reply.map(rows.len());
+    for (name, value) in rows {
+        reply.bulk(name.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+}
+
+/// Red: no service. Yellow: service, but something needs attention.
+fn health(server: &Server, status: &Status) -> (&'static str, Vec<String>) {
+    let mut red = Vec::new();
+    let mut yellow = Vec::new();
+    match (status.role, &status.leader) {
+        (RoleKind::Limbo, _) => red.push("in limbo: no members are known".into()),
+        (_, None) => red.push("no leader is known: no quorum, or an election is under way".into()),
+        _ => {}
+    }
+    if status.role == RoleKind::Leader {
+        let fresh = |id: NodeId| {
+            let peer = status.peers.iter().find(|peer| peer.id == id);
+            let age = peer.and_then(|peer| peer.contact_age);
+            id == status.id || age.is_some_and(|age| age < server.election_timeout * 2)
+        };
+        for voters in [&status.membership.voters, &status.membership.outgoing] {
+            let online = voters.iter().filter(|id| fresh(**id)).count();
+            let quorum = voters.len() / 2 + 1;
+            if voters.len() > 1 && online == quorum {
+                yellow
+                    .push(format!("{online} of {} voters answer: one failure from no quorum", voters.len()));
+            }
+        }
+        for peer in &status.peers {
+            let lag = status.last.index.0.saturating_sub(peer.match_index.0);
+            if lag > LAG {
+                yellow.push(format!("node {} lags by {lag} entries", peer.id));
+            }
+        }
+    }
+    if status.probation {
+        yellow.push("on probation: its log was damaged, it does not vote until it has caught up".into());
+    }
+    if status.embargo {
+        yellow.push("under embargo: an election of it would lose entries".into());
+    }
+    if server.durability != Durability::Always {
+        yellow.push("not durable at once: a power cut can lose acknowledged writes".into());
+    }
+    let level = if !red.is_empty() {
+        "red"
+    } else if !yellow.is_empty() {
+        "yellow"
+    } else {
+        "green"
+    };
+    red.append(&mut yellow);
+    (level, red)
+}
+
+/// `RAFT SCAN from count`: committed entries as this node has them.
+async fn scan(server: &Server, from: u64, count: u64, reply: &mut Reply) {
+    let status = server.node.status();
+    let from = from.max(status.first_index.0);
+    let end = from.saturating_add(count.min(SCAN_ENTRIES)).min(status.commit_index.next().0);
+    if from >= end {
+        return reply.array(0);
+    }
+    let entries = match server.reader.entries(Index(from)..Index(end), SCAN_BYTES).await {
+        Ok(entries) => entries,
+        Err(error) => return reply.error(&format!("ERR {error}")),
+    };
+    reply.array(entries.len());
+    for entry in entries {
+        reply.map(4);
+        for (name, number) in [("index", entry.id.index.0), ("term", entry.id.term.0)] {
+            reply.bulk(name.as_bytes());
+            reply.integer(i64::try_from(number).unwrap_or(i64::MAX));
+        }
+        reply.bulk(b"kind");
+        reply.bulk(format!("{:?}", entry.kind).to_lowercase().as_bytes());
+        reply.bulk(b"commands");
+        let commands = match entry.kind {
+            EntryKind::Commands => unpack(&entry.data).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        reply.array(commands.len());
+        for command in commands {
+            reply.bulk(show(&command).as_bytes());
+        }
+    }
+}
+
+/// A command in the log, for people.
+pub(crate) fn show(command: &[u8]) -> String {
+    let line = |op: crate::command::Op, args: &[&[u8]]| {
+        let name = crate::command::COMMANDS.iter().find(|spec| spec.op == op).map_or("?", |spec| spec.name);
+        let args = args.iter().map(|arg| {
+            let cut = if arg.len() > 64 { "..." } else { "" };
+            format!(" \"{}{cut}\"", arg.get(..64).unwrap_or(arg).escape_ascii())
+        });
+        name.to_owned() + &args.collect::<String>()
+    };
+    let mut args = Vec::new();
+    match decode(command, &mut args) {
+        Ok(Logged::Command(op)) => line(op, &args),
+        Ok(Logged::Transaction { watched, commands }) => {
+            let lines: Vec<_> = commands.iter().map(|(op, args)| line(*op, args)).collect();
+            format!("multi watching {}: {}", watched.len(), lines.join("; "))
+        }
+        Err(error) => error.to_string(),
+    }
+}

@@ -1,0 +1,239 @@
+//! The commands of one turn: one proposal, one read barrier at most, replies in order.
+//!
+//! If a turn writes, all its commands up to the last write go through the log, reads too: each then sees
+//! exactly what stands before it. Reads after the last write need no barrier of their own: that write was
+//! proposed after they came, so whatever was acknowledged before is below it in the log.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use raft_core::error::{ProposeError, ReadError};
+
+use super::Output;
+use super::cluster::slot;
+use super::session::{Queue, Session};
+use crate::command::{Kind, Op, Spec};
+use crate::log_codec::{put_command, put_transaction};
+use crate::refusal;
+use crate::resp::{Reply, translate};
+
+/// Commands of one proposal, in bytes; one larger command goes alone. As much as one append carries.
+const BATCH_BYTES: usize = 1 << 20;
+
+enum Item {
+    /// The reply is known.
+    Ready(Vec<u8>),
+    /// A command on data.
+    Data { spec: &'static Spec, args: Vec<Bytes>, slot: u16 },
+    /// Encoded already.
+    Transaction { encoded: Bytes, slot: u16 },
+}
+
+/// Commands that came together.
+#[derive(Default)]
+pub(crate) struct Turn {
+    items: Vec<Item>,
+}
+
+impl Turn {
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Adds a reply in its place.
+    pub(crate) fn answer(&mut self, make: impl FnOnce(&mut Reply)) {
+        let mut reply = Reply::default();
+        make(&mut reply);
+        self.items.push(Item::Ready(reply.into_bytes()));
+    }
+
+    /// Adds a command on data.
+    pub(crate) fn add(&mut self, spec: &'static Spec, args: Vec<Bytes>) {
+        let slot = spec.keys(&args).next().map_or(0, slot);
+        self.items.push(Item::Data { spec, args, slot });
+    }
+
+    /// Adds a transaction.
+    pub(crate) fn add_transaction(&mut self, watched: &[(Bytes, u64)], queue: &Queue) {
+        let mut encoded = BytesMut::new();
+        put_transaction(&mut encoded, watched, &queue.commands);
+        self.items.push(Item::Transaction { encoded: encoded.freeze(), slot: queue.slot });
+    }
+
+    /// Does them, and writes their replies. The turn is empty then.
+    pub(crate) async fn finish(&mut self, session: &Session, output: &mut Output) -> io::Result<()> {
+        if self.items.is_empty() {
+            return Ok(());
+        }
+        let server = &session.server;
+        let me = server.node.id();
+        let stale = session.readonly && !server.leads();
+        let items = std::mem::take(&mut self.items);
+        let writes = |item: &Item| match item {
+            Item::Data { spec, .. } => spec.kind == Kind::Write,
+            Item::Transaction { .. } => true,
+            Item::Ready(_) => false,
+        };
+        let reads = |item: &Item| matches!(item, Item::Data { spec, .. } if spec.kind == Kind::Read);
+        let logged = items.iter().rposition(writes).map_or(0, |last| last + 1);
+
+        let mut barrier = None;
+        let mut items = items.into_iter();
+        if logged > 0 {
+            let mut batch = Batch::default();
+            for item in items.by_ref().take(logged) {
+                if stale && reads(&item) {
+                    batch.finish(session, output).await?;
+                    local(session, &Ok(()), item, output);
+                    continue;
+                }
+                if !batch.has_room_for(&item) {
+                    batch.finish(session, output).await?;
+                }
+                batch.add(item);
+            }
+            if batch.finish(session, output).await? {
+                barrier = Some(Ok(()));
+            }
+        }
+        for item in items {
+            if reads(&item) && barrier.is_none() {
+                let result = if stale { Ok(()) } else { server.node.read_barrier().await.map(|_| ()) };
+                barrier = Some(result);
+            }
+            let allowed = barrier.as_ref().unwrap_or(&Ok(()));
+            if let (Err(error), Item::Data { slot, .. }) = (allowed, &item) {
+                let sentence = refusal::of_read(error, me, *slot);
+                session.answer(output, |reply| reply.error(&sentence));
+            } else {
+                local(session, allowed, item, output);
+            }
+            output.relieve().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Answers a read from the data here, or gives a reply that is known.
+fn local(session: &Session, allowed: &Result<(), ReadError>, item: Item, output: &mut Output) {
+    match item {
+        Item::Ready(reply) => translate(&reply, session.protocol, &mut output.buffer),
+        Item::Data { spec, args, .. } if allowed.is_ok() => {
+            let args: Vec<&[u8]> = args.iter().skip(1).map(AsRef::as_ref).collect();
+            session.answer(output, |reply| session.server.data.lock().read(spec.op, &args, reply));
+        }
+        // Nothing else comes here: transactions are writes, and refused reads are answered before.
+        Item::Data { .. } | Item::Transaction { .. } => {}
+    }
+}
+
+enum Place {
+    Ready(Vec<u8>),
+    Logged { slot: u16 },
+}
+
+/// Commands of one proposal, and the replies between them.
+#[derive(Default)]
+struct Batch {
+    places: Vec<Place>,
+    ends: Vec<usize>,
+    bytes: BytesMut,
+    alone: Option<Bytes>,
+}
+
+fn size(item: &Item) -> usize {
+    match item {
+        Item::Ready(_) => 0,
+        Item::Data { args, .. } => args.iter().map(|arg| arg.len() + 4).sum(),
+        Item::Transaction { encoded, .. } => encoded.len(),
+    }
+}
+
+impl Batch {
+    fn has_room_for(&self, item: &Item) -> bool {
+        self.places.is_empty() || self.alone.is_none() && self.bytes.len() + size(item) <= BATCH_BYTES
+    }
+
+    fn add(&mut self, item: Item) {
+        match item {
+            Item::Ready(reply) => self.places.push(Place::Ready(reply)),
+            Item::Data { spec, args, slot } => {
+                put_command::<Bytes>(&mut self.bytes, spec.op, args.get(1..).unwrap_or_default());
+                self.ends.push(self.bytes.len());
+                self.places.push(Place::Logged { slot });
+            }
+            Item::Transaction { encoded, slot } => {
+                self.places.push(Place::Logged { slot });
+                if self.bytes.is_empty() && self.ends.is_empty() {
+                    // Not copied once more if it is the first.
+                    self.alone = Some(encoded);
+                } else {
+                    self.bytes.extend_from_slice(&encoded);
+                    self.ends.push(self.bytes.len());
+                }
+            }
+        }
+    }
+
+    /// Proposes and writes the replies; whether it was applied. Empty then.
+    async fn finish(&mut self, session: &Session, output: &mut Output) -> io::Result<bool> {
+        let Self { places, ends, bytes, alone } = std::mem::take(self);
+        let bytes = bytes.freeze();
+        let mut from = 0;
+        let mut commands = Vec::with_capacity(ends.len() + usize::from(alone.is_some()));
+        commands.extend(alone);
+        for end in ends {
+            commands.push(bytes.slice(from..end));
+            from = end;
+        }
+        drop(bytes);
+        let any = !commands.is_empty();
+        let result: Result<_, ProposeError> =
+            if any { session.server.node.propose_batch(commands).await } else { Ok(Vec::new()) };
+        let (mut applied, error) = match result {
+            Ok(applied) => (applied.into_iter(), None),
+            Err(error) => (Vec::new().into_iter(), Some(error)),
+        };
+        for place in places {
+            match place {
+                Place::Ready(reply) => translate(&reply, session.protocol, &mut output.buffer),
+                Place::Logged { slot } => match (applied.next(), &error) {
+                    (Some(applied), _) => {
+                        translate(&applied.response, session.protocol, &mut output.buffer);
+                    }
+                    (None, Some(error)) => {
+                        let sentence = refusal::of_write(error, session.server.node.id(), slot);
+                        session.answer(output, |reply| reply.error(&sentence));
+                    }
+                    (None, None) => session.answer(output, |reply| reply.error("UNKNOWN no reply was kept")),
+                },
+            }
+            output.relieve().await?;
+        }
+        Ok(any && error.is_none())
+    }
+}
+
+/// Reads the versions of keys behind a barrier, for `WATCH`.
+pub(crate) async fn watch(session: &mut Session, keys: &[Bytes], reply: &mut Reply) {
+    let slot = keys.first().map_or(0, |key| slot(key));
+    let result = session.server.node.read_barrier().await;
+    if let Err(error) = result {
+        reply.error(&refusal::of_read(&error, session.server.node.id(), slot));
+        return;
+    }
+    let server = std::sync::Arc::clone(&session.server);
+    let data = server.data.lock();
+    for key in keys {
+        if !session.watched.iter().any(|(watched, _)| watched == key) {
+            session.watched.push((Bytes::copy_from_slice(key), data.version(key)));
+        }
+    }
+    reply.ok();
+}
+
+/// For the thin protocol: a command that stores a value.
+pub(crate) fn put_set(out: &mut BytesMut, key: &[u8], value: &[u8]) {
+    put_command(out, Op::Set, &[key, value]);
+}

@@ -1,0 +1,243 @@
+//! `raft-kv serve`: start, run, stop.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft_core::backend::{Journal, JournalError, OpenError, TransportError, Verdict};
+use raft_core::error::{ConfigError, FatalReason};
+use raft_core::ids::GroupId;
+use raft_core::{Config, Node, NodeHandle};
+use raft_log_file::{FileJournal, Options};
+use raft_net_tcp::TcpTransport;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::exit::Exit;
+use crate::machine::{Machine, Shared};
+use crate::server::{Parts, Server};
+use crate::settings::Settings;
+use crate::{client, thin};
+
+/// A stop may take so long before it is forced.
+const STOP: Duration = Duration::from_secs(4);
+
+/// And so long for the last replies.
+const LAST_REPLIES: Duration = Duration::from_millis(500);
+
+/// Runs a node until it is told to stop, or cannot go on.
+///
+/// # Errors
+/// [`Exit`], with what to say and the exit code.
+pub(crate) async fn run(settings: Settings) -> Result<(), Exit> {
+    let mut config = Config::new(settings.id, settings.cluster);
+    config.heartbeat_interval = settings.heartbeat_interval;
+    config.election_timeout = settings.election_timeout;
+    config.validate().map_err(|error| Exit::usage(error.to_string()))?;
+
+    // Signals first: a stop during a long start is a stop too.
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| Exit::other(error.to_string()))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| Exit::other(error.to_string()))?;
+    let told = async move {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    };
+    let mut told = std::pin::pin!(told);
+
+    let (node, server) = tokio::select! {
+        biased;
+        signal = &mut told => {
+            tracing::info!(signal, "stops before it serves");
+            return Ok(());
+        }
+        started = start(&settings, config) => started?,
+    };
+    tokio::spawn(follow(node.clone()));
+    tokio::select! {
+        biased;
+        signal = told => {
+            tracing::info!(signal, "stops");
+            stop(&node, &server).await
+        }
+        end = node.stopped() => match end {
+            Ok(()) => Ok(()),
+            Err(reason) => Err(fatal(&reason)),
+        },
+    }
+}
+
+/// Opens everything, from what is most often wrong to what is changed for good.
+async fn start(settings: &Settings, config: Config) -> Result<(NodeHandle, Arc<Server>), Exit> {
+    let clients = listen(settings.listen).await?;
+    let thin = match settings.sp {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    let mut journal = open(settings).await?;
+    let state = journal.load().await.map_err(|error| journal_exit(&error))?;
+    for finding in journal.findings() {
+        tracing::warn!(?finding, "the journal was not as it was written");
+    }
+    let data = Shared::default();
+    let reader = journal.reader();
+    let transport = TcpTransport::new(settings.peer_listen, raft_net_tcp::Options::default());
+    let node = Node::builder(config)
+        .journal(journal)
+        .transport(Arc::new(transport))
+        .state_machine(Machine::new(data.clone()))
+        .start()
+        .await
+        .map_err(|reason| fatal(&reason))?;
+    let server = Arc::new(Server::new(Parts { node: node.clone(), data, reader }, settings));
+    tokio::spawn(accept(Arc::clone(&server), clients));
+    if let Some(listener) = thin {
+        tokio::spawn(thin::listen(Arc::clone(&server), listener));
+    }
+    let verdict = match &state.verdict {
+        Verdict::Clean => "clean".to_owned(),
+        Verdict::TornTail { discarded_from } => {
+            format!("torn tail cut from {discarded_from}, nothing acknowledged was lost")
+        }
+        Verdict::SuspectTail { from } => format!("suspect tail from {from}, on probation"),
+        Verdict::Corrupt(corruption) => format!("damaged, on probation: {corruption}"),
+        other => format!("{other:?}"),
+    };
+    let limbo = if state.last.index.0 == 0 { ", in limbo until it is contacted" } else { "" };
+    announce(&format!(
+        "raft-kv: node {} serves clients at {} and peers at {}; cluster {}, log {}..={}, term {}, journal {verdict}{limbo}",
+        settings.id,
+        settings.listen,
+        settings.peer_listen,
+        settings.cluster,
+        state.purged.index.next(),
+        state.last.index,
+        state.hard_state.term,
+    ));
+    Ok((node, server))
+}
+
+/// One line on stdout. Nobody may be reading it.
+fn announce(line: &str) {
+    use std::io::Write;
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Exit> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => Exit::address(format!("address {address} is in use")),
+        _ => Exit::other(format!("cannot listen on {address}: {error}")),
+    })
+}
+
+/// Opens the journal, or makes one where there is none.
+async fn open(settings: &Settings) -> Result<FileJournal, Exit> {
+    let options = Options::default().durability(settings.durability).segment_bytes(settings.segment_bytes);
+    let Settings { data, cluster, id, .. } = settings;
+    let opened = FileJournal::open(data, *cluster, GroupId(0), *id, options.clone()).await;
+    let journal = match opened {
+        Err(OpenError::NotInitialised) => {
+            // Before anything is locked: whatever stands in the way is named as the system names it.
+            std::fs::create_dir_all(data).map_err(|error| {
+                Exit::other(format!("cannot use the data folder {}: {error}", data.display()))
+            })?;
+            FileJournal::create(data, *cluster, GroupId(0), *id, settings.initial.as_ref(), options).await
+        }
+        other => other,
+    };
+    journal.map_err(|error| {
+        let text = format!("the data folder {}: {error}", data.display());
+        match error {
+            OpenError::Foreign(_) | OpenError::Version { .. } | OpenError::Corrupt(_) => Exit::data(text),
+            _ => Exit::other(text),
+        }
+    })
+}
+
+async fn accept(server: Arc<Server>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                tokio::spawn(client::serve(Arc::clone(&server), socket));
+            }
+            Err(error) => {
+                // Out of files, most often: some client will go.
+                tracing::warn!(%error, "cannot accept a client");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Says on stderr who leads.
+async fn follow(node: NodeHandle) {
+    let mut watch = node.watch();
+    let mut before = None;
+    while let Some(status) = watch.changed().await {
+        let leader = status.leader.as_ref().map(|leader| leader.id);
+        let now = (status.role, status.term, leader, status.probation, status.embargo);
+        if before != Some(now) {
+            before = Some(now);
+            let leader = leader.map_or_else(|| String::from("none"), |leader| leader.to_string());
+            tracing::info!(
+                role = %status.role,
+                term = %status.term,
+                leader,
+                why = ?status.why,
+                probation = status.probation,
+                embargo = status.embargo,
+                "role"
+            );
+        }
+    }
+}
+
+async fn within(limit: Duration, what: impl Future<Output = ()>) -> bool {
+    tokio::time::timeout(limit, what).await.is_ok()
+}
+
+/// Hands over, stops the node, and lets the last replies leave.
+async fn stop(node: &NodeHandle, server: &Server) -> Result<(), Exit> {
+    let Ok(end) = tokio::time::timeout(STOP, node.shutdown()).await else {
+        return Err(Exit::other(format!("the node did not stop within {STOP:?}")));
+    };
+    let idle = async {
+        while server.is_busy() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    if !within(LAST_REPLIES, idle).await {
+        tracing::warn!("some clients did not take their last replies");
+    }
+    end.map_err(|reason| fatal(&reason))
+}
+
+fn journal_exit(error: &JournalError) -> Exit {
+    match error {
+        JournalError::Corrupt(_) => Exit::data(error.to_string()),
+        other => Exit::other(other.to_string()),
+    }
+}
+
+/// What the end of a node means for its process.
+fn fatal(reason: &FatalReason) -> Exit {
+    let text = reason.to_string();
+    match reason {
+        FatalReason::Refused { .. } | FatalReason::RolledBack { .. } => Exit::data(text),
+        FatalReason::Journal(error) => match error {
+            JournalError::Corrupt(_) => Exit::data(text),
+            _ => Exit::other(text),
+        },
+        FatalReason::Transport(TransportError::AddressInUse { .. }) => Exit::address(text),
+        FatalReason::Config(ConfigError::Restored(_) | ConfigError::AheadOfJournal { .. }) => {
+            Exit::data(text)
+        }
+        FatalReason::Config(_) => Exit::usage(text),
+        _ => Exit::other(text),
+    }
+}

@@ -1,0 +1,159 @@
+//! What all connections share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use raft_core::NodeHandle;
+use raft_core::backend::JournalReader;
+use raft_core::ids::{ClusterId, NodeId};
+use raft_core::membership::Member;
+use raft_core::status::RoleKind;
+use raft_log_file::Durability;
+
+use crate::machine::Shared;
+use crate::settings::CLIENT;
+
+/// Input that waits on all connections together, in bytes; what a connection may always have is not
+/// counted.
+const WAITING_LIMIT_BYTES: usize = 512 << 20;
+
+/// What all connections share.
+pub(crate) struct Server {
+    pub(crate) node: NodeHandle,
+    pub(crate) data: Shared,
+    pub(crate) reader: Arc<dyn JournalReader>,
+    pub(crate) cluster: ClusterId,
+    pub(crate) password: Option<String>,
+    pub(crate) max_clients: usize,
+    pub(crate) durability: Durability,
+    pub(crate) election_timeout: std::time::Duration,
+    pub(crate) started: Instant,
+    pub(crate) tcp_port: u16,
+    clients: AtomicUsize,
+    busy: AtomicUsize,
+    last_client: AtomicU64,
+    waiting_bytes: AtomicUsize,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// What a server is made of.
+pub(crate) struct Parts {
+    pub(crate) node: NodeHandle,
+    pub(crate) data: Shared,
+    pub(crate) reader: Arc<dyn JournalReader>,
+}
+
+impl Server {
+    /// Nobody is connected yet.
+    pub(crate) fn new(parts: Parts, settings: &crate::settings::Settings) -> Self {
+        Self {
+            node: parts.node,
+            data: parts.data,
+            reader: parts.reader,
+            cluster: settings.cluster,
+            password: settings.password.clone(),
+            max_clients: settings.max_clients,
+            durability: settings.durability,
+            election_timeout: settings.election_timeout,
+            started: Instant::now(),
+            tcp_port: settings.listen.port(),
+            clients: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
+            last_client: AtomicU64::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// Counts a client in, if there is room; its number.
+    pub(crate) fn admit(self: &Arc<Self>) -> Option<(u64, Guest)> {
+        if self.clients.fetch_add(1, Ordering::Relaxed) >= self.max_clients {
+            self.clients.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        let id = self.last_client.fetch_add(1, Ordering::Relaxed) + 1;
+        Some((id, Guest { server: Arc::clone(self), waiting_bytes: 0 }))
+    }
+
+    /// How many clients are connected.
+    pub(crate) fn clients(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+
+    /// Whether some client waits for a reply that is being made.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) > 0
+    }
+
+    /// Begins a turn; it ends when the guard goes.
+    pub(crate) fn turn(self: &Arc<Self>) -> Turn {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Turn(Arc::clone(self))
+    }
+
+    /// Whether this node leads, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.node.status().role == RoleKind::Leader
+    }
+
+    /// Whether a password opens this server.
+    pub(crate) fn opens(&self, password: &[u8]) -> bool {
+        let Some(expected) = &self.password else { return true };
+        // Takes the same time wherever they differ.
+        let same = expected.bytes().zip(password).fold(0, |all, (a, b)| all | (a ^ b)) == 0;
+        same && expected.len() == password.len()
+    }
+
+    /// A node's name as Redis Cluster writes it: 40 hexadecimal digits.
+    pub(crate) fn name_of(&self, node: NodeId) -> String {
+        format!("{:024x}{:016x}", self.cluster.0 >> 32, node.0)
+    }
+}
+
+/// Where a member's clients connect, as host and port.
+pub(crate) fn client_address(member: &Member) -> (&str, u16) {
+    let address = member.attributes.get(CLIENT).map_or("", String::as_str);
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    (host.trim_matches(['[', ']']), port.parse().unwrap_or(0))
+}
+
+/// A turn of a connection that is under way.
+pub(crate) struct Turn(Arc<Server>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A client that is counted, and its input that waits.
+pub(crate) struct Guest {
+    server: Arc<Server>,
+    waiting_bytes: usize,
+}
+
+impl Guest {
+    /// Says how much input waits now. `false` if that is too much for the whole server.
+    pub(crate) fn waits(&mut self, bytes: usize) -> bool {
+        // What is small anyway is not counted.
+        let bytes = if bytes > 64 << 10 { bytes } else { 0 };
+        let all = &self.server.waiting_bytes;
+        let before = all.fetch_sub(self.waiting_bytes, Ordering::Relaxed) - self.waiting_bytes;
+        all.fetch_add(bytes, Ordering::Relaxed);
+        let grows = bytes > self.waiting_bytes;
+        self.waiting_bytes = bytes;
+        !(grows && before + bytes > WAITING_LIMIT_BYTES)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.server.waiting_bytes.fetch_sub(self.waiting_bytes, Ordering::Relaxed);
+        self.server.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,318 @@
+//! Flags and the configuration file, and what is wrong with them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use raft_core::ids::{ClusterId, NodeId};
+use raft_core::membership::{Member, Membership};
+use raft_log_file::Durability;
+use serde::Deserialize;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// The attribute of a member that says where its clients connect.
+pub(crate) const CLIENT: &str = "client";
+
+/// A mistake in what was asked for: exit code 2.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+macro_rules! flags {
+    ($($(#[$meta:meta])* $name:ident: $type:ty;)*) => {
+        /// Flags of `raft-kv serve`. Each may also stand in the file that --config names.
+        #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+        pub(crate) struct Flags {
+            $($(#[$meta])* #[arg(long)] pub(crate) $name: Option<$type>,)*
+            /// A TOML file with any of these flags, without dashes before the name. A flag on the command
+            /// line wins.
+            #[arg(long, value_name = "FILE")]
+            #[serde(skip)]
+            pub(crate) config: Option<PathBuf>,
+        }
+
+        impl Flags {
+            /// What is not set here is taken from there.
+            fn or(self, other: Self) -> Self {
+                Self { $($name: self.$name.or(other.$name),)* config: self.config }
+            }
+        }
+    };
+}
+
+flags! {
+    /// The name of this node, a number from 1.
+    #[arg(value_name = "N")]
+    id: u64;
+    /// The folder of its data. Created if missing.
+    #[arg(value_name = "DIR")]
+    data: PathBuf;
+    /// Where clients connect.
+    #[arg(value_name = "IP:PORT")]
+    listen: SocketAddr;
+    /// Where the other nodes connect.
+    #[arg(value_name = "IP:PORT")]
+    peer_listen: SocketAddr;
+    /// The members of a new cluster, this node among them: ID=PEER-ADDRESS@CLIENT-ADDRESS,... Used when
+    /// the data folder is empty. Without it a new node waits to be contacted.
+    #[arg(value_name = "LIST")]
+    members: String;
+    /// The name of the cluster. Without it, it is computed from --members.
+    #[arg(value_name = "UUID")]
+    cluster_id: String;
+    /// How the log is kept: file. Default: file.
+    #[arg(value_name = "KIND")]
+    journal: String;
+    /// How nodes talk: tcp. Default: tcp.
+    #[arg(value_name = "KIND")]
+    transport: String;
+    /// How often a leader says that it leads. Default: 50.
+    #[arg(value_name = "MS")]
+    heartbeat_ms: u64;
+    /// How long a follower hears nothing before it campaigns. Default: 300.
+    #[arg(value_name = "MS")]
+    election_timeout_ms: u64;
+    /// When entries are made durable: always, interval:MS or never. Default: always. With the others a
+    /// power cut can lose acknowledged writes.
+    #[arg(value_name = "WHEN")]
+    fsync: String;
+    /// The size of a file of the log. Default: 16777216.
+    #[arg(value_name = "N")]
+    segment_bytes: u64;
+    /// Clients must send AUTH with this password first.
+    #[arg(value_name = "PASSWORD")]
+    requirepass: String;
+    /// Clients at once. Default: 10000.
+    #[arg(value_name = "N")]
+    max_clients: usize;
+    /// Also serve the thin protocol of the load generator here, without a password.
+    #[arg(value_name = "IP:PORT")]
+    sp: SocketAddr;
+    /// What goes to stderr: off, error, warn, info, debug or trace. Default: info.
+    #[arg(value_name = "LEVEL")]
+    log: String;
+}
+
+/// Everything checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) id: NodeId,
+    pub(crate) data: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) peer_listen: SocketAddr,
+    pub(crate) sp: Option<SocketAddr>,
+    /// The members of a new cluster; `None`: limbo.
+    pub(crate) initial: Option<Membership>,
+    pub(crate) cluster: ClusterId,
+    pub(crate) heartbeat_interval: Duration,
+    pub(crate) election_timeout: Duration,
+    pub(crate) durability: Durability,
+    pub(crate) segment_bytes: u64,
+    pub(crate) password: Option<String>,
+    pub(crate) max_clients: usize,
+    pub(crate) log: tracing::level_filters::LevelFilter,
+}
+
+impl Settings {
+    /// Flags, then the file, then the defaults.
+    ///
+    /// # Errors
+    /// [`Usage`], a sentence that names the flag.
+    pub(crate) fn new(flags: Flags) -> Result<Self, Usage> {
+        let file = flags.config.as_deref().map(read).transpose()?.unwrap_or_default();
+        let flags = flags.or(file);
+        let id = needed(flags.id, "id")?;
+        if id == 0 {
+            return Err(Usage("--id must not be 0".into()));
+        }
+        let id = NodeId(id);
+        only("journal", flags.journal, "file")?;
+        only("transport", flags.transport, "tcp")?;
+        let members = flags.members.as_deref().map(|list| members(list, id)).transpose()?;
+        let cluster = match (&flags.cluster_id, &members) {
+            (Some(text), _) => cluster(text)?,
+            (None, Some(members)) => derived(members),
+            (None, None) => {
+                return Err(Usage("--cluster-id is needed where --members is not given".into()));
+            }
+        };
+        let log = flags.log.as_deref().unwrap_or("info");
+        let milliseconds = |value: Option<u64>, default| Duration::from_millis(value.unwrap_or(default));
+        Ok(Self {
+            id,
+            data: needed(flags.data, "data")?,
+            listen: needed(flags.listen, "listen")?,
+            peer_listen: needed(flags.peer_listen, "peer-listen")?,
+            sp: flags.sp,
+            initial: members,
+            cluster,
+            heartbeat_interval: milliseconds(flags.heartbeat_ms, 50),
+            election_timeout: milliseconds(flags.election_timeout_ms, 300),
+            durability: durability(flags.fsync.as_deref().unwrap_or("always"))?,
+            segment_bytes: flags.segment_bytes.unwrap_or(16 << 20),
+            password: flags.requirepass.filter(|password| !password.is_empty()),
+            max_clients: flags.max_clients.unwrap_or(10_000),
+            log: log.parse().map_err(|_| Usage(format!("--log does not know the level '{log}'")))?,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Flags, Usage> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Usage(format!("--config: cannot read {name}: {error}")))?;
+    toml::from_str(&text).map_err(|error| Usage(format!("--config: {name}: {}", error.to_string().trim())))
+}
+
+fn needed<T>(value: Option<T>, name: &str) -> Result<T, Usage> {
+    value.ok_or_else(|| Usage(format!("--{name} is needed")))
+}
+
+fn only(name: &str, value: Option<String>, known: &str) -> Result<(), Usage> {
+    match value {
+        Some(value) if value != known => Err(Usage(format!("--{name} knows '{known}' only, not '{value}'"))),
+        _ => Ok(()),
+    }
+}
+
+fn durability(text: &str) -> Result<Durability, Usage> {
+    match (text, text.strip_prefix("interval:").and_then(|text| text.parse().ok())) {
+        ("always", _) => Ok(Durability::Always),
+        ("never", _) => Ok(Durability::Never),
+        (_, Some(milliseconds)) if milliseconds > 0 => {
+            Ok(Durability::Interval(Duration::from_millis(milliseconds)))
+        }
+        _ => Err(Usage(format!("--fsync is always, interval:MILLISECONDS or never, not '{text}'"))),
+    }
+}
+
+fn cluster(text: &str) -> Result<ClusterId, Usage> {
+    let id = uuid::Uuid::try_parse(text).map_err(|_| Usage(format!("--cluster-id: '{text}' is no UUID")))?;
+    Ok(ClusterId(id.as_u128()))
+}
+
+/// The same on every node that was given the same members.
+fn derived(members: &Membership) -> ClusterId {
+    ClusterId(xxh3_128(&members.encode()))
+}
+
+fn address(text: &str, item: &str) -> Result<String, Usage> {
+    let wrong = || Usage(format!("--members: '{text}' in '{item}' is not an address HOST:PORT"));
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port: u16 = port.parse().map_err(|_| wrong())?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let good = bracketed.map_or_else(
+        || !host.is_empty() && host.bytes().all(plain),
+        |host| host.parse::<std::net::Ipv6Addr>().is_ok(),
+    );
+    if port == 0 || !good { Err(wrong()) } else { Ok(text.to_owned()) }
+}
+
+fn members(list: &str, me: NodeId) -> Result<Membership, Usage> {
+    let mut members: Vec<Member> = Vec::new();
+    for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        let wrong = || Usage(format!("--members: '{item}' is not ID=PEER-ADDRESS@CLIENT-ADDRESS"));
+        let (id, addresses) = item.split_once('=').ok_or_else(wrong)?;
+        let (peer, client) = addresses.split_once('@').ok_or_else(wrong)?;
+        let id = NodeId(id.trim().parse().map_err(|_| wrong())?);
+        if id == NodeId(0) {
+            return Err(Usage("--members: a node id must not be 0".into()));
+        }
+        let member = Member::new(id, address(peer, item)?).with(CLIENT, address(client, item)?);
+        if let Some(other) = members.iter().find(|other| other.id == id) {
+            return Err(Usage(format!("--members: node {} is listed twice", other.id)));
+        }
+        let same = |other: &&Member| {
+            other.address == member.address || other.attributes.get(CLIENT) == member.attributes.get(CLIENT)
+        };
+        if let Some(other) = members.iter().find(same) {
+            return Err(Usage(format!("--members: nodes {} and {id} share an address", other.id)));
+        }
+        members.push(member);
+    }
+    if !members.iter().any(|member| member.id == me) {
+        return Err(Usage(format!("--members does not list this node, {me}")));
+    }
+    Membership::of_voters(members).map_err(|error| Usage(format!("--members: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "1=127.0.0.1:7101@127.0.0.1:7001,2=[::1]:7102@kv-2.example:7002";
+
+    fn flags() -> Flags {
+        Flags {
+            id: Some(1),
+            data: Some("d".into()),
+            listen: Some("127.0.0.1:7001".parse().unwrap()),
+            peer_listen: Some("127.0.0.1:7101".parse().unwrap()),
+            members: Some(GOOD.into()),
+            ..Flags::default()
+        }
+    }
+
+    fn refused(flags: Flags) -> String {
+        Settings::new(flags).unwrap_err().0
+    }
+
+    #[test]
+    fn the_cluster_id_follows_from_the_members_in_any_order() {
+        let settings = Settings::new(flags()).unwrap();
+        let (first, second) = GOOD.split_once(',').unwrap();
+        let turned = Flags { id: Some(2), members: Some(format!("{second}, {first}")), ..flags() };
+        assert_eq!(settings.cluster, Settings::new(turned).unwrap().cluster);
+        let other = Flags { members: Some(first.into()), ..flags() };
+        assert_ne!(settings.cluster, Settings::new(other).unwrap().cluster);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let members = |list: &str| refused(Flags { members: Some(list.into()), ..flags() });
+        assert_eq!(members("2=a:1@b:1"), "--members does not list this node, 1");
+        assert_eq!(members("1=a:1@b:1,1=c:1@d:1"), "--members: node 1 is listed twice");
+        assert_eq!(members("1=a:1@b:1,2=a:1@c:1"), "--members: nodes 1 and 2 share an address");
+        assert_eq!(members("1=a:1"), "--members: '1=a:1' is not ID=PEER-ADDRESS@CLIENT-ADDRESS");
+        for bad in ["a", "a:0", "a:65536", ":1", "a b:1", "::1:5", "[x]:1"] {
+            let said = members(&format!("1={bad}@b:1"));
+            assert!(said.ends_with("is not an address HOST:PORT"), "{bad}: {said}");
+        }
+        assert_eq!(refused(Flags { id: None, ..flags() }), "--id is needed");
+        assert_eq!(refused(Flags { id: Some(0), ..flags() }), "--id must not be 0");
+        assert_eq!(
+            refused(Flags { members: None, ..flags() }),
+            "--cluster-id is needed where --members is not given"
+        );
+        assert_eq!(
+            refused(Flags { journal: Some("sqlite".into()), ..flags() }),
+            "--journal knows 'file' only, not 'sqlite'"
+        );
+        assert_eq!(
+            refused(Flags { fsync: Some("interval:0".into()), ..flags() }),
+            "--fsync is always, interval:MILLISECONDS or never, not 'interval:0'"
+        );
+        assert_eq!(
+            refused(Flags { log: Some("loud".into()), ..flags() }),
+            "--log does not know the level 'loud'"
+        );
+    }
+
+    #[test]
+    fn the_file_is_read_and_flags_win() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("raft-kv.toml");
+        std::fs::write(&path, "heartbeat-ms = 20\nelection-timeout-ms = 111\nfsync = 'never'\n").unwrap();
+        let with = Flags { config: Some(path.clone()), heartbeat_ms: Some(30), ..flags() };
+        let settings = Settings::new(with.clone()).unwrap();
+        assert_eq!(settings.heartbeat_interval, Duration::from_millis(30));
+        assert_eq!(settings.election_timeout, Duration::from_millis(111));
+        assert_eq!(settings.durability, Durability::Never);
+        std::fs::write(&path, "heartbeet-ms = 20\n").unwrap();
+        assert!(refused(with.clone()).contains("unknown field `heartbeet-ms`"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(refused(with).starts_with("--config: cannot read"));
+    }
+}
