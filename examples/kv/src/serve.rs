@@ -229,10 +229,7 @@ fn fatal(reason: &FatalReason) -> Exit {
     let text = reason.to_string();
     match reason {
         FatalReason::Refused { .. } | FatalReason::RolledBack { .. } => Exit::data(text),
-        FatalReason::Journal(error) => match error {
-            JournalError::Corrupt(_) => Exit::data(text),
-            _ => Exit::other(text),
-        },
+        FatalReason::Journal(JournalError::Corrupt(_)) => Exit::data(text),
         FatalReason::Transport(TransportError::AddressInUse { .. }) => Exit::address(text),
         FatalReason::Config(ConfigError::Restored(_) | ConfigError::AheadOfJournal { .. }) => {
             Exit::data(text)
