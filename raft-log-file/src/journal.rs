@@ -80,9 +80,27 @@ impl FileJournal {
         let owner = Owner { cluster, group, node };
         Self::start(options.durability, move || {
             vfs.create_dir().during(|| "create the folder".into())?;
-            Store::create(Arc::new(vfs), owner, initial.as_ref(), options, seed()?)
+            Store::create(Arc::new(vfs), owner, initial.as_ref(), options, seed())
         })
         .await
+    }
+
+    /// The same on another disk than the system's, for tests and simulators that do want the threads.
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create).
+    ///
+    /// # Cancellation
+    /// As for [`create`](Self::create).
+    pub async fn create_on(
+        vfs: Arc<dyn Vfs>,
+        owner: Owner,
+        initial: Option<&Membership>,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let initial = initial.cloned();
+        Self::start(options.durability, move || Store::create(vfs, owner, initial.as_ref(), options, seed()))
+            .await
     }
 
     /// Opens the journal in the folder `dir`. What it found is in the verdict of
@@ -101,9 +119,18 @@ impl FileJournal {
         node: NodeId,
         options: Options,
     ) -> Result<Self, OpenError> {
-        let vfs = OsVfs::new(dir);
-        let owner = Owner { cluster, group, node };
-        Self::start(options.durability, move || Store::open(Arc::new(vfs), owner, options, seed()?)).await
+        Self::open_on(Arc::new(OsVfs::new(dir)), Owner { cluster, group, node }, options).await
+    }
+
+    /// The same on another disk than the system's.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    ///
+    /// # Cancellation
+    /// As for [`open`](Self::open).
+    pub async fn open_on(vfs: Arc<dyn Vfs>, owner: Owner, options: Options) -> Result<Self, OpenError> {
+        Self::start(options.durability, move || Store::open(vfs, owner, options, seed())).await
     }
 
     /// Reads and checks everything, and changes nothing. Blocks; for a journal that is not open.
@@ -220,10 +247,10 @@ impl Journal for FileJournal {
 }
 
 /// Random bits from the system, without a dependency: the standard library seeds its hashers so.
-fn seed() -> Result<u128, OpenError> {
+fn seed() -> u128 {
     use std::hash::{BuildHasher, RandomState};
     let one = || RandomState::new().hash_one((std::process::id(), Instant::now()));
-    Ok(u128::from(one()) << 64 | u128::from(one()))
+    u128::from(one()) << 64 | u128::from(one())
 }
 
 /// Owns the store.

@@ -43,6 +43,8 @@ pub enum Fault {
     Full(u64),
     /// Every write is cut in half.
     ShortWrites,
+    /// The next sync of a file that is in use fails; one that is being made is not.
+    NextSync,
 }
 
 #[derive(Default)]
@@ -79,6 +81,25 @@ impl MemVfs {
     pub fn image(&self) -> Image {
         let disk = self.disk.lock().unwrap();
         disk.names.iter().map(|(name, id)| (name.clone(), disk.files[*id].clone())).collect()
+    }
+
+    /// Sets everything back, as if later operations had never been.
+    pub fn restore(&self, image: &Image) {
+        let other = Self::of(image);
+        *self.disk.lock().unwrap() = std::mem::take(&mut *other.disk.lock().unwrap());
+    }
+
+    /// Changes a stored byte behind everyone's back.
+    pub fn damage(&self, mut at: usize, change: impl Fn(u8) -> u8) {
+        let mut image = self.image();
+        for bytes in image.values_mut() {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = change(*byte);
+                break;
+            }
+            at -= bytes.len();
+        }
+        self.restore(&image);
     }
 
     pub fn ops(&self) -> Vec<Op> {
@@ -203,7 +224,13 @@ impl VfsFile for MemFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.disk.lock().unwrap();
-        match disk.call(false) {
+        let in_use = disk.names.iter().any(|(name, id)| *id == self.id && !name.ends_with(".tmp"));
+        let fails = disk.fault == Some(Fault::NextSync) && in_use;
+        if fails {
+            disk.fault = None;
+        }
+        let called = disk.call(false);
+        match if fails { Err(io::ErrorKind::Other.into()) } else { called } {
             Ok(()) => disk.ops.push(Op::Sync(self.id)),
             Err(error) => {
                 disk.ops.push(Op::SyncFailed(self.id));
