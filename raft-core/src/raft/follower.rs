@@ -84,6 +84,7 @@ impl Follower {
     /// where the leader has committed an entry of its own term (M10, reliability §2.2).
     pub(crate) fn probation_ends(&self, common: &Common) -> bool {
         common.hard.probation
+            && self.leader_commit > Index::ZERO
             && common.log.term_of(self.leader_commit) == Some(common.term())
             && self.durable(common) >= self.leader_commit
     }
