@@ -460,10 +460,10 @@ impl JournalReader for BrokenReader {
         let limit = if self.mutant == Mutant::IgnoresLimits { u64::MAX } else { max_bytes };
         let mut entries = self.inner.entries(range.clone(), limit).await?;
         match self.mutant {
-            Mutant::GivesNothingForSmallLimits => {
-                if entries.first().is_some_and(|entry| entry.data.len() as u64 > max_bytes) {
-                    entries.clear();
-                }
+            Mutant::GivesNothingForSmallLimits
+                if entries.first().is_some_and(|entry| entry.data.len() as u64 > max_bytes) =>
+            {
+                entries.clear();
             }
             Mutant::HidesTheLastEntryFromReaders if range.start.0 > self.at => {
                 entries.pop();
