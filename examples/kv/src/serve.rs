@@ -93,7 +93,8 @@ async fn start(settings: &Settings, config: Config) -> Result<(NodeHandle, Arc<S
         .start()
         .await
         .map_err(|reason| fatal(&reason))?;
-    let server = Arc::new(Server::new(Parts { node: node.clone(), data, reader }, settings));
+    let server =
+        Arc::new(Server::new(Parts { node: node.clone(), data, reader, last: state.last.index }, settings));
     tokio::spawn(accept(Arc::clone(&server), clients));
     if let Some(listener) = thin {
         tokio::spawn(thin::listen(Arc::clone(&server), listener));

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use raft_core::NodeHandle;
 use raft_core::backend::JournalReader;
-use raft_core::ids::{ClusterId, NodeId};
+use raft_core::ids::{ClusterId, Index, NodeId};
 use raft_core::membership::Member;
 use raft_core::status::RoleKind;
 use raft_log_file::Durability;
@@ -30,6 +30,8 @@ pub(crate) struct Server {
     pub(crate) election_timeout: std::time::Duration,
     pub(crate) started: Instant,
     pub(crate) tcp_port: u16,
+    /// The end of the log at the start.
+    last_at_start: Index,
     clients: AtomicUsize,
     busy: AtomicUsize,
     last_client: AtomicU64,
@@ -47,6 +49,8 @@ pub(crate) struct Parts {
     pub(crate) node: NodeHandle,
     pub(crate) data: Shared,
     pub(crate) reader: Arc<dyn JournalReader>,
+    /// The end of the log at the start.
+    pub(crate) last: Index,
 }
 
 impl Server {
@@ -63,6 +67,7 @@ impl Server {
             election_timeout: settings.election_timeout,
             started: Instant::now(),
             tcp_port: settings.listen.port(),
+            last_at_start: parts.last,
             clients: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             last_client: AtomicU64::new(0),
@@ -99,6 +104,14 @@ impl Server {
     /// Whether this node leads, as far as it knows.
     pub(crate) fn leads(&self) -> bool {
         self.node.status().role == RoleKind::Leader
+    }
+
+    /// Whether the data is at least what it was before the start. Until then even a stale read would miss
+    /// what was acknowledged long ago.
+    pub(crate) fn has_replayed(&self) -> bool {
+        let status = self.node.status();
+        // The end of the log that was here may have been replaced by a shorter one.
+        status.applied_index >= self.last_at_start.min(status.last.index)
     }
 
     /// Whether a password opens this server.

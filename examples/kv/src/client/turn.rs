@@ -119,6 +119,9 @@ impl Turn {
 fn local(session: &Session, allowed: &Result<(), ReadError>, item: Item, output: &mut Output) {
     match item {
         Item::Ready(reply) => translate(&reply, session.protocol, &mut output.buffer),
+        Item::Data { .. } if session.readonly && !session.server.has_replayed() => {
+            session.answer(output, |reply| reply.error("LOADING this node has not yet replayed its log"));
+        }
         Item::Data { spec, args, .. } if allowed.is_ok() => {
             let args: Vec<&[u8]> = args.iter().skip(1).map(AsRef::as_ref).collect();
             session.answer(output, |reply| session.server.data.lock().read(spec.op, &args, reply));

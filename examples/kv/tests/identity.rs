@@ -1,0 +1,96 @@
+//! A store that is not what it was is refused by those who knew it (J12, M10).
+
+mod common;
+
+use std::path::Path;
+
+use common::Cluster;
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// Starts a node whose store is wrong: it must end with code 3, and the others must serve on.
+fn is_refused(cluster: &mut Cluster, at: usize, sentence: &str) {
+    cluster.nodes[at].start_doomed();
+    let status = cluster.nodes[at].wait();
+    let log = cluster.nodes[at].log();
+    assert_eq!(status.code(), Some(3), "{log}");
+    assert!(log.contains(sentence), "{log}");
+    let leader = cluster.leader();
+    assert_ne!(leader, at);
+    assert_eq!(cluster.nodes[leader].connect().call("SET after 1"), "OK");
+}
+
+#[test]
+fn a_wiped_node_is_refused() {
+    let mut cluster = Cluster::start(3);
+    let (leader, follower) = cluster.leader_and_follower();
+    assert_eq!(cluster.nodes[leader].connect().call("SET k v"), "OK");
+    for at in [follower, leader] {
+        cluster.nodes[at].kill();
+        std::fs::remove_dir_all(&cluster.nodes[at].data).unwrap();
+        if at == leader {
+            // Two are gone for good: one wiped, one refused. Nobody may pretend otherwise.
+            break;
+        }
+        is_refused(&mut cluster, at, "needs a new identity");
+    }
+    cluster.nodes[leader].start_doomed();
+    assert_eq!(cluster.nodes[leader].wait().code(), Some(3), "{}", cluster.nodes[leader].log());
+}
+
+#[test]
+fn a_node_that_was_set_back_is_refused() {
+    let mut cluster = Cluster::start(3);
+    let (leader, follower) = cluster.leader_and_follower();
+    assert_eq!(cluster.nodes[leader].connect().call("SET k 1"), "OK");
+    cluster.nodes[follower].kill();
+    let saved = cluster.dir.path().join("saved");
+    copy(&cluster.nodes[follower].data, &saved);
+    cluster.nodes[follower].start();
+    let (leader, _) = cluster.leader_and_follower();
+    assert_eq!(cluster.nodes[leader].connect().call("SET k 2"), "OK");
+    // The peers must have met it in its new life.
+    let deadline = std::time::Instant::now() + common::PATIENCE;
+    let known =
+        |cluster: &Cluster| cluster.nodes[follower].info("leader").is_some_and(|leader| leader != "none");
+    while !known(&cluster) {
+        assert!(std::time::Instant::now() < deadline, "it does not come back");
+    }
+    cluster.nodes[follower].kill();
+    std::fs::remove_dir_all(&cluster.nodes[follower].data).unwrap();
+    copy(&saved, &cluster.nodes[follower].data);
+    is_refused(&mut cluster, follower, "its store was set back");
+}
+
+#[test]
+fn a_damaged_store_is_named() {
+    let mut cluster = Cluster::start(1);
+    assert_eq!(cluster.nodes[0].connect().call("SET k v"), "OK");
+    assert_eq!(cluster.nodes[0].connect().call("SET k w"), "OK");
+    cluster.nodes[0].kill();
+    let dir = cluster.nodes[0].data.to_str().unwrap().to_owned();
+    assert_eq!(common::run(["journal", "verify", &dir]), (0, String::new()));
+    // The value of the first write, wherever it stands.
+    let needle = b"\x01k\x01v";
+    let mut found = false;
+    for entry in std::fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(needle.len()).position(|window| window == needle) {
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            found = true;
+        }
+    }
+    assert!(found);
+    assert_eq!(common::run(["journal", "verify", &dir]).0, 3);
+    let (code, text) = common::run(&cluster.nodes[0].flags);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("damaged"), "{text}");
+}
