@@ -1,7 +1,67 @@
 //! What tests of a Raft node and of its backends need.
 //!
 //! * [`memory`]: a journal, a network and state machines in memory, with faults on demand.
+//! * [`conformance`]: the contracts of the backends as tests, one for each clause.
 //! * [`scenario`]: stories about the protocol as text files, with the trace that each must give.
+//!
+//! # For the author of a backend
+//!
+//! Add this crate as a dev-dependency, implement
+//! [`JournalBackend`](conformance::journal::JournalBackend) or
+//! [`TransportBackend`](conformance::transport::TransportBackend) in one of your tests, and write
+//! [`journal_conformance!`] or [`transport_conformance!`] below it; each has an example that compiles.
+//! `cargo test` then shows one test for each clause, named by its number in the contract
+//! ([`Journal`](raft_core::backend::Journal), [`Transport`](raft_core::backend::Transport)). A failure
+//! says what the contract says, what was expected and what was seen:
+//!
+//! ```text
+//! j04_gap_is_refused: J4: a gap is refused with the index that fits, and changes nothing.
+//!   expected: the answer to a write: Err(Gap { expected: Index(4), got: Index(5) })
+//!       seen: Ok(())
+//! ```
+//!
+//! The suite brings its own runtime. Some clauses need a fault that only you can provoke: a crash, a
+//! flipped bit, a failing sync, a full disk. What you cannot offer you skip by name, with a reason, which
+//! is printed; the list of what was skipped is part of what your backend promises.
+//!
+//! What the suites do not see: crashes of the process in the middle of a write, power cuts, and what a
+//! file system does with them. A journal needs tests of its own for these.
+//!
+//! # For the author of a test
+//!
+//! ```
+//! use raft_core::backend::Journal;
+//! use raft_core::ids::{ClusterId, GroupId, NodeId};
+//! use raft_core::membership::{Member, Membership};
+//! use raft_core::status::RoleKind;
+//! use raft_core::{Config, Node};
+//! use raft_testkit::memory::{MemoryDisk, MemoryJournal, MemoryNetwork, Register, RegisterCommand};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (cluster, group, id) = (ClusterId(1), GroupId(0), NodeId(1));
+//! let (disk, network) = (MemoryDisk::new(), MemoryNetwork::new());
+//! let alone = Membership::of_voters([Member::new(id, "anywhere")])?;
+//! let node = Node::builder(Config::new(id, cluster))
+//!     .journal(MemoryJournal::create(&disk, cluster, group, id, Some(&alone))?)
+//!     .transport(network.transport(id))
+//!     .state_machine(Register::new())
+//!     .start()
+//!     .await?;
+//! let mut watch = node.watch();
+//! while node.status().role != RoleKind::Leader {
+//!     watch.changed().await;
+//! }
+//! let applied = node.propose(RegisterCommand::Add(5).encode()).await?;
+//! assert_eq!(Register::answer(&applied.response), Some(5));
+//! node.shutdown().await?;
+//!
+//! // The disk outlives the node.
+//! let state = MemoryJournal::open(&disk, cluster, group, id)?.load().await?;
+//! assert!(state.last >= applied.id);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod conformance;
 pub mod memory;

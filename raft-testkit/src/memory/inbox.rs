@@ -127,6 +127,12 @@ impl TestInbox {
         }
     }
 
+    /// How many handles to this inbox there are: clones, and what transports hold.
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,0 +1,178 @@
+//! T1 and T8: what arrives is what was sent.
+
+use bytes::Bytes;
+use raft_core::entry::{Entry, EntryKind};
+use raft_core::ids::{Index, LogId, NodeId, Term};
+use raft_core::membership::Member;
+use raft_core::message::{
+    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Lane, Message, Notice, PeerEvent,
+    SnapshotChunk, SnapshotReply, VoteReply, VoteRequest,
+};
+
+use super::super::{ClauseFailure, Random, ensure, equal, fail};
+use super::TransportBackend;
+use super::end::{End, beat_numbers, bulk, bulk_numbers, identity};
+use crate::memory::Arrival;
+
+/// Every kind, with numbers that have a one in every byte's place somewhere.
+fn every_message() -> Vec<Message> {
+    let (big, id) = (u64::MAX - 1, LogId::new(1 << 40, (1 << 50) + 3));
+    let mut random = Random::new(1);
+    let mut messages = vec![Message::TimeoutNow];
+    for (pre, transfer) in [(false, false), (true, false), (false, true)] {
+        messages.push(Message::Vote(VoteRequest { pre, transfer, last: id }));
+    }
+    for (pre, ballot) in [(true, Ballot::Granted), (false, Ballot::Denied), (false, Ballot::Vetoed)] {
+        messages.push(Message::VoteReply(VoteReply { pre, asked: Term(big >> 1), ballot }));
+    }
+    messages.push(Message::Heartbeat(Heartbeat { commit: Index(big), round: 1 << 33 }));
+    for probation in [false, true] {
+        let (matched, last) = (Index(300), Index(big));
+        messages.push(Message::HeartbeatReply(HeartbeatReply { round: 7, matched, last, probation }));
+    }
+    messages.push(Message::AppendReply(AppendReply::Matched { matched: Index(1 << 20) }));
+    let (prev, last) = (Index(12), Index(1 << 60));
+    messages.push(Message::AppendReply(AppendReply::Rejected { prev, hint: id, last }));
+    messages.push(Message::SnapshotReply(SnapshotReply {
+        snapshot: u128::MAX - 5,
+        received: 1 << 41,
+        installed: true,
+    }));
+    messages.push(Message::Notice(Notice::Removed));
+    messages.push(Message::Notice(Notice::RolledBack { acknowledged: Index(99) }));
+    let kinds = [EntryKind::Noop, EntryKind::Commands, EntryKind::Membership, EntryKind::Session];
+    for count in [0, 1, 2, 40] {
+        let entry = |(index, kind): (u64, EntryKind)| Entry {
+            id: LogId::new(2 + index / 9, 13 + index),
+            kind,
+            data: random.bytes(if index % 3 == 0 { 0 } else { index as usize * 211 }),
+        };
+        let entries = (0..count).zip(kinds.into_iter().cycle()).map(entry).collect();
+        messages.push(Message::Append(Append { prev: LogId::new(1, 12), commit: Index(14), entries }));
+    }
+    for length in [0, 1, 1 << 20] {
+        messages.push(Message::Snapshot(SnapshotChunk {
+            upto: id,
+            snapshot: 1 << 100,
+            membership: random.bytes(90),
+            offset: 1 << 35,
+            total: 1 << 36,
+            checksum: 0xdead_beef,
+            data: random.bytes(length),
+        }));
+    }
+    messages
+}
+
+pub(super) async fn t01_every_message_comes_back_whole<B: TransportBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let (one, two) = End::pair(backend).await?;
+    for (from, to) in [(&one, &two), (&two, &one)] {
+        let mut sent = Vec::new();
+        for message in every_message() {
+            from.queue(to, message.clone()).await?;
+            sent.push(from.envelope(to.id(), message));
+        }
+        let seen = to.inbox.until_messages(sent.len()).await;
+        for lane in [Lane::Control, Lane::Bulk] {
+            let of =
+                |all: &[Envelope]| all.iter().filter(|one| one.lane() == lane).cloned().collect::<Vec<_>>();
+            let (seen, sent) = (of(&seen), of(&sent));
+            for (seen, sent) in seen.iter().zip(&sent) {
+                equal(format!("a message of the {lane:?} lane"), seen, sent)?;
+            }
+            equal(format!("messages of the {lane:?} lane"), &seen.len(), &sent.len())?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn t01_foreign_names_are_not_delivered<B: TransportBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let (one, two) = End::pair(backend).await?;
+    let foreign = [(NodeId(9), two.id()), (one.id(), NodeId(9)), (two.id(), two.id()), (two.id(), one.id())];
+    for (count, (from, to)) in (0..).zip(foreign) {
+        for message in [super::end::beat(1000 + count), bulk(1000 + count, &Bytes::new())] {
+            let envelope = Envelope { from, to, ..one.envelope(two.id(), message) };
+            // It may be refused here, turned away there, or cost the connection.
+            let _ = one.transport.send(&two.member(), envelope.lane(), envelope);
+        }
+        one.reach(&two, count).await?;
+        one.queue(&two, bulk(count, &Bytes::new())).await?;
+    }
+    let seen = two.inbox.messages();
+    let expected = |one: &&Envelope| one.from != identity(1, 1).node || one.to != identity(2, 1).node;
+    let wrong: Vec<&Envelope> = seen.iter().filter(expected).collect();
+    ensure(wrong.is_empty(), "messages from node 1 to node 2 only", &wrong)?;
+    let rounds = beat_numbers(&seen);
+    ensure(rounds.iter().all(|round| *round < 1000), "none of the foreign ones", rounds)
+}
+
+pub(super) async fn t01_old_connection_is_silent_after_a_new_one<B: TransportBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let (one, two) = End::pair(backend).await?;
+    two.inbox.set_bulk_full(true);
+    for number in 0..5 {
+        one.queue(&two, bulk(number, &Bytes::from_static(b"old"))).await?;
+    }
+    two.inbox.until_full(1).await;
+    one.transport.shutdown().await;
+    let again = End::start_as(backend, identity(1, 2), one.address.clone()).await?;
+    again.transport.members(&[two.member()]);
+    again.is_up(&two).await;
+    two.inbox.until_peer(one.id(), PeerEvent::Up, 2).await;
+    two.inbox.set_bulk_full(false);
+    for number in 100..105 {
+        again.queue(&two, bulk(number, &Bytes::from_static(b"new"))).await?;
+    }
+    let last = |all: &[Arrival]| {
+        let number = |one: &Arrival| match one {
+            Arrival::Message(one) => bulk_numbers(core::slice::from_ref(one)),
+            _ => Vec::new(),
+        };
+        all.iter().any(|one| number(one) == [104]).then_some(())
+    };
+    two.inbox.until(last).await;
+    // Whoever still holds something old has every chance to deliver it now.
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    again.reach(&two, 1).await?;
+    let seen = two.inbox.arrivals();
+    let ups = seen.iter().enumerate().filter(|(_, one)| **one == Arrival::Peer(NodeId(1), PeerEvent::Up));
+    let up = ups.map(|(at, _)| at).nth(1).ok_or_else(|| fail("a second Up", "none"))?;
+    let messages = seen.iter().skip(up).filter_map(|one| match one {
+        Arrival::Message(one) => Some(one.clone()),
+        _ => None,
+    });
+    let numbers = bulk_numbers(&messages.collect::<Vec<Envelope>>());
+    ensure(numbers.iter().all(|number| *number >= 100), "only what the new incarnation sent", numbers)
+}
+
+pub(super) async fn t08_payloads_of_16_mib_pass<B: TransportBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let (one, two) = End::pair(backend).await?;
+    let mut random = Random::new(8);
+    for (number, length) in (0..).zip([16 << 20, 0, (16 << 20) - 1]) {
+        let message = bulk(number, &random.bytes(length));
+        let member: Member = two.member();
+        one.queue(&two, message.clone()).await?;
+        let seen = two.inbox.until_messages(number as usize + 1).await;
+        let seen = seen.last().map(|one| &one.message);
+        if seen != Some(&message) {
+            let bytes = match seen {
+                Some(Message::Append(append)) => append.entries.first().map_or(0, |one| one.data.len()),
+                _ => 0,
+            };
+            return Err(fail(
+                format!("{length} bytes at {}, as sent", member.address),
+                format!("{bytes} others"),
+            ));
+        }
+    }
+    Ok(())
+}

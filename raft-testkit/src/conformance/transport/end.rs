@@ -1,0 +1,174 @@
+//! One end of a connection: a started transport and what it told its node.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use raft_core::backend::{Sent, SentDropped, Transport};
+use raft_core::entry::{Entry, EntryKind};
+use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, StoreId, Term};
+use raft_core::membership::Member;
+use raft_core::message::{Append, Envelope, Heartbeat, Message, PeerEvent};
+
+use super::super::{ClauseFailure, fail, ok};
+use super::TransportBackend;
+use crate::memory::{Arrival, TestInbox};
+
+/// A connected peer that takes no message after so many attempts takes none.
+const ATTEMPTS: usize = 1_000_000;
+
+pub(super) struct End {
+    pub(super) identity: Identity,
+    pub(super) address: String,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) inbox: TestInbox,
+}
+
+pub(super) fn identity(node: u64, incarnation: u64) -> Identity {
+    Identity {
+        cluster: ClusterId(0x7e57),
+        group: GroupId(0),
+        node: NodeId(node),
+        store: StoreId(0x5704e << 64 | u128::from(node)),
+        incarnation: Incarnation { number: incarnation, nonce: incarnation * 7 + node },
+    }
+}
+
+impl End {
+    /// A node at a fresh address, started.
+    pub(super) async fn start<B: TransportBackend>(backend: &B, node: u64) -> Result<Self, ClauseFailure> {
+        Self::start_as(backend, identity(node, 1), backend.address()).await
+    }
+
+    pub(super) async fn start_as<B: TransportBackend>(
+        backend: &B,
+        identity: Identity,
+        address: String,
+    ) -> Result<Self, ClauseFailure> {
+        let end = Self {
+            transport: backend.transport(identity.node, &address),
+            identity,
+            address,
+            inbox: TestInbox::new(),
+        };
+        let started = end.transport.start(identity, end.inbox.inbox()).await;
+        ok(format!("starting node {} at {}", identity.node, end.address), started)?;
+        Ok(end)
+    }
+
+    /// Two ends that know each other and are connected.
+    pub(super) async fn pair<B: TransportBackend>(backend: &B) -> Result<(Self, Self), ClauseFailure> {
+        let (one, two) = (Self::start(backend, 1).await?, Self::start(backend, 2).await?);
+        one.meet(&two).await;
+        Ok((one, two))
+    }
+
+    pub(super) const fn id(&self) -> NodeId {
+        self.identity.node
+    }
+
+    pub(super) fn member(&self) -> Member {
+        Member::new(self.id(), self.address.clone())
+    }
+
+    /// Makes both know each other, and nobody else, and waits until they are connected.
+    pub(super) async fn meet(&self, other: &Self) {
+        self.transport.members(&[other.member()]);
+        other.transport.members(&[self.member()]);
+        self.is_up(other).await;
+        other.is_up(self).await;
+    }
+
+    /// Waits until the last that is known of the other is that it is up.
+    pub(super) async fn is_up(&self, other: &Self) {
+        self.inbox.until(|all| (last_event(all, other.id()) == Some(PeerEvent::Up)).then_some(())).await;
+    }
+
+    pub(super) fn envelope(&self, to: NodeId, message: Message) -> Envelope {
+        Envelope { group: self.identity.group, from: self.id(), to, term: Term(3), message }
+    }
+
+    pub(super) fn send(&self, to: &Self, message: Message) -> Sent {
+        let envelope = self.envelope(to.id(), message);
+        self.transport.send(&to.member(), envelope.lane(), envelope)
+    }
+
+    /// Sends until the message is queued. A connected peer must take it sooner or later.
+    pub(super) async fn queue(&self, to: &Self, message: Message) -> Result<(), ClauseFailure> {
+        for _ in 0..ATTEMPTS {
+            match self.send(to, message.clone()) {
+                Sent::Queued => return Ok(()),
+                Sent::Dropped(why @ (SentDropped::TooLarge | SentDropped::Stopped)) => {
+                    return Err(fail("a message that is queued", format!("{why:?}")));
+                }
+                Sent::Dropped(_) => {
+                    if last_event(&self.inbox.arrivals(), to.id()) == Some(PeerEvent::Up) {
+                        tokio::task::yield_now().await;
+                    } else {
+                        self.is_up(to).await;
+                    }
+                }
+            }
+        }
+        Err(fail("a connected peer that takes a message", "it was dropped again and again"))
+    }
+
+    /// Sends a message that only this call sends, until it has arrived.
+    pub(super) async fn reach(&self, to: &Self, mark: u64) -> Result<(), ClauseFailure> {
+        let sent = beat(mark);
+        loop {
+            self.queue(to, sent.clone()).await?;
+            let ups = ups(&self.inbox.arrivals(), to.id());
+            let arrived = to.inbox.until(|all| {
+                let here = all.iter().any(|one| matches!(one, Arrival::Message(one) if one.message == sent));
+                here.then_some(())
+            });
+            // What was queued on a connection that broke is lost: it is sent again on the next one.
+            let again = self.inbox.until(|all| (self::ups(all, to.id()) > ups).then_some(()));
+            tokio::select! {
+                biased;
+                () = arrived => return Ok(()),
+                () = again => {}
+            }
+        }
+    }
+}
+
+pub(super) fn last_event(all: &[Arrival], node: NodeId) -> Option<PeerEvent> {
+    all.iter().rev().find_map(|one| match one {
+        Arrival::Peer(peer, event) if *peer == node => Some(*event),
+        _ => None,
+    })
+}
+
+fn ups(all: &[Arrival], node: NodeId) -> usize {
+    all.iter().filter(|one| **one == Arrival::Peer(node, PeerEvent::Up)).count()
+}
+
+/// A control message with a number.
+pub(super) const fn beat(round: u64) -> Message {
+    Message::Heartbeat(Heartbeat { commit: Index(9), round })
+}
+
+/// A bulk message with a number and one entry.
+pub(super) fn bulk(number: u64, data: &Bytes) -> Message {
+    let entry = Entry { id: LogId::new(1, number + 1), kind: EntryKind::Commands, data: data.clone() };
+    Message::Append(Append { prev: LogId::new(1, number), commit: Index(0), entries: vec![entry] })
+}
+
+/// The numbers of the bulk messages among these.
+pub(super) fn bulk_numbers(messages: &[Envelope]) -> Vec<u64> {
+    let number = |one: &Envelope| match &one.message {
+        Message::Append(append) => Some(append.prev.index.0),
+        _ => None,
+    };
+    messages.iter().filter_map(number).collect()
+}
+
+/// The numbers of the control messages among these.
+pub(super) fn beat_numbers(messages: &[Envelope]) -> Vec<u64> {
+    let number = |one: &Envelope| match &one.message {
+        Message::Heartbeat(beat) => Some(beat.round),
+        _ => None,
+    };
+    messages.iter().filter_map(number).collect()
+}

@@ -1,0 +1,96 @@
+//! The table of the suite: tests, index, dispatch and report are generated from it.
+
+use super::super::{Clause, ClauseFailure, fail, within_deadline};
+use super::TransportBackend;
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __transport_clauses {
+    ($then:ident $args:tt) => {
+        $crate::$then! { $args
+            t01_every_message_comes_back_whole delivery
+                "T1: what arrives is what was sent, whole: every kind of message with every field."
+            t01_foreign_names_are_not_delivered delivery
+                "T1: a message arrives from the node that says so and at the node that is meant, or not at all."
+            t01_old_connection_is_silent_after_a_new_one delivery
+                "T1: nothing of a peer's old connection is delivered after its new incarnation is up."
+            t02_order_holds_within_a_lane lanes
+                "T2: within one lane of one connection, order holds."
+            t03_control_passes_waiting_bulk lanes
+                "T3: control is never delayed by bulk, whatever bulk waits for."
+            t03_refused_bulk_is_delivered_again lanes
+                "T3: bulk that the receiver was too full for is delivered when it is ready, in order."
+            t04_silent_peer_costs_a_bounded_queue peers
+                "T4: a peer that takes nothing costs a bounded queue, and no one else anything; send never blocks."
+            t04_absent_peer_costs_others_nothing peers
+                "T4: a peer that is not there costs a bounded queue, and no one else anything."
+            t04_peer_that_comes_later_is_reached peers
+                "T4: reconnecting is unlimited: a peer that comes later is reached."
+            t05_connection_is_reported_to_both events
+                "T5: a connection that is up is reported, at both ends, before anything comes through it."
+            t05_dead_peer_is_gone events
+                "T5: a peer that ends and cannot be connected to again is reported Gone."
+            t05_returned_peer_is_up_again events
+                "T5: a peer that comes back is reported Up again, after its loss."
+            t06_both_ends_are_asked_to_admit handshake
+                "T6: at each handshake both ends are asked to admit the other, with its whole identity, before Up."
+            t06_refused_peer_is_told_and_delivers_nothing handshake
+                "T6: who is refused is told by whom and why, and nothing is delivered from it or to it."
+            t06_refused_peer_may_be_admitted_later handshake
+                "T6: who is refused as not ready is admitted when it tries again."
+            t06_foreign_cluster_is_refused handshake
+                "T6: a node of another cluster is refused by the transport itself; nothing is delivered."
+            t06_wrong_node_is_refused handshake
+                "T6: who is not the node that was dialled is refused; nothing is delivered to it."
+            t07_nonsense_closes_that_connection_only peers
+                "T7: malformed bytes close the connection that they came on, and no other."
+            t08_payloads_of_16_mib_pass delivery
+                "T8: entry payloads up to 16 MiB pass."
+            t09_address_is_free_after_shutdown lifecycle
+                "T9: shutdown frees the address: it can be started there again, 100 times."
+            t09_shutdown_leaves_nothing_behind lifecycle
+                "T9: after shutdown nothing is delivered, sending is Stopped, and the inbox is released."
+            t09_second_start_is_refused lifecycle
+                "T9: a transport that runs is AlreadyStarted; an address in use is AddressInUse."
+            t10_changed_address_is_followed lifecycle
+                "T10: a member that has moved is reached at its new address."
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __transport_table {
+    ({} $($name:ident $module:ident $sentence:literal)*) => {
+        /// Every clause of the suite.
+        pub const CLAUSES: &[Clause] = &[$(Clause { name: stringify!($name), sentence: $sentence }),*];
+
+        /// The names, for skipping and as an index.
+        #[expect(non_upper_case_globals, reason = "they are the names of tests")]
+        pub mod names {
+            $(
+                #[doc = $sentence]
+                pub const $name: &str = stringify!($name);
+            )*
+        }
+
+        /// Runs one clause by its name.
+        ///
+        /// # Errors
+        /// [`ClauseFailure`] if it does not hold, or if there is no such clause.
+        pub async fn run<B: TransportBackend>(backend: &B, name: &str) -> Result<(), ClauseFailure> {
+            let Some(clause) = CLAUSES.iter().find(|clause| clause.name == name) else {
+                return Err(fail("a clause of this suite", name));
+            };
+            let run = async {
+                match clause.name {
+                    $(stringify!($name) => super::$module::$name(backend).await,)*
+                    other => Err(fail("a clause of this suite", other)),
+                }
+            };
+            within_deadline(clause, run).await
+        }
+    };
+}
+
+__transport_clauses! { __transport_table {} }
