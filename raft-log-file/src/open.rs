@@ -242,7 +242,7 @@ impl Store {
         let policy = scan.end.case.row().policy;
         let mut hard_state = scan.hard_state;
         if policy == Policy::Quarantine {
-            if !is_single_voter(&scan) {
+            if !is_single_voter(&scan, owner.node) {
                 hard_state.probation = true;
             } else if !options.accept_loss {
                 return Err(OpenError::Corrupt(scan.end.damage));
@@ -357,12 +357,12 @@ impl Store {
     }
 }
 
-/// Whether the membership in force, as far as it was found, has one voter.
-fn is_single_voter(scan: &Scan) -> bool {
+/// Whether the node is the only voter of the membership in force, as far as that was found.
+fn is_single_voter(scan: &Scan, node: NodeId) -> bool {
     let pending = scan.pending.iter().flat_map(Pending::memberships);
     let newest = scan.log.memberships().iter().chain(pending).next_back();
     let membership = newest.and_then(|entry| Membership::decode(&entry.data).ok());
-    membership.is_some_and(|membership| membership.all_voters().count() == 1)
+    membership.is_some_and(|membership| membership.all_voters().eq([node]))
 }
 
 /// Writes the newest record of a pair again, and the other one if a copy of it is damaged.

@@ -415,3 +415,87 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     const ZEROS: [u8; 4096] = [0; 4096];
     bytes.chunks(ZEROS.len()).all(|chunk| ZEROS.starts_with(chunk))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: Seed = Seed(77);
+
+    fn batch(flags: u32, sizes: &[usize]) -> Vec<u8> {
+        let entries: Vec<Entry> = sizes
+            .iter()
+            .zip(5..)
+            .map(|(size, index)| {
+                let data = (0..*size).map(|n| (n % 250) as u8 + 1).collect::<Vec<_>>().into();
+                Entry { id: LogId::new(2, index), kind: EntryKind::Commands, data }
+            })
+            .collect();
+        let header = Header { batch: 9, prev_chain: 3, first_index: 5, flags, ..Header::default() };
+        let mut out = Vec::new();
+        encode(&mut out, SEED, 8192, header, &entries);
+        assert_eq!(out.len() as u64, batch_bytes(&entries));
+        out
+    }
+
+    #[test]
+    fn a_batch_comes_back() {
+        for sizes in [vec![], vec![0], vec![1], vec![7, 0, 5000], vec![3944], vec![3945], vec![20_000, 1]] {
+            let bytes = batch(ENTRIES, &sizes);
+            let Found::Batch(found) = decode(&bytes, SEED, 8192, 9, 3) else { panic!("{sizes:?}") };
+            assert_eq!(found.total, bytes.len() as u64);
+            let lengths: Vec<usize> = found.entries().map(|(_, data)| data.len()).collect();
+            assert_eq!(lengths, sizes);
+        }
+    }
+
+    #[test]
+    fn every_byte_counts_and_so_does_the_place() {
+        let good = batch(ENTRIES, &[700, 30]);
+        let used = good.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        for at in 0..good.len() {
+            let mut bytes = good.clone();
+            bytes[at] ^= 4;
+            match decode(&bytes, SEED, 8192, 9, 3) {
+                Found::Batch(found) => assert!(at >= used && found.dirty_pad, "byte {at}"),
+                found => assert!(at < used && matches!(found, Found::Broken { .. }), "byte {at}: {found:?}"),
+            }
+        }
+        assert!(matches!(decode(&good, SEED, 4096, 9, 3), Found::Broken { header: None }));
+        assert!(matches!(decode(&good, Seed(78), 8192, 9, 3), Found::Broken { header: None }));
+        assert!(matches!(decode(&good, SEED, 8192, 8, 3), Found::Misplaced));
+        assert!(matches!(decode(&good, SEED, 8192, 9, 4), Found::Misplaced));
+        for cut in 0..used {
+            assert!(matches!(decode(&good[..cut], SEED, 8192, 9, 3), Found::Broken { .. }), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn unknown_flags_are_refused_if_they_must_be_understood() {
+        assert!(matches!(decode(&batch(1 << 16, &[]), SEED, 8192, 9, 3), Found::Unknown));
+        assert!(matches!(decode(&batch(1 << 31 | ENTRIES, &[9]), SEED, 8192, 9, 3), Found::Unknown));
+        assert!(matches!(decode(&batch(1 << 15 | MARK, &[]), SEED, 8192, 9, 3), Found::Batch(_)));
+    }
+
+    /// Every set of missing sectors of a batch is a torn write; with a flip elsewhere it is not.
+    #[test]
+    fn every_torn_shape_is_known() {
+        let good = batch(ENTRIES, &[900, 10, 800, 700]);
+        let sectors = (good.iter().rposition(|byte| *byte != 0).unwrap() + 1).div_ceil(SECTOR);
+        for mask in 1..1_u32 << sectors {
+            let mut bytes = good.clone();
+            for sector in (0..sectors).filter(|sector| mask >> sector & 1 == 1) {
+                bytes[sector * SECTOR..(sector + 1) * SECTOR].fill(0);
+            }
+            let Found::Broken { header } = decode(&bytes, SEED, 8192, 9, 3) else { panic!("{mask:b}") };
+            assert!(is_torn(&bytes, SEED, 8192, header.as_ref()), "without {mask:b}");
+        }
+        for at in 0..good.len() {
+            let mut bytes = good.clone();
+            bytes[at] = if bytes[at] == 0 { 1 } else { 0 };
+            if let Found::Broken { header } = decode(&bytes, SEED, 8192, 9, 3) {
+                assert!(!is_torn(&bytes, SEED, 8192, header.as_ref()), "byte {at}");
+            }
+        }
+    }
+}

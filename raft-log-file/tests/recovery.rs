@@ -443,3 +443,23 @@ fn opening_again_and_again_leaves_nothing_behind() {
         .collect();
     assert_eq!(sizes[1], sizes[5], "{sizes:?}");
 }
+
+/// A later format is refused by name, wherever it shows.
+#[test]
+fn a_newer_version_is_refused() {
+    let (good, _) = image(3);
+    for name in ["super.a", "hs.b", "peers.a", FIRST] {
+        let mut image = good.clone();
+        let file = image.get_mut(name).unwrap();
+        let stride = if name == FIRST { 2048 } else { file.len() / 2 };
+        for copy in [0, stride] {
+            let record = &mut file[copy..copy + 512];
+            record[12] = 2;
+            let length = 32 + u32::from_le_bytes(record[24..28].try_into().unwrap()) as usize;
+            let crc = crc32c::crc32c(&record[8..length]);
+            record[4..8].copy_from_slice(&crc.to_le_bytes());
+        }
+        let refused = open(&MemVfs::of(&image), options()).err();
+        assert_eq!(refused, Some(OpenError::Version { found: 2, known: 1 }), "{name}");
+    }
+}
