@@ -44,7 +44,8 @@ impl Candidate {
 
     /// Asks one voter, unless it has answered. Asked again when its connection comes up.
     pub(crate) fn ask(&self, common: &mut Common, voter: NodeId) {
-        if voter == common.id() || self.answers.contains_key(&voter) {
+        let asked = voter == common.id() || self.answers.contains_key(&voter);
+        if asked || !common.membership().is_voter(voter) {
             return;
         }
         let request = VoteRequest { pre: self.pre, transfer: self.transfer, last: common.log.last_id() };

@@ -356,9 +356,10 @@ impl Raft {
     }
 
     /// An operator asks this node to campaign although a leader may live. It asks whether it would win
-    /// first. Does nothing on a leader, or where it may not campaign.
+    /// first. Does nothing on a leader, or where it may not campaign: also not after a veto (M6).
     pub fn campaign(&mut self, now: Time) {
-        if self.begin(now) && self.common.may_campaign() && !matches!(self.role, Role::Leader(_)) {
+        let may = self.begin(now) && self.common.may_campaign() && !self.common.embargo;
+        if may && !matches!(self.role, Role::Leader(_)) {
             self.turn(Next::PreCampaign { transfer: true, why: Why::Asked });
             self.settle();
         }
@@ -614,7 +615,8 @@ impl Raft {
         if common.may_campaign() && !common.embargo {
             return Next::PreCampaign { transfer: false, why };
         }
-        // Not a voter, or must stand still: wait for a leader, whoever it will be.
+        // Not a voter, or must stand still: wait for a leader, whoever it will be, and in no hurry.
+        common.leader_gone = false;
         if matches!(self.role, Role::Candidate(_)) {
             return Next::Follow { why };
         }

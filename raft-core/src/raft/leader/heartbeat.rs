@@ -44,22 +44,26 @@ pub(super) fn on_reply(leader: &mut Leader, common: &mut Common, from: NodeId, r
     }
     // The answer was given after the last acknowledgement: what was durable there must still be.
     let current = reply.round > progress.round_at_ack;
-    if current && reply.last < progress.match_index {
-        let acknowledged = progress.match_index;
+    let lost = current && reply.last < progress.match_index;
+    let acknowledged = progress.match_index;
+    if lost {
         progress.match_index = reply.last;
-        if reply.probation {
-            progress.probe_from(reply.last.next(), now);
-        } else {
-            progress.rolled_back = Some(acknowledged);
-            common.send(from, Message::Notice(Notice::RolledBack { acknowledged }));
-            common.events.push_back(Event::PeerRolledBack { peer: from, acknowledged });
-        }
+    }
+    if lost && !reply.probation {
+        progress.rolled_back = Some(acknowledged);
+        common.send(from, Message::Notice(Notice::RolledBack { acknowledged }));
+        common.events.push_back(Event::PeerRolledBack { peer: from, acknowledged });
         return;
     }
     progress.contact = now;
     progress.heard = true;
+    progress.probation = reply.probation;
     progress.acked_round = progress.acked_round.max(reply.round);
     progress.answered(reply.round);
+    if lost {
+        progress.probe_from(reply.last.next(), now);
+        return;
+    }
     if reply.matched > progress.match_index && reply.matched <= common.log.last() {
         progress.acked(reply.matched, round, now);
     }

@@ -39,6 +39,8 @@ pub(crate) struct Progress {
     pub(crate) fetch: Option<FetchId>,
     /// Entries for it that were read, from `next_index` on.
     pub(crate) fetched: Option<Vec<Entry>>,
+    /// It said that it is on probation: it cannot take over.
+    pub(crate) probation: bool,
     /// Its store was set back, from here: it gets nothing and counts for nothing.
     pub(crate) rolled_back: Option<Index>,
 }
@@ -62,6 +64,7 @@ impl Progress {
             moved: now,
             fetch: None,
             fetched: None,
+            probation: false,
             rolled_back: None,
         }
     }

@@ -1,6 +1,6 @@
 //! Handing leadership over (dissertation §3.10).
 
-use super::Leader;
+use super::{Leader, Progress};
 use crate::error::TransferError;
 use crate::ids::NodeId;
 use crate::message::Message;
@@ -35,12 +35,11 @@ pub(super) fn begin(
         Some(to) => to,
         None => best(leader, common).ok_or(TransferError::NobodyReachable)?,
     };
-    let reachable = leader.progress.get(&to).is_some_and(|progress| {
-        progress.heard
-            && progress.rolled_back.is_none()
-            && common.now.since(progress.contact) < common.config.election_timeout
-    });
-    if !reachable {
+    let progress = leader.progress.get(&to);
+    if progress.is_some_and(|progress| progress.probation) {
+        return Err(TransferError::BadTarget { to, what: "on probation" });
+    }
+    if !progress.is_some_and(|progress| is_able(progress, common)) {
         return Err(TransferError::NobodyReachable);
     }
     leader.transfer = Some(Transfer { to, told: false });
@@ -50,15 +49,21 @@ pub(super) fn begin(
     Ok(to)
 }
 
+/// Whether a follower answers, and may lead as far as its disk is concerned.
+fn is_able(progress: &Progress, common: &Common) -> bool {
+    progress.heard
+        && progress.rolled_back.is_none()
+        && !progress.probation
+        && common.now.since(progress.contact) < common.config.election_timeout
+}
+
 /// The reachable voter with the most complete log.
 pub(super) fn best(leader: &Leader, common: &Common) -> Option<NodeId> {
     let membership = common.membership();
-    let reachable = leader.progress.iter().filter(|(id, progress)| {
-        membership.is_voter(**id)
-            && progress.heard
-            && progress.rolled_back.is_none()
-            && common.now.since(progress.contact) < common.config.election_timeout
-    });
+    let reachable = leader
+        .progress
+        .iter()
+        .filter(|(id, progress)| membership.is_voter(**id) && is_able(progress, common));
     reachable.max_by_key(|(id, progress)| (progress.match_index, core::cmp::Reverse(**id))).map(|(id, _)| *id)
 }
 
