@@ -40,9 +40,6 @@ pub(super) fn stale(root: &Path) -> Result<Vec<Finding>, Failure> {
         let mut finding = |what: String| {
             findings.push(Finding { file: format.document.into(), line: 0, what });
         };
-        if !root.join(format.document).exists() {
-            continue; // Not written yet.
-        }
         if let Some(absent) = format.sources.iter().find(|source| !root.join(source).exists()) {
             finding(format!("its source {absent} is gone; tell xtask/src/tidy/formats.rs where it went"));
             continue;
