@@ -3,6 +3,7 @@
 //!
 //! None of them starts a thread, opens a file or reads a clock.
 
+mod board;
 mod disk;
 mod inbox;
 mod journal;

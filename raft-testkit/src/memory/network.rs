@@ -4,15 +4,17 @@
 //! that the order of everything follows from the order of the calls. A task is started for two things
 //! only: a handshake (an inbox may take its time to admit), and a receiver whose bulk lane was full.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use raft_core::backend::{Delivery, Inbox, Refusal, Runtime, Sent, SentDropped, Transport, TransportError};
 use raft_core::ids::{Identity, NodeId};
 use raft_core::membership::Member;
-use raft_core::message::{Envelope, Lane, Message, PeerEvent};
+use raft_core::message::{Envelope, Lane, PeerEvent};
 use tokio::sync::watch;
+
+use super::board::{Board, Endpoint, Item, Link, Listen, Tasks, bulk_bytes, mismatch};
 
 /// Messages that may wait for one receiver, in each lane of each connection.
 const QUEUE_LIMIT: usize = 1024;
@@ -35,125 +37,6 @@ impl core::fmt::Debug for MemoryNetwork {
 struct Shared {
     board: Mutex<Board>,
     runtime: Option<Arc<dyn Runtime>>,
-}
-
-#[derive(Default)]
-struct Board {
-    endpoints: BTreeMap<u64, Endpoint>,
-    cuts: BTreeSet<(NodeId, NodeId)>,
-    numbers: u64,
-}
-
-/// A started transport.
-struct Endpoint {
-    listen: Listen,
-    identity: Identity,
-    inbox: Inbox,
-    tasks: Tasks,
-    /// Whom it wants to be connected to, and where they are.
-    targets: BTreeMap<NodeId, String>,
-    links: BTreeMap<NodeId, Link>,
-    /// What is to be told to the inbox and can always be: events and control messages.
-    queue: VecDeque<Item>,
-    draining: bool,
-    stop: watch::Sender<bool>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Listen {
-    /// Whatever address its member record has.
-    Any(NodeId),
-    Address(String),
-}
-
-/// One direction of a connection, at its sending end.
-struct Link {
-    to: u64,
-    /// The number of the connection, the same at both ends.
-    connection: u64,
-    up: bool,
-    bulk: VecDeque<Envelope>,
-    bulk_bytes: u64,
-    pumping: bool,
-}
-
-enum Item {
-    Message(Envelope),
-    Peer(NodeId, PeerEvent),
-    Refused(NodeId, Refusal),
-}
-
-/// Where tasks run.
-#[derive(Clone)]
-enum Tasks {
-    Tokio(tokio::runtime::Handle),
-    Given(Arc<dyn Runtime>),
-}
-
-impl Tasks {
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        match self {
-            Self::Tokio(handle) => drop(handle.spawn(task)),
-            Self::Given(runtime) => runtime.spawn("memory-network", Box::pin(task)),
-        }
-    }
-}
-
-impl Board {
-    fn number(&mut self) -> u64 {
-        self.numbers += 1;
-        self.numbers
-    }
-
-    fn find(&self, node: NodeId) -> Option<u64> {
-        self.endpoints.iter().find(|(_, endpoint)| endpoint.identity.node == node).map(|(key, _)| *key)
-    }
-
-    /// Who listens where this node wants `node` to be.
-    fn look_up(&self, address: &str, node: NodeId) -> Option<u64> {
-        let at = |wanted: &Listen| self.endpoints.iter().find(|(_, one)| one.listen == *wanted);
-        at(&Listen::Address(address.to_owned())).or_else(|| at(&Listen::Any(node))).map(|(key, _)| *key)
-    }
-
-    fn is_cut(&self, a: NodeId, b: NodeId) -> bool {
-        self.cuts.contains(&(a, b)) || self.cuts.contains(&(b, a))
-    }
-
-    fn tell(&mut self, key: u64, item: Item) {
-        if let Some(endpoint) = self.endpoints.get_mut(&key) {
-            endpoint.queue.push_back(item);
-        }
-    }
-
-    fn link(&mut self, from: u64, to: NodeId, connection: u64) -> Option<&mut Link> {
-        let link = self.endpoints.get_mut(&from)?.links.get_mut(&to)?;
-        (link.connection == connection).then_some(link)
-    }
-
-    /// Ends the connection of two nodes; says who has to be told, and whether it was up.
-    fn unlink(&mut self, key: u64, node: NodeId) -> Option<(u64, bool)> {
-        let endpoint = self.endpoints.get_mut(&key)?;
-        let (own, link) = (endpoint.identity.node, endpoint.links.remove(&node)?);
-        if let Some(other) = self.endpoints.get_mut(&link.to) {
-            other.links.remove(&own);
-        }
-        Some((link.to, link.up))
-    }
-
-    /// The same, reported to both as a loss.
-    fn lose(&mut self, key: u64, node: NodeId) -> Vec<u64> {
-        let Some(own) = self.endpoints.get(&key).map(|endpoint| endpoint.identity.node) else {
-            return Vec::new();
-        };
-        match self.unlink(key, node) {
-            Some((other, true)) => {
-                self.tell(key, Item::Peer(node, PeerEvent::Down));
-                self.tell(other, Item::Peer(own, PeerEvent::Down));
-                vec![key, other]
-            }
-            Some((_, false)) | None => Vec::new(),
-        }
-    }
 }
 
 impl MemoryNetwork {
@@ -526,26 +409,6 @@ impl MemoryNetwork {
         for member in members.iter().filter(|member| member.id != own) {
             self.retarget(key, member);
         }
-    }
-}
-
-/// Why two nodes do not talk, whatever their inboxes say (T6).
-fn mismatch(dialler: Identity, wanted: NodeId, acceptor: Identity) -> Option<Refusal> {
-    if dialler.cluster != acceptor.cluster {
-        let (ours, theirs) = (acceptor.cluster, dialler.cluster);
-        return Some(Refusal::WrongCluster { ours, theirs });
-    }
-    if dialler.group != acceptor.group {
-        return Some(Refusal::WrongGroup { ours: acceptor.group, theirs: dialler.group });
-    }
-    (wanted != acceptor.node).then_some(Refusal::WrongNode { expected: wanted, claimed: acceptor.node })
-}
-
-fn bulk_bytes(envelope: &Envelope) -> u64 {
-    match &envelope.message {
-        Message::Append(append) => append.entries.iter().map(|entry| entry.cost_bytes()).sum(),
-        Message::Snapshot(chunk) => chunk.data.len() as u64,
-        _ => 0,
     }
 }
 
