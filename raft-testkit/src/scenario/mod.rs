@@ -56,6 +56,7 @@ mod inject;
 mod interpreter;
 mod network;
 mod parser;
+mod pull;
 mod words;
 
 pub use bless::{Failure, check_folder, check_text};
