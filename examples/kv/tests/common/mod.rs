@@ -1,27 +1,38 @@
 //! Real `raft-kv` processes, and a client that reads replies as they are.
 #![allow(dead_code, unreachable_pub)] // Each test file uses its part.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Nothing here takes so long on any machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Free addresses below those that the system gives to outgoing connections, so that none is taken while
-/// its node is down.
+/// Ports that belong to this process, as locked files: no other test takes one while its node is down.
+static PORTS: Mutex<Vec<File>> = Mutex::new(Vec::new());
+
+/// Addresses that are free and stay so: below those that the system gives to outgoing connections, and
+/// locked against other tests in this process and in others.
 pub fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let mut held = Vec::new();
-    let mut seed =
-        u64::from(std::process::id()) ^ u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos());
-    while held.len() < count {
+    let locks = std::env::temp_dir().join("raft-kv-test-ports");
+    std::fs::create_dir_all(&locks).unwrap();
+    let nanos = u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos());
+    let mut seed = u64::from(std::process::id()) ^ nanos;
+    let mut found = Vec::new();
+    while found.len() < count {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let port = 12_000 + u16::try_from((seed >> 33) % 20_000).unwrap();
-        held.extend(TcpListener::bind(("127.0.0.1", port)));
+        let lock = File::create(locks.join(port.to_string())).unwrap();
+        if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            PORTS.lock().unwrap().push(lock);
+            found.push(SocketAddr::from(([127, 0, 0, 1], port)));
+        }
     }
-    held.iter().map(|listener| listener.local_addr().unwrap()).collect()
+    found
 }
 
 /// One node: its flags stay the same for its life.
@@ -43,7 +54,7 @@ impl Node {
 
     /// Starts it; the line it prints when it serves.
     pub fn start(&mut self) -> String {
-        let log = std::fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
+        let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         let mut child = self.command().stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -54,7 +65,7 @@ impl Node {
 
     /// Starts it without waiting: it is not expected to serve for long.
     pub fn start_doomed(&mut self) {
-        let log = std::fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
+        let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         self.child = Some(self.command().stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
 
