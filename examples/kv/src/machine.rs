@@ -58,15 +58,16 @@ impl StateMachine for Machine {
         let mut store = self.data.lock();
         let wanted = responses.wanted();
         let mut args = Vec::new();
-        let mut kept_bytes = 0;
+        // One buffer for all replies; each response is a part of it.
+        let mut reply = Reply::default();
+        let mut ends = Vec::with_capacity(if wanted { batch.len() } else { 0 });
         for command in batch {
-            let mut reply = Reply::default();
             let logged = decode(&command.data, &mut args).map_err(|error| {
                 Fatal(format!("command {} of entry {}: {error}", command.position, command.id))
             })?;
             match logged {
                 Logged::Command(op) if op.kind() == Kind::Read => {
-                    if wanted && kept_bytes > REPLIES_LIMIT_BYTES {
+                    if wanted && reply.len() > REPLIES_LIMIT_BYTES {
                         reply.error("BUSY the replies to this pipeline are too large, ask again");
                     } else if wanted {
                         store.read(op, &args, &mut reply);
@@ -77,14 +78,18 @@ impl StateMachine for Machine {
                     store.transact(&watched, commands.into_iter(), &mut reply);
                 }
             }
-            kept_bytes += reply.len();
-            responses.push(if !wanted {
-                Bytes::new()
-            } else if reply.is_ok() {
-                Bytes::from_static(b"+OK\r\n")
+            if wanted {
+                ends.push(reply.len());
             } else {
-                Bytes::from(reply.into_bytes())
-            });
+                reply.truncate(0);
+                responses.push(Bytes::new());
+            }
+        }
+        let replies = Bytes::from(reply.into_bytes());
+        let mut from = 0;
+        for end in ends {
+            responses.push(replies.slice(from..end));
+            from = end;
         }
         Ok(())
     }
@@ -95,5 +100,60 @@ impl StateMachine for Machine {
 
     async fn install(&mut self, _snapshot: Box<dyn SnapshotReader>) -> Result<(), Fatal> {
         Err(Fatal("this version takes no snapshots".into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Op;
+    use crate::log_codec::{put_command, put_transaction};
+
+    fn command(position: u32, op: Op, args: &[&str]) -> Command {
+        let mut data = bytes::BytesMut::new();
+        put_command(&mut data, op, args);
+        Command::new(LogId::new(1, 1), position, data.freeze())
+    }
+
+    async fn apply(machine: &mut Machine, batch: &[Command], mut responses: Responses) -> Vec<Bytes> {
+        machine.apply(batch, LogId::new(1, 1), &mut responses).await.unwrap();
+        assert_eq!(responses.count(), batch.len());
+        responses.into_kept()
+    }
+
+    #[tokio::test]
+    async fn each_command_has_its_response_and_followers_reach_the_same_data() {
+        let mut transaction = bytes::BytesMut::new();
+        put_transaction(&mut transaction, &[("w", 5)], &[(Op::Set, vec!["k", "never"])]);
+        let batch = [
+            command(0, Op::Set, &["k", "1"]),
+            command(1, Op::Incr, &["k"]),
+            command(2, Op::Get, &["k"]),
+            command(3, Op::LPush, &["k", "x"]),
+            Command::new(LogId::new(1, 1), 4, transaction.freeze()),
+            command(5, Op::Del, &["none"]),
+        ];
+        let mut leader = Machine::new(Shared::default());
+        let responses = apply(&mut leader, &batch, Responses::kept(batch.len())).await;
+        let wrong = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
+        assert_eq!(responses, ["+OK\r\n", ":2\r\n", "$1\r\n2\r\n", wrong, "*-1\r\n", ":0\r\n"]);
+
+        let mut follower = Machine::new(Shared::default());
+        assert!(apply(&mut follower, &batch, Responses::discarded()).await.is_empty());
+        for machine in [&leader, &follower] {
+            let mut reply = Reply::default();
+            machine.data.lock().read(Op::Get, &[b"k"], &mut reply);
+            assert_eq!(reply.into_bytes(), b"$1\r\n2\r\n");
+        }
+        let version = |machine: &Machine| machine.data.lock().version(b"k");
+        assert_eq!(version(&leader), version(&follower), "what WATCH compares is the same everywhere");
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_no_command_stop_the_node() {
+        let mut machine = Machine::new(Shared::default());
+        let batch = [Command::new(LogId::new(1, 7), 0, Bytes::from_static(b"\x09"))];
+        let fatal = machine.apply(&batch, LogId::new(1, 7), &mut Responses::kept(1)).await.unwrap_err();
+        assert_eq!(fatal.0, "command 0 of entry 1.7: the bytes are not a command of this program");
     }
 }
