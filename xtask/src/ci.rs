@@ -53,6 +53,8 @@ const STEPS: &[Step] = &[
     ("doc: private", |_| doc(&["--document-private-items"])),
     ("deny", |_| deny()),
     ("benches", |_| benches()),
+    ("tools: redis-cli", |_| redis_cli()),
+    ("tools: redis-py", |_| redis_py()),
     ("demo: kill", |_| demo(&[])),
     ("demo: freeze", |_| demo(&["--freeze"])),
     ("test", Ci::test),
@@ -207,6 +209,30 @@ fn benches() -> StepResult {
         return Ok(Ended::Skipped(String::from("there is no benchmark yet")));
     }
     Ok(ended(passed))
+}
+
+fn redis_cli() -> StepResult {
+    for tool in ["redis-cli", "redis-benchmark"] {
+        if !proc::works(Command::new(tool).arg("--version")) {
+            return Ok(Ended::Skipped(format!("{tool} is not installed")));
+        }
+    }
+    tool_test("redis_cli_follows_and_redis_benchmark_runs_through")
+}
+
+fn redis_py() -> StepResult {
+    if !proc::works(Command::new("python3").args(["-c", "import redis.cluster"])) {
+        return Ok(Ended::Skipped(String::from("python3 with redis-py is not installed")));
+    }
+    tool_test("redis_py_reads_and_writes_through_a_leader_kill")
+}
+
+/// A test that is ignored because it needs a tool that not everybody has. One that is gone is a failure.
+fn tool_test(name: &str) -> StepResult {
+    let mut command = proc::cargo();
+    command.args(["test", "--package", "raft-kv", "--test", "tools", "--", "--ignored", "--exact", name]);
+    let (passed, lines) = proc::run_keeping(&mut command, |line| line.contains("1 passed"))?;
+    Ok(ended(passed && lines.len() == 1))
 }
 
 /// A short demo with an unoptimised server: whether it holds, not how fast it is.
