@@ -1,5 +1,5 @@
 //! A durable write of 1 to 256 entries of 256 bytes: bare `pwrite` + `fdatasync`, the store, and the
-//! store behind its thread. The difference to the first is what the journal costs.
+//! store behind its thread. The difference to the first is what the journal costs. Then: opening.
 //!
 //! `cargo bench -p raft-log-file --bench append`; `TMPDIR` chooses the disk.
 
@@ -13,7 +13,7 @@ use raft_core::backend::{Journal, JournalWrite};
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{ClusterId, GroupId, LogId, NodeId};
 use raft_log_file::vfs::OsVfs;
-use raft_log_file::{FileJournal, Options, Owner, Store};
+use raft_log_file::{Durability, FileJournal, Options, Owner, Store};
 
 const SIZE: usize = 256;
 const FILE: u64 = 16 << 20;
@@ -71,5 +71,33 @@ fn append(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, append);
+/// Reading and checking a whole journal at its opening, with the new segment that each opening makes.
+fn open(c: &mut Criterion) {
+    const LOG: u64 = 128 << 20;
+    let mut group = c.benchmark_group("open");
+    group
+        .sample_size(10)
+        .warm_up_time(std::time::Duration::from_millis(100))
+        .throughput(Throughput::Bytes(LOG));
+    let owner = Owner { cluster: ClusterId(1), group: GroupId(0), node: NodeId(1) };
+    for entry_bytes in [256, 4096, 65_536_u64] {
+        let dir = tempfile::tempdir().unwrap();
+        let vfs = Arc::new(OsVfs::new(dir.path()));
+        let options = Options::default().durability(Durability::Never);
+        let mut store = Store::create(vfs.clone(), owner, None, options.clone(), 1).unwrap();
+        let data = Bytes::from(vec![7; entry_bytes as usize]);
+        let mut next = 1;
+        while next * entry_bytes < LOG {
+            store.write(&write_of(&mut next, (1 << 18) / entry_bytes, &data)).unwrap();
+        }
+        store.close().unwrap();
+        drop(store);
+        group.bench_function(BenchmarkId::from_parameter(entry_bytes), |b| {
+            b.iter(|| Store::open(vfs.clone(), owner, options.clone(), 2).unwrap());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, append, open);
 criterion_main!(benches);

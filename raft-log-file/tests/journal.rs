@@ -1,11 +1,16 @@
 //! The journal on a real file system, through its async face.
 
+mod support;
+
+use std::sync::Arc;
+
 use bytes::Bytes;
 use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict, Vote};
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{ClusterId, GroupId, Incarnation, Index, KnownPeer, LogId, NodeId, StoreId, Term};
 use raft_core::membership::{Member, Membership};
 use raft_log_file::{FileJournal, Options};
+use support::{CrashPoint, MemVfs, OWNER, Op};
 
 const CLUSTER: ClusterId = ClusterId(7);
 const GROUP: GroupId = GroupId(0);
@@ -187,4 +192,71 @@ async fn a_dropped_write_happens_once() {
     assert_eq!(state.last, LogId::new(1, 49));
     drop(journal);
     assert_eq!(open(dir.path()).await.load().await.unwrap().last, LogId::new(1, 49));
+}
+
+/// Segments so big that the next one is not made meanwhile.
+fn roomy() -> Options {
+    Options::default().segment_bytes(1 << 20)
+}
+
+/// The weaker kinds of durability answer before the disk does, keep the vote all the same, and leave
+/// nothing un-synced behind when they are closed.
+#[tokio::test]
+async fn weaker_durability() {
+    use raft_log_file::Durability;
+    use std::time::Duration;
+    for durability in [Durability::Interval(Duration::from_secs(3600)), Durability::Never] {
+        let vfs = MemVfs::default();
+        let options = roomy().durability(durability);
+        let mut journal =
+            FileJournal::create_on(Arc::new(vfs.clone()), OWNER, None, options.clone()).await.unwrap();
+        let before = vfs.op_count();
+        journal.write(append(vec![entry(1, 1, "a")])).await.unwrap();
+        assert!(!synced(&vfs, before), "{durability:?}");
+        let mut write = append(vec![entry(1, 2, "b")]);
+        write.hard_state = Some(HardState { term: Term(1), vote: Vote::For(NodeId(2)), probation: false });
+        journal.write(write).await.unwrap();
+        assert!(synced(&vfs, before), "the vote");
+        drop(journal);
+        let mut point = CrashPoint::default();
+        vfs.ops().iter().for_each(|op| point.advance(op));
+        let crashed = Arc::new(MemVfs::of(&point.durable()));
+        let state = FileJournal::open_on(crashed, OWNER, options).await.unwrap().load().await.unwrap();
+        assert_eq!((state.last, state.verdict), (LogId::new(1, 2), Verdict::Clean));
+    }
+}
+
+/// With an interval of no time at all every write is synced before the next.
+#[tokio::test]
+async fn an_interval_that_is_over() {
+    let vfs = MemVfs::default();
+    let options = roomy().durability(raft_log_file::Durability::Interval(std::time::Duration::ZERO));
+    let mut journal = FileJournal::create_on(Arc::new(vfs.clone()), OWNER, None, options).await.unwrap();
+    for index in 1..5 {
+        let before = vfs.op_count();
+        journal.write(append(vec![entry(1, index, "a")])).await.unwrap();
+        // The next request is served after that.
+        journal.load().await.unwrap();
+        assert!(synced(&vfs, before), "write {index}");
+    }
+}
+
+/// An idle journal writes a mark, and then syncs it, without being asked.
+#[tokio::test]
+async fn idling_marks() {
+    let vfs = MemVfs::default();
+    let mut journal = FileJournal::create_on(Arc::new(vfs.clone()), OWNER, None, roomy()).await.unwrap();
+    let before = vfs.op_count();
+    journal.write(append(vec![entry(1, 1, "a")])).await.unwrap();
+    while vfs.op_count() < before + 4 {
+        tokio::task::yield_now().await;
+    }
+    let [Op::Write(_, at, _), Op::Sync(_), Op::Write(_, mark, _), Op::Sync(_)] = &vfs.ops()[before..] else {
+        panic!("{:?}", vfs.ops())
+    };
+    assert!(mark > at);
+}
+
+fn synced(vfs: &MemVfs, since: usize) -> bool {
+    vfs.ops()[since..].iter().any(|op| matches!(op, Op::Sync(_)))
 }
