@@ -399,7 +399,7 @@ impl Protocol {
                 if role == RoleKind::Leader {
                     self.unknown_at = None;
                 } else if self.unknown_at.is_none() && !self.proposals.is_empty() {
-                    self.unknown_at = Some(self.runtime.now() + self.config.election_timeout);
+                    self.unknown_at = Some(self.runtime.now() + self.patience());
                 }
                 self.publish(true);
             }
@@ -437,6 +437,12 @@ impl Protocol {
         } else if self.publish_at.is_none() {
             self.publish_at = Some(due);
         }
+    }
+
+    /// How long proposals of a lost leadership may still learn what became of them: a little less than an
+    /// election timeout, so that with the one that the loss took to notice a caller waits at most two.
+    fn patience(&self) -> Duration {
+        self.config.election_timeout.saturating_sub(self.config.heartbeat_interval)
     }
 
     fn begin_to_stop(&mut self, now: Time) {
