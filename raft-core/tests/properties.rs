@@ -424,15 +424,16 @@ impl World {
                 }
                 self.drain(at);
             }
-            let done = |node: &Node| node.applied.len() == self.nodes[0].applied.len();
-            if let Some(id) = proposed
-                && self.nodes[0].applied.len() as u64 >= id.index.0
-                && self.nodes.iter().all(done)
-            {
-                // It may have been superseded by a change of leaders; then try once more.
-                if self.nodes[0].applied[id.index.0 as usize - 1].id == id {
-                    return;
-                }
+            let Some(id) = proposed else { continue };
+            let place = id.index.0 as usize - 1;
+            let has = |node: &Node| node.applied.get(place).is_some_and(|entry| entry.id == id);
+            if self.nodes.iter().all(has) {
+                return;
+            }
+            // A change of leaders may have superseded it, also by a log that ends before its place: then
+            // it will never be there, and another is proposed.
+            let later = |node: &Node| node.applied.last().is_some_and(|entry| entry.id.term > id.term);
+            if self.nodes.iter().any(|node| later(node) && !has(node)) {
                 proposed = None;
             }
         }
@@ -504,4 +505,10 @@ fn only_differences_of_time_matter() {
         out
     };
     assert_eq!(trace(0), trace(1 << 40));
+}
+
+/// The world once waited for ever for a proposal that a new leader had superseded with a shorter log.
+#[test]
+fn a_superseded_proposal_is_made_again() {
+    run(3, 10_971_851_141_001_050_664, 939);
 }
