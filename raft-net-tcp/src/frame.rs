@@ -21,6 +21,10 @@ use crate::error::WireError;
 
 /// Bytes before the head.
 pub(crate) const HEADER_BYTES: usize = 16;
+/// Room made at once for a frame that has been announced, in bytes.
+const RESERVE_BYTES: usize = 1 << 20;
+/// Entries in one append; far more than `append_limit_bytes` lets a leader send.
+const ENTRIES_LIMIT: u64 = 1 << 17;
 /// Bytes that neither the length nor the checksum covers.
 const UNCOVERED_BYTES: usize = 8;
 
@@ -175,9 +179,10 @@ pub(crate) fn encode(envelope: Envelope, out: &mut Outgoing) {
         Message::TimeoutNow => out.frame(kind::TIMEOUT_NOW, addresses, (), &[]),
         Message::Notice(notice) => {
             let body = match notice {
+                Notice::Removed => NoticeBody { notice: 0, index: 0 },
                 Notice::RolledBack { acknowledged } => NoticeBody { notice: 1, index: acknowledged.0 },
-                // Whatever else a later core has to say reads as "removed" to no one: it is not sent.
-                _ => NoticeBody { notice: 0, index: 0 },
+                // What this wire version cannot say is not said.
+                _ => return,
             };
             out.frame(kind::NOTICE, addresses, body, &[]);
         }
@@ -284,7 +289,8 @@ pub(crate) fn decode(buffer: &mut BytesMut, limit_bytes: u64) -> Result<Option<E
     }
     let whole = UNCOVERED_BYTES + covered;
     if buffer.len() < whole {
-        buffer.reserve(whole - buffer.len());
+        // Room grows with what really comes, not with what is announced.
+        buffer.reserve((whole - buffer.len()).min(RESERVE_BYTES));
         return Ok(None);
     }
     let mut frame = buffer.split_to(whole).freeze();
@@ -330,6 +336,12 @@ fn message(number: u8, head: &[u8], mut payloads: Bytes) -> Result<Envelope, Wir
             (addresses, Message::HeartbeatReply(reply))
         }
         kind::APPEND => {
+            // The number of entries stands before them: an absurd one is refused before room is made.
+            let ((_, _, _, count), _) = postcard::take_from_bytes::<(Addresses, Id, u64, u64)>(head)
+                .map_err(|_| WireError::Malformed("the head"))?;
+            if count > ENTRIES_LIMIT {
+                return Err(WireError::TooLarge { bytes: count, limit: ENTRIES_LIMIT });
+            }
             let Head { addresses, body } = parse::<AppendBody>(head)?;
             (addresses, Message::Append(append(body, &mut payloads)?))
         }
@@ -528,15 +540,72 @@ mod tests {
         assert_eq!(wire.capacity(), capacity);
     }
 
-    /// Wire version 1, byte by byte: never edit, only add versions.
+    /// One message of each kind.
+    fn samples() -> Vec<Message> {
+        let entry = |index, data: &'static [u8]| Entry {
+            id: LogId::new(6, index),
+            kind: EntryKind::Commands,
+            data: Bytes::from_static(data),
+        };
+        let chunk = SnapshotChunk {
+            upto: LogId::new(3, 4),
+            snapshot: 5,
+            membership: Bytes::from_static(b"m"),
+            offset: 6,
+            total: 7,
+            checksum: 8,
+            data: Bytes::from_static(b"data"),
+        };
+        let (index, last) = (Index(300), Index(9));
+        let reply = HeartbeatReply { round: 5, matched: index, last, probation: true };
+        let append = Append {
+            prev: LogId::new(6, 300),
+            commit: Index(299),
+            entries: vec![entry(301, b"ab"), entry(302, b"")],
+        };
+        let vote = |ballot| VoteReply { pre: true, asked: Term(8), ballot };
+        vec![
+            Message::Vote(VoteRequest { pre: true, transfer: true, last: LogId::new(6, 300) }),
+            Message::VoteReply(vote(Ballot::Granted)),
+            Message::VoteReply(vote(Ballot::Denied)),
+            Message::VoteReply(vote(Ballot::Vetoed)),
+            Message::Heartbeat(Heartbeat { commit: index, round: 5 }),
+            Message::HeartbeatReply(reply),
+            Message::Append(append),
+            Message::AppendReply(AppendReply::Matched { matched: index }),
+            Message::AppendReply(AppendReply::Rejected { prev: index, hint: LogId::new(2, 1), last }),
+            Message::Snapshot(chunk),
+            Message::SnapshotReply(SnapshotReply { snapshot: 5, received: 6, installed: true }),
+            Message::TimeoutNow,
+            Message::Notice(Notice::Removed),
+            Message::Notice(Notice::RolledBack { acknowledged: index }),
+        ]
+    }
+
+    /// Wire version 1, byte by byte, without length and checksum: never edit, only add versions.
+    const GOLDEN: &str = include_str!("golden_frames_v1.txt");
+
     #[test]
     fn golden_bytes() {
-        let heartbeat = envelope(Message::Heartbeat(Heartbeat { commit: Index(300), round: 5 }));
-        let wire = bytes(heartbeat);
-        let covered = [7, 0, 0, 0, 3, 0, 0, 0, 0, 1, 2, 7, 0xac, 0x02, 5];
-        assert_eq!(wire[..4], 15_u32.to_le_bytes());
-        assert_eq!(wire[4..8], crc32c::crc32c(&covered).to_le_bytes());
-        assert_eq!(wire[8..], covered);
+        let hex = |wire: &[u8]| wire.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let written: Vec<String> = samples().into_iter().map(|m| hex(&bytes(envelope(m))[8..])).collect();
+        assert_eq!(written, GOLDEN.lines().collect::<Vec<_>>(), "{}", written.join("\n"));
+    }
+
+    #[test]
+    fn length_and_checksum_stand_in_front() {
+        let wire = bytes(envelope(Message::TimeoutNow));
+        assert_eq!(wire[..4], u32::try_from(wire.len() - 8).unwrap().to_le_bytes());
+        assert_eq!(wire[4..8], crc32c::crc32c(&wire[8..]).to_le_bytes());
+    }
+
+    #[test]
+    fn more_entries_than_any_leader_sends_are_refused() {
+        let noop = Entry { id: LogId::new(1, 1), kind: EntryKind::Noop, data: Bytes::new() };
+        let entries = vec![noop; ENTRIES_LIMIT as usize + 1];
+        let append = Append { prev: LogId::ZERO, commit: Index(0), entries };
+        let mut wire = bytes(envelope(Message::Append(append)));
+        assert!(matches!(decode(&mut wire, LIMIT), Err(WireError::TooLarge { .. })));
     }
 
     #[test]

@@ -312,6 +312,27 @@ mod tests {
         assert_eq!(decode(&mut BytesMut::from(&b"GET / HTTP/1.1"[..])), Err(WireError::Magic));
     }
 
+    /// Wire version 1, byte by byte: never edit, only add versions.
+    #[test]
+    fn golden_bytes() {
+        let hello = hello(identity(1), NodeId(2), Lane::Bulk);
+        let welcome = welcome(identity(2), &as_hello(hello.clone()));
+        let refusals = [
+            WireRefusal::WrongCluster { ours: 1, theirs: 2 },
+            WireRefusal::WrongGroup { ours: 1, theirs: 2 },
+            WireRefusal::WrongNode { expected: 1, claimed: 2 },
+            WireRefusal::StoreReplaced { node: 1, known: 2, offered: 3 },
+            WireRefusal::RolledBack { node: 1, known: 2, offered: 3 },
+            WireRefusal::WireVersion { ours: (1, 2), theirs: (3, 4) },
+            WireRefusal::NotReady,
+        ];
+        let messages = [hello, welcome, Handshake::Ready].into_iter().chain(refusals.map(Handshake::Refused));
+        let hex = |wire: &[u8]| wire.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let written: Vec<String> = messages.map(|message| hex(&encode(&message))).collect();
+        let golden = include_str!("golden_handshakes_v1.txt");
+        assert_eq!(written, golden.lines().collect::<Vec<_>>(), "{}", written.join("\n"));
+    }
+
     proptest! {
         #[test]
         fn garbage_never_panics(garbage in prop::collection::vec(any::<u8>(), 0..200)) {

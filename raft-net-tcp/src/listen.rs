@@ -10,6 +10,7 @@ use raft_core::ids::{Identity, NodeId};
 use raft_core::message::{Envelope, Lane};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use crate::error::WireError;
 use crate::frame;
@@ -23,26 +24,54 @@ const READ_BYTES: usize = 64 << 10;
 
 /// Which connection of each peer and lane is the newest: what comes over an older one is not delivered.
 #[derive(Debug, Default)]
-pub(crate) struct Newest(Mutex<BTreeMap<(NodeId, Lane), Arc<AtomicU64>>>);
+pub(crate) struct Newest(Mutex<BTreeMap<(NodeId, Lane), Arc<Latest>>>);
+
+#[derive(Debug, Default)]
+struct Latest {
+    /// Counts the connections.
+    connection: AtomicU64,
+    /// The highest incarnation of the peer that has connected.
+    incarnation: AtomicU64,
+    /// A newer connection has come.
+    superseded: Notify,
+}
 
 /// One connection's claim to be the newest.
 struct Claim {
-    newest: Arc<AtomicU64>,
+    latest: Arc<Latest>,
     mine: u64,
 }
 
 impl Newest {
-    fn claim(&self, node: NodeId, lane: Lane) -> Claim {
+    /// `None` if a later incarnation of the peer has connected already.
+    fn claim(&self, peer: Identity, lane: Lane) -> Option<Claim> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = Arc::clone(all.entry((node, lane)).or_default());
-        let mine = newest.fetch_add(1, Ordering::AcqRel) + 1;
-        Claim { newest, mine }
+        let latest = Arc::clone(all.entry((peer.node, lane)).or_default());
+        let number = peer.incarnation.number;
+        if latest.incarnation.fetch_max(number, Ordering::AcqRel) > number {
+            return None;
+        }
+        let mine = latest.connection.fetch_add(1, Ordering::AcqRel) + 1;
+        latest.superseded.notify_waiters();
+        Some(Claim { latest, mine })
     }
 }
 
 impl Claim {
     fn holds(&self) -> bool {
-        self.newest.load(Ordering::Acquire) == self.mine
+        self.latest.connection.load(Ordering::Acquire) == self.mine
+    }
+
+    /// Returns once a newer connection has come.
+    async fn lost(&self) {
+        loop {
+            let mut superseded = std::pin::pin!(self.latest.superseded.notified());
+            superseded.as_mut().enable();
+            if !self.holds() {
+                return;
+            }
+            superseded.await;
+        }
     }
 }
 
@@ -62,12 +91,15 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             count(&shared.counters.turned_away);
             continue;
         };
-        let shared = Arc::clone(&shared);
         let tasks = Arc::clone(&shared.tasks);
-        tasks.spawn(async move {
+        let shared = Arc::clone(&shared);
+        let serve = async move {
             serve(stream, &shared).await;
             drop(permit);
-        });
+        };
+        if tasks.spawn(serve).is_none() {
+            return;
+        }
     }
 }
 
@@ -84,7 +116,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
         }
     };
     count(&shared.counters.accepted);
-    let claim = shared.newest.claim(peer.node, lane);
+    let Some(claim) = shared.newest.claim(peer, lane) else { return };
     // It has just dialled this node: it is there to be dialled.
     shared.hurry(peer.node);
     if let Err(error) = read(&mut stream, &mut buffer, peer, lane, &claim, shared).await {
@@ -97,7 +129,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
 async fn greet(stream: &mut TcpStream, buffer: &mut BytesMut, shared: &Shared) -> Option<(Identity, Lane)> {
     shared.options.prepare(stream).ok()?;
     let hello = match read_handshake(stream, buffer).await {
-        Ok(Handshake::Hello(hello)) => hello,
+        Ok(Handshake::Hello(hello)) if hello.lane <= 1 => hello,
         Ok(_) => {
             count(&shared.counters.misbehaved);
             return None;
@@ -174,7 +206,12 @@ async fn read(
         if buffer.capacity() - buffer.len() < READ_BYTES / 4 {
             buffer.reserve(READ_BYTES);
         }
-        match stream.read_buf(buffer).await {
+        let read = tokio::select! {
+            biased;
+            () = claim.lost() => return Ok(()),
+            read = stream.read_buf(buffer) => read,
+        };
+        match read {
             // In the middle of a frame or not, by a reset or not: so ends a process that is killed.
             Ok(0) | Err(_) => break,
             Ok(_) => {}

@@ -27,6 +27,8 @@ const WRITE_BYTES: usize = 256 << 10;
 const WRITE_PIECES: usize = 256;
 /// A peer that has refused this node is asked again after this, at the earliest.
 const REFUSED_BACKOFF: Duration = Duration::from_secs(5);
+/// Connections in a row that may end soon before the next attempt waits.
+const SHORT_CONNECTIONS: u32 = 3;
 
 /// One peer, as this node reaches it.
 #[derive(Debug)]
@@ -80,6 +82,8 @@ impl Peer {
         if *current != address {
             address.clone_into(&mut current);
             drop(current);
+            // Nobody may listen there yet: that says nothing about the process.
+            self.reported_gone.store(true, Ordering::Release);
             self.hurry();
         }
     }
@@ -121,34 +125,54 @@ impl Peer {
     /// Keeps one lane connected. Ends only with its task.
     pub(crate) async fn keep_connected(self: Arc<Self>, lane: Lane, shared: Arc<Shared>) {
         let mut backoff = Backoff::new(&shared.options.reconnect, self.id.0 ^ u64::from(lane == Lane::Bulk));
+        // Connections in a row that ended soon.
+        let mut short = 0;
+        let mut after_loss = false;
         loop {
             let address = self.address();
             match self.dial(&address, lane, &shared).await {
                 Ok(stream) => {
-                    backoff.reset();
                     count(&shared.counters.dialled);
                     self.queue(lane).open();
                     self.lane_up(&shared);
+                    let begun = tokio::time::Instant::now();
                     let ended = self.carry(stream, lane, &address, &shared).await;
                     self.queue(lane).close();
                     self.lane_down(&shared);
                     tracing::debug!(peer = %self.id, ?lane, ?ended, "connection ended");
-                    // The first attempt after a loss comes at once: refused, it says that the process is gone.
-                    continue;
+                    after_loss = true;
+                    if begun.elapsed() >= shared.options.reconnect.1 {
+                        short = 0;
+                        backoff.reset();
+                    } else {
+                        short += 1;
+                    }
+                    // The first attempt after a loss comes at once: refused, it says that the process is
+                    // gone. A peer that takes connections only to close them has to wait for the next.
+                    if short <= SHORT_CONNECTIONS {
+                        continue;
+                    }
                 }
-                Err(Failure::Io(error)) => {
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
-                    ) {
+                Err(Failure::Connect(error)) => {
+                    if error.kind() == io::ErrorKind::ConnectionRefused {
                         self.gone(&shared);
                     }
+                    after_loss = false;
                     tracing::trace!(peer = %self.id, ?lane, %error, "cannot connect");
                 }
+                Err(Failure::Io(error)) => {
+                    if after_loss && error.kind() == io::ErrorKind::ConnectionReset {
+                        // Its listener died with it.
+                        self.gone(&shared);
+                    }
+                    after_loss = false;
+                    tracing::trace!(peer = %self.id, ?lane, %error, "no handshake");
+                }
                 Err(Failure::Refused { ours, why }) => {
+                    after_loss = false;
                     count(&shared.counters.refused);
                     shared.log_refusal(self.id, ours, &why);
-                    if why.is_final() || why != Refusal::NotReady {
+                    if why != Refusal::NotReady {
                         backoff.at_least(REFUSED_BACKOFF);
                     }
                     if !ours {
@@ -158,7 +182,10 @@ impl Peer {
             }
             tokio::select! {
                 biased;
-                () = self.hurried(lane).notified() => backoff.reset(),
+                () = self.hurried(lane).notified() => {
+                    short = 0;
+                    backoff.reset();
+                }
                 () = tokio::time::sleep(backoff.next()) => {}
             }
         }
@@ -168,14 +195,15 @@ impl Peer {
         let patience = shared.options.handshake_timeout;
         let attempt = async {
             let mut last = io::Error::new(io::ErrorKind::NotFound, "the address names no host");
-            let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address).await?.collect();
+            let found = tokio::net::lookup_host(address).await.map_err(Failure::Connect)?;
+            let addresses: Vec<SocketAddr> = found.collect();
             for address in addresses {
                 match TcpStream::connect(address).await {
                     Ok(stream) => return self.shake_hands(stream, lane, shared).await,
                     Err(error) => last = error,
                 }
             }
-            Err(Failure::Io(last))
+            Err(Failure::Connect(last))
         };
         let late = || Failure::Io(io::Error::new(io::ErrorKind::TimedOut, "no handshake in time"));
         tokio::time::timeout(patience, attempt).await.unwrap_or_else(|_| Err(late()))
@@ -227,8 +255,19 @@ impl Peer {
                     out.slices(&mut slices, WRITE_PIECES);
                     writing.write_vectored(&slices).await
                 };
-                let written = tokio::time::timeout(shared.options.write_timeout, progress).await;
-                let written = written.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+                let written = tokio::select! {
+                    biased;
+                    written = progress => written?,
+                    () = self.hurried(lane).notified() => {
+                        if self.address() != address {
+                            return Ok(());
+                        }
+                        continue;
+                    }
+                    () = tokio::time::sleep(shared.options.write_timeout) => {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                };
                 if written == 0 {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
@@ -256,8 +295,14 @@ impl Peer {
 }
 
 enum Failure {
+    /// No connection.
+    Connect(io::Error),
+    /// A connection, but no handshake.
     Io(io::Error),
-    Refused { ours: bool, why: Refusal },
+    Refused {
+        ours: bool,
+        why: Refusal,
+    },
 }
 
 impl From<io::Error> for Failure {

@@ -74,19 +74,30 @@ impl Options {
 }
 
 /// Tasks that end with the transport.
-#[derive(Debug, Default)]
-pub(crate) struct Tasks(Mutex<JoinSet<()>>);
+#[derive(Debug)]
+pub(crate) struct Tasks(Mutex<Option<JoinSet<()>>>);
 
 impl Tasks {
-    fn lock(&self) -> MutexGuard<'_, JoinSet<()>> {
+    fn new() -> Self {
+        Self(Mutex::new(Some(JoinSet::new())))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<JoinSet<()>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    /// Runs a task, unless the transport has ended: then nothing may begin any more.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
         let mut tasks = self.lock();
+        let tasks = tasks.as_mut()?;
         // Forget those that have ended.
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(task)
+        Some(tasks.spawn(task))
+    }
+
+    /// All of them, to be ended; and no more.
+    fn close(&self) -> JoinSet<()> {
+        self.lock().take().unwrap_or_default()
     }
 }
 
@@ -109,7 +120,7 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 struct Dialled {
     peer: Arc<Peer>,
-    tasks: [AbortHandle; 2],
+    tasks: [Option<AbortHandle>; 2],
 }
 
 /// Refusals remembered as logged; more peers than this are not told apart.
@@ -228,7 +239,7 @@ impl Transport for TcpTransport {
             counters: Arc::clone(&self.counters),
             connections: Arc::new(Semaphore::new(self.options.connections)),
             newest: Newest::default(),
-            tasks: Arc::default(),
+            tasks: Arc::new(Tasks::new()),
             peers: RwLock::default(),
             logged: Mutex::default(),
         });
@@ -251,7 +262,7 @@ impl Transport for TcpTransport {
         peers.retain(|id, dialled| {
             let stays = members.iter().any(|member| member.id == *id);
             if !stays {
-                dialled.tasks.iter().for_each(AbortHandle::abort);
+                dialled.tasks.iter().flatten().for_each(AbortHandle::abort);
             }
             stays
         });
@@ -286,7 +297,16 @@ impl Transport for TcpTransport {
         };
         // Who does not take it in time does not get it.
         let _ = tokio::time::timeout(shared.options.linger, last_words).await;
-        let mut tasks = std::mem::take(&mut *shared.tasks.lock());
-        tasks.shutdown().await;
+        shared.tasks.close().shutdown().await;
+    }
+}
+
+impl Drop for TcpTransport {
+    /// Ends what `shutdown` was not called for: the tasks hold each other, and the port.
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared() {
+            // A set that is dropped aborts its tasks.
+            drop(shared.tasks.close());
+        }
     }
 }

@@ -197,3 +197,68 @@ async fn a_removed_member_is_not_dialled_any_more() {
     let sent = a.transport.send(&b.member(), Lane::Control, heartbeat(1, 2, 3));
     assert_eq!(sent, Sent::Dropped(SentDropped::NotConnected));
 }
+
+#[tokio::test]
+async fn t09_a_dropped_transport_frees_its_port() {
+    let a = Node::start(identity(1), Options::default()).await;
+    let address = a.address();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    drop(a);
+    while tasks() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let again = TcpTransport::new(address, Options::default());
+    let (sender, _seen) = tokio::sync::mpsc::unbounded_channel();
+    again.start(identity(1), support::inbox(sender).0).await.unwrap();
+    again.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t09_nothing_begins_after_the_end_on_many_threads() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    for _ in 0..30 {
+        let (a, b) = pair().await;
+        // Members are told again while the end comes.
+        let (transport, member) = (std::sync::Arc::new(a.transport), b.member());
+        let teller = {
+            let transport = std::sync::Arc::clone(&transport);
+            tokio::task::spawn_blocking(move || {
+                for _ in 0..50 {
+                    transport.members(&[]);
+                    transport.members(std::slice::from_ref(&member));
+                }
+            })
+        };
+        transport.shutdown().await;
+        teller.await.unwrap();
+        b.transport.shutdown().await;
+    }
+    // Another thread may still be putting the last ended task away.
+    let gone = async {
+        while tasks() > before {
+            tokio::task::yield_now().await;
+        }
+    };
+    let gone = tokio::time::timeout(std::time::Duration::from_secs(20), gone).await;
+    assert!(gone.is_ok(), "{} tasks live on", tasks() - before);
+}
+
+#[tokio::test]
+async fn an_older_incarnation_of_a_peer_is_not_heard_any_more() {
+    use raft_core::ids::Incarnation;
+    let mut b = Node::start(identity(2), Options::default()).await;
+    let newer = Identity { incarnation: Incarnation { number: 5, nonce: 5 }, ..identity(1) };
+    let mut new = Node::start(newer, Options::default()).await;
+    new.transport.members(&[b.member()]);
+    new.up(2).await;
+    new.transport.send(&b.member(), Lane::Control, heartbeat(1, 2, 5));
+    assert_eq!(b.message().await, heartbeat(1, 2, 5));
+    let mut old = Node::start(identity(1), Options::default()).await;
+    old.transport.members(&[b.member()]);
+    old.up(2).await;
+    old.transport.send(&b.member(), Lane::Control, heartbeat(1, 2, 1));
+    old.until(|seen| *seen == Seen::Peer(NodeId(2), PeerEvent::Down)).await;
+    new.transport.send(&b.member(), Lane::Control, heartbeat(1, 2, 6));
+    assert_eq!(b.message().await, heartbeat(1, 2, 6), "and nothing of the old one");
+}

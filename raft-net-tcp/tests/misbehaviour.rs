@@ -133,3 +133,37 @@ async fn t01_who_speaks_for_another_node_is_cut_off() {
     assert_eq!(b.transport.stats().misbehaved, 1);
     assert!(b.seen.try_recv().is_err());
 }
+
+/// A peer that completes every handshake and hangs up: the dialler must not spin.
+#[tokio::test]
+async fn t04_a_peer_that_hangs_up_at_once_is_dialled_with_growing_waits() {
+    let relay = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = relay.local_addr().unwrap();
+    let b = Node::start(identity(2), Options::default()).await;
+    let to = b.address();
+    let (dialled, mut dials) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = relay.accept().await {
+            dialled.send(tokio::time::Instant::now()).unwrap();
+            let mut onward = TcpStream::connect(to).await.unwrap();
+            let mut buffer = [0; 4096];
+            // Hello, Welcome, Ready; then the end.
+            let count = from.read(&mut buffer).await.unwrap();
+            onward.write_all(&buffer[..count]).await.unwrap();
+            let count = onward.read(&mut buffer).await.unwrap();
+            from.write_all(&buffer[..count]).await.unwrap();
+            let _ = from.read(&mut buffer).await;
+        }
+    });
+    let mut options = Options::default();
+    options.reconnect = (Duration::from_millis(20), Duration::from_millis(400));
+    let a = Node::start(identity(1), options).await;
+    a.transport.members(&[raft_core::membership::Member::new(b.id, address.to_string())]);
+    let mut times = Vec::new();
+    for _ in 0..16 {
+        times.push(dials.recv().await.unwrap());
+    }
+    // Two lanes, at most four attempts at once each; then waits of 10 ms and more, doubling.
+    let waited = times[15].duration_since(times[0]);
+    assert!(waited >= Duration::from_millis(10 + 20 + 40), "{waited:?}");
+}

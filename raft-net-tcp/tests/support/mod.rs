@@ -72,6 +72,16 @@ pub(crate) fn any_port() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
+pub(crate) fn inbox(seen: mpsc::UnboundedSender<Seen>) -> (Inbox, Arc<TestInbox>) {
+    let inbox = Arc::new(TestInbox {
+        seen,
+        full: AtomicBool::new(false),
+        freed: Notify::new(),
+        refuse: Mutex::default(),
+    });
+    (Inbox::new(Arc::clone(&inbox) as Arc<dyn InboxHandler>), inbox)
+}
+
 impl Node {
     pub(crate) async fn start(identity: Identity, options: Options) -> Self {
         Self::start_at(identity, any_port(), options).await
@@ -79,14 +89,9 @@ impl Node {
 
     pub(crate) async fn start_at(identity: Identity, listen: SocketAddr, options: Options) -> Self {
         let (sender, seen) = mpsc::unbounded_channel();
-        let inbox = Arc::new(TestInbox {
-            seen: sender,
-            full: AtomicBool::new(false),
-            freed: Notify::new(),
-            refuse: Mutex::default(),
-        });
+        let (front, inbox) = inbox(sender);
         let transport = TcpTransport::new(listen, options);
-        transport.start(identity, Inbox::new(Arc::clone(&inbox) as Arc<dyn InboxHandler>)).await.unwrap();
+        transport.start(identity, front).await.unwrap();
         Self { id: identity.node, transport, inbox, seen }
     }
 
