@@ -49,22 +49,25 @@ pub(super) fn begin(
     Ok(to)
 }
 
-/// Whether a follower answers, and may lead as far as its disk is concerned.
+/// Whether a follower answers, or has not had the time to since this node began to lead, and may lead as
+/// far as its disk is concerned.
 fn is_able(progress: &Progress, common: &Common) -> bool {
-    progress.heard
-        && progress.rolled_back.is_none()
+    progress.rolled_back.is_none()
         && !progress.probation
         && common.now.since(progress.contact) < common.config.election_timeout
 }
 
-/// The reachable voter with the most complete log.
+/// The reachable voter with the most complete log; rather one that has answered this leader.
 pub(super) fn best(leader: &Leader, common: &Common) -> Option<NodeId> {
     let membership = common.membership();
     let reachable = leader
         .progress
         .iter()
         .filter(|(id, progress)| membership.is_voter(**id) && is_able(progress, common));
-    reachable.max_by_key(|(id, progress)| (progress.match_index, core::cmp::Reverse(**id))).map(|(id, _)| *id)
+    let preference = |(id, progress): &(&NodeId, &Progress)| {
+        (progress.heard, progress.match_index, core::cmp::Reverse(**id))
+    };
+    reachable.max_by_key(preference).map(|(id, _)| *id)
 }
 
 /// Tells the target to campaign once it has the whole log.
