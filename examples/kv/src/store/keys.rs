@@ -1,9 +1,7 @@
 //! Keys as such.
 
-use std::ops::Bound;
-
 use super::numbers::integer;
-use super::{Key, Keyed, NOT_AN_INTEGER, Refused, SYNTAX, Store, Value, glob};
+use super::{NOT_AN_INTEGER, Refused, SYNTAX, Store, Value, glob};
 use crate::resp::Reply;
 
 impl Value {
@@ -47,8 +45,8 @@ impl Store {
     }
 
     pub(super) fn matching(&self, pattern: &[u8], reply: &mut Reply) -> Result<(), Refused> {
-        let keys = self.objects.keys().map(|key| &key.bytes);
-        let found: Vec<_> = keys.filter(|key| glob::matches(pattern, key)).collect();
+        let keys = self.objects.from(0).map(|(_, key, _)| key);
+        let found: Vec<&[u8]> = keys.filter(|key| glob::matches(pattern, key)).collect();
         reply.array(found.len());
         for key in found {
             reply.bulk(key);
@@ -81,19 +79,16 @@ impl Store {
                 _ => return Err(SYNTAX),
             }
         }
-        let from = (cursor, [].as_slice());
-        let from: Bound<&dyn Keyed> = Bound::Included(&from);
-        let mut found: Vec<&Key> = Vec::new();
+        let mut found: Vec<&[u8]> = Vec::new();
         let mut next = 0;
         let mut last = None;
-        for (seen, (key, object)) in self.objects.range::<dyn Keyed, _>((from, Bound::Unbounded)).enumerate()
-        {
-            if seen >= count && last != Some(key.hash) {
-                next = key.hash;
+        for (seen, (hash, key, object)) in self.objects.from(cursor).enumerate() {
+            if seen >= count && last != Some(hash) {
+                next = hash;
                 break;
             }
-            last = Some(key.hash);
-            let fits = pattern.is_none_or(|pattern| glob::matches(pattern, &key.bytes))
+            last = Some(hash);
+            let fits = pattern.is_none_or(|pattern| glob::matches(pattern, key))
                 && type_name.as_ref().is_none_or(|name| object.value.type_name().as_bytes() == name);
             if fits {
                 found.push(key);
@@ -103,7 +98,7 @@ impl Store {
         reply.bulk(next.to_string().as_bytes());
         reply.array(found.len());
         for key in found {
-            reply.bulk(&key.bytes);
+            reply.bulk(key);
         }
         Ok(())
     }

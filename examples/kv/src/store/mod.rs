@@ -1,25 +1,23 @@
 //! The data: keys and their values, and the commands on them, as Redis defines them.
 //!
-//! Deterministic: what a command does depends on the data and on its arguments only. Keys are ordered by
-//! a hash of fixed seed, then by their bytes, so that `SCAN` has a cursor that survives all changes.
+//! Deterministic: what a command does depends on the data and on its arguments only. Keys are walked in
+//! the order of a hash of fixed seed, so that `SCAN` has a cursor that survives all changes.
 
 mod glob;
 mod hashes;
 mod keys;
 mod lists;
 mod numbers;
+mod objects;
 mod sets;
 mod strings;
 
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Borrow;
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use xxhash_rust::xxh3::xxh3_64;
-
+use self::objects::Objects;
 use crate::command::Op;
 use crate::resp::Reply;
 
@@ -39,62 +37,19 @@ pub(crate) enum Value {
     Set(BTreeSet<Vec<u8>>),
 }
 
+impl Default for Value {
+    /// An empty string.
+    fn default() -> Self {
+        Self::Text(Vec::new())
+    }
+}
+
 /// What is at a key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Object {
     /// The number of the change that last touched it; see [`Store::version`].
     version: u64,
     value: Value,
-}
-
-/// A key with its hash.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    hash: u64,
-    bytes: Box<[u8]>,
-}
-
-/// A key, owned or borrowed.
-trait Keyed {
-    fn parts(&self) -> (u64, &[u8]);
-}
-
-impl Keyed for Key {
-    fn parts(&self) -> (u64, &[u8]) {
-        (self.hash, &self.bytes)
-    }
-}
-
-impl Keyed for (u64, &[u8]) {
-    fn parts(&self) -> (u64, &[u8]) {
-        *self
-    }
-}
-
-impl<'a> Borrow<dyn Keyed + 'a> for Key {
-    fn borrow(&self) -> &(dyn Keyed + 'a) {
-        self
-    }
-}
-
-impl PartialEq for dyn Keyed + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.parts() == other.parts()
-    }
-}
-
-impl Eq for dyn Keyed + '_ {}
-
-impl PartialOrd for dyn Keyed + '_ {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for dyn Keyed + '_ {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.parts().cmp(&other.parts())
-    }
 }
 
 /// A key under a `WATCH`, and its version when it began. Version 0: there was no such key.
@@ -111,7 +66,7 @@ const TOO_FEW: Refused = "ERR wrong number of arguments for command";
 /// The keys and values of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    objects: BTreeMap<Key, Object>,
+    objects: Objects,
     /// Counts changes, the same on all nodes.
     changes: u64,
 }
@@ -216,7 +171,7 @@ impl Store {
     }
 
     fn object(&self, key: &[u8]) -> Option<&Object> {
-        self.objects.get(&(xxh3_64(key), key) as &dyn Keyed)
+        self.objects.get(key)
     }
 
     fn value(&self, key: &[u8]) -> Option<&Value> {
@@ -225,7 +180,7 @@ impl Store {
 
     /// For a change: touches the object.
     fn value_mut(&mut self, key: &[u8]) -> Option<&mut Value> {
-        let object = self.objects.get_mut(&(xxh3_64(key), key) as &dyn Keyed)?;
+        let object = self.objects.get_mut(key)?;
         self.changes += 1;
         object.version = self.changes;
         Some(&mut object.value)
@@ -235,24 +190,18 @@ impl Store {
     fn value_or_insert(&mut self, key: &[u8], empty: fn() -> Value) -> &mut Value {
         self.changes += 1;
         let version = self.changes;
-        let key = Key { hash: xxh3_64(key), bytes: key.into() };
-        let object = self.objects.entry(key).or_insert_with(|| Object { version, value: empty() });
+        let object = self.objects.get_or_insert(key, || Object { version, value: empty() });
         object.version = version;
         &mut object.value
     }
 
     fn put(&mut self, key: &[u8], value: Value) {
-        if let Some(old) = self.value_mut(key) {
-            *old = value;
-            return;
-        }
         self.changes += 1;
-        let key = Key { hash: xxh3_64(key), bytes: key.into() };
         self.objects.insert(key, Object { version: self.changes, value });
     }
 
     fn remove(&mut self, key: &[u8]) -> Option<Value> {
-        let object = self.objects.remove(&(xxh3_64(key), key) as &dyn Keyed)?;
+        let object = self.objects.remove(key)?;
         self.changes += 1;
         Some(object.value)
     }
