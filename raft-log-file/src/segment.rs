@@ -182,6 +182,8 @@ fn fill(
     while at < header.size {
         let piece = zeros.len().min(usize::try_from(header.size - at).unwrap_or(FILL));
         vfs::write_all_at(&*file, zeros.get(..piece).unwrap_or_default(), at)?;
+        // Piece by piece: a sync of the journal would else wait behind all of it.
+        file.sync_data()?;
         at += piece as u64;
     }
     Ok(file)
