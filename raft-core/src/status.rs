@@ -149,6 +149,8 @@ pub struct Status {
     pub embargo: bool,
     /// Whether it does not vote because its log was damaged (M10).
     pub probation: bool,
+    /// The last safety alarm of this run, if there was one: reported also where the node goes on.
+    pub alarm: Option<crate::error::Violation>,
     /// On a leader: how long ago a quorum was last heard.
     pub quorum_contact_age: Option<Duration>,
     /// On a leader: its peers, in order of their names.

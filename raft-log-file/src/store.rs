@@ -26,10 +26,11 @@ pub enum Durability {
     #[default]
     Always,
     /// At the latest after this time. A crash of the machine may lose what was acknowledged since; a
-    /// crash of the process loses nothing.
+    /// crash of the process loses nothing. A node that lost so much that a leader notices is refused as
+    /// set back, and needs a new identity.
     Interval(Duration),
     /// When the system likes, and when the journal is closed. A crash of the machine may lose anything
-    /// since; a crash of the process loses nothing.
+    /// since; a crash of the process loses nothing. As for `Interval`, the loss may be noticed.
     Never,
 }
 

@@ -420,8 +420,9 @@ impl Protocol {
             Event::Noticed { by, notice: Notice::RolledBack { acknowledged } } => {
                 return Err(Arc::new(FatalReason::RolledBack { by, acknowledged }));
             }
-            // In the status: what was vetoed, and who was set back.
-            Event::Alarm(_) | Event::PeerRolledBack { .. } | Event::Noticed { .. } => {}
+            // An alarm that is not fatal, and who was set back, are in the status.
+            Event::Alarm(_) => self.publish(true),
+            Event::PeerRolledBack { .. } | Event::Noticed { .. } => {}
         }
         Ok(())
     }

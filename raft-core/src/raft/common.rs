@@ -56,6 +56,8 @@ pub(crate) struct Common {
     pub(crate) failed: bool,
     /// An invariant does not hold: this node does nothing any more.
     pub(crate) halted: bool,
+    /// The last alarm.
+    pub(crate) alarm: Option<Violation>,
     /// This node handed leadership to that one and has not yet learned who leads.
     pub(crate) handed_to: Option<NodeId>,
     pub(crate) why: Why,
@@ -90,6 +92,7 @@ impl Common {
             embargo: false,
             failed: false,
             halted: false,
+            alarm: None,
             handed_to: None,
             why: Why::Started,
             counters: Counters::default(),
@@ -230,6 +233,7 @@ impl Common {
     /// Reports a violation; a fatal one stops this node.
     pub(crate) fn alarm(&mut self, violation: Violation) {
         self.halted |= violation.is_fatal();
+        self.alarm = Some(violation);
         self.events.push_back(Event::Alarm(violation));
     }
 }

@@ -476,6 +476,7 @@ impl Raft {
             membership: common.membership().clone(),
             embargo: common.embargo,
             probation: common.hard.probation,
+            alarm: common.alarm,
             quorum_contact_age: leader.map(|leader| now.since(leader.quorum_contact(common))),
             peers: leader.map(|leader| leader.peers(now)).unwrap_or_default(),
             tail_bytes: common.log.tail.bytes(),

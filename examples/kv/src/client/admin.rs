@@ -118,6 +118,9 @@ fn health(server: &Server, status: &Status) -> (&'static str, Vec<String>) {
             }
         }
     }
+    if let Some(alarm) = status.alarm {
+        red.push(format!("safety alarm: {alarm}"));
+    }
     if status.probation {
         yellow.push("on probation: its log was damaged, it does not vote until it has caught up".into());
     }
