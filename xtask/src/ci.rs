@@ -184,7 +184,8 @@ fn deny() -> StepResult {
     if !proc::works(proc::cargo().args(["deny", "--version"])) {
         return Ok(Ended::Skipped(String::from("cargo-deny is not installed")));
     }
-    cargo(&["deny", "--workspace", "check"])
+    // The advisories need a database from the network: `cargo deny check advisories`, where there is one.
+    cargo(&["deny", "--workspace", "check", "bans", "licenses", "sources"])
 }
 
 /// Compiles each benchmark and runs it once: a benchmark that has rotted is worse than none.
