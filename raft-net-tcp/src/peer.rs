@@ -2,12 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use raft_core::backend::{Refusal, Sent};
+use raft_core::backend::{Inbox, Refusal, Sent};
 use raft_core::ids::NodeId;
 use raft_core::membership::Member;
 use raft_core::message::{Envelope, Lane, PeerEvent};
@@ -37,15 +36,23 @@ pub(crate) struct Peer {
     address: Mutex<String>,
     control: Queue,
     bulk: Queue,
-    /// Lanes that are connected; both are: the peer is up.
-    lanes_up: AtomicUsize,
-    /// Both lanes were up since the last loss was reported.
-    reported_up: AtomicBool,
-    /// The peer was reported as gone since it was last up.
-    reported_gone: AtomicBool,
+    link: Mutex<Link>,
     /// Dial at once: the address changed, or the peer has just dialled this node.
     hurry: [Notify; 2],
 }
+
+/// What the lanes have come to, and what of it was reported. Locked until the event is delivered, so that
+/// events come in the order of what they report.
+#[derive(Debug)]
+struct Link {
+    /// Lanes that are connected; both are: the peer is up.
+    lanes_up: usize,
+    /// The peer was reported as gone since it was last up, or nothing can be said of its process.
+    gone: bool,
+}
+
+/// The lanes of a peer.
+const LANES: usize = 2;
 
 impl Peer {
     pub(crate) fn new(member: &Member, control_bytes: u64, bulk_bytes: u64) -> Self {
@@ -54,9 +61,7 @@ impl Peer {
             address: Mutex::new(member.address.clone()),
             control: Queue::new(Lane::Control, control_bytes),
             bulk: Queue::new(Lane::Bulk, bulk_bytes),
-            lanes_up: AtomicUsize::new(0),
-            reported_up: AtomicBool::new(false),
-            reported_gone: AtomicBool::new(true),
+            link: Mutex::new(Link { lanes_up: 0, gone: true }),
             hurry: [Notify::new(), Notify::new()],
         }
     }
@@ -83,7 +88,7 @@ impl Peer {
             address.clone_into(&mut current);
             drop(current);
             // Nobody may listen there yet: that says nothing about the process.
-            self.reported_gone.store(true, Ordering::Release);
+            self.link().gone = true;
             self.hurry();
         }
     }
@@ -97,28 +102,33 @@ impl Peer {
         &self.hurry[usize::from(lane == Lane::Bulk)]
     }
 
-    fn lane_up(&self, shared: &Shared) {
-        if self.lanes_up.fetch_add(1, Ordering::AcqRel) == 1 {
-            self.reported_up.store(true, Ordering::Release);
-            self.reported_gone.store(false, Ordering::Release);
-            shared.inbox.peer(self.id, PeerEvent::Up);
+    fn link(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lane_up(&self, inbox: &Inbox) {
+        let mut link = self.link();
+        link.lanes_up += 1;
+        if link.lanes_up == LANES {
+            link.gone = false;
+            inbox.peer(self.id, PeerEvent::Up);
         }
     }
 
-    fn lane_down(&self, shared: &Shared) {
-        self.lanes_up.fetch_sub(1, Ordering::AcqRel);
-        if self.reported_up.swap(false, Ordering::AcqRel) {
-            shared.inbox.peer(self.id, PeerEvent::Down);
+    fn lane_down(&self, inbox: &Inbox) {
+        let mut link = self.link();
+        if link.lanes_up == LANES {
+            inbox.peer(self.id, PeerEvent::Down);
         }
+        link.lanes_up -= 1;
     }
 
-    /// An attempt to connect was refused or reset: nobody listens there any more.
-    fn gone(&self, shared: &Shared) {
-        if !self.reported_gone.swap(true, Ordering::AcqRel) {
-            if self.reported_up.swap(false, Ordering::AcqRel) {
-                shared.inbox.peer(self.id, PeerEvent::Down);
-            }
-            shared.inbox.peer(self.id, PeerEvent::Gone);
+    /// An attempt to connect a lane was refused or reset: nobody listens there any more.
+    fn gone(&self, inbox: &Inbox) {
+        let mut link = self.link();
+        if !link.gone {
+            link.gone = true;
+            inbox.peer(self.id, PeerEvent::Gone);
         }
     }
 
@@ -134,11 +144,11 @@ impl Peer {
                 Ok(stream) => {
                     count(&shared.counters.dialled);
                     self.queue(lane).open();
-                    self.lane_up(&shared);
+                    self.lane_up(&shared.inbox);
                     let begun = tokio::time::Instant::now();
                     let ended = self.carry(stream, lane, &address, &shared).await;
                     self.queue(lane).close();
-                    self.lane_down(&shared);
+                    self.lane_down(&shared.inbox);
                     tracing::debug!(peer = %self.id, ?lane, ?ended, "connection ended");
                     after_loss = true;
                     if begun.elapsed() >= shared.options.reconnect.1 {
@@ -155,7 +165,7 @@ impl Peer {
                 }
                 Err(Failure::Connect(error)) => {
                     if error.kind() == io::ErrorKind::ConnectionRefused {
-                        self.gone(&shared);
+                        self.gone(&shared.inbox);
                     }
                     after_loss = false;
                     tracing::trace!(peer = %self.id, ?lane, %error, "cannot connect");
@@ -163,7 +173,7 @@ impl Peer {
                 Err(Failure::Io(error)) => {
                     if after_loss && error.kind() == io::ErrorKind::ConnectionReset {
                         // Its listener died with it.
-                        self.gone(&shared);
+                        self.gone(&shared.inbox);
                     }
                     after_loss = false;
                     tracing::trace!(peer = %self.id, ?lane, %error, "no handshake");
@@ -366,6 +376,60 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use async_trait::async_trait;
+    use raft_core::backend::{Delivery, InboxHandler};
+    use raft_core::ids::Identity;
+
+    #[derive(Default)]
+    struct Events(Mutex<Vec<PeerEvent>>);
+
+    #[async_trait]
+    impl InboxHandler for Events {
+        fn deliver(&self, _: Envelope) -> Delivery {
+            Delivery::Accepted
+        }
+        async fn ready(&self) {}
+        async fn admit(&self, _: Identity) -> Result<(), Refusal> {
+            Ok(())
+        }
+        fn peer(&self, _: NodeId, event: PeerEvent) {
+            self.0.lock().unwrap().push(event);
+        }
+        fn refused(&self, _: NodeId, _: Refusal) {}
+    }
+
+    /// T5, with both lanes flapping on threads of their own: a loss follows each connection and a
+    /// connection each loss, and the last word is true.
+    #[test]
+    fn events_of_two_lanes_come_in_order() {
+        let events = Arc::new(Events::default());
+        let inbox = Inbox::new(Arc::clone(&events) as Arc<dyn InboxHandler>);
+        let peer = Peer::new(&Member::new(NodeId(2), "nowhere"), 1, 1);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for round in 0..20_000 {
+                        peer.lane_up(&inbox);
+                        peer.lane_down(&inbox);
+                        if round % 3 == 0 {
+                            peer.gone(&inbox);
+                        }
+                    }
+                });
+            }
+        });
+        let events = events.0.lock().unwrap();
+        let mut up = false;
+        for (at, event) in events.iter().enumerate() {
+            match event {
+                PeerEvent::Up => assert!(!up, "up again without a loss, event {at}"),
+                PeerEvent::Down => assert!(up, "lost twice, event {at}"),
+                PeerEvent::Gone => assert!(!up, "gone while up, event {at}"),
+            }
+            up = *event == PeerEvent::Up;
+        }
+        assert!(!up, "both lanes are down");
+    }
 
     #[test]
     fn waits_grow_with_jitter_to_a_bound() {
