@@ -23,8 +23,6 @@ use crate::error::WireError;
 pub(crate) const HEADER_BYTES: usize = 16;
 /// Room made at once for a frame that has been announced, in bytes.
 const RESERVE_BYTES: usize = 1 << 20;
-/// Entries in one append; far more than `append_limit_bytes` lets a leader send.
-const ENTRIES_LIMIT: u64 = 1 << 17;
 /// Bytes that neither the length nor the checksum covers.
 const UNCOVERED_BYTES: usize = 8;
 
@@ -300,7 +298,7 @@ pub(crate) fn decode(buffer: &mut BytesMut, limit_bytes: u64) -> Result<Option<E
     }
     let payloads = frame.split_off(payload_at);
     let head = frame.slice(HEADER_BYTES - UNCOVERED_BYTES..);
-    message(kind, &head, payloads).map(Some)
+    message(kind, &head, payloads, limit_bytes).map(Some)
 }
 
 fn parse<'a, B: Deserialize<'a>>(head: &'a [u8]) -> Result<Head<B>, WireError> {
@@ -308,7 +306,7 @@ fn parse<'a, B: Deserialize<'a>>(head: &'a [u8]) -> Result<Head<B>, WireError> {
     if rest.is_empty() { Ok(head) } else { Err(WireError::Malformed("bytes after the head")) }
 }
 
-fn message(number: u8, head: &[u8], mut payloads: Bytes) -> Result<Envelope, WireError> {
+fn message(number: u8, head: &[u8], mut payloads: Bytes, limit_bytes: u64) -> Result<Envelope, WireError> {
     let (addresses, message) = match number {
         kind::VOTE => {
             let Head { addresses, body } = parse::<VoteBody>(head)?;
@@ -339,8 +337,10 @@ fn message(number: u8, head: &[u8], mut payloads: Bytes) -> Result<Envelope, Wir
             // The number of entries stands before them: an absurd one is refused before room is made.
             let ((_, _, _, count), _) = postcard::take_from_bytes::<(Addresses, Id, u64, u64)>(head)
                 .map_err(|_| WireError::Malformed("the head"))?;
-            if count > ENTRIES_LIMIT {
-                return Err(WireError::TooLarge { bytes: count, limit: ENTRIES_LIMIT });
+            // What a sender may send counts each with its overhead against the same limit.
+            let bytes = count.saturating_mul(Entry::OVERHEAD_BYTES);
+            if bytes > limit_bytes {
+                return Err(WireError::TooLarge { bytes, limit: limit_bytes });
             }
             let Head { addresses, body } = parse::<AppendBody>(head)?;
             (addresses, Message::Append(append(body, &mut payloads)?))
@@ -600,12 +600,24 @@ mod tests {
     }
 
     #[test]
-    fn more_entries_than_any_leader_sends_are_refused() {
+    fn more_entries_than_a_sender_may_send_are_refused_and_no_fewer() {
         let noop = Entry { id: LogId::new(1, 1), kind: EntryKind::Noop, data: Bytes::new() };
-        let entries = vec![noop; ENTRIES_LIMIT as usize + 1];
-        let append = Append { prev: LogId::ZERO, commit: Index(0), entries };
-        let mut wire = bytes(envelope(Message::Append(append)));
-        assert!(matches!(decode(&mut wire, LIMIT), Err(WireError::TooLarge { .. })));
+        // Also where the frames, and so the appends of a leader, may be large.
+        for limit in [LIMIT, 64 << 20] {
+            let most = usize::try_from(limit / Entry::OVERHEAD_BYTES).unwrap();
+            for (count, passes) in [(most - 2, true), (most, true), (most + 1, false)] {
+                let entries = vec![noop.clone(); count];
+                let append =
+                    envelope(Message::Append(Append { prev: LogId::ZERO, commit: Index(0), entries }));
+                let sendable = crate::lane::cost_bytes(&append) <= limit;
+                assert!(passes || !sendable, "{count} entries");
+                match decode(&mut bytes(append), limit) {
+                    Ok(Some(_)) => assert!(passes, "{count} entries"),
+                    Err(WireError::TooLarge { .. }) => assert!(!passes, "{count} entries"),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
     }
 
     #[test]
