@@ -80,6 +80,15 @@ pub fn packed_len(count: usize, command_bytes: usize) -> usize {
     PACK_HEADER + PACK_EACH * count + command_bytes
 }
 
+/// What commands count for in `command_limit_bytes`: their bytes, and what each beyond the first costs in
+/// the entry. The entry is never more than nine bytes larger.
+#[cfg(feature = "node")]
+#[must_use]
+pub(crate) fn batch_bytes(commands: &[Bytes]) -> u64 {
+    let bytes: u64 = commands.iter().map(|command| command.len() as u64).sum();
+    bytes + (PACK_EACH * commands.len().saturating_sub(1)) as u64
+}
+
 /// Packs commands into the data of one entry of kind [`EntryKind::Commands`].
 ///
 /// Layout: a format byte (0), the count as `u32`, each length as `u32`, then the commands; all

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::tokio::sync::mpsc;
+use ::tokio::sync::{mpsc, oneshot};
 
 use super::guard;
 use super::handle::NodeHandle;
@@ -110,6 +110,7 @@ impl Builder<Box<dyn Journal>, Arc<dyn Transport>, Box<dyn StateMachine>> {
         transport.start(identity, Inbox::new(Arc::new(inbox))).await?;
 
         let failed = requests.clone();
+        let (ended, applier_ended) = oneshot::channel();
         runtime.spawn(
             "raft-applier",
             Box::pin(async move {
@@ -117,6 +118,7 @@ impl Builder<Box<dyn Journal>, Arc<dyn Transport>, Box<dyn StateMachine>> {
                     // A protocol that has stopped needs no reason any more.
                     let _ = failed.send(super::protocol::Request::Failed { reason });
                 }
+                let _ = ended.send(());
             }),
         );
         let queues = Queues {
@@ -148,6 +150,8 @@ impl Builder<Box<dyn Journal>, Arc<dyn Transport>, Box<dyn StateMachine>> {
                 let _open = (batches, requests);
                 let end = guard::catch(protocol.run()).await;
                 connected.shutdown().await;
+                // It ends what it was given, answers for it and lets go of the state machine.
+                let _ = applier_ended.await;
                 shared.finish(end);
             }),
         );

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::protocol::Request;
 use super::shared::Shared;
 use super::waiters::{Applied, Batch};
+use crate::entry::batch_bytes;
 use crate::error::{FatalReason, ProposeError, ReadError, TransferError};
 use crate::ids::{Index, NodeId};
 use crate::status::Status;
@@ -61,8 +62,8 @@ impl NodeHandle {
     /// When it returns, the command is durable on a quorum and executed here.
     pub async fn propose(&self, command: impl Into<Bytes>) -> Result<Applied, ProposeError> {
         let mut applied = self.propose_batch(vec![command.into()]).await?;
-        // One command was sent, so one answer came.
-        applied.pop().ok_or_else(|| self.gone())
+        // One command was sent, so one answer came; without it nobody could say that it was not applied.
+        applied.pop().ok_or_else(|| ProposeError::Unknown { term: self.shared.status().term })
     }
 
     /// Executes commands in order, in one log entry: all of them or none, with nothing in between.
@@ -70,7 +71,7 @@ impl NodeHandle {
     ///
     /// # Errors
     /// As [`propose`](Self::propose), for all of them alike. [`ProposeError::TooLarge`] if together they
-    /// exceed `command_limit_bytes`.
+    /// exceed `command_limit_bytes`, each beyond the first with four bytes more.
     ///
     /// # Cancellation
     /// A dropped future leaves commands that were sent on their way.
@@ -81,7 +82,7 @@ impl NodeHandle {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
-        let bytes: u64 = commands.iter().map(|command| command.len() as u64).sum();
+        let bytes = batch_bytes(&commands);
         let limit_bytes = self.shared.command_limit_bytes;
         if bytes > limit_bytes {
             return Err(ProposeError::TooLarge { bytes, limit_bytes });
@@ -165,7 +166,8 @@ impl NodeHandle {
     }
 
     /// Stops the node: a leader hands over first, for at most an election timeout. Proposals still under
-    /// way end as unknown. Returns when all is closed.
+    /// way end as unknown. Returns when all is closed: the journal, the transport and the state machine, which
+    /// first finishes the batch that it is at.
     ///
     /// # Errors
     /// Why the node had stopped before, if it had failed.

@@ -94,6 +94,8 @@ pub(crate) struct Protocol {
     proposals: Proposals,
     reads: Reads,
     transfer: Option<oneshot::Sender<Result<NodeId, TransferError>>>,
+    /// The term that this node leads.
+    leads: Option<Term>,
     /// When proposals of terms in which this node no longer leads end as unknown.
     unknown_at: Option<Time>,
     /// When a node that is asked to stop waits no longer for its successor.
@@ -136,6 +138,7 @@ impl Protocol {
             proposals: Proposals::default(),
             reads: Reads::default(),
             transfer: None,
+            leads: None,
             unknown_at: None,
             stop_at: None,
             publish_at: None,
@@ -227,7 +230,7 @@ impl Protocol {
         self.propose(now, &mut turn.batches);
         if self.unknown_at.is_some_and(|at| at <= now) {
             self.unknown_at = None;
-            self.proposals.give_up_before(Term::LAST);
+            self.proposals.give_up_before(self.leads.unwrap_or(Term::LAST));
         }
         Ok(())
     }
@@ -252,10 +255,14 @@ impl Protocol {
         for request in requests.drain(..) {
             match request {
                 Request::Read { reply } => readers.push(reply),
-                Request::Transfer { to, reply } => match self.raft.transfer_leadership(now, to) {
-                    Ok(_) => self.transfer = Some(reply),
-                    Err(error) => drop(reply.send(Err(error))),
-                },
+                Request::Transfer { to, reply } => {
+                    // The one before may have ended in this very turn: its caller is answered first.
+                    self.news()?;
+                    match self.raft.transfer_leadership(now, to) {
+                        Ok(_) => self.transfer = Some(reply),
+                        Err(error) => drop(reply.send(Err(error))),
+                    }
+                }
                 Request::Campaign => self.raft.campaign(now),
                 Request::Shutdown => self.begin_to_stop(now),
                 Request::Admit { peer, reply } => {
@@ -357,10 +364,7 @@ impl Protocol {
                     (fetch.id, reader.entries(fetch.range, fetch.max_bytes).await)
                 }));
             }
-            while let Some(event) = self.raft.poll_event() {
-                moved = true;
-                self.on_event(event)?;
-            }
+            moved |= self.news()?;
             if !moved {
                 break;
             }
@@ -391,14 +395,25 @@ impl Protocol {
         true
     }
 
+    /// Whether there was any.
+    fn news(&mut self) -> Result<bool, Arc<FatalReason>> {
+        let mut any = false;
+        while let Some(event) = self.raft.poll_event() {
+            any = true;
+            self.on_event(event)?;
+        }
+        Ok(any)
+    }
+
     fn on_event(&mut self, event: Event) -> Result<(), Arc<FatalReason>> {
         match event {
             Event::ReadReady { id, index } => self.reads.finish(id, &Ok(index)),
             Event::ReadFailed { id, error } => self.reads.finish(id, &Err(error)),
-            Event::RoleChanged { role, .. } => {
-                if role == RoleKind::Leader {
-                    self.unknown_at = None;
-                } else if self.unknown_at.is_none() && !self.proposals.is_empty() {
+            Event::RoleChanged { role, term, .. } => {
+                self.leads = (role == RoleKind::Leader).then_some(term);
+                // Also where this node leads again: what was cut away meanwhile may lie beyond the end of
+                // the log, and nothing may ever come there.
+                if self.unknown_at.is_none() && !self.proposals.is_empty() {
                     self.unknown_at = Some(self.runtime.now() + self.patience());
                 }
                 self.publish(true);
@@ -448,16 +463,20 @@ impl Protocol {
 
     fn begin_to_stop(&mut self, now: Time) {
         if self.stop_at.is_none() {
-            let hands_over = self.raft.transfer_leadership(now, None).is_ok();
+            let hands_over = match self.raft.transfer_leadership(now, None) {
+                Ok(_) | Err(TransferError::InProgress { .. }) => true,
+                Err(_) => false,
+            };
             let patience = if hands_over { self.config.election_timeout } else { Duration::ZERO };
             self.stop_at = Some(now + patience);
         }
     }
 
     /// Told to stop, and nothing is left to wait for: the successor leads and has answered for what this
-    /// node proposed, or it takes too long.
+    /// node proposed, who asked for it knows, or it takes too long.
     fn may_stop(&self) -> bool {
-        let handed_over = self.raft.role_kind() != RoleKind::Leader && self.proposals.is_empty();
+        let waited_for = self.transfer.is_some() || !self.proposals.is_empty();
+        let handed_over = self.raft.role_kind() != RoleKind::Leader && !waited_for;
         self.stop_at.is_some_and(|at| handed_over || at <= self.runtime.now())
     }
 
