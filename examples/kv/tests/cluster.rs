@@ -309,6 +309,13 @@ fn a_restarted_node_gives_no_stale_read_before_it_has_replayed_its_log() {
     for number in 0..3 {
         push(&mut cluster, number);
     }
+    // A majority has all of it; the node that is asked later must have it too before all of them die.
+    let mut client = cluster.nodes[0].connect();
+    assert_eq!(client.call("READONLY"), "OK");
+    let deadline = Instant::now() + PATIENCE;
+    while client.call("SCARD all") != "3" {
+        assert!(Instant::now() < deadline, "it never catches up");
+    }
     for node in &mut cluster.nodes {
         node.kill();
     }
