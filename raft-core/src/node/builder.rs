@@ -9,6 +9,9 @@ use super::handle::NodeHandle;
 use super::inbox::{NodeInbox, Room};
 use super::protocol::{Protocol, Queues};
 use super::shared::Shared;
+#[cfg(feature = "trace")]
+use super::trace::Observer;
+use super::trace::Traced;
 use super::{TokioRuntime, applier};
 use crate::backend::{Inbox, Journal, Runtime, StateMachine, Transport};
 use crate::config::Config;
@@ -22,7 +25,7 @@ pub struct Node;
 impl Node {
     /// Begins to put a node together.
     pub fn builder(config: Config) -> Builder<(), (), ()> {
-        Builder { config, journal: (), transport: (), machine: (), runtime: None }
+        Builder { config, journal: (), transport: (), machine: (), around: Around::default() }
     }
 }
 
@@ -33,7 +36,15 @@ pub struct Builder<J, T, S> {
     journal: J,
     transport: T,
     machine: S,
+    around: Around,
+}
+
+/// What a node runs in, beside its parts.
+#[derive(Default)]
+struct Around {
     runtime: Option<Arc<dyn Runtime>>,
+    #[cfg(feature = "trace")]
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl<J, T, S> core::fmt::Debug for Builder<J, T, S> {
@@ -45,31 +56,38 @@ impl<J, T, S> core::fmt::Debug for Builder<J, T, S> {
 impl<J, T, S> Builder<J, T, S> {
     /// Where the log and the hard state are kept. Already open.
     pub fn journal(self, journal: impl Journal) -> Builder<Box<dyn Journal>, T, S> {
-        let Self { config, transport, machine, runtime, .. } = self;
-        Builder { config, journal: Box::new(journal), transport, machine, runtime }
+        let Self { config, transport, machine, around, .. } = self;
+        Builder { config, journal: Box::new(journal), transport, machine, around }
     }
 
     /// The same, for a journal chosen at run time.
     pub fn boxed_journal(self, journal: Box<dyn Journal>) -> Builder<Box<dyn Journal>, T, S> {
-        let Self { config, transport, machine, runtime, .. } = self;
-        Builder { config, journal, transport, machine, runtime }
+        let Self { config, transport, machine, around, .. } = self;
+        Builder { config, journal, transport, machine, around }
     }
 
     /// How it reaches the others. Not yet started.
     pub fn transport(self, transport: Arc<dyn Transport>) -> Builder<J, Arc<dyn Transport>, S> {
-        let Self { config, journal, machine, runtime, .. } = self;
-        Builder { config, journal, transport, machine, runtime }
+        let Self { config, journal, machine, around, .. } = self;
+        Builder { config, journal, transport, machine, around }
     }
 
     /// What executes the commands.
     pub fn state_machine(self, machine: impl StateMachine) -> Builder<J, T, Box<dyn StateMachine>> {
-        let Self { config, journal, transport, runtime, .. } = self;
-        Builder { config, journal, transport, machine: Box::new(machine), runtime }
+        let Self { config, journal, transport, around, .. } = self;
+        Builder { config, journal, transport, machine: Box::new(machine), around }
     }
 
     /// Clock, tasks and randomness. Without it, the tokio runtime that `start` is called in.
     pub fn runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
-        self.runtime = Some(runtime);
+        self.around.runtime = Some(runtime);
+        self
+    }
+
+    /// Who listens to what the node's protocol is given and gives.
+    #[cfg(feature = "trace")]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.around.observer = Some(observer);
         self
     }
 }
@@ -80,8 +98,8 @@ impl Builder<Box<dyn Journal>, Arc<dyn Transport>, Box<dyn StateMachine>> {
     /// # Errors
     /// [`FatalReason`]; nothing runs, the journal is closed.
     pub async fn start(self) -> Result<NodeHandle, FatalReason> {
-        let Self { mut config, mut journal, transport, mut machine, runtime } = self;
-        let runtime = runtime.unwrap_or_else(|| Arc::new(TokioRuntime::current()));
+        let Self { mut config, mut journal, transport, mut machine, around } = self;
+        let runtime = around.runtime.unwrap_or_else(|| Arc::new(TokioRuntime::current()));
         config.seed = runtime.seed();
 
         let restored = journal.load().await?;
@@ -131,6 +149,15 @@ impl Builder<Box<dyn Journal>, Arc<dyn Transport>, Box<dyn StateMachine>> {
         };
         let connected = Arc::clone(&transport);
         let handle = NodeHandle::new(config.id, batches.clone(), requests.clone(), Arc::clone(&shared));
+        #[cfg_attr(not(feature = "trace"), expect(unused_mut, reason = "nobody listens"))]
+        let mut raft = Traced::new(raft);
+        #[cfg(feature = "trace")]
+        {
+            if let Some(observer) = &around.observer {
+                observer.started(&raft, runtime.now());
+            }
+            raft.observer = around.observer;
+        }
         let protocol = Protocol::new(
             raft,
             config,

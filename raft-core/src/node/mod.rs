@@ -17,6 +17,7 @@ mod peers;
 mod protocol;
 mod shared;
 mod tokio;
+mod trace;
 #[cfg(feature = "typed")]
 pub mod typed;
 mod waiters;
@@ -24,4 +25,6 @@ mod waiters;
 pub use builder::{Builder, Node};
 pub use handle::{NodeHandle, StatusWatch};
 pub use tokio::TokioRuntime;
+#[cfg(feature = "trace")]
+pub use trace::{Input, Observer, Output};
 pub use waiters::Applied;

@@ -18,6 +18,7 @@ use super::applier::Job;
 use super::inbox::{Inbound, Room, cost_bytes};
 use super::peers::{AdmitReply, PeerMemory};
 use super::shared::{End, Shared};
+use super::trace::Traced;
 use super::waiters::{Batch, Proposals, ReadReply, Reads};
 use crate::backend::{
     Journal, JournalError, JournalReader, JournalWrite, Refusal, Runtime, Timer, Transport,
@@ -27,7 +28,7 @@ use crate::entry::{Entry, pack};
 use crate::error::{FatalReason, ProposeError, ReadError, TransferError};
 use crate::ids::{FetchId, Identity, Index, KnownPeer, NodeId, Term, WriteTicket};
 use crate::message::{Envelope, Notice};
-use crate::raft::{Event, Raft};
+use crate::raft::Event;
 use crate::status::RoleKind;
 use crate::time::Time;
 
@@ -76,7 +77,7 @@ type Writing = Pin<Box<dyn Future<Output = (Box<dyn Journal>, Result<(), Journal
 type Fetching = Pin<Box<dyn Future<Output = (FetchId, Result<Vec<Entry>, JournalError>)> + Send>>;
 
 pub(crate) struct Protocol {
-    raft: Raft,
+    raft: Traced,
     config: Config,
     peers: PeerMemory,
     members: BTreeSet<NodeId>,
@@ -108,7 +109,7 @@ pub(crate) struct Protocol {
 impl Protocol {
     #[expect(clippy::too_many_arguments, reason = "called once, by the builder, with what it collected")]
     pub(crate) fn new(
-        raft: Raft,
+        raft: Traced,
         config: Config,
         identity: Identity,
         known_peers: Vec<KnownPeer>,

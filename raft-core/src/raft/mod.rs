@@ -15,6 +15,8 @@ mod leader;
 mod outbox;
 mod output;
 mod timers;
+#[cfg(feature = "trace")]
+mod trace;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -36,6 +38,8 @@ use follower::Follower;
 use leader::Leader;
 pub use output::{Apply, Event, Fetch, Restored};
 use timers::Timer;
+#[cfg(feature = "trace")]
+pub use trace::View;
 
 /// What should become of the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,8 @@ use crate::util::rust_text::{self, Blank};
 fn allowed(krate: &str) -> Option<(&'static [&'static str], &'static [&'static str])> {
     match krate {
         "raft-core" | "xtask" => Some((&[], &[])),
-        "raft-testkit" => Some((&["raft-core"], &["raft-log-file", "raft-net-tcp"])),
+        // The simulator runs the file journal's store; it is behind a feature of the testkit.
+        "raft-testkit" => Some((&["raft-core", "raft-log-file"], &["raft-log-file", "raft-net-tcp"])),
         _ if krate.starts_with("raft-log-") || krate.starts_with("raft-net-") => {
             Some((&["raft-core"], &["raft-testkit"]))
         }

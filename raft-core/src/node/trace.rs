@@ -1,0 +1,220 @@
+//! The one place through which the driver speaks to the protocol; with the feature `trace` somebody may
+//! listen. Without it nothing is left of this at run time.
+
+use core::ops::Deref;
+#[cfg(feature = "trace")]
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::backend::JournalWrite;
+use crate::entry::Entry;
+use crate::error::{ProposeError, ReadError, TransferError};
+use crate::ids::{FetchId, Index, LogId, NodeId, ReadId, WriteTicket};
+use crate::message::{Envelope, Outgoing, PeerEvent};
+use crate::raft::{Apply, Event, Fetch, Raft};
+use crate::time::Time;
+
+/// What is about to be done to a node's protocol.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "trace"), expect(unreachable_pub, dead_code, reason = "nobody listens"))]
+#[non_exhaustive]
+pub enum Input<'a> {
+    /// A message has come.
+    Message(&'a Envelope),
+    /// A connection came or went.
+    Peer(NodeId, PeerEvent),
+    /// Time has passed.
+    Timeout,
+    /// A write is durable.
+    Written(WriteTicket),
+    /// The journal has failed.
+    WriteFailed,
+    /// Entries have been read back.
+    Fetched(FetchId),
+    /// The state machine has executed entries through this one.
+    Applied(Index),
+    /// Commands are proposed, packed into this many bytes.
+    Propose(usize),
+    /// A read is asked for.
+    Read(ReadId),
+    /// Leadership is to be handed over.
+    Transfer(Option<NodeId>),
+    /// An operator wants this node to campaign.
+    Campaign,
+}
+
+/// What has come out of it.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "trace"), expect(unreachable_pub, dead_code, reason = "nobody listens"))]
+#[non_exhaustive]
+pub enum Output<'a> {
+    /// The input before has been dealt with; nothing has left yet.
+    Settled,
+    /// A message leaves.
+    Message(&'a Envelope),
+    /// The journal is given this.
+    Write(&'a JournalWrite),
+    /// The state machine is given this.
+    Apply(&'a Apply),
+    /// News.
+    Event(&'a Event),
+}
+
+/// Listens to what a node's protocol is given and gives: for simulators, and for traces that a model
+/// checks. Called from the protocol's task, in order: one `input`, its `Settled`, then what is pulled.
+#[cfg(feature = "trace")]
+pub trait Observer: Send + Sync + 'static {
+    /// A node has come up with this.
+    fn started(&self, raft: &Raft, now: Time);
+
+    /// An input is about to be handled; `raft` is as it was before.
+    fn input(&self, raft: &Raft, now: Time, input: Input<'_>);
+
+    /// Something came out; `raft` is as it is after that.
+    fn output(&self, raft: &Raft, output: Output<'_>);
+}
+
+/// The protocol, and who listens.
+pub(crate) struct Traced {
+    raft: Raft,
+    #[cfg(feature = "trace")]
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+}
+
+impl Deref for Traced {
+    type Target = Raft;
+
+    fn deref(&self) -> &Raft {
+        &self.raft
+    }
+}
+
+impl Traced {
+    pub(crate) const fn new(raft: Raft) -> Self {
+        Self {
+            raft,
+            #[cfg(feature = "trace")]
+            observer: None,
+        }
+    }
+
+    #[cfg_attr(not(feature = "trace"), expect(clippy::unused_self, reason = "nobody listens"))]
+    #[inline]
+    fn input(&self, _now: Time, _input: Input<'_>) {
+        #[cfg(feature = "trace")]
+        if let Some(observer) = &self.observer {
+            observer.input(&self.raft, _now, _input);
+        }
+    }
+
+    #[cfg_attr(not(feature = "trace"), expect(clippy::unused_self, reason = "nobody listens"))]
+    #[inline]
+    fn output(&self, _output: Output<'_>) {
+        #[cfg(feature = "trace")]
+        if let Some(observer) = &self.observer {
+            observer.output(&self.raft, _output);
+        }
+    }
+
+    pub(crate) fn handle_message(&mut self, now: Time, envelope: Envelope) {
+        self.input(now, Input::Message(&envelope));
+        self.raft.handle_message(now, envelope);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_peer(&mut self, now: Time, peer: NodeId, event: PeerEvent) {
+        self.input(now, Input::Peer(peer, event));
+        self.raft.handle_peer(now, peer, event);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
+        self.input(now, Input::Timeout);
+        self.raft.handle_timeout(now);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_written(&mut self, now: Time, ticket: WriteTicket) {
+        self.input(now, Input::Written(ticket));
+        self.raft.handle_written(now, ticket);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_write_failed(&mut self, now: Time) {
+        self.input(now, Input::WriteFailed);
+        self.raft.handle_write_failed(now);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_fetched(&mut self, now: Time, id: FetchId, entries: Vec<Entry>) {
+        self.input(now, Input::Fetched(id));
+        self.raft.handle_fetched(now, id, entries);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_applied(&mut self, now: Time, through: Index) {
+        self.input(now, Input::Applied(through));
+        self.raft.handle_applied(now, through);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn propose(&mut self, now: Time, commands: Bytes) -> Result<LogId, ProposeError> {
+        self.input(now, Input::Propose(commands.len()));
+        let result = self.raft.propose(now, commands);
+        self.output(Output::Settled);
+        result
+    }
+
+    pub(crate) fn read(&mut self, now: Time, id: ReadId) -> Result<(), ReadError> {
+        self.input(now, Input::Read(id));
+        let result = self.raft.read(now, id);
+        self.output(Output::Settled);
+        result
+    }
+
+    pub(crate) fn transfer_leadership(
+        &mut self,
+        now: Time,
+        to: Option<NodeId>,
+    ) -> Result<NodeId, TransferError> {
+        self.input(now, Input::Transfer(to));
+        let result = self.raft.transfer_leadership(now, to);
+        self.output(Output::Settled);
+        result
+    }
+
+    pub(crate) fn campaign(&mut self, now: Time) {
+        self.input(now, Input::Campaign);
+        self.raft.campaign(now);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn poll_message(&mut self) -> Option<Outgoing> {
+        let out = self.raft.poll_message()?;
+        self.output(Output::Message(&out.envelope));
+        Some(out)
+    }
+
+    pub(crate) fn poll_write(&mut self) -> Option<JournalWrite> {
+        let write = self.raft.poll_write()?;
+        self.output(Output::Write(&write));
+        Some(write)
+    }
+
+    pub(crate) fn poll_apply(&mut self) -> Option<Apply> {
+        let apply = self.raft.poll_apply()?;
+        self.output(Output::Apply(&apply));
+        Some(apply)
+    }
+
+    pub(crate) fn poll_fetch(&mut self) -> Option<Fetch> {
+        self.raft.poll_fetch()
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        let event = self.raft.poll_event()?;
+        self.output(Output::Event(&event));
+        Some(event)
+    }
+}

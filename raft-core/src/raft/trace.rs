@@ -1,0 +1,58 @@
+//! What an observer may know of a node's protocol at any moment: cheap, read-only, and no part of its
+//! rules. Feature `trace`.
+
+use super::{Raft, RoleKind};
+use crate::backend::HardState;
+use crate::error::Violation;
+use crate::ids::{Index, LogId, NodeId, Term};
+
+/// The state of a [`Raft`] that the paper speaks of (Figure 2), and what this implementation adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct View {
+    /// The role.
+    pub role: RoleKind,
+    /// Term, vote and probation as they are in memory; see `durable`.
+    pub hard: HardState,
+    /// Whether `hard` is on disk as it is.
+    pub durable: bool,
+    /// The leader of this term, if known.
+    pub leader: Option<NodeId>,
+    /// The end of the log.
+    pub last: LogId,
+    /// The commit index.
+    pub commit: Index,
+    /// What the state machine has executed.
+    pub applied: Index,
+    /// The end of the durable log.
+    pub persisted: Index,
+    /// Whether it stands still after a veto (M6).
+    pub embargo: bool,
+    /// The last alarm.
+    pub alarm: Option<Violation>,
+}
+
+impl Raft {
+    /// What an observer may know.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let common = &self.common;
+        View {
+            role: self.role_kind(),
+            hard: common.hard,
+            durable: common.hard_is_durable(),
+            leader: common.leader,
+            last: common.log.last_id(),
+            commit: common.log.commit(),
+            applied: common.log.applied(),
+            persisted: common.log.persisted(),
+            embargo: common.embargo,
+            alarm: common.alarm,
+        }
+    }
+
+    /// The term of an entry of its log; `None` before the start and beyond the end.
+    #[must_use]
+    pub fn term_of(&self, index: Index) -> Option<Term> {
+        self.common.log.term_of(index)
+    }
+}

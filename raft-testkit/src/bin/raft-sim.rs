@@ -1,0 +1,3 @@
+//! The simulator from the command line.
+
+fn main() {}
