@@ -7,6 +7,7 @@
 mod ci;
 mod cluster;
 mod demo;
+mod fuzz;
 mod guard;
 mod no_std;
 mod servers;
@@ -38,6 +39,8 @@ enum Command {
     Test(test::Args),
     /// Runs every check that a change must pass.
     Ci(ci::Args),
+    /// Hunts for bytes that a decoder cannot stand.
+    Fuzz(fuzz::Args),
     /// Checks what no compiler does: directions, banned words, links, format documents.
     Tidy(tidy::Args),
     /// Kills what it was told of when its parent is gone.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Cluster(args) => cluster::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Ci(args) => ci::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Tidy(args) => tidy::run(&args),
         Command::Guard => guard::run(),
     };
