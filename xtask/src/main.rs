@@ -9,6 +9,7 @@ mod cluster;
 mod demo;
 mod fuzz;
 mod guard;
+mod mutants;
 mod no_std;
 mod servers;
 mod test;
@@ -43,6 +44,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Checks what no compiler does: directions, banned words, links, format documents.
     Tidy(tidy::Args),
+    /// Plants known bugs in a copy of the workspace, and says what catches each.
+    Mutants(mutants::Args),
     /// Kills what it was told of when its parent is gone.
     #[command(hide = true)]
     Guard,
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Ci(args) => ci::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Tidy(args) => tidy::run(&args),
+        Command::Mutants(args) => mutants::run(&args),
         Command::Guard => guard::run(),
     };
     match outcome {

@@ -1,0 +1,222 @@
+//! What looks for a planted bug: the simulator, the model checker, the crash states, or a test.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::table::{By, Mutant};
+use super::tree::Tree;
+use crate::guard::{self, Guard};
+use crate::util::{Context, Failure, proc};
+
+/// How a planted bug was caught.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Caught {
+    pub(super) by: By,
+    /// The checker that saw it first, or the test.
+    pub(super) checker: String,
+    /// The seed on which it was seen, and how many were run until then.
+    pub(super) seed: Option<u64>,
+    pub(super) seeds: u64,
+    pub(super) cpu: Duration,
+}
+
+/// Runs detectors, and the same without any bug where that tells something.
+pub(super) struct Detectors<'a> {
+    pub(super) tree: &'a Tree,
+    pub(super) seeds: u64,
+    /// What runs longer hangs.
+    pub(super) patience: Duration,
+    /// Binaries without a planted bug.
+    clean: BTreeMap<&'static str, PathBuf>,
+    /// Ends what runs when this program is interrupted.
+    guard: Guard,
+}
+
+impl<'a> Detectors<'a> {
+    pub(super) fn new(tree: &'a Tree, seeds: u64, patience: Duration) -> Result<Self, Failure> {
+        Ok(Self { tree, seeds, patience, clean: BTreeMap::new(), guard: Guard::start()? })
+    }
+
+    /// Keeps what is built from the tree as it is now, without a bug.
+    pub(super) fn keep_clean(&mut self, name: &'static str) -> Result<(), Failure> {
+        let built = self.tree.build(name)?;
+        let kept = self.tree.scratch(&format!("clean-{name}"));
+        std::fs::copy(&built, &kept).context(|| format!("cannot keep {}", built.display()))?;
+        self.clean.insert(name, kept);
+        Ok(())
+    }
+
+    /// Looks for the bug that is planted in the tree.
+    pub(super) fn look(&self, mutant: &Mutant, by: By) -> Result<Option<Caught>, Failure> {
+        match by {
+            By::Sim => self.sim(),
+            By::Model => self.model(),
+            By::Crash => self.test(by, &["--release", "--package", "raft-log-file", "--test", "crash"]),
+            By::Test => {
+                let (package, name) = mutant.test.as_ref().ok_or_else(|| Failure::new("no test is named"))?;
+                self.test(by, &["--package", package, "--all-features", "--", name])
+            }
+        }
+    }
+
+    fn sim(&self) -> Result<Option<Caught>, Failure> {
+        let binary = self.tree.build("raft-sim")?;
+        let file = self.tree.scratch("found.json");
+        let seeds = format!("0..{}", self.seeds);
+        let mut command = Command::new(binary);
+        command.args(["--seeds", &seeds, "--stop", "--json"]).arg(&file);
+        let Some(report) = self.report(&mut command, &file)? else {
+            return Ok(Some(self.hangs(By::Sim)));
+        };
+        let Some(first) = report["violations"].get(0) else { return Ok(None) };
+        let seed = first["seed"].as_u64().ok_or_else(|| Failure::new("a violation without a seed"))?;
+        self.only_with_the_bug(seed)?;
+        Ok(Some(Caught {
+            by: By::Sim,
+            checker: first["checker"].as_str().unwrap_or("?").to_string(),
+            seed: Some(seed),
+            seeds: report["seeds"].as_u64().unwrap_or(seed + 1),
+            cpu: Duration::from_millis(report["cpu_ms"].as_u64().unwrap_or(0)),
+        }))
+    }
+
+    /// What is seen without the bug too tells nothing of it.
+    fn only_with_the_bug(&self, seed: u64) -> Result<(), Failure> {
+        let Some(clean) = self.clean.get("raft-sim") else { return Ok(()) };
+        let holds = proc::works(Command::new(clean).args(["--seed", &seed.to_string()]));
+        if holds { Ok(()) } else { Err(Failure::new(format!("seed {seed} fails without the bug too"))) }
+    }
+
+    fn model(&self) -> Result<Option<Caught>, Failure> {
+        let binary = self.tree.build("raft-model")?;
+        let file = self.tree.scratch("found.json");
+        let mut command = Command::new(binary);
+        command.args(["--stop", "--json"]).arg(&file);
+        let Some(report) = self.report(&mut command, &file)? else {
+            return Ok(Some(self.hangs(By::Model)));
+        };
+        let Some(first) = report["violations"].get(0) else { return Ok(None) };
+        Ok(Some(Caught {
+            by: By::Model,
+            checker: first["checker"].as_str().unwrap_or("?").to_string(),
+            seed: None,
+            seeds: 0,
+            cpu: Duration::from_millis(report["cpu_ms"].as_u64().unwrap_or(0)),
+        }))
+    }
+
+    /// Runs tests; one that fails, or hangs, has caught it.
+    fn test(&self, by: By, args: &[&str]) -> Result<Option<Caught>, Failure> {
+        let mut build = self.tree.cargo();
+        let split = args.iter().position(|arg| *arg == "--").unwrap_or(args.len());
+        proc::stdout(build.args(["test", "--quiet", "--no-run"]).args(&args[..split]))?;
+        let mut command = self.tree.cargo();
+        command.args(["test", "--quiet"]).args(args);
+        let begin = Instant::now();
+        let output = self.run(&mut command)?;
+        let cpu = begin.elapsed();
+        let checker = match output {
+            None => String::from("hang"),
+            Some(output) if output.status => return Ok(None),
+            Some(output) => failed_test(&output.text).unwrap_or_else(|| String::from("test")),
+        };
+        Ok(Some(Caught { by, checker, seed: None, seeds: 0, cpu }))
+    }
+
+    fn hangs(&self, by: By) -> Caught {
+        Caught { by, checker: String::from("hang"), seed: None, seeds: 0, cpu: self.patience }
+    }
+
+    /// Runs a tool of ours and reads what it reports. `None` if it hangs.
+    fn report(&self, command: &mut Command, file: &Path) -> Result<Option<Value>, Failure> {
+        // What an earlier one has left must not be taken for its report.
+        if file.exists() {
+            std::fs::remove_file(file).context(|| format!("cannot remove {}", file.display()))?;
+        }
+        let Some(output) = self.run(command)? else { return Ok(None) };
+        let text = std::fs::read_to_string(file)
+            .context(|| format!("{} gave no report: {}", proc::shown(command), output.text.trim()))?;
+        let report = serde_json::from_str(&text).context(|| proc::shown(command))?;
+        Ok(Some(report))
+    }
+
+    /// Runs it quietly, as long as we have patience.
+    fn run(&self, command: &mut Command) -> Result<Option<Output>, Failure> {
+        let shown = proc::shown(command);
+        guard::own_group(command);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context(|| shown.clone())?;
+        self.guard.add_process(child.id());
+        let (done, ended) = std::sync::mpsc::channel();
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let reader = std::thread::spawn(move || {
+            let errors = std::thread::spawn(move || read_all(err));
+            let text = read_all(out) + &errors.join().unwrap_or_default();
+            // Who waits may have lost patience.
+            let _ = done.send(());
+            text
+        });
+        let in_time = ended.recv_timeout(self.patience) != Err(RecvTimeoutError::Timeout);
+        if !in_time {
+            kill_group(&mut child)?;
+        }
+        let text = reader.join().unwrap_or_default();
+        let status = child.wait().context(|| shown)?;
+        self.guard.remove_process(child.id());
+        Ok(in_time.then_some(Output { status: status.success(), text }))
+    }
+}
+
+/// What a child left.
+struct Output {
+    status: bool,
+    text: String,
+}
+
+/// Kills a child that leads a process group of its own, with all that it has started.
+fn kill_group(child: &mut Child) -> Result<(), Failure> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let id = id.ok_or_else(|| Failure::new("0 is no process"))?;
+        kill_process_group(id, Signal::KILL).context(|| String::from("cannot stop what hangs"))?;
+    }
+    // One that has ended meanwhile needs no killing.
+    let _ = child.kill();
+    Ok(())
+}
+
+fn read_all(from: Option<impl std::io::Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut from) = from {
+        // What cannot be read is not missed: the exit code counts.
+        let _ = from.read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The first test that failed, from what `cargo test` prints.
+fn failed_test(text: &str) -> Option<String> {
+    let line = text.lines().find(|line| line.starts_with("---- ") && line.ends_with(" stdout ----"))?;
+    Some(line.trim_start_matches("---- ").trim_end_matches(" stdout ----").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_test_that_failed_is_named() {
+        let text = "running 2 tests\n---- a::b stdout ----\n\nthread 'a::b' panicked\n---- c stdout ----\n";
+        assert_eq!(super::failed_test(text), Some(String::from("a::b")));
+        assert_eq!(super::failed_test("test result: ok."), None);
+    }
+}

@@ -1,0 +1,230 @@
+//! `cargo xtask mutants`: plants known bugs, one at a time, in a copy of the workspace, and says what
+//! catches each, how soon, and which were not caught. A simulator that finds nothing proves only then
+//! something when it finds what is there.
+
+mod detect;
+mod table;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::Outcome;
+use crate::util::{Failure, json as json_file, proc, progress::Progress, table as text_table};
+use detect::{Caught, Detectors};
+use table::{By, Mutant};
+use tree::Tree;
+
+/// Flags of `cargo xtask mutants`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only these; a part of a name will do.
+    names: Vec<String>,
+    /// Says what is planted, and runs nothing.
+    #[arg(long)]
+    list: bool,
+    /// How many seeds the simulator tries on each.
+    #[arg(long, default_value_t = 500)]
+    seeds: u64,
+    /// Only what this may catch, and only with this; may be given more than once.
+    #[arg(long, value_name = "WHAT")]
+    by: Vec<By>,
+    /// Also says whether the tests of raft-core and raft-testkit find it. Takes longer.
+    #[arg(long)]
+    tests: bool,
+    /// What runs longer than so many seconds hangs, and has caught it.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    patience: u64,
+    /// Writes the results there.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// What became of one planted bug.
+struct Row {
+    mutant: Mutant,
+    /// What caught it, nothing, or why that cannot be told.
+    found: Result<Option<Caught>, Failure>,
+    /// Whether the tests find it, if they were asked.
+    tests: Option<bool>,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let mutants = chosen(args, table::read(&proc::root())?)?;
+    if args.list {
+        let rows: Vec<Vec<String>> = mutants.into_iter().map(listed).collect();
+        print!("{}", text_table::render(&["bug", "what breaks", "rule"], &rows));
+        println!("mutants: planted={}", rows.len());
+        return Ok(true);
+    }
+    let tree = Tree::new()?;
+    let mut detectors = Detectors::new(&tree, args.seeds, Duration::from_secs(args.patience))?;
+    if mutants.iter().any(|mutant| mutant.by.contains(&By::Sim)) {
+        detectors.keep_clean("raft-sim")?;
+    }
+    let progress = Progress::new(mutants.len() as u64);
+    let mut rows: Vec<Row> = Vec::new();
+    for mutant in mutants {
+        progress.at(rows.len() as u64, mutant.name.clone());
+        let row = look(args, &tree, &detectors, mutant)?;
+        progress.line(&cells(&row).join("  "));
+        rows.push(row);
+    }
+    drop(progress);
+    tree.reset()?;
+    report(args, &rows)
+}
+
+/// What was asked for, with only the detectors that were asked for.
+fn chosen(args: &Args, all: Vec<Mutant>) -> Result<Vec<Mutant>, Failure> {
+    let named = |mutant: &Mutant| args.names.iter().any(|name| mutant.name.contains(&name[..]));
+    if let Some(unknown) = args.names.iter().find(|name| all.iter().all(|m| !m.name.contains(&name[..]))) {
+        return Err(Failure::new(format!("no planted bug is called {unknown:?}; see --list")));
+    }
+    let mut chosen: Vec<Mutant> = all.into_iter().filter(|m| args.names.is_empty() || named(m)).collect();
+    if !args.by.is_empty() {
+        for mutant in &mut chosen {
+            mutant.by.retain(|by| args.by.contains(by));
+        }
+        chosen.retain(|mutant| !mutant.by.is_empty());
+    }
+    if chosen.is_empty() {
+        return Err(Failure::new("nothing is left to plant"));
+    }
+    Ok(chosen)
+}
+
+/// Plants one bug, looks for it, and takes it out again.
+fn look(args: &Args, tree: &Tree, detectors: &Detectors<'_>, mutant: Mutant) -> Result<Row, Failure> {
+    tree.reset()?;
+    let found = tree.plant(&mutant).and_then(|()| {
+        for by in &mutant.by {
+            if let Some(caught) = detectors.look(&mutant, *by)? {
+                return Ok(Some(caught));
+            }
+        }
+        Ok(None)
+    });
+    let tests = if args.tests && found.is_ok() { Some(!tests_pass(tree)?) } else { None };
+    Ok(Row { mutant, found, tests })
+}
+
+/// Whether the tests of the protocol, of the driver and of the scenarios pass.
+fn tests_pass(tree: &Tree) -> Result<bool, Failure> {
+    let mut command = tree.cargo();
+    let nextest = proc::works(command.args(["nextest", "--version"]));
+    let mut command = tree.cargo();
+    command.args(if nextest { &["nextest", "run"][..] } else { &["test"] });
+    command.args(["--package", "raft-core", "--package", "raft-testkit"]);
+    Ok(proc::works(&mut command))
+}
+
+fn listed(mutant: Mutant) -> Vec<String> {
+    vec![mutant.name, mutant.breaks, mutant.rule]
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let name = row.mutant.name.clone();
+    let tests = match row.tests {
+        None => String::new(),
+        Some(found) => String::from(if found { "yes" } else { "no" }),
+    };
+    match &row.found {
+        Err(failure) => vec![name, format!("ERROR: {failure}"), String::new(), String::new(), tests],
+        Ok(None) => vec![name, String::from("NOT CAUGHT"), String::new(), String::new(), tests],
+        Ok(Some(caught)) => {
+            let seeds = if caught.seed.is_some() { caught.seeds.to_string() } else { String::from("-") };
+            let what = format!("{}: {}", word(caught.by), caught.checker);
+            vec![name, what, seeds, format!("{:.1}", caught.cpu.as_secs_f64()), tests]
+        }
+    }
+}
+
+const fn word(by: By) -> &'static str {
+    match by {
+        By::Sim => "sim",
+        By::Model => "model",
+        By::Crash => "crash",
+        By::Test => "test",
+    }
+}
+
+fn report(args: &Args, rows: &[Row]) -> Outcome {
+    let lines: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    println!("\n{}", text_table::render(&["bug", "caught by", "seeds", "cpu s", "tests"], &lines));
+    let caught: Vec<&Caught> = rows.iter().filter_map(|row| row.found.as_ref().ok()?.as_ref()).collect();
+    let mut first: BTreeMap<&str, u64> = BTreeMap::new();
+    for caught in caught.iter().filter(|caught| caught.by == By::Sim) {
+        *first.entry(&caught.checker).or_default() += 1;
+    }
+    let by_checker: Vec<String> = first.iter().map(|(checker, count)| format!("{checker} {count}")).collect();
+    if !by_checker.is_empty() {
+        println!("first to see it in the simulator: {}", by_checker.join(", "));
+    }
+    let median = median(caught.iter().map(|caught| caught.cpu).collect()).as_secs_f64();
+    let results: Vec<serde_json::Value> = rows.iter().map(result).collect();
+    let value = json!({
+        "planted": rows.len(),
+        "caught": caught.len(),
+        "median_cpu_seconds": median,
+        "first": first,
+        "mutants": results,
+    });
+    json_file::write(args.json.as_deref(), &value)?;
+    println!("mutants: planted={} caught={} median_cpu_seconds={median:.1}", rows.len(), caught.len());
+    Ok(caught.len() == rows.len())
+}
+
+fn result(row: &Row) -> serde_json::Value {
+    let caught = row.found.as_ref().ok().and_then(Option::as_ref);
+    json!({
+        "name": row.mutant.name,
+        "meant_for": row.mutant.checker,
+        "by": caught.map(|caught| word(caught.by)),
+        "checker": caught.map(|caught| &caught.checker),
+        "seed": caught.and_then(|caught| caught.seed),
+        "seeds": caught.map(|caught| caught.seeds),
+        "cpu_seconds": caught.map(|caught| caught.cpu.as_secs_f64()),
+        "error": row.found.as_ref().err().map(ToString::to_string),
+        "tests": row.tests,
+    })
+}
+
+/// The middle one; of an even number the later of the two.
+fn median(mut all: Vec<Duration>) -> Duration {
+    all.sort_unstable();
+    all.get(all.len() / 2).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_patch_applies_to_the_workspace() {
+        let root = proc::root();
+        let mutants = table::read(&root).unwrap();
+        assert!(mutants.len() >= 30, "{} bugs are planted", mutants.len());
+        let broken: Vec<String> = mutants
+            .iter()
+            .filter_map(|mutant| {
+                let mut command = tree::apply(&root);
+                let failure = proc::stdout(command.arg("--check").arg(mutant.patch(&root))).err()?;
+                Some(format!("{}: {failure}", mutant.name))
+            })
+            .collect();
+        let help = "write these again: apply the change by hand, `git diff -U2 > xtask/mutants/NAME.patch`";
+        assert!(broken.is_empty(), "{help}\n{}\n", broken.join("\n"));
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let seconds = |all: &[u64]| median(all.iter().copied().map(Duration::from_secs).collect()).as_secs();
+        assert_eq!(seconds(&[]), 0);
+        assert_eq!(seconds(&[9, 1, 5]), 5);
+        assert_eq!(seconds(&[9, 1]), 9);
+    }
+}

@@ -1,0 +1,110 @@
+//! The copy of the workspace that bugs are planted in. It stays from run to run, with a build folder of its
+//! own, so that cargo compiles again only what a patch touches.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::table::Mutant;
+use crate::util::{Context, Failure, proc};
+
+pub(super) struct Tree {
+    root: PathBuf,
+    tree: PathBuf,
+    target: PathBuf,
+}
+
+impl Tree {
+    /// The copy, as the workspace is now: also what has not been committed.
+    pub(super) fn new() -> Result<Self, Failure> {
+        let folder = proc::target_dir()?.join("mutants");
+        let tree = Self { root: proc::root(), tree: folder.join("tree"), target: folder.join("target") };
+        tree.reset()?;
+        Ok(tree)
+    }
+
+    /// Where results may be put.
+    pub(super) fn scratch(&self, name: &str) -> PathBuf {
+        self.target.join(name)
+    }
+
+    /// Makes the copy equal to the workspace. A file that is equal already keeps its time.
+    pub(super) fn reset(&self) -> Result<(), Failure> {
+        let mut list = git(&self.root);
+        list.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+        let list = proc::stdout(&mut list)?;
+        let mut wanted = BTreeSet::new();
+        for name in list.split('\0').filter(|name| !name.is_empty()) {
+            let from = self.root.join(name);
+            if from.is_file() {
+                wanted.insert(self.tree.join(name));
+                copy(&from, &self.tree.join(name))?;
+            }
+        }
+        remove_others(&self.tree, &wanted)
+    }
+
+    /// Plants a bug.
+    pub(super) fn plant(&self, mutant: &Mutant) -> Result<(), Failure> {
+        proc::stdout(apply(&self.tree).arg(mutant.patch(&self.root))).map(drop)
+    }
+
+    /// A cargo that works in the copy.
+    pub(super) fn cargo(&self) -> Command {
+        let mut command = proc::cargo();
+        command.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target);
+        // What is built here is run once: half the time goes into compiling it.
+        command.env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true").env("CARGO_PROFILE_RELEASE_DEBUG", "false");
+        command
+    }
+
+    /// Builds a binary of raft-testkit, optimised, and says where it is.
+    pub(super) fn build(&self, name: &str) -> Result<PathBuf, Failure> {
+        let mut command = self.cargo();
+        command.args(["build", "--quiet", "--release", "--package", "raft-testkit", "--features", "tools"]);
+        proc::stdout(command.args(["--bin", name]))?;
+        Ok(self.target.join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+    }
+}
+
+/// `git apply` in a folder, whether or not a repository is around it. A patch may be some lines off.
+pub(super) fn apply(folder: &Path) -> Command {
+    let mut command = git(folder);
+    if let Some(parent) = folder.parent() {
+        command.env("GIT_CEILING_DIRECTORIES", parent);
+    }
+    command.args(["apply", "--recount", "-C1", "--whitespace=nowarn"]);
+    command
+}
+
+fn git(folder: &Path) -> Command {
+    let mut command = Command::new("git");
+    command.current_dir(folder);
+    command
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    let shown = || format!("cannot copy {}", from.display());
+    let bytes = std::fs::read(from).context(shown)?;
+    if std::fs::read(to).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    if let Some(parent) = to.parent() {
+        std::fs::create_dir_all(parent).context(shown)?;
+    }
+    std::fs::write(to, bytes).context(shown)
+}
+
+/// Removes the files below `folder` that are not wanted.
+fn remove_others(folder: &Path, wanted: &BTreeSet<PathBuf>) -> Result<(), Failure> {
+    let shown = || format!("cannot clear {}", folder.display());
+    for entry in std::fs::read_dir(folder).context(shown)? {
+        let path = entry.context(shown)?.path();
+        if path.is_dir() {
+            remove_others(&path, wanted)?;
+        } else if !wanted.contains(&path) {
+            std::fs::remove_file(&path).context(shown)?;
+        }
+    }
+    Ok(())
+}
