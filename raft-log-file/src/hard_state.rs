@@ -265,10 +265,25 @@ impl Pair {
         Ok(())
     }
 
-    /// Writes the record of a generation again: what was read may never have reached the disk.
-    pub(crate) fn write_slot(&self, generation: u64, body: &[u8]) -> io::Result<()> {
+    /// Writes the record that a slot holds again: what was read may never have reached the disk. It may
+    /// as well be the only one that counts, so one copy is left alone until the other is durable;
+    /// `first` is written first.
+    pub(crate) fn write_again(&self, record: &Record, first: u8) -> io::Result<()> {
+        let Record { generation, body, .. } = record;
+        for copy in [first, 1 - first] {
+            write_copy(self.file(*generation), self.layout, *generation, body, copy)?;
+            self.file(*generation).sync_data()?;
+        }
+        Ok(())
+    }
+
+    fn write_slot(&self, generation: u64, body: &[u8]) -> io::Result<()> {
+        write_file(self.file(generation), self.layout, generation, body)
+    }
+
+    fn file(&self, generation: u64) -> &dyn VfsFile {
         let [a, b] = &self.files;
-        write_file(&**if Layout::slot_of(generation) == 0 { a } else { b }, self.layout, generation, body)
+        &**if Layout::slot_of(generation) == 0 { a } else { b }
     }
 }
 
@@ -282,9 +297,13 @@ pub(crate) fn create(vfs: &dyn Vfs, layout: Layout, name: &str) -> io::Result<Ar
 /// Writes both copies of a record into its slot file and syncs it.
 pub(crate) fn write_file(file: &dyn VfsFile, layout: Layout, generation: u64, body: &[u8]) -> io::Result<()> {
     for copy in 0..2 {
-        let record = layout.encode(Layout::slot_of(generation), copy, generation, body);
-        let record = record.ok_or(io::ErrorKind::InvalidInput)?;
-        vfs::write_all_at(file, &record, u64::from(copy) * layout.stride as u64)?;
+        write_copy(file, layout, generation, body, copy)?;
     }
     file.sync_data()
+}
+
+fn write_copy(file: &dyn VfsFile, layout: Layout, generation: u64, body: &[u8], copy: u8) -> io::Result<()> {
+    let record = layout.encode(Layout::slot_of(generation), copy, generation, body);
+    let record = record.ok_or(io::ErrorKind::InvalidInput)?;
+    vfs::write_all_at(file, &record, u64::from(copy) * layout.stride as u64)
 }

@@ -19,6 +19,7 @@ use crate::layout::{
 use crate::record::{self, ENTRIES, Found, Header, MARK, SEAL, TRUNCATE};
 use crate::recover::{Pending, Scan, read_super};
 use crate::segment::{self, Origin, SegmentHeader};
+use crate::slots::{Layout, Record, SlotState};
 use crate::store::{Active, Options, Random, Store, segment_error, store_id, unusable};
 use crate::vfs::{self, LockError, Vfs};
 
@@ -372,11 +373,15 @@ fn rewrite(pair: PairState, name: &str) -> Result<Pair, OpenError> {
     let Some((pair, newest)) = pair.into_pair().zip(newest) else {
         return Err(unusable(name, "a file of the pair is missing"));
     };
-    let again = |record: &crate::slots::Record| pair.write_slot(record.generation, &record.body);
-    again(&newest).during(|| format!("write {name} again"))?;
+    let again = |slot: &SlotState, record: &Record| {
+        // What is broken holds nothing that could be lost.
+        pair.write_again(record, u8::from(slot.broken[1].is_some()))
+    };
+    let slot_of = |record: &Record| &slots[usize::from(Layout::slot_of(record.generation))];
+    again(slot_of(&newest), &newest).during(|| format!("write {name} again"))?;
     for slot in slots.iter().filter(|slot| !slot.is_sound()) {
         if let Some(record) = slot.record.as_ref().filter(|record| record.generation != newest.generation) {
-            again(record).during(|| format!("write {name} again"))?;
+            again(slot, record).during(|| format!("write {name} again"))?;
         }
     }
     Ok(pair)
