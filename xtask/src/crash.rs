@@ -135,17 +135,8 @@ fn by_workload(workloads: &[Value]) -> String {
 
 /// What opening said, by what became of the sectors that were being written.
 fn by_mode(workloads: &[Value]) -> String {
-    let keys = [
-        "states",
-        "recoveries",
-        "clean",
-        "torn",
-        "suspect",
-        "corrupt",
-        "refused",
-        "absent",
-        "false_alarms",
-    ];
+    let keys =
+        ["states", "recoveries", "clean", "torn", "suspect", "corrupt", "refused", "absent", "false_alarms"];
     let row = |mode: &&str| {
         let sums = keys.iter().map(|key| {
             let sum: u64 = workloads.iter().map(|workload| count(&workload[*mode][*key])).sum();

@@ -6,6 +6,7 @@
 
 mod ci;
 mod cluster;
+mod crash;
 mod demo;
 mod fuzz;
 mod guard;
@@ -40,6 +41,8 @@ enum Command {
     Test(test::Args),
     /// Runs every check that a change must pass.
     Ci(ci::Args),
+    /// Looks at states of the file journal after crashes, by the million.
+    Crash(crash::Args),
     /// Hunts for bytes that a decoder cannot stand.
     Fuzz(fuzz::Args),
     /// Checks what no compiler does: directions, banned words, links, format documents.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Cluster(args) => cluster::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Ci(args) => ci::run(&args),
+        Command::Crash(args) => crash::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Tidy(args) => tidy::run(&args),
         Command::Mutants(args) => mutants::run(&args),

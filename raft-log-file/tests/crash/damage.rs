@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use raft_core::backend::{HardState, OpenError, Verdict};
 use raft_core::entry::Entry;
-use raft_log_file::Options;
+use raft_log_file::{Case, Finding, Options};
 
 use crate::record::record;
 use crate::steps::Workload;
@@ -77,7 +77,7 @@ impl Damaged {
                 self.probation += 1;
                 return;
             }
-        } else if found == *model {
+        } else if found == *model || fell_back(&found, model, store.findings()) {
             if store.findings().is_empty() && state.verdict == Verdict::Clean {
                 self.harmless += 1;
             } else {
@@ -87,6 +87,13 @@ impl Damaged {
         }
         self.silent.push(format!("{}: {:?}, {foreign} foreign, {found:?}", what(), state.verdict));
     }
+}
+
+/// Of the known peers an older state is in force, and that was reported (R3c).
+fn fell_back(found: &Model, model: &Model, findings: &[Finding]) -> bool {
+    let peers = model.peers.clone();
+    findings.iter().any(|finding| finding.case == Case::SlotTorn)
+        && Model { peers, ..found.clone() } == *model
 }
 
 /// What a workload has left behind.

@@ -6,6 +6,7 @@
 
 mod check;
 mod damage;
+mod random;
 mod record;
 mod report;
 mod steps;
@@ -14,9 +15,10 @@ mod support;
 mod workloads;
 
 use check::Effort;
+use random::random;
 use report::{Report, run};
 use support::Plan;
-use workloads::{by_hand, random};
+use workloads::by_hand;
 
 /// A second or two, and yet every workload and every operation.
 const SAMPLE: Effort = Effort { plan: Plan { exhaustive: 4, sampled: 2, steps: 3 }, deep: 8, one_in: 4 };
@@ -71,7 +73,7 @@ fn all() {
             .map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}: {text:?}")))
     };
     let (wanted, seed) = (number("RAFT_CRASH_STATES", 1_000_000), number("RAFT_CRASH_SEED", 1));
-    let effort = Effort { plan: Plan { exhaustive: 12, sampled: 64, steps: 40 }, deep: 6, one_in: 1 };
+    let effort = Effort { plan: Plan { exhaustive: 12, sampled: 64, steps: 40 }, deep: 12, one_in: 1 };
     let mut report = run(&by_hand(), effort, seed);
     let mut next = seed << 20;
     while report.totals()[0].states < wanted {

@@ -329,13 +329,18 @@ impl Recorder {
         let good = self.vfs.image();
         let mut image = good.clone();
         let names: Vec<String> = image.keys().filter(|name| name.starts_with("seg")).cloned().collect();
-        loop {
+        let changed = (0..1000).any(|_| {
             let name = &names[self.rng.below(names.len() as u64) as usize];
             let at = self.rng.below(good[name].len() as u64) as usize;
-            if good[name][at] != 0 && at >= 4096 {
-                image.get_mut(name).ok_or("no such file")?[at] ^= 1 << self.rng.below(8);
-                break;
+            let stored = good[name][at] != 0 && at >= 4096;
+            if let Some(bytes) = image.get_mut(name).filter(|_| stored) {
+                bytes[at] ^= 1 << self.rng.below(8);
             }
+            stored
+        });
+        if !changed {
+            // There is nothing that could be damaged.
+            return self.reopen();
         }
         let store = open_seeded(&MemVfs::light(&image), self.epoch.options.clone(), 5);
         let before = self.model();
