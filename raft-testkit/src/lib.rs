@@ -2,6 +2,7 @@
 //!
 //! * [`memory`]: a journal, a network and state machines in memory, with faults on demand.
 //! * [`conformance`]: the contracts of the backends as tests, one for each clause.
+//! * [`linearizability`]: what clients saw, checked against a model of the data.
 //! * [`scenario`]: stories about the protocol as text files, with the trace that each must give.
 //!
 //! # For the author of a backend
@@ -64,5 +65,6 @@
 //! ```
 
 pub mod conformance;
+pub mod linearizability;
 pub mod memory;
 pub mod scenario;

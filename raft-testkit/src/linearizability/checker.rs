@@ -1,0 +1,107 @@
+//! The verdict over a history.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::search::{Bounds, Found, Part};
+use super::{Counterexample, History, Model, OpId, Operation, Outcome};
+
+/// How much a check may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Steps of the search for each key: operations tried and configurations compared. Memory grows with
+    /// them, by some 100 bytes and a state for each at worst. The same history needs the same number of steps
+    /// on every machine.
+    pub steps: u64,
+    /// Time for the whole check. With it the verdict may depend on the machine: not for runs that must
+    /// replay.
+    pub time: Option<Duration>,
+}
+
+impl Limits {
+    /// So many steps for each key, and no limit of time.
+    #[must_use]
+    pub const fn steps(steps: u64) -> Self {
+        Self { steps, time: None }
+    }
+
+    /// A limit of time as well.
+    #[must_use]
+    pub const fn within(self, time: Duration) -> Self {
+        Self { time: Some(time), ..self }
+    }
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict<K> {
+    /// There is an order that explains everything.
+    Ok,
+    /// There is none under one key at least.
+    Illegal(Box<Counterexample<K>>),
+    /// A limit was reached before an order was found or all were tried. No key was found illegal.
+    Unknown {
+        /// The first key for which that happened.
+        key: K,
+        /// How many steps were taken there.
+        steps: u64,
+    },
+}
+
+impl<K> Verdict<K> {
+    /// True if there is an order that explains everything.
+    #[must_use]
+    pub const fn is_ok(&self) -> bool {
+        matches!(self, Self::Ok)
+    }
+
+    /// True if there is none.
+    #[must_use]
+    pub const fn is_illegal(&self) -> bool {
+        matches!(self, Self::Illegal(_))
+    }
+
+    /// True if a limit was reached.
+    #[must_use]
+    pub const fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown { .. })
+    }
+}
+
+/// Is there, for each key, an order of the operations that the model explains and that keeps every operation
+/// between its invocation and its completion?
+///
+/// Keys are looked at in their order, and the first illegal one ends the check.
+pub fn check<M: Model>(model: &M, history: &History<M::Input, M::Output>, limits: Limits) -> Verdict<M::Key> {
+    let deadline = limits.time.and_then(|time| Instant::now().checked_add(time));
+    let mut bounded = None;
+    for (key, operations) in by_key(model, history) {
+        let part = Part::new(model, &key, operations);
+        match part.search(Bounds { steps: limits.steps, deadline, stop_at: None }) {
+            Found::Order | Found::Stopped { .. } => {}
+            Found::Nothing { furthest } => {
+                return Verdict::Illegal(Box::new(Counterexample::explain(key, history, &part, furthest)));
+            }
+            Found::Bound { steps } => bounded = bounded.or(Some((key, steps))),
+        }
+    }
+    match bounded {
+        None => Verdict::Ok,
+        Some((key, steps)) => Verdict::Unknown { key, steps },
+    }
+}
+
+type Operations<'a, M> = Vec<(OpId, &'a Operation<<M as Model>::Input, <M as Model>::Output>)>;
+
+fn by_key<'a, M: Model>(
+    model: &M,
+    history: &'a History<M::Input, M::Output>,
+) -> BTreeMap<M::Key, Operations<'a, M>> {
+    let mut keys: BTreeMap<M::Key, Operations<'a, M>> = BTreeMap::new();
+    for (place, operation) in history.operations().iter().enumerate() {
+        if !matches!(operation.outcome, Outcome::Failed) {
+            keys.entry(model.key(&operation.input)).or_default().push((OpId(place), operation));
+        }
+    }
+    keys
+}
