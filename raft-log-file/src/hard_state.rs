@@ -8,7 +8,7 @@ use raft_core::ids::{
     ClusterId, GroupId, Identity, Incarnation, Index, KnownPeer, LogId, NodeId, StoreId, Term,
 };
 
-use crate::layout::VERSION;
+use crate::layout::{COUNT_LIMIT, VERSION};
 use crate::slots::{Layout, Record, SlotState};
 use crate::vfs::{self, Vfs, VfsFile};
 
@@ -99,7 +99,7 @@ impl Super {
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut r = Reader(bytes);
-        Some(Self {
+        let found = Self {
             complete: r.u64()? != 0,
             identity: Identity {
                 cluster: ClusterId(r.u128()?),
@@ -113,7 +113,10 @@ impl Super {
             start: Start { seq: r.u64()?, batch: r.u64()?, chain: r.u64()? },
             resume: r.u64()?,
             witness: r.u64()?,
-        })
+        };
+        let Start { seq, batch, .. } = found.start;
+        let counts = [found.identity.incarnation.number, found.floor.index.0, seq, batch];
+        (counts.iter().all(|count| *count <= COUNT_LIMIT) && batch > 0).then_some(found)
     }
 }
 

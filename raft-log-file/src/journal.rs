@@ -286,6 +286,10 @@ impl Worker {
             }
         }
         // An error has poisoned the store and was, or will be, met by the next opening.
+        let _ = self.store.sync();
+        if self.store.mark_needs_segment() {
+            self.wait_for_spare();
+        }
         let _ = self.store.close();
         if let Some(thread) = self.spare_thread.take() {
             let _ = thread.join();
@@ -321,11 +325,10 @@ impl Worker {
     }
 
     fn mark_now(&mut self) -> Result<(), JournalError> {
-        self.store.mark()?;
-        // A full segment takes no mark: the next seal is the witness.
-        if self.store.needs_mark() {
-            self.store.skip_mark()
+        if self.store.mark_needs_segment() {
+            self.wait_for_spare();
         }
+        self.store.mark()?;
         if matches!(self.durability, Durability::Interval(_)) {
             self.dirty_since = Some(Instant::now());
         }

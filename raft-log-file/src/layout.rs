@@ -5,6 +5,10 @@ use crate::slots::Layout;
 /// The version of the format that this program writes, and the newest that it reads.
 pub(crate) const VERSION: u32 = 1;
 
+/// No journal counts so far: its generations, segments, batches, indexes, incarnations. A number beyond it
+/// is damage, so that whatever was read can be counted further.
+pub(crate) const COUNT_LIMIT: u64 = u64::MAX / 2;
+
 /// Batches begin at multiples of this, in bytes: an acknowledged byte's block is never written again.
 pub(crate) const BLOCK: usize = 4096;
 /// The same as a file position.
@@ -39,7 +43,7 @@ pub(crate) fn segment_name(seq: u64) -> String {
 pub(crate) fn segment_seq(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("seg-")?.strip_suffix(".log")?;
     let seq = u64::from_str_radix(digits, 16).ok()?;
-    (segment_name(seq) == name).then_some(seq)
+    (segment_name(seq) == name && seq <= COUNT_LIMIT).then_some(seq)
 }
 
 /// Whether a name is one of a journal's data files.

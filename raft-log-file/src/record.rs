@@ -12,7 +12,7 @@ use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{Index, LogId, StoreId, Term};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::layout::BLOCK;
+use crate::layout::{BLOCK, COUNT_LIMIT};
 use crate::slots::SECTOR;
 
 /// Size of the header, in bytes.
@@ -118,6 +118,9 @@ impl Header {
             return None;
         }
         let word = |n: usize| u64_at(bytes, 8 + 8 * n);
+        if word(0) > COUNT_LIMIT || word(5) > COUNT_LIMIT {
+            return None;
+        }
         let (flags, count) = (word(7) as u32, (word(7) >> 32) as u32);
         Some(Self {
             batch: word(0),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use raft_core::ids::StoreId;
 
 use crate::hard_state::{Reader, Start, Writer};
-use crate::layout::{BLOCK, BLOCK_BYTES, SEGMENT_LAYOUT, TEMPORARY, segment_name};
+use crate::layout::{BLOCK, BLOCK_BYTES, COUNT_LIMIT, SEGMENT_LAYOUT, TEMPORARY, segment_name};
 use crate::record::Seed;
 use crate::vfs::{self, Vfs, VfsFile};
 
@@ -88,7 +88,7 @@ impl SegmentHeader {
             _ => return None,
         };
         let start = Start { seq, batch: r.u64()?, chain: r.u64()? };
-        Some(Self { store, seq, salt, size, origin, start })
+        (start.batch <= COUNT_LIMIT).then_some(Self { store, seq, salt, size, origin, start })
     }
 }
 

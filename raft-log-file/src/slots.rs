@@ -8,6 +8,8 @@
 
 use crc32c::{crc32c, crc32c_append};
 
+use crate::layout::COUNT_LIMIT;
+
 /// Bytes before the body of a record.
 pub(crate) const HEADER: usize = 32;
 const MAGIC: [u8; 4] = *b"RSLT";
@@ -135,6 +137,9 @@ impl Layout {
         let mut generation = [0; 8];
         generation.copy_from_slice(&header[16..24]);
         let generation = u64::from_le_bytes(generation);
+        if generation > COUNT_LIMIT {
+            return Err("a generation beyond all counting");
+        }
         Ok(Record { generation, version: u32::from_le_bytes(word(12)), body: body.to_vec() })
     }
 }

@@ -372,22 +372,31 @@ impl Store {
         self.failed.is_none() && self.witnessed < self.content && self.content <= self.synced
     }
 
-    /// Writes a mark, without syncing it: a record that says what is durable. Does nothing if that is
-    /// on record already or the segment is full.
+    /// Writes a mark, without syncing it: a record that says what is durable. In a full segment the seal
+    /// says it too, and the mark goes to the next one. Does nothing if it is on record already, or if a
+    /// full disk has no room for another segment.
     ///
     /// # Errors
     /// [`JournalError`]; every later write fails.
     pub fn mark(&mut self) -> Result<(), JournalError> {
         self.check()?;
-        if self.needs_mark() && self.fits(BLOCK_BYTES) {
-            self.append(MARK, 0, 0, &[])?;
+        if !self.needs_mark() {
+            return Ok(());
         }
-        Ok(())
+        match self.make_room(BLOCK_BYTES) {
+            // Nothing was begun. The next write says that the disk is full, and is the witness if it is not.
+            Err(JournalError::NoSpace { .. }) if self.failed.is_none() => {
+                self.witnessed = self.content;
+                Ok(())
+            }
+            Err(error) => Err(error),
+            Ok(()) => self.append(MARK, 0, 0, &[]).map(drop),
+        }
     }
 
-    /// Takes the end of the last batch as marked: the segment has no room for it, and the seal will do.
-    pub(crate) const fn skip_mark(&mut self) {
-        self.witnessed = self.content;
+    /// Whether a mark needs a new segment: then a spare job under way must be waited for.
+    pub(crate) const fn mark_needs_segment(&self) -> bool {
+        self.needs_mark() && !self.fits(BLOCK_BYTES)
     }
 
     /// Marks and syncs: after this a crash leaves no doubt. For the end.
