@@ -88,9 +88,9 @@ impl Requests {
                     }
                 }
                 Some(_) => {
-                    let Some(line) = self.line(0)? else { return Ok(None) };
+                    let Some((line, end)) = self.line()? else { return Ok(None) };
                     let line = self.buffer.split_to(line);
-                    self.buffer.advance(2.min(self.buffer.len()));
+                    self.buffer.advance(end);
                     let args = inline(&line.freeze())?;
                     if !args.is_empty() {
                         return Ok(Some(args));
@@ -100,21 +100,17 @@ impl Requests {
         }
     }
 
-    /// Where the line that begins at `from` ends; the next two bytes are its end.
-    fn line(&mut self, from: usize) -> Result<Option<usize>, ProtocolError> {
-        let rest = self.buffer.get(from..).unwrap_or_default();
-        let window = rest.get(..LINE_LIMIT_BYTES).unwrap_or(rest);
+    /// Where the first line ends, and how many bytes its end takes: what people type may have a bare one.
+    fn line(&self) -> Result<Option<(usize, usize)>, ProtocolError> {
+        let window = self.buffer.get(..LINE_LIMIT_BYTES).unwrap_or(&self.buffer);
         let Some(end) = window.iter().position(|byte| *byte == b'\n') else {
-            return if rest.len() >= LINE_LIMIT_BYTES { Err(ProtocolError::LineTooLong) } else { Ok(None) };
+            let endless = self.buffer.len() >= LINE_LIMIT_BYTES;
+            return if endless { Err(ProtocolError::LineTooLong) } else { Ok(None) };
         };
-        // A bare line end is what people type; it becomes a full one.
-        if end == 0 || rest.get(end - 1) != Some(&b'\r') {
-            let tail = self.buffer.split_off(from + end);
-            self.buffer.extend_from_slice(b"\r");
-            self.buffer.unsplit(tail);
-            return Ok(Some(from + end));
+        match end.checked_sub(1) {
+            Some(before) if window.get(before) == Some(&b'\r') => Ok(Some((before, 2))),
+            _ => Ok(Some((end, 1))),
         }
-        Ok(Some(from + end - 1))
     }
 
     /// The number between a first byte at `from` and the end of its line, and where the next line begins.
