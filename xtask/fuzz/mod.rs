@@ -15,6 +15,7 @@
 //! | `RAFT_FUZZ_ARTIFACTS` | the folder for inputs that fail |
 //! | `RAFT_FUZZ_EXPORT` | only writes what is known into this folder: `inputs`, `dictionary`, `longest` |
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test and each engine uses its part")]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a test of raft-core, not raft-core")]
 
 mod mutate;
 

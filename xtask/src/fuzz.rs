@@ -53,6 +53,16 @@ const TARGETS: &[Target] = &[
     target("frame", "raft-net-tcp", "fuzz_wire", "a stream of frames, whole and in pieces"),
     target("frame-sealed", "raft-net-tcp", "fuzz_wire", "one frame with a good length and checksum"),
     target("handshake", "raft-net-tcp", "fuzz_wire", "the first bytes of a connection"),
+    target("membership", "raft-core", "fuzz_core", "the data of a membership entry"),
+    target("packed", "raft-core", "fuzz_core", "the data of an entry with commands"),
+    target("core", "raft-core", "fuzz_core", "a node, its disk, and peers that lie"),
+    target("journal", "raft-log-file", "fuzz_journal", "rot in a valid journal"),
+    target("journal-sealed", "raft-log-file", "fuzz_journal", "the same with all checksums made good"),
+    target("slots", "raft-log-file", "fuzz_journal", "rot in superblock, hard state and peers"),
+    target("requests", "raft-kv", "fuzz_kv", "what a client sends, as requests"),
+    target("logged", "raft-kv", "fuzz_kv", "a command or transaction of the log"),
+    target("commands", "raft-kv", "fuzz_kv", "any commands on the data"),
+    target("connection", "raft-kv", "fuzz_kv", "what a client sends, to a node that runs"),
 ];
 
 /// Flags of `cargo xtask fuzz`.
