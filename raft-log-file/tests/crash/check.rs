@@ -69,6 +69,7 @@ pub(crate) struct Effort {
 /// Checks the states of one workload.
 pub(crate) struct Checker {
     options: Options,
+    commit: Index,
     effort: Effort,
     rng: Rng,
     seen: HashSet<(u64, u128)>,
@@ -85,6 +86,7 @@ impl Checker {
     pub(crate) fn new(effort: Effort, seed: u64) -> Self {
         Self {
             options: Options::default(),
+            commit: Index::ZERO,
             effort,
             rng: Rng(seed),
             seen: HashSet::new(),
@@ -99,6 +101,7 @@ impl Checker {
     /// Crashes between any two operations of an epoch.
     pub(crate) fn sweep(&mut self, number: usize, epoch: &Epoch, creation: bool) {
         self.options = epoch.options.clone();
+        self.commit = epoch.commit;
         let mut point = CrashPoint::of(&epoch.base);
         let mut rng = Rng(self.rng.next());
         let mut legal = Legal { id: 0, models: Vec::new(), absent: false, damaged: false };
@@ -158,7 +161,9 @@ impl Checker {
         depth: u32,
         seed: u64,
     ) -> Result<(), Wrong> {
-        let deep = depth < 3 && self.rng.one_in(self.effort.deep << (2 * depth.min(1)));
+        // Less of what is deep down already, and of what is beyond the contract.
+        let less = u32::from(depth > 0) + u32::from(mode != Mode::Atomic);
+        let deep = depth < 3 && self.rng.one_in(self.effort.deep << (2 * less));
         let vfs = if deep { MemVfs::of(image) } else { MemVfs::light(image) };
         let store = match open_seeded(&vfs, self.options.clone(), seed) {
             Ok(store) => store,
@@ -175,8 +180,11 @@ impl Checker {
             }
             Err(error) => return Err(format!("not opened: {error}")),
         };
-        let verdict = store.load().map_err(|error| error.to_string())?.verdict;
-        let found = Model::of(&store);
+        let state = store.load().map_err(|error| error.to_string())?;
+        if state.commit_hint > self.commit {
+            return Err(format!("a commit hint of {}, {} was given", state.commit_hint, self.commit));
+        }
+        let (verdict, found) = (state.verdict, Model::of(&store));
         let counts = &mut self.counts[mode as usize];
         let alarm = match &verdict {
             Verdict::Clean => {

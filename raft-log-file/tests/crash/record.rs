@@ -30,6 +30,8 @@ pub(crate) struct Epoch {
     pub(crate) damaged: bool,
     /// Operations until creation had returned.
     pub(crate) created: usize,
+    /// The highest commit index that the journal was ever told.
+    pub(crate) commit: Index,
     pub(crate) options: Options,
 }
 
@@ -100,6 +102,7 @@ pub(crate) fn record(workload: &Workload, seed: u64) -> Result<Recorded, Wrong> 
         first: vec![model.clone()],
         damaged: false,
         created: vfs.op_count(),
+        commit: Index::ZERO,
         options,
     };
     let mut recorder = Recorder {
@@ -204,6 +207,7 @@ impl Recorder {
             Step::Write(write) => {
                 barrier = false;
                 let write = Write::resolve(write, &before, &mut self.term);
+                self.epoch.commit = self.epoch.commit.max(write.commit_hint);
                 let mut voted = before.clone();
                 voted.hard_state = write.hard_state.unwrap_or(voted.hard_state);
                 full = voted.clone();
@@ -381,6 +385,7 @@ impl Recorder {
             first: Vec::new(),
             damaged: false,
             created: 0,
+            commit: self.epoch.commit,
             options: self.epoch.options.clone(),
         };
         self.epochs.push(std::mem::replace(&mut self.epoch, next));
