@@ -368,22 +368,23 @@ impl World {
 
     fn check(&mut self) {
         let status = self.raft.status(self.now);
-        let mut log = self.disk.entries.clone();
+        let ids = |entries: &[Entry]| entries.iter().map(|entry| entry.id).collect::<Vec<_>>();
+        let mut log = ids(&self.disk.entries);
         for write in &self.writes {
             if let Some(from) = write.truncate_from {
                 log.truncate(from.0 as usize - 1);
             }
-            log.extend(write.entries.iter().cloned());
+            log.extend(ids(&write.entries));
         }
         if !self.halted && self.raft.role_kind() != RoleKind::Limbo {
             assert!(status.commit_index <= status.last.index);
         }
         // What it has called committed stays, also over restarts as far as it was durable.
         let commit = usize::try_from(status.commit_index.0).unwrap().min(log.len());
-        let now: Vec<LogId> = log[..commit].iter().map(|entry| entry.id).collect();
-        let kept = now.iter().zip(&self.commit).all(|(now, before)| now == before);
-        assert!(kept, "committed and replaced: {:?}, {now:?}", self.commit);
-        self.commit = now;
+        log.truncate(commit);
+        let kept = log.iter().zip(&self.commit).all(|(now, before)| now == before);
+        assert!(kept, "committed and replaced: {:?}, {log:?}", self.commit);
+        self.commit = log;
     }
 
     /// A message that is near to what it may get, most of the time.

@@ -14,16 +14,25 @@ mod handshake;
 #[path = "../src/lane.rs"]
 mod lane;
 
+use std::cell::RefCell;
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use error::WireError;
 use fuzz::{Allowance, Input, Target};
 use handshake::Handshake;
+use raft_core::backend::Transport;
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, StoreId, Term};
 use raft_core::message::{
     Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Lane, Message, Notice, SnapshotChunk,
     SnapshotReply, VoteReply, VoteRequest,
 };
+use raft_net_tcp::{Options, TcpTransport};
+use raft_testkit::memory::{Arrival, TestInbox};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// Bytes before the head of a frame, and how many of them neither length nor checksum covers.
 const HEADER: usize = 16;
@@ -39,6 +48,7 @@ fuzz::targets! {
     frame = FRAME;
     frame_sealed = FRAME_SEALED;
     handshake = HANDSHAKE;
+    peer = PEER;
 }
 
 /// A stream of frames, as it comes.
@@ -150,6 +160,138 @@ const HANDSHAKE: Target = Target {
     longest: 1200,
     plain: 20_000,
 };
+
+/// A connection to a transport that listens. It must close, give its node nothing that another node could
+/// have sent, and go on with others. The input: whether it begins with a good handshake, for which lane, and
+/// whether the rest is the content of frames, each with a length before it, or raw.
+const PEER: Target = Target {
+    name: "peer",
+    run: |input| {
+        thread_local!(static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) });
+        LISTENER.with(|place| {
+            let mut place = place.borrow_mut();
+            // All that arrives is kept.
+            if place.as_ref().is_some_and(|listener| listener.inputs >= 500) {
+                *place = None;
+            }
+            place.get_or_insert_with(Listener::new).take(input);
+        });
+    },
+    seeds: || {
+        let flags = [0, 1, 3, 5, 7, 9, 11, 13];
+        let with = |flags: u8| messages().into_iter().map(move |message| (flags, message));
+        let input = |(flags, message): (u8, Message)| {
+            let frame = frames(std::slice::from_ref(&message));
+            let sealed = flags & 8 != 0;
+            let rest = if sealed { [&[frame.len() as u8 - 8], &frame[8..]].concat() } else { frame };
+            [&[flags], &rest[..]].concat()
+        };
+        flags.into_iter().flat_map(with).map(input).collect()
+    },
+    words: &[b"RAFT"],
+    allowance: Allowance::new(12 << 20, 1 << 10),
+    longest: 512,
+    plain: 300,
+};
+
+/// A transport that listens, on the thread that calls it.
+struct Listener {
+    runtime: tokio::runtime::Runtime,
+    transport: TcpTransport,
+    inbox: TestInbox,
+    /// Another peer, who was there before.
+    other: TcpStream,
+    /// How many messages have arrived.
+    arrived: usize,
+    inputs: u64,
+}
+
+impl Listener {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let inbox = TestInbox::new();
+        let mut options = Options::default();
+        options.frame_limit_bytes = LIMIT;
+        let transport = TcpTransport::new("127.0.0.1:0".parse().unwrap(), options);
+        let other = runtime.block_on(async {
+            transport.start(identity(2), inbox.inbox()).await.unwrap();
+            let mut other = TcpStream::connect(transport.local_addr().unwrap()).await.unwrap();
+            other.write_all(&greeting(identity(3), Lane::Control)).await.unwrap();
+            other
+        });
+        Self { runtime, transport, inbox, other, arrived: 0, inputs: 0 }
+    }
+
+    fn take(&mut self, input: &[u8]) {
+        self.inputs += 1;
+        let mut input = Input(input);
+        let flags = input.byte();
+        let lane = if flags & 2 == 0 { Lane::Control } else { Lane::Bulk };
+        let greets = flags & 1 == 1;
+        let mut bytes = if greets { greeting(identity(1), lane) } else { Vec::new() };
+        if flags & 8 == 0 {
+            bytes.extend(input.0);
+        }
+        while flags & 8 != 0 && !input.is_empty() {
+            let length = usize::from(input.byte());
+            let covered = input.bytes(length);
+            bytes.extend((covered.len() as u32).to_le_bytes());
+            bytes.extend(crc32c::crc32c(covered).to_le_bytes());
+            bytes.extend(covered);
+        }
+        let round = self.inputs;
+        let Self { runtime, transport, inbox, other, .. } = self;
+        let arrived = runtime.block_on(async {
+            closes(transport.local_addr().unwrap(), &bytes).await;
+            let heartbeat = heartbeat(round);
+            other.write_all(&heartbeat.1).await.unwrap();
+            let own = |all: &[Arrival]| all.contains(&Arrival::Message(heartbeat.0.clone())).then_some(());
+            let wait = tokio::time::timeout(Duration::from_secs(20), inbox.until(own));
+            wait.await.expect("it hears nobody else");
+            inbox.messages()
+        });
+        for envelope in &arrived[self.arrived..] {
+            let from_other = *envelope == heartbeat(round).0;
+            let own = greets && envelope.from == NodeId(1) && envelope.lane() == lane;
+            let for_us = envelope.to == NodeId(2) && envelope.group == GroupId(0);
+            assert!(from_other || own && for_us, "{envelope:?}");
+        }
+        self.arrived = arrived.len();
+    }
+}
+
+/// Both messages of a dialler. It does not wait for the answer between them.
+fn greeting(identity: Identity, lane: Lane) -> Vec<u8> {
+    let hello = handshake::encode(&handshake::hello(identity, NodeId(2), lane));
+    [&hello[..], &handshake::encode(&Handshake::Ready)[..]].concat()
+}
+
+/// A message of node 3 that is like no other, and its bytes.
+fn heartbeat(round: u64) -> (Envelope, Vec<u8>) {
+    let message = Message::Heartbeat(Heartbeat { commit: Index(1), round });
+    let (from, to) = (NodeId(3), NodeId(2));
+    let envelope = Envelope { group: GroupId(0), from, to, term: Term(7), message };
+    let mut out = frame::Outgoing::default();
+    frame::encode(envelope.clone(), &mut out);
+    (envelope, flat(&mut out).to_vec())
+}
+
+/// Sends all of it, and waits until the other side closes.
+async fn closes(address: SocketAddr, bytes: &[u8]) {
+    let talk = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // The other side may close before it has read everything: then the system says so here or there.
+        if stream.write_all(bytes).await.is_ok() && stream.shutdown().await.is_ok() {
+            let mut buffer = [0; 1024];
+            while let Ok(1..) = stream.read(&mut buffer).await {}
+        }
+        // No port is kept waiting: there are fewer than inputs.
+        let stream = stream.into_std().unwrap();
+        let _ = stream.shutdown(Shutdown::Both);
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(20), talk).await.expect("it does not close");
+}
 
 /// All that decodes of a stream that comes in pieces, and the error that ends it.
 fn stream(bytes: &[u8], piece: usize) -> (Vec<Envelope>, Option<WireError>) {

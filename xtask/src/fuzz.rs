@@ -53,6 +53,7 @@ const TARGETS: &[Target] = &[
     target("frame", "raft-net-tcp", "fuzz_wire", "a stream of frames, whole and in pieces"),
     target("frame-sealed", "raft-net-tcp", "fuzz_wire", "one frame with a good length and checksum"),
     target("handshake", "raft-net-tcp", "fuzz_wire", "the first bytes of a connection"),
+    target("peer", "raft-net-tcp", "fuzz_wire", "a connection to a transport that listens"),
     target("membership", "raft-core", "fuzz_core", "the data of a membership entry"),
     target("packed", "raft-core", "fuzz_core", "the data of an entry with commands"),
     target("core", "raft-core", "fuzz_core", "a node, its disk, and peers that lie"),
@@ -63,6 +64,7 @@ const TARGETS: &[Target] = &[
     target("logged", "raft-kv", "fuzz_kv", "a command or transaction of the log"),
     target("commands", "raft-kv", "fuzz_kv", "any commands on the data"),
     target("connection", "raft-kv", "fuzz_kv", "what a client sends, to a node that runs"),
+    target("thin", "raft-kv", "fuzz_kv", "the same in the load generator's protocol"),
 ];
 
 /// Flags of `cargo xtask fuzz`.

@@ -29,6 +29,8 @@ mod server;
 mod settings;
 #[path = "../src/store/mod.rs"]
 mod store;
+#[path = "../src/thin.rs"]
+mod thin;
 
 use std::cell::RefCell;
 use std::net::{Shutdown, SocketAddr};
@@ -58,6 +60,7 @@ fuzz::targets! {
     logged = LOGGED;
     commands = RUN_COMMANDS;
     connection = CONNECTION;
+    thin = THIN;
 }
 
 /// Words of the protocol and of the commands.
@@ -154,7 +157,7 @@ const REQUESTS: Target = Target {
     seeds: sessions,
     words: WORDS,
     allowance: Allowance::new(32 << 10, 300),
-    longest: 4096,
+    longest: 1024,
     plain: 10_000,
 };
 
@@ -330,15 +333,12 @@ fn replies(mut bytes: &[u8], protocol: Protocol) -> Option<usize> {
 const CONNECTION: Target = Target {
     name: "connection",
     run: |input| {
-        thread_local!(static NODE: RefCell<Option<Running>> = const { RefCell::new(None) });
-        NODE.with(|place| {
-            let mut place = place.borrow_mut();
-            // The log is in memory and grows.
-            if place.as_ref().is_some_and(|running| running.inputs >= 2000) {
-                *place = None;
-            }
-            place.get_or_insert_with(Running::new).take(input);
-        });
+        let said = running(input, |running| running.address);
+        // Who did not ask for RESP3 gets whole replies in RESP2, whatever he said.
+        if !input.to_ascii_lowercase().windows(5).any(|word| word == b"hello") {
+            let shown = String::from_utf8_lossy(&said);
+            assert!(replies(&said, Protocol::Resp2).is_some(), "{shown:?}");
+        }
     },
     seeds: sessions,
     words: WORDS,
@@ -347,6 +347,50 @@ const CONNECTION: Target = Target {
     plain: 300,
 };
 
+/// The same for the load generator's protocol: each request that was whole is answered once, in order.
+const THIN: Target = Target {
+    name: "thin",
+    run: |input| {
+        let said = running(input, |running| running.thin);
+        assert!(said.len().is_multiple_of(9), "half an answer: {said:?}");
+        let (mut asked, mut rest) = (Vec::new(), input);
+        while let Some((head, after)) = rest.split_first_chunk::<12>() {
+            let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+            let Some(after) = after.get(length..).filter(|_| length >= 8) else { break };
+            asked.push(&head[4..]);
+            rest = after;
+        }
+        let answered: Vec<&[u8]> = said.chunks(9).map(|answer| &answer[..8]).collect();
+        assert!(asked.starts_with(&answered), "{asked:?}, {answered:?}");
+    },
+    seeds: || {
+        let request = |id: u8, value: &[u8]| {
+            let head = [8 + value.len() as u8, 0, 0, 0, id, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0];
+            [&head, value].concat()
+        };
+        vec![request(1, b"one"), [request(2, b""), request(3, b"three")].concat()]
+    },
+    words: &[b"\x08\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\x01"],
+    allowance: Allowance::new(8 << 20, 64 << 10),
+    longest: 512,
+    plain: 300,
+};
+
+/// What a node that runs says to this input, at one of its addresses.
+fn running(input: &[u8], at: fn(&Running) -> SocketAddr) -> Vec<u8> {
+    thread_local!(static NODE: RefCell<Option<Running>> = const { RefCell::new(None) });
+    NODE.with(|place| {
+        let mut place = place.borrow_mut();
+        // The log is in memory and grows.
+        if place.as_ref().is_some_and(|running| running.inputs >= 2000) {
+            *place = None;
+        }
+        let running = place.get_or_insert_with(Running::new);
+        let address = at(running);
+        running.take(address, input)
+    })
+}
+
 /// How many tasks have panicked. Tokio catches it: the connection would only be closed.
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
@@ -354,6 +398,7 @@ static PANICS: AtomicU64 = AtomicU64::new(0);
 struct Running {
     runtime: tokio::runtime::Runtime,
     address: SocketAddr,
+    thin: SocketAddr,
     /// Another client, who was there before.
     other: TcpStream,
     inputs: u64,
@@ -370,25 +415,21 @@ impl Running {
             }));
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (address, other) = runtime.block_on(start());
-        Self { runtime, address, other, inputs: 0 }
+        let ([address, thin], other) = runtime.block_on(start());
+        Self { runtime, address, thin, other, inputs: 0 }
     }
 
-    fn take(&mut self, input: &[u8]) {
+    fn take(&mut self, address: SocketAddr, input: &[u8]) -> Vec<u8> {
         self.inputs += 1;
         let panics = PANICS.load(Ordering::SeqCst);
-        let Self { runtime, address, other, .. } = self;
+        let Self { runtime, other, .. } = self;
         let said = runtime.block_on(async {
-            let said = converse(*address, input).await;
+            let said = converse(address, input).await;
             serves(other).await;
             said
         });
         assert_eq!(PANICS.load(Ordering::SeqCst), panics, "a task has panicked");
-        // Who did not ask for RESP3 gets whole replies in RESP2, whatever he said.
-        if !input.to_ascii_lowercase().windows(5).any(|word| word == b"hello") {
-            let shown = String::from_utf8_lossy(&said);
-            assert!(replies(&said, Protocol::Resp2).is_some(), "{shown:?}");
-        }
+        said
     }
 }
 
@@ -432,7 +473,7 @@ async fn serves(other: &mut TcpStream) {
     tokio::time::timeout(Duration::from_secs(20), talk).await.expect("it serves nobody else");
 }
 
-async fn start() -> (SocketAddr, TcpStream) {
+async fn start() -> ([SocketAddr; 2], TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let flags = Flags {
@@ -458,12 +499,15 @@ async fn start() -> (SocketAddr, TcpStream) {
         .unwrap();
     node.watch().until(|status| status.role == RoleKind::Leader).await.unwrap();
     let server = Arc::new(Server::new(Parts { node, data, reader, last }, &settings));
+    let thin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addresses = [address, thin.local_addr().unwrap()];
+    tokio::spawn(thin::listen(Arc::clone(&server), thin));
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
             tokio::spawn(client::serve(Arc::clone(&server), socket));
         }
     });
-    (address, TcpStream::connect(address).await.unwrap())
+    (addresses, TcpStream::connect(address).await.unwrap())
 }
 
 /// What clients say in real life.
