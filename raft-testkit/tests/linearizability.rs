@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use raft_testkit::linearizability::{
-    Counterexample, History, HistoryError, Kv, KvInput, KvOutput, Limits, List, ListInput, ListOutput, Model,
-    OpId, Operation, Outcome, Recorder, Verdict, check,
+    Counterexample, History, HistoryError, HistoryRecorder, Kv, KvInput, KvOutput, Limits, List, ListInput,
+    ListOutput, Model, OpId, Operation, Outcome, Verdict, check,
 };
 
 const STEPS: Limits = Limits::steps(100_000);
@@ -396,7 +396,7 @@ fn records_that_make_no_sense_are_refused() {
 
 #[test]
 fn a_recorder_gives_every_event_its_own_time() {
-    let recorder = Recorder::new();
+    let recorder = HistoryRecorder::new();
     let threads: Vec<_> = (0..4)
         .map(|client| {
             let recorder = recorder.clone();

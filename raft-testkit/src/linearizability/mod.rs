@@ -31,7 +31,7 @@
 //! # What to record
 //!
 //! One clock for all clients, and the times as seen by the client: the invocation before the request leaves,
-//! the completion after the answer came. A [`Recorder`] does that with a counter. An operation without an
+//! the completion after the answer came. A [`HistoryRecorder`] does that with a counter. An operation without an
 //! answer (a timeout, a lost connection) stays open: it may have taken effect at any time since, or never.
 //! One that certainly had no effect is settled by [`History::fail`] and dropped.
 //!
@@ -41,18 +41,18 @@
 mod checker;
 mod counterexample;
 mod history;
+mod history_recorder;
 pub mod index_order;
 mod kv;
 mod list;
 mod model;
-mod recorder;
 mod search;
 mod tried;
 
 pub use checker::{Limits, Verdict, check};
 pub use counterexample::Counterexample;
 pub use history::{History, HistoryError, OpId, Operation, Outcome};
+pub use history_recorder::HistoryRecorder;
 pub use kv::{Kv, KvCommand, KvInput, KvOutput};
 pub use list::{List, ListCommand, ListInput, ListOutput};
 pub use model::Model;
-pub use recorder::Recorder;

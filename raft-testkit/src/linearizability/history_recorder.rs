@@ -9,7 +9,7 @@ use super::{History, HistoryError, OpId};
 /// Its clock is a counter that grows with each call, so no two events have the same time: the order of the
 /// calls is the order of the events.
 #[derive(Debug)]
-pub struct Recorder<I, O> {
+pub struct HistoryRecorder<I, O> {
     inner: Arc<Mutex<Inner<I, O>>>,
 }
 
@@ -19,19 +19,19 @@ struct Inner<I, O> {
     clock: u64,
 }
 
-impl<I, O> Clone for Recorder<I, O> {
+impl<I, O> Clone for HistoryRecorder<I, O> {
     fn clone(&self) -> Self {
         Self { inner: Arc::clone(&self.inner) }
     }
 }
 
-impl<I, O> Default for Recorder<I, O> {
+impl<I, O> Default for HistoryRecorder<I, O> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<I, O> Recorder<I, O> {
+impl<I, O> HistoryRecorder<I, O> {
     /// Starts with nothing, at time 1.
     #[must_use]
     pub fn new() -> Self {
