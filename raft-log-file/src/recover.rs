@@ -586,7 +586,7 @@ impl<'a> Walk<'a> {
         let seen = Observation {
             continued: resumed || elsewhere >= batch,
             proven: later.witness.max(self.superblock.witness) >= batch,
-            misplaced: matches!(found, Found::Misplaced),
+            misplaced: matches!(found, Found::Misplaced) || strayed(bytes, header.seed(), offset, batch),
             short: segment.length < header.size,
             blank: record::is_zero(rest),
             torn: record::is_torn(rest, header.seed(), offset, broken.as_ref()),
@@ -645,6 +645,13 @@ impl<'a> Walk<'a> {
 /// The bytes from a position on.
 fn from(bytes: &[u8], offset: u64) -> &[u8] {
     usize::try_from(offset).ok().and_then(|at| bytes.get(at..)).unwrap_or_default()
+}
+
+/// Whether the batch that belongs at `offset` stands elsewhere in the segment: it was written, and may have
+/// been acknowledged, but went astray.
+fn strayed(bytes: &[u8], seed: Seed, offset: u64, batch: u64) -> bool {
+    let places = (BLOCK_BYTES..bytes.len() as u64).step_by(BLOCK).filter(|at| *at != offset);
+    places.filter_map(|at| Header::decode(from(bytes, at), seed, offset)).any(|header| header.batch == batch)
 }
 
 /// What valid records behind a damaged place tell.

@@ -230,9 +230,10 @@ impl Store {
             self.poison_on_error("write the known peers", done)?;
             self.peers.clone_from(peers);
         }
-        self.commit_hint = self.commit_hint.max(write.commit_hint);
         let Some(plan) = plan else { return Ok(()) };
         self.make_room(record::batch_bytes(&write.entries))?;
+        // Only from here on: a seal before the batch would say it of entries that the batch replaces.
+        self.commit_hint = self.commit_hint.max(write.commit_hint);
         let (offset, bytes) = self.append(plan.flags, plan.first, 0, &write.entries)?;
         if self.options.durability == Durability::Always {
             self.sync()?;

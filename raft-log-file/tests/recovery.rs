@@ -530,3 +530,48 @@ fn one_copy_of_what_counts_is_left_alone() {
         }
     }
 }
+
+/// The write that replaces entries knows that the new ones are committed. If it comes to a new segment and
+/// no further, nothing on disk may say that of the old ones (simulator seed 65).
+#[test]
+fn a_commit_index_is_not_on_record_before_the_entries_it_speaks_of() {
+    let (vfs, mut store, _) = journal(7);
+    let before = vfs.op_count();
+    let mut write = append(vec![entry(2, 7, data(9, 5 * BLOCK))]);
+    write.truncate_from = Some(Index(7));
+    write.commit_hint = Index(7);
+    store.write(&write).unwrap();
+    let ops = vfs.ops();
+    let mut point = CrashPoint::default();
+    for op in &ops[..before] {
+        point.advance(op);
+    }
+    let mut replaced = 0;
+    for op in &ops[before..] {
+        point.advance(op);
+        let store = open(&MemVfs::of(&point.durable()), options()).unwrap();
+        let state = store.load().unwrap();
+        let term = Model::of(&store).entries.iter().find(|entry| entry.id.index == Index(7)).unwrap().id.term;
+        replaced += u32::from(term.0 == 2);
+        assert!(state.commit_hint < Index(7) || term.0 == 2, "{state:?}");
+    }
+    assert!(ops.len() - before > 3, "it goes on in another segment");
+    assert_eq!(replaced, 1, "by the last sync");
+}
+
+/// A batch that was written elsewhere in its segment was written: it may have been acknowledged. What is
+/// zero where it should be was not merely torn (simulator seed 8).
+#[test]
+fn a_batch_that_went_astray_is_missed() {
+    let (mut image, model) = image(4);
+    let segment = image.get_mut(FIRST).unwrap();
+    let used = segment.len() - segment.iter().rev().take_while(|byte| **byte == 0).count();
+    let last = (used - 1) / BLOCK * BLOCK;
+    let batch = segment[last..last + BLOCK].to_vec();
+    segment[last..last + BLOCK].fill(0);
+    segment[last + 2 * BLOCK..last + 3 * BLOCK].copy_from_slice(&batch);
+    assert_eq!(cases(&report(&image)), [Case::Misplaced]);
+    let (verdict, found, _) = recover(&image);
+    assert!(matches!(verdict, Verdict::Corrupt(_)), "{verdict:?}");
+    assert_eq!(found, on_probation(model, 4));
+}
