@@ -373,14 +373,24 @@ pub(crate) fn decode(bytes: &[u8], seed: Seed, offset: u64, batch: u64, chain: u
 }
 
 /// Whether the broken batch that `bytes` begin with looks like one whose write was cut: sectors are missing (all
-/// zero), and whatever is not touched by a missing sector is as it was written.
+/// zero), or all from some byte on, and whatever is not touched by that is as it was written.
 pub(crate) fn is_torn(bytes: &[u8], seed: Seed, offset: u64, header: Option<&Header>) -> bool {
     let Some(header) = header else {
-        // Without a header nothing can be checked: its own sector must be the missing one.
-        return bytes.get(..SECTOR).is_some_and(is_zero);
+        // Without a header nothing can be checked: its own sector must be the missing one, or the write
+        // ended within it.
+        return bytes.get(..SECTOR).is_some_and(is_zero) || bytes.get(HEADER..).is_some_and(is_zero);
     };
     let Some(whole) = header.extent().and_then(|extent| bytes.get(..extent)) else { return false };
-    let missing: Vec<bool> = whole.chunks(SECTOR).map(is_zero).collect();
+    let mut missing: Vec<bool> = whole.chunks(SECTOR).map(is_zero).collect();
+    let footer_at = whole.len() - FOOTER;
+    // A process that is killed, or a disk that is full, may end a write at any byte: the last sector then has
+    // a part only. The chain value at the end hardly ends with two zero bytes; one may be a damaged one.
+    let end = whole.len() - whole.iter().rev().take_while(|byte| **byte == 0).count();
+    if end + 2 <= whole.len()
+        && let Some(cut) = missing.get_mut(end / SECTOR)
+    {
+        *cut = true;
+    }
     let missing_in = |from: usize, to: usize| {
         let to = to.max(from + 1).div_ceil(SECTOR);
         missing.get(from / SECTOR..to.min(missing.len())).is_none_or(|range| range.contains(&true))
@@ -388,7 +398,6 @@ pub(crate) fn is_torn(bytes: &[u8], seed: Seed, offset: u64, header: Option<&Hea
     if missing.iter().filter(|missing| **missing).count() <= header.sparse as usize {
         return false;
     }
-    let footer_at = whole.len() - FOOTER;
     let found_footer = whole.get(footer_at..).unwrap_or_default();
     let expected = footer(seed.at(offset), header, u64_at(found_footer, 24));
     if !missing_in(footer_at, whole.len()) && found_footer != expected {
@@ -493,6 +502,18 @@ mod tests {
             }
             let Found::Broken { header } = decode(&bytes, SEED, 8192, 9, 3) else { panic!("{mask:b}") };
             assert!(is_torn(&bytes, SEED, 8192, header.as_ref()), "without {mask:b}");
+        }
+        // A write may end at any byte (simulator seed 534).
+        let used = good.iter().rposition(|byte| *byte != 0).unwrap();
+        for end in 0..used - 1 {
+            let mut bytes = good.clone();
+            bytes[end..].fill(0);
+            let header = match decode(&bytes, SEED, 8192, 9, 3) {
+                Found::Broken { header } => header,
+                Found::Batch(_) => panic!("{end}"),
+                _ => None,
+            };
+            assert!(is_torn(&bytes, SEED, 8192, header.as_ref()), "ends at {end}");
         }
         for at in 0..good.len() {
             let mut bytes = good.clone();
