@@ -68,3 +68,5 @@ pub mod conformance;
 pub mod linearizability;
 pub mod memory;
 pub mod scenario;
+#[cfg(feature = "sim")]
+pub mod sim;

@@ -13,6 +13,7 @@ mod guard;
 mod mutants;
 mod no_std;
 mod servers;
+mod sim;
 mod test;
 mod tidy;
 mod util;
@@ -45,6 +46,8 @@ enum Command {
     Crash(crash::Args),
     /// Hunts for bytes that a decoder cannot stand.
     Fuzz(fuzz::Args),
+    /// Runs whole clusters in simulation, with faults, each from one seed.
+    Sim(sim::Args),
     /// Checks what no compiler does: directions, banned words, links, format documents.
     Tidy(tidy::Args),
     /// Plants known bugs in a copy of the workspace, and says what catches each.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Ci(args) => ci::run(&args),
         Command::Crash(args) => crash::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Sim(args) => sim::run(&args),
         Command::Tidy(args) => tidy::run(&args),
         Command::Mutants(args) => mutants::run(&args),
         Command::Guard => guard::run(),

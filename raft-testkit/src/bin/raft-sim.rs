@@ -1,3 +1,0 @@
-//! The simulator from the command line.
-
-fn main() {}

@@ -1,0 +1,205 @@
+//! Many runs, on all cores.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::panic;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use raft_testkit::sim::coverage::Coverage;
+use raft_testkit::sim::oracle::Violation;
+use raft_testkit::sim::{self, Outcome, Plan};
+use serde_json::json;
+
+use super::Args;
+
+/// Which seeds.
+pub(crate) enum Which {
+    /// These.
+    Seeds(Range<u64>),
+    /// Fresh ones, for so many minutes.
+    Minutes(f64),
+}
+
+/// A violation, with what led to it.
+struct Found {
+    seed: u64,
+    violation: Violation,
+    seconds: f64,
+}
+
+/// What runs have come to.
+#[derive(Default)]
+pub(crate) struct Sum {
+    seeds: u64,
+    nanos: u64,
+    events: u64,
+    elections: u64,
+    writes: u64,
+    reads: u64,
+    faults: BTreeMap<&'static str, u64>,
+    coverage: Coverage,
+    found: Vec<Found>,
+    hashes: BTreeMap<u64, u64>,
+}
+
+impl Sum {
+    /// Of a single run.
+    pub(crate) fn of(outcome: &Outcome) -> Self {
+        let mut sum = Self::default();
+        sum.add(0, outcome, 0.0);
+        sum
+    }
+
+    fn add(&mut self, seed: u64, outcome: &Outcome, seconds: f64) {
+        self.seeds += 1;
+        self.nanos += outcome.nanos;
+        self.events += outcome.events;
+        self.elections += outcome.totals.elections;
+        self.writes += outcome.totals.writes;
+        self.reads += outcome.totals.reads;
+        self.hashes.insert(seed, outcome.hash);
+        for (kind, count) in &outcome.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
+        self.coverage.add(&outcome.coverage);
+        if let Some(violation) = &outcome.violation {
+            self.found.push(Found { seed, violation: violation.clone(), seconds });
+        }
+    }
+
+    fn all_faults(&self) -> u64 {
+        self.faults.values().sum()
+    }
+}
+
+/// The line for machines.
+pub(crate) fn last_line(sum: &Sum) {
+    println!(
+        "sim: seeds={} sim_seconds={} faults={} elections={} writes={} violations={}",
+        sum.seeds,
+        sum.nanos / 1_000_000_000,
+        sum.all_faults(),
+        sum.elections,
+        sum.writes,
+        sum.found.len()
+    );
+}
+
+/// A run; a panic in it is a violation as well.
+fn run_one(seed: u64, nodes: Option<u8>) -> Outcome {
+    let plan = Plan::draw(seed, nodes.map(usize::from));
+    panic::catch_unwind(|| sim::run(&plan, false)).unwrap_or_else(|panicked| {
+        let text = panicked
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panicked.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_default();
+        let violation = Violation { checker: "panic", at: 0, node: 0, what: text };
+        Outcome { violation: Some(violation), ..Outcome::default() }
+    })
+}
+
+/// Fresh seeds: the time of day in nanoseconds, which is printed with whatever is found.
+fn fresh() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or_default() & 0xffff_ffff_ffff_0000
+}
+
+pub(crate) fn run(args: &Args, which: Which) -> ExitCode {
+    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let (first, last, until) = match which {
+        Which::Seeds(seeds) => (seeds.start, seeds.end, None),
+        Which::Minutes(minutes) => {
+            let until = Instant::now() + Duration::from_secs_f64(minutes.max(0.0) * 60.0);
+            (fresh(), u64::MAX, Some(until))
+        }
+    };
+    let next = AtomicU64::new(first);
+    let stop = AtomicBool::new(false);
+    let sum = Mutex::new(Sum::default());
+    let begin = Instant::now();
+    let work = || {
+        while !stop.load(Ordering::Relaxed) && until.is_none_or(|until| Instant::now() < until) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= last {
+                break;
+            }
+            let start = Instant::now();
+            let outcome = run_one(seed, args.nodes);
+            let seconds = start.elapsed().as_secs_f64();
+            if let Some(violation) = &outcome.violation {
+                let Violation { checker, at, node, what } = violation;
+                eprintln!(
+                    "seed {seed}: {checker} at {:.3} s on node {node}: {what}\n  \
+                     cargo xtask sim --seed {seed} --trace",
+                    *at as f64 / 1e9
+                );
+                stop.fetch_or(args.stop, Ordering::Relaxed);
+            }
+            let mut sum = sum.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            sum.add(seed, &outcome, seconds);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(work);
+        }
+    });
+    let sum = sum.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    report(args, &sum, begin.elapsed(), threads)
+}
+
+fn report(args: &Args, sum: &Sum, took: Duration, threads: usize) -> ExitCode {
+    if args.hash {
+        for (seed, hash) in &sum.hashes {
+            println!("hash {seed} {hash:016x}");
+        }
+    }
+    let cpu_minutes = took.as_secs_f64() * threads as f64 / 60.0;
+    let hours = sum.nanos as f64 / 3.6e12;
+    for (kind, count) in &sum.faults {
+        println!("fault {count:>10}  {kind}");
+    }
+    let never: Vec<&str> = sum.coverage.iter().filter(|point| point.2 == 0).map(|point| point.1).collect();
+    for (_, text, count) in sum.coverage.iter() {
+        println!("reached {count:>10}  {text}");
+    }
+    for text in &never {
+        println!("never reached: {text}");
+    }
+    println!(
+        "{:.1} s on {threads} threads: {:.1} simulated cluster-hours, {} faults, {} events a CPU-minute",
+        took.as_secs_f64(),
+        hours / cpu_minutes,
+        (sum.all_faults() as f64 / cpu_minutes) as u64,
+        (sum.events as f64 / cpu_minutes) as u64
+    );
+    let coverage: BTreeMap<&str, u64> = sum.coverage.iter().map(|(_, text, count)| (text, count)).collect();
+    let found: Vec<_> = sum
+        .found
+        .iter()
+        .map(|found| {
+            json!({
+                "seed": found.seed, "checker": found.violation.checker, "at_ns": found.violation.at,
+                "node": found.violation.node, "what": found.violation.what, "cpu_ms": found.seconds * 1e3,
+            })
+        })
+        .collect();
+    if let Some(file) = &args.json {
+        let value = json!({
+            "seeds": sum.seeds, "sim_seconds": sum.nanos / 1_000_000_000, "faults": sum.faults,
+            "elections": sum.elections, "writes": sum.writes, "reads": sum.reads, "coverage": coverage,
+            "violations": found, "cpu_ms": took.as_secs_f64() * threads as f64 * 1e3,
+        });
+        if let Err(error) = std::fs::write(file, format!("{value:#}\n")) {
+            eprintln!("cannot write {}: {error}", file.display());
+            return ExitCode::FAILURE;
+        }
+    }
+    last_line(sum);
+    let tame = args.nightly && !never.is_empty();
+    if sum.found.is_empty() && !tame { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,90 @@
+//! The simulator from the command line: runs of whole clusters, each from one seed. `cargo xtask sim`
+//! starts it.
+
+mod batch;
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use raft_testkit::sim::{self, Plan};
+
+/// Runs make and drop much.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Runs simulated clusters with faults, and checks what must hold after every step.
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask sim")]
+struct Args {
+    /// Runs these seeds: `A..B`, without B.
+    #[arg(long, value_name = "A..B", value_parser = seeds)]
+    seeds: Option<Range<u64>>,
+    /// Runs this seed.
+    #[arg(long, value_name = "S", conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Runs fresh seeds until the time is over.
+    #[arg(long, value_name = "M", conflicts_with_all = ["seeds", "seed"])]
+    minutes: Option<f64>,
+    /// Prints what happens, one line each: the same bytes whenever the seed is the same.
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Prints the digest of each run: equal for equal runs.
+    #[arg(long)]
+    hash: bool,
+    /// The number of voters, instead of what the seed says.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=7))]
+    nodes: Option<u8>,
+    /// How many seeds at a time.
+    #[arg(long, value_name = "T")]
+    threads: Option<usize>,
+    /// Stops at the first violation.
+    #[arg(long)]
+    stop: bool,
+    /// Writes the figures there.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Fails if a point worth reaching was never reached.
+    #[arg(long)]
+    nightly: bool,
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let (from, to) = text.split_once("..").ok_or("two numbers with .. between, as 0..100")?;
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|error| format!("{text:?}: {error}"));
+    let range = number(from)?..number(to)?;
+    if range.is_empty() { Err(format!("{text} holds no seed")) } else { Ok(range) }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.trace
+        && let Some(seed) = args.seed
+    {
+        return trace(seed, args.nodes);
+    }
+    let which = match (&args.seeds, args.seed, args.minutes) {
+        (Some(seeds), _, _) => batch::Which::Seeds(seeds.clone()),
+        (_, Some(seed), _) => batch::Which::Seeds(seed..seed.saturating_add(1)),
+        (_, _, Some(minutes)) => batch::Which::Minutes(minutes),
+        _ => batch::Which::Seeds(0..100),
+    };
+    batch::run(&args, which)
+}
+
+/// One run, with all that happens.
+fn trace(seed: u64, nodes: Option<u8>) -> ExitCode {
+    let plan = Plan::draw(seed, nodes.map(usize::from));
+    print!("{plan}");
+    let outcome = sim::run(&plan, true);
+    let mut text = String::new();
+    for event in &outcome.trace {
+        use std::fmt::Write;
+        let _ = writeln!(text, "{event}");
+    }
+    print!("{text}");
+    println!("hash {:016x} events {}", outcome.hash, outcome.events);
+    batch::last_line(&batch::Sum::of(&outcome));
+    if outcome.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

@@ -1,0 +1,150 @@
+//! Points that a run should reach sometimes. One that a long run never reaches says that the workload or
+//! the faults are too tame.
+
+macro_rules! points {
+    ($($name:ident: $text:literal,)*) => {
+        /// Something worth reaching.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(usize)]
+        pub enum Point {
+            $(#[doc = $text] $name,)*
+        }
+
+        /// All points, with what they are.
+        pub const POINTS: &[(Point, &str)] = &[$((Point::$name, $text),)*];
+    };
+}
+
+points! {
+    LeaderElected: "a leader is elected",
+    LeaderOfLaterTerm: "a leader is elected in term 10 or later",
+    ElectionLost: "an election is lost",
+    SplitVote: "two candidates stand in one term",
+    PreVoteDenied: "a pre-vote is denied",
+    VoteDenied: "a vote is denied",
+    Vetoed: "a candidate is vetoed",
+    Embargo: "a vetoed node stands still",
+    VoteBlocked: "a node that knows the leader of a term blocks its vote",
+    TransferAsked: "an operator hands leadership over",
+    TransferDone: "a hand-over ends with the new leader",
+    TransferFailed: "a hand-over fails",
+    TimeoutNow: "a node campaigns because the leader told it to",
+    CampaignAsked: "an operator makes a node campaign",
+    QuorumLost: "a leader steps down because it hears of no quorum",
+    LeaderGone: "a node campaigns because the leader's process is gone",
+    SteppedDownByTerm: "a leader steps down because of a higher term",
+    OldLeaderHeard: "a message of a deposed leader arrives",
+    TwoLeadersAtOnce: "two nodes lead at one moment, in different terms",
+    CommitOldTerm: "an entry of an earlier term is committed",
+    FollowerCommits: "a follower learns of a commit",
+    CommitWithoutLeaderDisk: "an entry is committed before the leader's own disk has it",
+    Truncated: "a follower truncates its log",
+    TruncatedDeep: "a follower truncates five entries or more",
+    TruncationAcrossSegments: "a truncation reaches into an earlier segment",
+    RejectedAppend: "an append is rejected",
+    Caught: "a follower that was fifty entries behind has caught up",
+    Fetched: "a leader reads entries back from its disk",
+    AppendBatch: "an append carries five entries or more",
+    GroupCommit: "several proposals share one entry",
+    WriteWithVoteAndEntries: "one write carries a vote and entries",
+    BigEntry: "an entry is bigger than a block",
+    EntryOfManyBlocks: "an entry takes a segment of its own",
+    SegmentFull: "a journal goes on in another segment",
+    Marked: "an idle journal writes a mark",
+    KilledWhileWriting: "a process is killed during a write",
+    PowerCutWhileWriting: "the power fails during a write",
+    PowerCutTears: "a power cut keeps some unsynced sectors and loses others",
+    CrashAtCall: "a machine dies in the middle of a write",
+    CrashInRecovery: "a machine dies during recovery",
+    CrashInSecondRecovery: "a machine dies during recovery twice in a row",
+    TornTail: "recovery leaves out a torn write",
+    UnackedSurvives: "an entry that was never acknowledged survives a crash",
+    UnackedLost: "an entry that was never acknowledged is lost in a crash",
+    VoteSurvivesAlone: "a crash keeps the vote of a write and loses its entries",
+    SuspectTail: "recovery finds a suspect tail",
+    Corrupt: "recovery finds damage in what was acknowledged",
+    ProbationBegins: "a node comes up on probation",
+    ProbationEnds: "a node on probation has healed",
+    ProbationSurvivesRestart: "a node restarts while it is on probation",
+    DamageMetByReader: "a running node reads damaged entries and stops",
+    DamageHarmless: "damage touches nothing that is needed",
+    HardStateRepaired: "a damaged copy of the hard state is replaced by its twin",
+    HardStateLost: "a node whose hard state is lost refuses to start",
+    SyncFailed: "a sync fails and the node stops",
+    WriteFailed: "a write fails and the node stops",
+    DiskFull: "a disk is full and the node stops",
+    DiskHangs: "a disk hangs for longer than an election timeout",
+    LeaderDiskFails: "a leader's disk fails",
+    StoreReplaced: "a node whose store was replaced is refused",
+    StoreSetBack: "a node whose store was set back is refused",
+    Paused: "a node is paused for longer than an election timeout",
+    PausedLeader: "a leader is paused and is no leader when it wakes",
+    PartitionHeals: "a partition heals",
+    OneWay: "a node is heard and hears nothing, or the other way round",
+    MinorityLeader: "a leader without a quorum refuses or gives up",
+    WholeClusterDown: "all nodes are down at once",
+    WholeClusterPowerCut: "the power fails for all nodes at once",
+    KilledTwice: "a node is killed within an election timeout of coming up",
+    GracefulStop: "a node is stopped in good order",
+    LeaderStopsInOrder: "a leader is stopped in good order",
+    Duplicated: "a message is delivered twice",
+    Reordered: "a message overtakes another one of its lane",
+    ConnectionLost: "a connection breaks",
+    QueueFull: "a message is dropped because its queue is full",
+    ReadServed: "a read is answered",
+    ReadFailed: "a read is refused",
+    ReadWaits: "a read waits until its index is applied",
+    Superseded: "a proposal is superseded",
+    Unknown: "a proposal ends as unknown",
+    UnknownApplied: "a proposal that ended as unknown is applied",
+    NotLeader: "a proposal is refused by a node that does not lead",
+    Overloaded: "a proposal is refused because too much waits",
+    DurableMachine: "a state machine goes on where its last life ended",
+    SingleVoter: "a cluster of one commits",
+    EvenCluster: "a cluster of even size commits",
+    SevenNodes: "a cluster of seven commits",
+    FastClock: "a node whose clock runs fast leads",
+    SlowClock: "a node whose clock runs slowly leads",
+}
+
+/// How often each point was reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage([u64; POINTS.len()]);
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self([0; POINTS.len()])
+    }
+}
+
+impl Coverage {
+    /// It was reached.
+    pub const fn hit(&mut self, point: Point) {
+        self.0[point as usize] += 1;
+    }
+
+    /// It was reached, if so.
+    pub const fn hit_if(&mut self, condition: bool, point: Point) {
+        if condition {
+            self.hit(point);
+        }
+    }
+
+    /// How often.
+    #[must_use]
+    pub const fn count(&self, point: Point) -> u64 {
+        self.0[point as usize]
+    }
+
+    /// Adds what another run has reached.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// All points with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (Point, &'static str, u64)> + '_ {
+        POINTS.iter().map(|(point, text)| (*point, *text, self.count(*point)))
+    }
+}

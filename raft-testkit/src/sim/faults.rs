@@ -1,0 +1,365 @@
+//! How faults come and go, and the atlas: what was acknowledged stays intact on a quorum, for beyond that
+//! nothing can be asked of anybody.
+
+use raft_core::status::RoleKind;
+
+use super::agenda::{Mend, What};
+use super::coverage::Point;
+use super::disk::Call;
+use super::events::Tag;
+use super::executor::{MS, Nanos, Owner};
+use super::lives::{Damage, set_pace};
+use super::plan::{Fault, Who};
+use super::world::World;
+
+impl World {
+    fn find(&self, who: Who) -> Option<usize> {
+        match who {
+            Who::Node(node) => Some(node),
+            Who::Leader => self.oracle.leader(),
+        }
+    }
+
+    fn running(&self, who: Who) -> Option<usize> {
+        self.find(who).filter(|node| self.slots[*node].up)
+    }
+
+    /// Whether one more disk may be harmed (the atlas): fewer than half may be at a time, and none once
+    /// one was exchanged or set back.
+    fn may_harm(&mut self, node: usize) -> bool {
+        self.look_at_damage();
+        let harmed = |slot: &super::lives::Slot| slot.damage != Damage::None;
+        if harmed(&self.slots[node]) {
+            return !self.slots[node].is_lost();
+        }
+        let count = self.slots.iter().filter(|slot| harmed(slot)).count();
+        let exchanged = self.slots.iter().any(|slot| slot.is_lost());
+        !exchanged && count < (self.plan.nodes - 1) / 2
+    }
+
+    /// Who was on probation may have healed.
+    pub(crate) fn look_at_damage(&mut self) {
+        for node in 0..self.slots.len() {
+            if self.slots[node].damage == Damage::Healing && self.oracle.has_healed(node) {
+                self.slots[node].damage = Damage::None;
+                self.oracle.set_damaged(node, false);
+            }
+        }
+    }
+
+    fn harm(&mut self, node: usize) {
+        let slot = &mut self.slots[node];
+        slot.damage = Damage::Latent;
+        slot.troubled = true;
+        self.oracle.set_damaged(node, true);
+    }
+
+    /// Injects a fault of the plan.
+    pub(crate) fn inject(&mut self, number: usize) {
+        let fault = self.plan.faults[number].1.clone();
+        let done = self.try_inject(&fault);
+        if done {
+            *self.faults.entry(fault.kind()).or_default() += 1;
+        }
+        self.oracle.note(None, Tag::Fault, [number as u64, u64::from(done), 0, 0], || {
+            format!("{number} {fault:?}{}", if done { "" } else { " (nothing to do)" })
+        });
+    }
+
+    fn try_inject(&mut self, fault: &Fault) -> bool {
+        match fault {
+            Fault::Kill { .. } | Fault::PowerCut { .. } | Fault::PowerCutAll { .. } | Fault::Stop { .. } => {
+                self.stop_nodes(fault)
+            }
+            Fault::DieAtCall { .. } | Fault::DieInRecovery { .. } | Fault::Pause { .. } => {
+                self.trouble_processes(fault)
+            }
+            Fault::Partition { .. }
+            | Fault::OneWay { .. }
+            | Fault::Deaf { .. }
+            | Fault::Break { .. }
+            | Fault::Stall { .. } => self.trouble_network(fault),
+            Fault::Slow { .. } | Fault::Hang { .. } | Fault::Full { .. } | Fault::Fail { .. } => {
+                self.trouble_disk(fault)
+            }
+            Fault::Rot { .. }
+            | Fault::Astray { .. }
+            | Fault::LoseFile { .. }
+            | Fault::Wipe { .. }
+            | Fault::SetBack { .. } => self.harm_disk(fault),
+            Fault::Transfer { to } => self.transfer(*to),
+            Fault::Campaign { who } => {
+                let reach = self.running(*who).and_then(|node| self.reach(node));
+                reach.map(|reach| reach.handle.campaign()).is_some()
+            }
+        }
+    }
+
+    fn stop_nodes(&mut self, fault: &Fault) -> bool {
+        match *fault {
+            Fault::Kill { who, down } => {
+                let Some(node) = self.running(who) else { return false };
+                self.kill(node, down);
+            }
+            Fault::PowerCut { who, down, tear } => {
+                let Some(node) = self.running(who) else { return false };
+                self.slots[node].dying = (tear, down);
+                self.power_off(node);
+            }
+            Fault::PowerCutAll { down, tear } => {
+                for node in 0..self.slots.len() {
+                    self.slots[node].dying = (tear, down);
+                    self.power_off(node);
+                }
+                self.oracle.hit(Point::WholeClusterPowerCut);
+            }
+            Fault::Stop { who, down } => {
+                let Some(reach) = self.running(who).and_then(|node| self.reach(node)) else { return false };
+                let Some(node) = self.running(who) else { return false };
+                if self.oracle.leader() == Some(node) {
+                    self.oracle.hit(Point::LeaderStopsInOrder);
+                }
+                self.slots[node].back_after = down;
+                // Whoever asks does not die with the node.
+                let owner = Owner { node: usize::MAX, life: 0 };
+                self.agenda.core().spawn(owner, async move {
+                    let _ = reach.handle.shutdown().await;
+                });
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn trouble_processes(&mut self, fault: &Fault) -> bool {
+        match fault {
+            Fault::DieAtCall { who, calls, down, tear } => {
+                let Some(node) = self.running(*who) else { return false };
+                self.slots[node].dying = (*tear, *down);
+                self.slots[node].disk.crash_in(*calls);
+            }
+            Fault::DieInRecovery { who, calls, tear } => {
+                let Some(node) = self.running(*who) else { return false };
+                self.slots[node].recovery_deaths.clone_from(calls);
+                self.slots[node].dying = (*tear, 10 * MS);
+                self.power_off(node);
+            }
+            Fault::Pause { who, for_ } => {
+                let Some(node) = self.running(*who) else { return false };
+                self.executor.pause(node, true);
+                let timeout = self.plan.election.as_nanos() as u64;
+                if *for_ > timeout {
+                    self.oracle.hit(Point::Paused);
+                }
+                self.paused_leader[node] = self
+                    .oracle
+                    .view(node)
+                    .filter(|view| view.role == RoleKind::Leader && *for_ > timeout)
+                    .map(|view| view.hard.term);
+                self.agenda.after(*for_, What::Mend(Mend::Unpause(node)));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn cut_for(&self, pairs: &[(usize, usize)], nanos: Nanos) -> bool {
+        let mut bits = 0;
+        for (from, to) in pairs.iter().filter(|(from, to)| from != to) {
+            self.network.cut(*from, *to, true);
+            bits |= 1 << (from * 8 + to);
+        }
+        self.agenda.after(nanos, What::Mend(Mend::Uncut(bits)));
+        bits != 0
+    }
+
+    fn trouble_network(&self, fault: &Fault) -> bool {
+        let all = self.slots.len();
+        match *fault {
+            Fault::Partition { sides, for_ } => {
+                let side = |node: usize| sides >> node & 1;
+                let pairs: Vec<(usize, usize)> = (0..all)
+                    .flat_map(|a| (0..all).map(move |b| (a, b)))
+                    .filter(|(a, b)| side(*a) != side(*b))
+                    .collect();
+                if let Some(leader) = self.oracle.leader() {
+                    let with = (0..all).filter(|node| side(*node) == side(leader)).count();
+                    if with <= all / 2 && for_ > self.plan.election.as_nanos() as u64 {
+                        self.oracle.hit(Point::MinorityLeader);
+                    }
+                }
+                self.cut_for(&pairs, for_)
+            }
+            Fault::OneWay { from, to, for_ } => {
+                let (Some(from), Some(to)) = (self.find(from), self.find(to)) else { return false };
+                self.oracle.hit(Point::OneWay);
+                self.cut_for(&[(from, to)], for_)
+            }
+            Fault::Deaf { who, mute, for_ } => {
+                let Some(node) = self.find(who) else { return false };
+                self.oracle.hit(Point::OneWay);
+                let pair = |other| if mute { (node, other) } else { (other, node) };
+                let pairs: Vec<(usize, usize)> = (0..all).map(pair).collect();
+                self.cut_for(&pairs, for_)
+            }
+            Fault::Break { a, b } => {
+                let (Some(a), Some(b)) = (self.find(a), self.find(b)) else { return false };
+                if a == b {
+                    return false;
+                }
+                self.network.break_connection(a, b);
+                true
+            }
+            Fault::Stall { from, to, lane, for_ } => {
+                let (Some(from), Some(to)) = (self.find(from), self.find(to)) else { return false };
+                if from == to {
+                    return false;
+                }
+                self.network.stall(from, to, lane, for_);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn trouble_disk(&mut self, fault: &Fault) -> bool {
+        match *fault {
+            Fault::Slow { who, takes, for_ } => {
+                let Some(node) = self.find(who) else { return false };
+                set_pace(&self.slots[node].pace, (takes / 4, takes), 0);
+                self.agenda.after(for_, What::Mend(Mend::Fast(node)));
+            }
+            Fault::Hang { who, for_ } => {
+                let Some(node) = self.find(who) else { return false };
+                if for_ > self.plan.election.as_nanos() as u64 {
+                    self.oracle.hit(Point::DiskHangs);
+                }
+                set_pace(&self.slots[node].pace, self.plan.disk, self.agenda.now() + for_);
+                self.agenda.after(for_, What::Mend(Mend::Fast(node)));
+            }
+            Fault::Full { who, for_ } => {
+                let Some(node) = self.find(who) else { return false };
+                self.slots[node].disk.set_full(true);
+                self.slots[node].troubled = true;
+                self.full_disks |= 1 << node;
+                self.agenda.after(for_, What::Mend(Mend::Space(node)));
+            }
+            Fault::Fail { who, call, skip } => {
+                let Some(node) = self.running(who) else { return false };
+                self.slots[node].troubled = true;
+                let skip = if call == Call::Read { 0 } else { skip };
+                self.slots[node].disk.fail(call, skip);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn harm_disk(&mut self, fault: &Fault) -> bool {
+        match *fault {
+            Fault::Rot { who, file, restart } => {
+                let Some(node) = self.find(who).filter(|node| self.may_harm(*node)) else { return false };
+                if self.slots[node].disk.rot(file).is_none() {
+                    return false;
+                }
+                self.harm(node);
+                self.kill_soon(node, restart);
+            }
+            Fault::Astray { who, restart } => {
+                let Some(node) = self.running(who).filter(|node| self.may_harm(*node)) else { return false };
+                self.slots[node].disk.lead_astray();
+                self.harm(node);
+                self.kill_soon(node, restart);
+            }
+            Fault::LoseFile { who, whole } => {
+                let Some(node) = self.find(who).filter(|node| self.may_harm(*node)) else { return false };
+                self.kill(node, 20 * MS);
+                if self.slots[node].disk.lose_file("seg-", whole).is_none() {
+                    return false;
+                }
+                self.harm(node);
+            }
+            Fault::Wipe { who } | Fault::SetBack { who } => {
+                let Some(node) = self.find(who) else { return false };
+                let empty = matches!(fault, Fault::Wipe { .. });
+                return self.exchange(node, empty);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// The disk is exchanged for an empty one or for an old copy. What is claimed: whoever has met the
+    /// node since refuses it. So everybody must have, and nobody else may be damaged.
+    fn exchange(&mut self, node: usize, empty: bool) -> bool {
+        self.look_at_damage();
+        let others: Vec<usize> = (0..self.slots.len()).filter(|other| *other != node).collect();
+        let whole = self.slots.iter().all(|slot| slot.damage == Damage::None);
+        let slot = &self.slots[node];
+        let since = match (&slot.copy, empty) {
+            (_, true) => 0,
+            (Some((_, life)), false) => *life,
+            (None, false) => return false,
+        };
+        let known = others.iter().all(|other| slot.met[*other] > since);
+        if self.slots.len() < 3 || !whole || !known || slot.fresh {
+            return false;
+        }
+        self.kill(node, 30 * MS);
+        let slot = &mut self.slots[node];
+        if empty {
+            slot.disk.replace(&super::disk::Image::new());
+            slot.fresh = true;
+        } else if let Some((image, _)) = slot.copy.take() {
+            slot.disk.replace(&image);
+        }
+        slot.damage = Damage::Doomed;
+        self.oracle.set_damaged(node, true);
+        true
+    }
+
+    fn kill_soon(&self, node: usize, restart: bool) {
+        if restart {
+            let life = self.slots[node].life;
+            let timeout = self.plan.election.as_nanos() as u64;
+            self.agenda.after(timeout / 2, What::KillNow { node, life });
+        }
+    }
+
+    fn transfer(&self, to: Option<usize>) -> bool {
+        let Some(reach) = self.oracle.leader().and_then(|node| self.reach(node)) else { return false };
+        let to = to.map(|node| raft_core::ids::NodeId(node as u64 + 1));
+        self.agenda.core().spawn(Owner { node: usize::MAX, life: 0 }, async move {
+            let _ = reach.handle.transfer_leadership(to).await;
+        });
+        true
+    }
+
+    /// The end of a fault.
+    pub(crate) fn mend(&mut self, mend: Mend) {
+        match mend {
+            Mend::Unpause(node) => {
+                self.executor.pause(node, false);
+                if let Some(term) = self.paused_leader[node].take() {
+                    let later = self.oracle.latest_term();
+                    if later > term {
+                        self.oracle.hit(Point::PausedLeader);
+                    }
+                }
+            }
+            Mend::Uncut(bits) => {
+                for from in 0..8 {
+                    for to in (0..8).filter(|to| bits >> (from * 8 + to) & 1 == 1) {
+                        self.network.cut(from, to, false);
+                    }
+                }
+                self.oracle.hit(Point::PartitionHeals);
+            }
+            Mend::Fast(node) => set_pace(&self.slots[node].pace, self.plan.disk, 0),
+            Mend::Space(node) => {
+                self.slots[node].disk.set_full(false);
+                self.full_disks &= !(1 << node);
+            }
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! How nodes come up, and how they go.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use raft_core::backend::{OpenError, Runtime, Verdict};
+use raft_core::error::{ConfigError, FatalReason};
+use raft_core::ids::{ClusterId, GroupId, NodeId};
+use raft_core::membership::{Member, Membership};
+use raft_core::{Config, Node};
+use raft_log_file::{Options, Store};
+
+use super::agenda::What;
+use super::coverage::Point;
+use super::disk::{Image, SimDisk, Tear};
+use super::executor::{Clock, MS, Nanos, Owner, SimRuntime, Task, lock};
+use super::journal::{Pace, Parts, SimJournal};
+use super::machine::{Machine, Registers};
+use super::oracle::{Ear, Oracle};
+use super::rng::Rng;
+use super::workload::Reach;
+use super::world::World;
+
+pub(crate) const CLUSTER: ClusterId = ClusterId(0x5eed);
+
+/// What is wrong with a node's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Damage {
+    /// Nothing.
+    None,
+    /// Something that nobody has met yet.
+    Latent,
+    /// It was met; the node is on probation.
+    Healing,
+    /// The disk was exchanged or set back: the node has one more life, in which it must be refused.
+    Doomed,
+    /// The node cannot go on under its name.
+    Lost,
+}
+
+/// One node of the run.
+pub(crate) struct Slot {
+    pub(crate) disk: SimDisk,
+    pub(crate) pace: Arc<Pace>,
+    pub(crate) life: u64,
+    /// A life is going on.
+    pub(crate) up: bool,
+    /// It has no journal yet.
+    pub(crate) fresh: bool,
+    pub(crate) damage: Damage,
+    /// Something was done to the disk in this life that may stop the node.
+    pub(crate) troubled: bool,
+    /// How the power goes when it goes next, and for how long.
+    pub(crate) dying: (Tear, Nanos),
+    /// After so many calls the machine dies during the next recoveries.
+    pub(crate) recovery_deaths: Vec<u64>,
+    pub(crate) deaths_in_a_row: u64,
+    pub(crate) registers: Arc<Mutex<Registers>>,
+    /// A copy of the disk, and of which life.
+    pub(crate) copy: Option<(Image, u64)>,
+    /// In which life each peer last met it.
+    pub(crate) met: Vec<u64>,
+    pub(crate) up_since: Nanos,
+    /// When it comes up again after it was stopped.
+    pub(crate) back_after: Nanos,
+    pub(crate) ppm: u64,
+}
+
+impl Slot {
+    pub(crate) fn new(disk: SimDisk, nodes: usize, ppm: u64, takes: (Nanos, Nanos)) -> Self {
+        let pace = Pace {
+            least: AtomicU64::new(takes.0),
+            most: AtomicU64::new(takes.1),
+            hangs_until: AtomicU64::new(0),
+        };
+        Self {
+            disk,
+            pace: Arc::new(pace),
+            life: 0,
+            up: false,
+            fresh: true,
+            damage: Damage::None,
+            troubled: false,
+            dying: (Tear::Lose, 0),
+            recovery_deaths: Vec::new(),
+            deaths_in_a_row: 0,
+            registers: Arc::default(),
+            copy: None,
+            met: vec![0; nodes],
+            up_since: 0,
+            back_after: 50 * MS,
+            ppm,
+        }
+    }
+
+    /// It cannot go on under its name, now or soon.
+    pub(crate) const fn is_lost(&self) -> bool {
+        matches!(self.damage, Damage::Lost | Damage::Doomed)
+    }
+}
+
+fn file_owner(node: usize) -> raft_log_file::Owner {
+    raft_log_file::Owner { cluster: CLUSTER, group: GroupId(0), node: NodeId(node as u64 + 1) }
+}
+
+/// Opens a copy of what the disk would have after a power cut, and compares.
+pub(crate) fn read_back(node: usize, disk: &SimDisk, oracle: &Oracle) {
+    if oracle.is_damaged(node) {
+        return;
+    }
+    let copy = SimDisk::of(&disk.durable_image(), Rng::new(1));
+    match Store::open(Arc::new(copy.boot()), file_owner(node), Options::default(), 7) {
+        Ok(store) => match (store.load(), store.reader()) {
+            (Ok(state), reader) => {
+                let all = state.purged.index.next()..state.last.index.next();
+                match reader.entries(all, u64::MAX) {
+                    Ok(entries) => oracle.image_read(node, state.hard_state, &entries),
+                    Err(error) => oracle.violated("commit-not-durable", Some(node), error.to_string()),
+                }
+            }
+            (Err(error), _) => oracle.violated("commit-not-durable", Some(node), error.to_string()),
+        },
+        Err(error) => oracle.violated("commit-not-durable", Some(node), error.to_string()),
+    }
+}
+
+/// The runtime of one node; says when the protocol's task ends.
+struct Watched {
+    runtime: SimRuntime,
+    ended: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Runtime for Watched {
+    fn now(&self) -> raft_core::time::Time {
+        self.runtime.now()
+    }
+
+    fn timer(&self) -> std::pin::Pin<Box<dyn raft_core::backend::Timer>> {
+        self.runtime.timer()
+    }
+
+    fn spawn(&self, name: &'static str, task: Task) {
+        let ended = Arc::clone(&self.ended);
+        let watched = async move {
+            task.await;
+            if name == "raft-protocol" {
+                ended();
+            }
+        };
+        self.runtime.spawn(name, Box::pin(watched));
+    }
+
+    fn seed(&self) -> u64 {
+        self.runtime.seed()
+    }
+}
+
+impl World {
+    fn options(&self) -> Options {
+        Options::default().segment_bytes(self.plan.segment_bytes)
+    }
+
+    fn membership(&self) -> Membership {
+        let member = |id| Member::new(NodeId(id), format!("n{id}"));
+        Membership::of_voters((1..=self.plan.nodes as u64).map(member)).unwrap_or_default()
+    }
+
+    fn config(&self, node: usize) -> Config {
+        let plan = &self.plan;
+        let mut config = Config::new(NodeId(node as u64 + 1), CLUSTER);
+        config.heartbeat_interval = plan.heartbeat;
+        config.election_timeout = plan.election;
+        config.tail_limit_bytes = plan.tail_bytes;
+        config.append_limit_bytes = plan.append_bytes;
+        config.window_messages = plan.window;
+        config.write_limit_bytes = plan.write_bytes;
+        config.uncommitted_limit_bytes = plan.uncommitted_bytes;
+        config
+    }
+
+    /// Starts a node that is down.
+    pub(crate) fn boot(&mut self, node: usize) {
+        let options = self.options();
+        let initial = self.membership();
+        let seed = u128::from(self.rng.next()) << 64 | u128::from(self.rng.next());
+        let slot = &mut self.slots[node];
+        if slot.up || slot.damage == Damage::Lost {
+            return;
+        }
+        slot.life += 1;
+        slot.up = true;
+        slot.troubled = self.full_disks & (1 << node) != 0;
+        let vfs = slot.disk.boot();
+        slot.disk.set_short(self.plan.short_ppm);
+        let fresh = slot.fresh;
+        if !fresh && let Some(calls) = slot.recovery_deaths.pop() {
+            slot.disk.crash_in(calls);
+        }
+        let opened = if fresh {
+            Store::create(Arc::new(vfs), file_owner(node), Some(&initial), options, seed)
+        } else {
+            Store::open(Arc::new(vfs), file_owner(node), options, seed)
+        };
+        if slot.disk.is_frozen() {
+            slot.deaths_in_a_row += 1;
+            self.oracle.hit(Point::CrashInRecovery);
+            if slot.deaths_in_a_row > 1 {
+                self.oracle.hit(Point::CrashInSecondRecovery);
+            }
+            slot.dying.1 = MS;
+            drop(opened);
+            self.power_off(node);
+            return;
+        }
+        slot.deaths_in_a_row = 0;
+        match opened {
+            Ok(store) => self.opened(node, store),
+            Err(error) => self.not_opened(node, &error),
+        }
+    }
+
+    fn not_opened(&mut self, node: usize, error: &OpenError) {
+        let slot = &mut self.slots[node];
+        slot.up = false;
+        slot.disk.end_life();
+        let text = format!("cannot open: {error}");
+        self.oracle.down(node, &text);
+        if slot.damage != Damage::None {
+            self.oracle.hit(Point::HardStateLost);
+            slot.damage = Damage::Lost;
+            return;
+        }
+        if self.full_disks & (1 << node) != 0 {
+            // When there is space again.
+            let life = slot.life;
+            self.agenda.after(100 * MS, What::Boot { node, life });
+            return;
+        }
+        self.oracle.violated("recovery", Some(node), text);
+    }
+
+    fn opened(&mut self, node: usize, store: Store) {
+        let slot = &mut self.slots[node];
+        let restored = store.load();
+        let entries = restored.as_ref().ok().and_then(|state| {
+            store.reader().entries(state.purged.index.next()..state.last.index.next(), u64::MAX).ok()
+        });
+        let (Ok(restored), Some(entries)) = (restored, entries) else {
+            self.oracle.violated("recovery", Some(node), "what was opened cannot be read".into());
+            return;
+        };
+        if slot.is_lost() {
+            slot.fresh = false;
+            self.oracle.replaced(node, &restored, &entries);
+        } else if slot.fresh {
+            slot.fresh = false;
+            self.oracle.created(node, &entries);
+        } else {
+            let damaged = slot.damage != Damage::None;
+            self.oracle.recovered(node, &restored, &entries, damaged);
+            let lossy = !matches!(restored.verdict, Verdict::Clean | Verdict::TornTail { .. });
+            if slot.damage != Damage::None {
+                if lossy {
+                    slot.damage = Damage::Healing;
+                } else if slot.damage == Damage::Latent {
+                    let repaired = !store.findings().is_empty();
+                    self.oracle.hit(if repaired { Point::HardStateRepaired } else { Point::DamageHarmless });
+                    let healing = restored.hard_state.probation;
+                    slot.damage = if healing { Damage::Healing } else { Damage::None };
+                }
+            }
+        }
+        self.oracle.set_damaged(node, self.slots[node].damage != Damage::None);
+        self.start(node, store);
+    }
+
+    fn start(&mut self, node: usize, store: Store) {
+        let config = self.config(node);
+        let slot = &mut self.slots[node];
+        let life = slot.life;
+        let owner = Owner { node, life };
+        slot.up_since = self.agenda.now();
+        if !self.plan.durable_machines || slot.is_lost() {
+            slot.registers = Arc::default();
+        } else if slot.registers.lock().is_ok_and(|registers| registers.through.index.0 > 0) {
+            self.oracle.hit(Point::DurableMachine);
+        }
+        let registers = Arc::clone(&slot.registers);
+        let machine = Machine {
+            node,
+            registers: Arc::clone(&registers),
+            witness: Arc::clone(&self.oracle) as Arc<dyn super::machine::Witness>,
+        };
+        let core = Arc::clone(self.agenda.core());
+        let died = {
+            let agenda = self.agenda.clone();
+            Box::new(move || agenda.after(0, What::Died { node, life }))
+        };
+        let journal = SimJournal::new(Parts {
+            core: Arc::clone(&core),
+            owner,
+            store,
+            disk: slot.disk.clone(),
+            pace: Arc::clone(&slot.pace),
+            rng: Rng::stream(self.rng.next(), 4),
+            oracle: Arc::clone(&self.oracle),
+            died,
+            read_back_every: self.plan.read_back_every,
+        });
+        let town = Arc::clone(&self.town);
+        let ended = {
+            let (agenda, town) = (self.agenda.clone(), Arc::clone(&self.town));
+            Arc::new(move || {
+                let reach = lock(&town.nodes)[node].clone().filter(|reach| reach.life == life);
+                let end = match reach {
+                    Some(reach) => ended_how(&reach),
+                    // It had no time to become known; whoever started it says why.
+                    None => return,
+                };
+                agenda.after(0, What::Ended { node, life, end });
+            })
+        };
+        let clock = Clock { origin: 1_000_000_000, ppm: slot.ppm };
+        let rng = Mutex::new(Rng::stream(self.rng.next(), 5));
+        let runtime = Watched { runtime: SimRuntime { core: Arc::clone(&core), owner, clock, rng }, ended };
+        let ear = Ear { oracle: Arc::clone(&self.oracle), node };
+        let starting = Node::builder(config)
+            .journal(journal)
+            .transport(self.network.transport(owner))
+            .state_machine(machine)
+            .runtime(Arc::new(runtime))
+            .observer(Arc::new(ear))
+            .start();
+        let agenda = self.agenda.clone();
+        core.spawn(owner, async move {
+            match starting.await {
+                Ok(handle) => {
+                    let reach = Reach { life, handle, registers };
+                    lock(&town.nodes)[node] = Some(reach.clone());
+                    // It may have ended before it was known.
+                    if let Some(end) = ended_already(&reach) {
+                        agenda.after(0, What::Ended { node, life, end });
+                    }
+                }
+                Err(reason) => {
+                    agenda.after(0, What::Ended { node, life, end: Err(Arc::new(reason)) });
+                }
+            }
+        });
+    }
+
+    /// A life is over: nothing of it goes on.
+    fn end_life(&mut self, node: usize, why: &str) {
+        let owner = Owner { node, life: self.slots[node].life };
+        lock(&self.town.nodes)[node] = None;
+        self.executor.pause(node, false);
+        self.executor.kill(owner);
+        self.oracle.down(node, why);
+        let slot = &mut self.slots[node];
+        slot.up = false;
+        if slot.damage == Damage::Doomed {
+            slot.damage = Damage::Lost;
+        }
+    }
+
+    /// The process is killed.
+    pub(crate) fn kill(&mut self, node: usize, down: Nanos) {
+        if !self.slots[node].up {
+            return;
+        }
+        if self.oracle.is_writing(node) {
+            self.oracle.hit(Point::KilledWhileWriting);
+        }
+        let timeout = self.plan.election.as_nanos() as u64;
+        if self.agenda.now() - self.slots[node].up_since < timeout {
+            self.oracle.hit(Point::KilledTwice);
+        }
+        self.slots[node].disk.end_life();
+        self.network.process_gone(node, true);
+        self.end_life(node, "killed");
+        self.come_back(node, down);
+    }
+
+    /// The machine loses power.
+    pub(crate) fn power_off(&mut self, node: usize) {
+        if !self.slots[node].up {
+            return;
+        }
+        if self.oracle.is_writing(node) {
+            self.oracle.hit(Point::PowerCutWhileWriting);
+        }
+        let (tear, down) = self.slots[node].dying;
+        let (kept, lost) = self.slots[node].disk.power_cut(tear);
+        if kept > 0 && lost > 0 {
+            self.oracle.hit(Point::PowerCutTears);
+        }
+        self.network.process_gone(node, false);
+        self.end_life(node, "power cut");
+        self.come_back(node, down);
+    }
+
+    fn come_back(&self, node: usize, down: Nanos) {
+        let life = self.slots[node].life;
+        self.agenda.after(down.max(MS), What::Boot { node, life });
+    }
+
+    /// A node has stopped by itself.
+    pub(crate) fn ended(&mut self, node: usize, end: &Result<(), Arc<FatalReason>>) {
+        let text = match end {
+            Ok(()) => "stopped in good order".to_owned(),
+            Err(reason) => format!("stopped: {reason}"),
+        };
+        let slot = &mut self.slots[node];
+        let excused = slot.troubled || slot.damage != Damage::None;
+        let lost = slot.is_lost();
+        let back = slot.back_after;
+        match end {
+            Ok(()) => self.oracle.hit(Point::GracefulStop),
+            Err(reason) => match &**reason {
+                FatalReason::Journal(_) if excused => self.oracle.count_disk_failure(&text),
+                FatalReason::Refused { .. } | FatalReason::RolledBack { .. } if lost => {}
+                FatalReason::Config(ConfigError::AheadOfJournal { .. } | ConfigError::Restored(_))
+                    if excused && self.plan.durable_machines =>
+                {
+                    // It remembers more than its damaged log has: it begins anew.
+                    *lock(&slot.registers) = Registers::default();
+                }
+                FatalReason::Panicked(_) => self.oracle.violated("panic", Some(node), text.clone()),
+                FatalReason::Violation(_) => self.oracle.violated("alarm", Some(node), text.clone()),
+                _ => self.oracle.violated("node-stopped", Some(node), text.clone()),
+            },
+        }
+        self.slots[node].disk.end_life();
+        self.network.process_gone(node, true);
+        self.end_life(node, &text);
+        self.come_back(node, back);
+    }
+}
+
+fn ended_already(reach: &Reach) -> Option<Result<(), Arc<FatalReason>>> {
+    let stopped = pin!(reach.handle.stopped());
+    match stopped.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(end) => Some(end),
+        Poll::Pending => None,
+    }
+}
+
+fn ended_how(reach: &Reach) -> Result<(), Arc<FatalReason>> {
+    ended_already(reach)
+        .unwrap_or_else(|| Err(Arc::new(FatalReason::Panicked("its task has ended and it has not".into()))))
+}
+
+/// The time a disk takes is as the plan says.
+pub(crate) fn set_pace(pace: &Pace, takes: (Nanos, Nanos), hangs_until: Nanos) {
+    pace.least.store(takes.0, Ordering::Relaxed);
+    pace.most.store(takes.1, Ordering::Relaxed);
+    pace.hangs_until.store(hangs_until, Ordering::Relaxed);
+}

@@ -1,0 +1,217 @@
+//! The replicated state of a run: a few registers, and a record of what was executed where.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use raft_core::backend::{Command, Fatal, Responses, SnapshotReader, SnapshotSource, StateMachine};
+use raft_core::ids::{Index, LogId};
+
+use super::executor::lock;
+
+/// What a client wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// Sets a register.
+    Put {
+        /// Which.
+        key: u32,
+        /// To what.
+        value: u64,
+    },
+    /// Sets it if it is as expected.
+    Cas {
+        /// Which.
+        key: u32,
+        /// What it should be.
+        expected: u64,
+        /// To what.
+        value: u64,
+    },
+    /// Adds to it.
+    Add {
+        /// Which.
+        key: u32,
+        /// How much.
+        value: u64,
+    },
+    /// Reads it. Never goes through the log.
+    Get {
+        /// Which.
+        key: u32,
+    },
+}
+
+impl Request {
+    /// The register.
+    #[must_use]
+    pub const fn key(&self) -> u32 {
+        match self {
+            Self::Put { key, .. } | Self::Cas { key, .. } | Self::Add { key, .. } | Self::Get { key } => *key,
+        }
+    }
+}
+
+const HEAD: usize = 29;
+
+/// A command: the operation's number, the request, and as many bytes more as it takes.
+#[must_use]
+pub fn encode(operation: u64, request: &Request, extra: usize) -> Bytes {
+    let (kind, key, a, b) = match *request {
+        Request::Put { key, value } => (0, key, value, 0),
+        Request::Cas { key, expected, value } => (1, key, expected, value),
+        Request::Add { key, value } => (2, key, value, 0),
+        Request::Get { key } => (3, key, 0, 0),
+    };
+    let mut bytes = Vec::with_capacity(HEAD + extra);
+    bytes.extend(operation.to_le_bytes());
+    bytes.push(kind);
+    bytes.extend(key.to_le_bytes());
+    bytes.extend(a.to_le_bytes());
+    bytes.extend(b.to_le_bytes());
+    // No zero byte: a missing sector of it looks like one.
+    bytes.resize(HEAD + extra, (operation % 255) as u8 + 1);
+    bytes.into()
+}
+
+/// The operation's number and the request; `None` if these bytes are no command.
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Option<(u64, Request)> {
+    let number = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+    let operation = number(0)?;
+    let key = u32::from_le_bytes(bytes.get(9..13)?.try_into().ok()?);
+    let (a, b) = (number(13)?, number(21)?);
+    let filler = (operation % 255) as u8 + 1;
+    if bytes[HEAD..].iter().any(|byte| *byte != filler) {
+        return None;
+    }
+    let request = match bytes[8] {
+        0 => Request::Put { key, value: a },
+        1 => Request::Cas { key, expected: a, value: b },
+        2 => Request::Add { key, value: a },
+        _ => return None,
+    };
+    Some((operation, request))
+}
+
+/// The registers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// Their values; 0 if absent.
+    pub values: BTreeMap<u32, u64>,
+    /// The last entry executed.
+    pub through: LogId,
+}
+
+impl Registers {
+    /// Executes one; gives its answer: the value before.
+    pub fn execute(&mut self, request: &Request) -> u64 {
+        let slot = self.values.entry(request.key()).or_default();
+        let before = *slot;
+        match *request {
+            Request::Put { value, .. } => *slot = value,
+            Request::Cas { expected, value, .. } if before == expected => *slot = value,
+            Request::Add { value, .. } => *slot = before.wrapping_add(value),
+            Request::Cas { .. } | Request::Get { .. } => {}
+        }
+        before
+    }
+
+    /// The value of a register.
+    #[must_use]
+    pub fn get(&self, key: u32) -> u64 {
+        self.values.get(&key).copied().unwrap_or_default()
+    }
+}
+
+/// Told what a node executes.
+pub trait Witness: Send + Sync + 'static {
+    /// `node` has executed the commands of one entry, with these answers.
+    fn executed(&self, node: usize, id: LogId, operations: &[(u64, Request)], answers: &[u64]);
+
+    /// `node` has executed everything through this entry.
+    fn through(&self, node: usize, through: LogId);
+}
+
+/// One node's state machine. The registers may be looked at from outside, and may outlive it.
+pub struct Machine {
+    /// Whose.
+    pub node: usize,
+    /// The state.
+    pub registers: Arc<Mutex<Registers>>,
+    /// Who is told.
+    pub witness: Arc<dyn Witness>,
+}
+
+#[async_trait]
+impl StateMachine for Machine {
+    async fn last_applied(&mut self) -> Result<LogId, Fatal> {
+        Ok(lock(&self.registers).through)
+    }
+
+    async fn apply(
+        &mut self,
+        batch: &[Command],
+        through: LogId,
+        responses: &mut Responses,
+    ) -> Result<(), Fatal> {
+        let mut registers = lock(&self.registers);
+        for entry in batch.chunk_by(|a, b| a.id == b.id) {
+            let Some(id) = entry.first().map(|command| command.id) else { continue };
+            if id.index <= registers.through.index {
+                return Err(Fatal(format!("{id} was executed already: {}", registers.through)));
+            }
+            let mut operations = Vec::with_capacity(entry.len());
+            let mut answers = Vec::with_capacity(entry.len());
+            for command in entry {
+                let (operation, request) =
+                    decode(&command.data).ok_or_else(|| Fatal(format!("{id} is not what was proposed")))?;
+                let answer = registers.execute(&request);
+                responses.push(Bytes::copy_from_slice(&answer.to_le_bytes()));
+                operations.push((operation, request));
+                answers.push(answer);
+            }
+            self.witness.executed(self.node, id, &operations, &answers);
+        }
+        if through.index <= registers.through.index && through.index != Index::ZERO {
+            return Err(Fatal(format!("through {through} after {}", registers.through)));
+        }
+        registers.through = through;
+        self.witness.through(self.node, through);
+        Ok(())
+    }
+
+    async fn snapshot(&mut self) -> Result<Box<dyn SnapshotSource>, Fatal> {
+        Err(Fatal("it has no snapshots".into()))
+    }
+
+    async fn install(&mut self, _snapshot: Box<dyn SnapshotReader>) -> Result<(), Fatal> {
+        Err(Fatal("it has no snapshots".into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_come_back_and_damage_shows() {
+        let request = Request::Cas { key: 7, expected: 1, value: 2 };
+        let bytes = encode(9, &request, 100);
+        assert_eq!(decode(&bytes), Some((9, request)));
+        let mut damaged = bytes.to_vec();
+        damaged[60] ^= 1;
+        assert_eq!(decode(&damaged), None);
+        assert_eq!(decode(&bytes[..20]), None);
+    }
+
+    #[test]
+    fn registers_answer_with_what_was_there() {
+        let mut registers = Registers::default();
+        assert_eq!(registers.execute(&Request::Put { key: 1, value: 5 }), 0);
+        assert_eq!(registers.execute(&Request::Cas { key: 1, expected: 4, value: 9 }), 5);
+        assert_eq!(registers.execute(&Request::Add { key: 1, value: 2 }), 5);
+        assert_eq!(registers.get(1), 7);
+    }
+}

@@ -1,0 +1,317 @@
+//! Who knows everything: all nodes' states and disks, and what clients were told. Checks after every step
+//! that what the paper promises holds (Figure 3), from what is on the disks and not from what nodes say.
+//!
+//! | checker | what it demands | where from |
+//! |---|---|---|
+//! | election-safety | at most one leader a term | Figure 3 |
+//! | log-matching | entries of one index and term are the same, and so is what is before them | Figure 3 |
+//! | leader-completeness | a leader has every committed entry | Figure 3 |
+//! | state-machine-safety | all execute the same at the same index, once | Figure 3 |
+//! | commit-retracted | nobody cuts away what is committed | §5.4 |
+//! | commit-not-durable | what is committed is synced on a quorum | §5.4, J1 |
+//! | ack-not-durable | what is acknowledged is synced | Figure 2 |
+//! | state-not-durable | term and vote are synced before anything leaves | Figure 2 |
+//! | double-vote | one vote a term, also across restarts | §5.2 |
+//! | term-went-back, commit-went-back | both only grow | §5.1 |
+//! | probation-vote, probation-end | M10 | reliability §2.2 |
+//! | recovery | nothing acknowledged is missing, nothing else appears | J1, J2, J10 |
+//! | stale-read, real-time-order | linearizability by log index | dissertation §6.4 |
+//! | lost-write, not-applied-was-applied, wrong-answer | what a client was told is true | design §6 |
+//! | liveness, divergence | once faults stop, all go on and agree | §5.5 |
+//! | alarm, panic, node-stopped | no node stops for a reason that no fault gave | |
+
+mod clients;
+mod disks;
+mod protocol;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use raft_core::backend::{HardState, Vote};
+use raft_core::ids::{Index, NodeId, Term};
+use raft_core::raft::View;
+
+pub use self::clients::{Answer, Floor, Operation};
+pub use self::protocol::Ear;
+use super::coverage::{Coverage, Point};
+use super::events::{EventLog, Tag};
+use super::executor::{Core, Nanos, lock};
+
+/// Something that must never be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which checker found it.
+    pub checker: &'static str,
+    /// When.
+    pub at: Nanos,
+    /// On which node, from 1; 0 for none.
+    pub node: u64,
+    /// What.
+    pub what: String,
+}
+
+/// What is known of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Item {
+    pub(crate) term: Term,
+    pub(crate) digest: u64,
+}
+
+/// A write that the disk has not confirmed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inflight {
+    pub(crate) hard: Option<HardState>,
+    pub(crate) truncate_from: Option<Index>,
+    pub(crate) items: Vec<Item>,
+}
+
+/// One node, as its disk has it and as it shows itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model {
+    /// Durable: term, vote and probation.
+    pub(crate) hard: HardState,
+    /// Durable: the log; the entry of index `i` is at `i - 1`.
+    pub(crate) log: Vec<Item>,
+    pub(crate) inflight: Option<Inflight>,
+    /// As it was after its last input; none while it is down.
+    pub(crate) view: Option<View>,
+    /// The highest term in which it has said something.
+    pub(crate) shown: Term,
+    /// It came up without something that it had acknowledged.
+    pub(crate) lossy: bool,
+    /// Its disk was harmed in a way that may cost what it acknowledged.
+    pub(crate) damaged: bool,
+    /// Its clock, in millionths.
+    pub(crate) ppm: u64,
+    /// How far behind it was, at most, since it last had everything.
+    pub(crate) lag: u64,
+}
+
+/// What is known of the whole run.
+pub(crate) struct State {
+    pub(crate) nodes: Vec<Model>,
+    pub(crate) leaders: BTreeMap<Term, usize>,
+    /// Who stood for election in a term.
+    pub(crate) candidates: BTreeMap<Term, BTreeSet<usize>>,
+    pub(crate) votes: BTreeMap<(usize, Term), NodeId>,
+    /// The committed log; the entry of index `i` is at `i - 1`.
+    pub(crate) committed: Vec<Item>,
+    /// All entries ever written, by index: what each is, and the term before it.
+    pub(crate) written: Vec<Vec<(Item, Term)>>,
+    pub(crate) clients: clients::Clients,
+    pub(crate) events: EventLog,
+    pub(crate) cover: Coverage,
+    pub(crate) violation: Option<Violation>,
+    pub(crate) elections: u64,
+}
+
+/// See the [module](self).
+pub struct Oracle {
+    core: Arc<Core>,
+    state: Mutex<State>,
+}
+
+/// Totals of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Leaders elected.
+    pub elections: u64,
+    /// Writes that a client was told are done.
+    pub writes: u64,
+    /// Reads that were answered.
+    pub reads: u64,
+    /// Committed entries.
+    pub committed: u64,
+}
+
+impl Oracle {
+    /// An oracle for nodes whose clocks run at these speeds, and who all have the initial entry.
+    #[must_use]
+    pub fn new(core: Arc<Core>, ppm: &[u64], keep_events: bool) -> Self {
+        let nodes = ppm.iter().map(|ppm| Model { ppm: *ppm, ..Model::default() }).collect();
+        let state = State {
+            nodes,
+            leaders: BTreeMap::new(),
+            candidates: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            committed: Vec::new(),
+            written: Vec::new(),
+            clients: clients::Clients::default(),
+            events: EventLog::new(keep_events),
+            cover: Coverage::default(),
+            violation: None,
+            elections: 0,
+        };
+        Self { core, state: Mutex::new(state) }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    pub(crate) fn now(&self) -> Nanos {
+        self.core.now()
+    }
+
+    /// The first violation, if there was one.
+    #[must_use]
+    pub fn violation(&self) -> Option<Violation> {
+        self.lock().violation.clone()
+    }
+
+    /// Something must not be.
+    pub fn violated(&self, checker: &'static str, node: Option<usize>, what: String) {
+        let at = self.now();
+        self.lock().violated(at, checker, node, what);
+    }
+
+    /// Writes down what happened.
+    pub fn note(&self, node: Option<usize>, tag: Tag, numbers: [u64; 4], text: impl FnOnce() -> String) {
+        let at = self.now();
+        self.lock().events.note(at, number(node), tag, numbers, text);
+    }
+
+    /// Something for readers of a trace.
+    pub fn remark(&self, node: usize, text: String) {
+        let at = self.now();
+        self.lock().events.remark(at, number(Some(node)), text);
+    }
+
+    /// A point was reached.
+    pub fn hit(&self, point: Point) {
+        self.lock().cover.hit(point);
+    }
+
+    /// A node is gone: nothing that it shows counts any more.
+    pub fn down(&self, node: usize, why: &str) {
+        let at = self.now();
+        let mut state = self.lock();
+        state.nodes[node].view = None;
+        state.events.note(at, number(Some(node)), Tag::Down, [0; 4], || why.to_owned());
+        let none_up = state.nodes.iter().all(|model| model.view.is_none()) && state.nodes.len() > 1;
+        state.cover.hit_if(none_up, Point::WholeClusterDown);
+    }
+
+    /// Whether what the node acknowledged may be missing from its disk.
+    #[must_use]
+    pub fn is_damaged(&self, node: usize) -> bool {
+        let state = self.lock();
+        state.nodes[node].damaged || state.nodes[node].lossy
+    }
+
+    /// The disk was harmed, or is whole again.
+    pub fn set_damaged(&self, node: usize, damaged: bool) {
+        self.lock().nodes[node].damaged = damaged;
+    }
+
+    /// Whether it has healed: it is on probation no more, also on its disk.
+    #[must_use]
+    pub fn has_healed(&self, node: usize) -> bool {
+        let state = self.lock();
+        !state.nodes[node].lossy && !state.nodes[node].hard.probation
+    }
+
+    /// Whether a write is under way.
+    #[must_use]
+    pub fn is_writing(&self, node: usize) -> bool {
+        self.lock().nodes[node].inflight.is_some()
+    }
+
+    /// A node has stopped because of its disk.
+    pub fn count_disk_failure(&self, text: &str) {
+        let mut state = self.lock();
+        state.cover.hit_if(text.contains("sync"), Point::SyncFailed);
+        state.cover.hit_if(text.contains("write"), Point::WriteFailed);
+        state.cover.hit_if(text.contains("space"), Point::DiskFull);
+    }
+
+    /// The node that leads the latest term, as far as it shows.
+    #[must_use]
+    pub fn leader(&self) -> Option<usize> {
+        let state = self.lock();
+        let (_, node) = state.leaders.last_key_value()?;
+        let leads =
+            |model: &Model| model.view.is_some_and(|view| view.role == raft_core::status::RoleKind::Leader);
+        leads(&state.nodes[*node]).then_some(*node)
+    }
+
+    /// The latest term that somebody has led.
+    #[must_use]
+    pub fn latest_term(&self) -> Term {
+        self.lock().leaders.last_key_value().map_or(Term::ZERO, |(term, _)| *term)
+    }
+
+    /// What the node shows.
+    #[must_use]
+    pub fn view(&self, node: usize) -> Option<View> {
+        self.lock().nodes[node].view
+    }
+
+    /// How far the log is committed.
+    #[must_use]
+    pub fn committed(&self) -> u64 {
+        self.lock().committed.len() as u64
+    }
+
+    /// The totals.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let state = self.lock();
+        Totals {
+            elections: state.elections,
+            writes: state.clients.writes,
+            reads: state.clients.reads,
+            committed: state.committed.len() as u64,
+        }
+    }
+}
+
+/// A node as people count them; 0 for none.
+pub(crate) fn number(node: Option<usize>) -> u64 {
+    node.map_or(0, |node| node as u64 + 1)
+}
+
+/// Where the entry of this index is kept.
+pub(crate) const fn place(index: Index) -> usize {
+    index.0.saturating_sub(1) as usize
+}
+
+impl State {
+    pub(crate) fn violated(&mut self, at: Nanos, checker: &'static str, node: Option<usize>, what: String) {
+        self.events
+            .note(at, number(node), Tag::Note, [1, 0, 0, 0], || format!("VIOLATION {checker}: {what}"));
+        // What follows from the first tells nothing new.
+        if self.violation.is_none() {
+            self.violation = Some(Violation { checker, at, node: number(node), what });
+        }
+    }
+
+    /// How many nodes make a quorum.
+    pub(crate) const fn quorum(&self) -> usize {
+        self.nodes.len() / 2 + 1
+    }
+
+    /// Records a vote that is about to leave.
+    pub(crate) fn voted(&mut self, at: Nanos, node: usize, term: Term, candidate: NodeId) {
+        let model = &self.nodes[node];
+        if model.lossy || model.hard.probation {
+            self.violated(at, "probation-vote", Some(node), format!("it votes for {candidate} in {term}"));
+        }
+        match self.votes.insert((node, term), candidate) {
+            Some(before) if before != candidate => {
+                let what = format!("in term {term} it votes for {candidate} after {before}");
+                self.violated(at, "double-vote", Some(node), what);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a vote was given to somebody and is now with somebody else, in one term.
+pub(crate) const fn changed_its_mind(before: Vote, after: Vote) -> bool {
+    match (before, after) {
+        (Vote::For(a), Vote::For(b)) => a.0 != b.0,
+        (Vote::For(_), _) => true,
+        _ => false,
+    }
+}

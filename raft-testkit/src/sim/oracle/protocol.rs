@@ -1,0 +1,317 @@
+//! What nodes do and say.
+
+use std::sync::Arc;
+
+use raft_core::backend::JournalWrite;
+use raft_core::error::Violation as Alarm;
+use raft_core::ids::{Index, Term};
+use raft_core::message::{AppendReply, Ballot, Envelope, Message, PeerEvent};
+use raft_core::node::{Input, Observer, Output};
+use raft_core::raft::{Event, Raft, View};
+use raft_core::status::{RoleKind, Why};
+use raft_core::time::Time;
+
+use super::super::coverage::Point;
+use super::super::events::Tag;
+use super::super::executor::Nanos;
+use super::{Oracle, State, changed_its_mind, number, place};
+
+/// Listens to one node in one of its lives.
+pub struct Ear {
+    /// To whom it tells.
+    pub oracle: Arc<Oracle>,
+    /// The node, from 0.
+    pub node: usize,
+}
+
+impl Observer for Ear {
+    fn started(&self, raft: &Raft, _now: Time) {
+        let at = self.oracle.now();
+        self.oracle.lock().started(at, self.node, raft);
+    }
+
+    fn input(&self, raft: &Raft, _now: Time, input: Input<'_>) {
+        let mut state = self.oracle.lock();
+        match input {
+            Input::Message(envelope) => state.heard(raft, envelope),
+            Input::Fetched(_) => state.cover.hit(Point::Fetched),
+            Input::Transfer(_) => state.cover.hit(Point::TransferAsked),
+            Input::Campaign => state.cover.hit(Point::CampaignAsked),
+            Input::Peer(peer, event) => {
+                let at = self.oracle.now();
+                let numbers = [peer.0, event as u64, 0, 0];
+                let text = || format!("{peer} {event:?}");
+                state.events.note(at, number(Some(self.node)), Tag::Link, numbers, text);
+                state.cover.hit_if(event != PeerEvent::Up, Point::ConnectionLost);
+            }
+            _ => {}
+        }
+    }
+
+    fn output(&self, raft: &Raft, output: Output<'_>) {
+        let at = self.oracle.now();
+        let mut state = self.oracle.lock();
+        match output {
+            Output::Settled => state.settled(at, self.node, raft),
+            Output::Message(envelope) => {
+                // Building one may have changed what is shown.
+                state.settled(at, self.node, raft);
+                state.said(at, self.node, raft, envelope);
+            }
+            Output::Write(write) => state.handed(raft, write),
+            Output::Event(event) => state.news(event),
+            _ => {}
+        }
+    }
+}
+
+impl State {
+    fn started(&mut self, at: Nanos, node: usize, raft: &Raft) {
+        let view = raft.view();
+        let model = &mut self.nodes[node];
+        model.view = Some(view);
+        if view.hard.term < model.shown {
+            let what = format!("it comes up in term {}, after {}", view.hard.term, model.shown);
+            self.violated(at, "term-went-back", Some(node), what);
+        }
+    }
+
+    /// The node has dealt with an input.
+    fn settled(&mut self, at: Nanos, node: usize, raft: &Raft) {
+        let view = raft.view();
+        let Some(before) = self.nodes[node].view.replace(view) else { return };
+        if view == before {
+            return;
+        }
+        self.check_terms(at, node, before, view);
+        if (view.role, view.hard.term, view.leader) != (before.role, before.hard.term, before.leader) {
+            let leader = view.leader.map_or(0, |leader| leader.0);
+            let numbers = [view.role as u64, view.hard.term.0, leader, view.commit.0];
+            let text = || format!("{} in term {}, leader {leader}", view.role, view.hard.term);
+            self.events.note(at, number(Some(node)), Tag::Role, numbers, text);
+            self.on_role(at, node, before, view, raft);
+        }
+        if view.commit > before.commit {
+            self.events.note(at, number(Some(node)), Tag::Commit, [view.commit.0, 0, 0, 0], || {
+                format!("through {}", view.commit)
+            });
+            self.cover.hit_if(view.role != RoleKind::Leader, Point::FollowerCommits);
+            for index in before.commit.0 + 1..=view.commit.0 {
+                self.on_commit(at, node, Index(index), raft);
+            }
+            let lag = (self.committed.len() as u64).saturating_sub(view.commit.0);
+            let model = &mut self.nodes[node];
+            let caught = lag == 0 && model.lag >= 50;
+            model.lag = if lag == 0 { 0 } else { model.lag.max(lag) };
+            self.cover.hit_if(caught, Point::Caught);
+        }
+        if before.hard.probation && !view.hard.probation {
+            self.on_probation_end(at, node);
+        }
+        self.cover.hit_if(view.embargo && !before.embargo, Point::Embargo);
+        if let Some(alarm) = view.alarm.filter(|alarm| before.alarm != Some(*alarm)) {
+            self.violated(at, "alarm", Some(node), alarm.to_string());
+        }
+    }
+
+    fn check_terms(&mut self, at: Nanos, node: usize, before: View, view: View) {
+        if view.hard.term < before.hard.term {
+            let what = format!("from {} to {}", before.hard.term, view.hard.term);
+            self.violated(at, "term-went-back", Some(node), what);
+        }
+        let same_term = view.hard.term == before.hard.term;
+        if same_term && changed_its_mind(before.hard.vote, view.hard.vote) {
+            let what =
+                format!("in term {} from {:?} to {:?}", view.hard.term, before.hard.vote, view.hard.vote);
+            self.violated(at, "double-vote", Some(node), what);
+        }
+        if view.commit < before.commit {
+            let what = format!("from {} to {}", before.commit, view.commit);
+            self.violated(at, "commit-went-back", Some(node), what);
+        }
+        let blocked = view.hard.vote == raft_core::backend::Vote::Blocked;
+        self.cover.hit_if(blocked && before.hard.vote != view.hard.vote, Point::VoteBlocked);
+    }
+
+    fn on_role(&mut self, at: Nanos, node: usize, before: View, view: View, raft: &Raft) {
+        let term = view.hard.term;
+        if before.role == RoleKind::Leader && view.role != RoleKind::Leader && term > before.hard.term {
+            self.cover.hit(Point::SteppedDownByTerm);
+        }
+        if view.role == RoleKind::Candidate && before.role != RoleKind::Candidate {
+            let others = self.candidates.entry(term).or_default();
+            others.insert(node);
+            let split = others.len() > 1;
+            self.cover.hit_if(split, Point::SplitVote);
+        }
+        if view.role != RoleKind::Leader || (before.role == RoleKind::Leader && before.hard.term == term) {
+            return;
+        }
+        self.elections += 1;
+        self.cover.hit(Point::LeaderElected);
+        self.cover.hit_if(term >= Term(10), Point::LeaderOfLaterTerm);
+        let ppm = self.nodes[node].ppm;
+        self.cover.hit_if(ppm > 1_000_000, Point::FastClock);
+        self.cover.hit_if(ppm < 1_000_000, Point::SlowClock);
+        let others = self.nodes.iter().enumerate();
+        let two = others
+            .filter(|(other, _)| *other != node)
+            .any(|(_, model)| model.view.is_some_and(|view| view.role == RoleKind::Leader));
+        self.cover.hit_if(two, Point::TwoLeadersAtOnce);
+        if let Some(other) = self.leaders.insert(term, node).filter(|other| *other != node) {
+            let what = format!("it leads term {term}, and so did node {}", other + 1);
+            self.violated(at, "election-safety", Some(node), what);
+        }
+        if view.hard.probation || self.nodes[node].lossy {
+            self.violated(at, "probation-vote", Some(node), format!("it leads term {term}"));
+        }
+        let missing = (1..=self.committed.len() as u64)
+            .find(|index| raft.term_of(Index(*index)) != Some(self.committed[*index as usize - 1].term));
+        if let Some(index) = missing {
+            let has = raft.term_of(Index(index));
+            let committed = self.committed[index as usize - 1].term;
+            let what = format!("it leads {term}; at {index} it has {has:?}, committed is {committed}");
+            self.violated(at, "leader-completeness", Some(node), what);
+        }
+    }
+
+    fn on_commit(&mut self, at: Nanos, node: usize, index: Index, raft: &Raft) {
+        let Some(term) = raft.term_of(index) else {
+            self.violated(at, "commit-not-durable", Some(node), format!("it commits {index} and lacks it"));
+            return;
+        };
+        if let Some(known) = self.committed.get(place(index)) {
+            if known.term != term {
+                let what = format!("at {index} it commits term {term}; {} was committed", known.term);
+                self.violated(at, "state-machine-safety", Some(node), what);
+            }
+            return;
+        }
+        let holds = |model: &super::Model| {
+            model.log.get(place(index)).filter(|item| item.term == term).map(|item| item.digest)
+        };
+        let holders: Vec<(usize, u64)> =
+            self.nodes.iter().enumerate().filter_map(|(n, model)| Some((n, holds(model)?))).collect();
+        let quorum = self.quorum();
+        if holders.len() < quorum {
+            let on: Vec<usize> = holders.iter().map(|(n, _)| n + 1).collect();
+            let what = format!("{index} of term {term} is durable on {on:?} only, a quorum is {quorum}");
+            self.violated(at, "commit-not-durable", Some(node), what);
+        }
+        let Some((_, digest)) = holders.first().copied() else { return };
+        let leads = self.nodes[node].view.filter(|view| view.role == RoleKind::Leader);
+        if let Some(leader) = leads {
+            self.cover.hit_if(term < leader.hard.term, Point::CommitOldTerm);
+            self.cover.hit_if(!holders.iter().any(|(n, _)| *n == node), Point::CommitWithoutLeaderDisk);
+        }
+        if place(index) != self.committed.len() {
+            let what = format!("it commits {index}, before it only {}", self.committed.len());
+            self.violated(at, "commit-not-durable", Some(node), what);
+            return;
+        }
+        self.committed.push(super::Item { term, digest });
+        self.cover.hit_if(self.nodes.len() == 1, Point::SingleVoter);
+        self.cover.hit_if(self.nodes.len().is_multiple_of(2), Point::EvenCluster);
+        self.cover.hit_if(self.nodes.len() == 7, Point::SevenNodes);
+    }
+
+    fn on_probation_end(&mut self, at: Nanos, node: usize) {
+        self.cover.hit(Point::ProbationEnds);
+        self.nodes[node].lossy = false;
+        // Whoever may vote must not be able to elect a leader without a committed entry: fewer than a
+        // quorum of the voters may lack it.
+        let quorum = self.quorum();
+        let lacks = |model: &super::Model, item: &super::Item, index: u64| {
+            !model_on_probation(model) && model.log.get(place(Index(index))) != Some(item)
+        };
+        let forgotten = self.committed.iter().zip(1..).find(|(item, index)| {
+            let mine = &self.nodes[node];
+            mine.log.get(place(Index(*index))) != Some(item)
+                && self
+                    .nodes
+                    .iter()
+                    .enumerate()
+                    .filter(|(n, model)| *n == node || lacks(model, item, *index))
+                    .count()
+                    >= quorum
+        });
+        if let Some((item, index)) = forgotten {
+            let what =
+                format!("probation ends without {index} of term {}, which a quorum lacks now", item.term);
+            self.violated(at, "probation-end", Some(node), what);
+        }
+    }
+
+    /// A message leaves a node.
+    fn said(&mut self, at: Nanos, node: usize, raft: &Raft, envelope: &Envelope) {
+        let view = raft.view();
+        let model = &mut self.nodes[node];
+        model.shown = model.shown.max(view.hard.term);
+        if model.hard != view.hard {
+            let what = format!("it speaks as {:?}; on its disk is {:?}", view.hard, model.hard);
+            self.violated(at, "state-not-durable", Some(node), what);
+        }
+        match &envelope.message {
+            Message::Vote(request) if !request.pre => {
+                self.cover.hit_if(request.transfer, Point::TimeoutNow);
+                self.voted(at, node, envelope.term, raft_core::ids::NodeId(node as u64 + 1));
+            }
+            Message::VoteReply(reply) => match reply.ballot {
+                Ballot::Granted if !reply.pre => self.voted(at, node, reply.asked, envelope.to),
+                Ballot::Granted if model_on_probation(&self.nodes[node]) => {
+                    self.violated(at, "probation-vote", Some(node), "it grants a pre-vote".into());
+                }
+                Ballot::Granted => {}
+                Ballot::Denied if reply.pre => self.cover.hit(Point::PreVoteDenied),
+                Ballot::Denied => self.cover.hit(Point::VoteDenied),
+                Ballot::Vetoed => self.cover.hit(Point::Vetoed),
+            },
+            Message::AppendReply(AppendReply::Matched { matched }) => {
+                let durable = self.nodes[node].log.len() as u64;
+                if matched.0 > durable {
+                    let what = format!("it acknowledges {matched}; on its disk is {durable}");
+                    self.violated(at, "ack-not-durable", Some(node), what);
+                }
+            }
+            Message::AppendReply(AppendReply::Rejected { .. }) => self.cover.hit(Point::RejectedAppend),
+            Message::Append(append) => {
+                self.cover.hit_if(append.entries.len() >= 5, Point::AppendBatch);
+            }
+            _ => {}
+        }
+    }
+
+    /// A message is about to be handled.
+    fn heard(&mut self, raft: &Raft, envelope: &Envelope) {
+        let old = envelope.term < raft.view().hard.term;
+        let of_leader = matches!(envelope.message, Message::Append(_) | Message::Heartbeat(_));
+        self.cover.hit_if(old && of_leader, Point::OldLeaderHeard);
+    }
+
+    /// The journal is given a write.
+    fn handed(&mut self, _raft: &Raft, write: &JournalWrite) {
+        let both = write.hard_state.is_some() && !write.entries.is_empty();
+        self.cover.hit_if(both, Point::WriteWithVoteAndEntries);
+    }
+
+    fn news(&mut self, event: &Event) {
+        match event {
+            Event::RoleChanged { role, why, .. } => match why {
+                Why::QuorumLost => self.cover.hit(Point::QuorumLost),
+                Why::LeaderGone => self.cover.hit(Point::LeaderGone),
+                Why::Lost => self.cover.hit(Point::ElectionLost),
+                Why::JournalFailed if *role == RoleKind::Follower => self.cover.hit(Point::LeaderDiskFails),
+                _ => {}
+            },
+            Event::TransferFinished { result, .. } => {
+                self.cover.hit(if result.is_ok() { Point::TransferDone } else { Point::TransferFailed });
+            }
+            Event::Alarm(Alarm::VetoedElection { .. }) => self.cover.hit(Point::Vetoed),
+            _ => {}
+        }
+    }
+}
+
+const fn model_on_probation(model: &super::Model) -> bool {
+    model.lossy || model.hard.probation
+}

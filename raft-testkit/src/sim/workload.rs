@@ -1,0 +1,248 @@
+//! The clients of a run.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+
+use raft_core::NodeHandle;
+use raft_core::error::{Outcome, ProposeError};
+
+use super::coverage::Point;
+use super::executor::{Core, Nanos, Owner, lock};
+use super::machine::{Registers, Request, encode};
+use super::oracle::{Answer, Floor, Oracle};
+use super::plan::LoadPlan;
+use super::rng::Rng;
+
+/// A running node as clients reach it.
+#[derive(Clone)]
+pub(crate) struct Reach {
+    /// In which life.
+    pub(crate) life: u64,
+    /// Its handle.
+    pub(crate) handle: NodeHandle,
+    /// Its state.
+    pub(crate) registers: Arc<Mutex<Registers>>,
+}
+
+/// What clients share.
+pub(crate) struct Town {
+    /// The executor.
+    pub(crate) core: Arc<Core>,
+    /// Who watches.
+    pub(crate) oracle: Arc<Oracle>,
+    /// The nodes that run.
+    pub(crate) nodes: Mutex<Vec<Option<Reach>>>,
+    /// The load.
+    pub(crate) load: LoadPlan,
+    /// Clients shall end.
+    pub(crate) closing: AtomicBool,
+    /// Clients that have not.
+    pub(crate) busy: AtomicU64,
+}
+
+impl Town {
+    fn reach(&self, node: usize) -> Option<Reach> {
+        lock(&self.nodes).get(node).cloned().flatten()
+    }
+
+    fn size(&self) -> u64 {
+        lock(&self.nodes).len() as u64
+    }
+}
+
+/// Lets a call take so long and no longer.
+async fn within<T>(core: &Arc<Core>, nanos: Nanos, call: impl Future<Output = T>) -> Option<T> {
+    let mut call = pin!(call);
+    let mut patience = pin!(core.sleep(nanos));
+    poll_fn(|context| {
+        if let Poll::Ready(answer) = call.as_mut().poll(context) {
+            return Poll::Ready(Some(answer));
+        }
+        patience.as_mut().poll(context).map(|()| None)
+    })
+    .await
+}
+
+/// Starts a client.
+pub(crate) fn start(town: &Arc<Town>, number: u64, rng: Rng) {
+    let mine = Arc::clone(town);
+    town.busy.fetch_add(1, Ordering::Relaxed);
+    // Clients die with nobody: their owner is beyond the nodes.
+    let owner = Owner { node: usize::MAX, life: number };
+    town.core.spawn(owner, async move {
+        let mut client = Client { town: Arc::clone(&mine), number, rng, hint: None, bursts: 0 };
+        client.run().await;
+        mine.busy.fetch_sub(1, Ordering::Relaxed);
+    });
+}
+
+struct Client {
+    town: Arc<Town>,
+    number: u64,
+    rng: Rng,
+    /// Who led when last asked.
+    hint: Option<usize>,
+    bursts: u64,
+}
+
+impl Client {
+    async fn run(&mut self) {
+        loop {
+            let wait = self.rng.below(self.town.load.think + 1);
+            self.town.core.sleep(wait).await;
+            if self.town.closing.load(Ordering::Relaxed) {
+                return;
+            }
+            if self.rng.chance(self.town.load.burst_per_mille) {
+                self.burst();
+            }
+            let request = self.draw();
+            self.ask(request).await;
+        }
+    }
+
+    /// Many at once, each as a client of its own.
+    fn burst(&mut self) {
+        for _ in 0..self.rng.between(2, 30) {
+            self.bursts += 1;
+            let number = self.number * 1_000_000 + self.bursts;
+            let rng = Rng::stream(self.rng.next(), 3);
+            let (town, hint) = (Arc::clone(&self.town), self.hint);
+            town.busy.fetch_add(1, Ordering::Relaxed);
+            let owner = Owner { node: usize::MAX, life: number };
+            self.town.core.spawn(owner, async move {
+                let mut client = Self { town: Arc::clone(&town), number, rng, hint, bursts: 0 };
+                let request = client.draw();
+                client.ask(request).await;
+                town.busy.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+    }
+
+    fn draw(&mut self) -> Request {
+        let key = self.rng.below(self.town.load.keys) as u32;
+        if self.rng.chance(self.town.load.reads_per_mille) {
+            return Request::Get { key };
+        }
+        // Every value is written once, so that a read says which write it saw.
+        let value = self.rng.next() | 1;
+        match self.rng.below(10) {
+            0 | 1 => Request::Cas { key, expected: self.rng.below(2) * value, value },
+            2 => Request::Add { key, value },
+            _ => Request::Put { key, value },
+        }
+    }
+
+    async fn ask(&mut self, request: Request) {
+        let anywhere = self.rng.chance(self.town.load.anywhere_per_mille);
+        let node = match self.hint.filter(|_| !anywhere) {
+            Some(hint) => hint,
+            None => self.rng.below(self.town.size()) as usize,
+        };
+        let Some(reach) = self.town.reach(node) else {
+            self.hint = None;
+            return;
+        };
+        let (operation, floor) = self.town.oracle.asked(self.number, request);
+        let patience = self.rng.between(self.town.load.patience / 4, self.town.load.patience);
+        let answer = if let Request::Get { key } = request {
+            self.read(node, &reach, key, patience).await
+        } else {
+            self.write(node, &reach, operation, floor, request, patience).await
+        };
+        self.town.oracle.answered(self.number, operation, floor, answer);
+    }
+
+    async fn read(&mut self, node: usize, reach: &Reach, key: u32, patience: Nanos) -> Answer {
+        let barrier = within(&self.town.core, patience, reach.handle.read_barrier()).await;
+        let Some(Ok(index)) = barrier else {
+            self.town.oracle.hit(Point::ReadFailed);
+            self.hint = None;
+            return Answer::NotApplied;
+        };
+        // Whoever died meanwhile has answered nobody.
+        let alive = self.town.reach(node).is_some_and(|now| now.life == reach.life);
+        if !alive {
+            return Answer::NotApplied;
+        }
+        self.hint = Some(node);
+        let registers = lock(&reach.registers);
+        let through = registers.through.index;
+        if through < index {
+            drop(registers);
+            let what = format!("a read of index {index} is let through at {through}");
+            self.town.oracle.violated("stale-read", Some(node), what);
+            return Answer::NotApplied;
+        }
+        Answer::Read { through, value: registers.get(key) }
+    }
+
+    async fn write(
+        &mut self,
+        node: usize,
+        reach: &Reach,
+        operation: u64,
+        _floor: Floor,
+        request: Request,
+        patience: Nanos,
+    ) -> Answer {
+        let load = self.town.load;
+        let most = if load.big > 0 && self.rng.chance(60) { load.big } else { load.extra };
+        let command = encode(operation, &request, self.rng.below(most + 1) as usize);
+        let result = within(&self.town.core, patience, reach.handle.propose(command)).await;
+        match result {
+            None => {
+                self.hint = None;
+                Answer::Unknown
+            }
+            Some(Ok(applied)) => {
+                self.hint = Some(node);
+                let value = applied.response.as_ref().try_into().map_or(u64::MAX, u64::from_le_bytes);
+                Answer::Done { id: applied.id, position: applied.position, value }
+            }
+            Some(Err(error)) => {
+                let cover = match &error {
+                    ProposeError::NotLeader { .. } => Some(Point::NotLeader),
+                    ProposeError::Superseded { .. } => Some(Point::Superseded),
+                    ProposeError::Overloaded { .. } => Some(Point::Overloaded),
+                    _ => None,
+                };
+                if let Some(point) = cover {
+                    self.town.oracle.hit(point);
+                }
+                self.hint = match &error {
+                    ProposeError::NotLeader { leader: Some(leader) } => (leader.id.0 as usize).checked_sub(1),
+                    ProposeError::Transferring { to } => (to.0 as usize).checked_sub(1),
+                    ProposeError::Overloaded { .. } => Some(node),
+                    _ => None,
+                };
+                match error.outcome() {
+                    Outcome::NotApplied => Answer::NotApplied,
+                    Outcome::Unknown => Answer::Unknown,
+                }
+            }
+        }
+    }
+}
+
+/// Writes until a write succeeds.
+pub(crate) fn probe(town: &Arc<Town>, rng: Rng) {
+    let mine = Arc::clone(town);
+    town.busy.fetch_add(1, Ordering::Relaxed);
+    town.core.spawn(Owner { node: usize::MAX, life: u64::MAX }, async move {
+        let mut client = Client { town: Arc::clone(&mine), number: u64::MAX, rng, hint: None, bursts: 0 };
+        loop {
+            let before = mine.oracle.totals().writes;
+            let value = client.rng.next();
+            client.ask(Request::Put { key: 0, value }).await;
+            if mine.oracle.totals().writes > before {
+                break;
+            }
+            mine.core.sleep(20 * super::executor::MS).await;
+        }
+        mine.busy.fetch_sub(1, Ordering::Relaxed);
+    });
+}

@@ -1,0 +1,334 @@
+//! A run: a cluster, its clients and its faults, from one seed, step by step.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use raft_core::ids::Term;
+use raft_core::status::RoleKind;
+
+use super::agenda::{Agenda, Mend, What};
+use super::coverage::Coverage;
+use super::disk::SimDisk;
+use super::events::Event;
+use super::executor::{Executor, MS, Nanos, Step, lock};
+use super::lives::{Damage, Slot};
+use super::network::SimNetwork;
+use super::oracle::{Operation, Oracle, Totals, Violation};
+use super::plan::Plan;
+use super::rng::Rng;
+use super::workload::{self, Reach, Town};
+
+/// Once faults have stopped: within this time there is a leader, progress, and one state everywhere.
+const HEALING: Nanos = 60_000 * MS;
+
+/// More polls than this at one moment of virtual time are an endless loop.
+const POLLS_AT_ONCE: u64 = 2_000_000;
+
+/// What became of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// What must not be, if it was.
+    pub violation: Option<Violation>,
+    /// A digest of all that happened.
+    pub hash: u64,
+    /// How many things happened.
+    pub events: u64,
+    /// Virtual time, in nanoseconds.
+    pub nanos: Nanos,
+    /// Totals.
+    pub totals: Totals,
+    /// Faults that were injected, by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// What was reached.
+    pub coverage: Coverage,
+    /// What happened, if it was to be written down.
+    pub trace: Vec<Event>,
+    /// What clients asked and were told.
+    pub operations: Vec<Operation>,
+}
+
+/// See the [module](self).
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) executor: Executor,
+    pub(crate) agenda: Agenda,
+    pub(crate) oracle: Arc<Oracle>,
+    pub(crate) network: SimNetwork,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) town: Arc<Town>,
+    pub(crate) rng: Rng,
+    pub(crate) faults: BTreeMap<&'static str, u64>,
+    /// The disks that are full, by bits.
+    pub(crate) full_disks: u64,
+    /// The term that a paused node led.
+    pub(crate) paused_leader: Vec<Option<Term>>,
+    calm_since: Option<Nanos>,
+    done: bool,
+}
+
+/// Runs a plan to its end.
+#[must_use]
+pub fn run(plan: &Plan, keep_events: bool) -> Outcome {
+    World::new(plan.clone(), keep_events).run()
+}
+
+impl World {
+    fn new(plan: Plan, keep_events: bool) -> Self {
+        let seed = plan.seed;
+        let executor = Executor::new(Rng::stream(seed, 10), plan.scheduling, plan.late_per_mille);
+        let core = Arc::clone(executor.core());
+        let agenda = Agenda::new(Arc::clone(&core));
+        let oracle = Arc::new(Oracle::new(Arc::clone(&core), &plan.clocks, keep_events));
+        let network =
+            SimNetwork::new(plan.nodes, plan.net, Rng::stream(seed, 11), agenda.clone(), Arc::clone(&oracle));
+        let slot = |node: usize| {
+            let disk = SimDisk::new(Rng::stream(seed, 100 + node as u64));
+            if keep_events {
+                let oracle = Arc::clone(&oracle);
+                disk.watch(Arc::new(move |text| oracle.remark(node, text)));
+            }
+            Slot::new(disk, plan.nodes, plan.clocks[node], plan.disk)
+        };
+        let slots = (0..plan.nodes).map(slot).collect();
+        let town = Town {
+            core,
+            oracle: Arc::clone(&oracle),
+            nodes: Mutex::new(vec![None; plan.nodes]),
+            load: plan.load,
+            closing: AtomicBool::new(false),
+            busy: AtomicU64::new(0),
+        };
+        Self {
+            executor,
+            agenda,
+            oracle,
+            network,
+            slots,
+            town: Arc::new(town),
+            rng: Rng::stream(seed, 12),
+            faults: BTreeMap::new(),
+            full_disks: 0,
+            paused_leader: vec![None; plan.nodes],
+            calm_since: None,
+            done: false,
+            plan,
+        }
+    }
+
+    pub(crate) fn reach(&self, node: usize) -> Option<Reach> {
+        lock(&self.town.nodes)[node].clone()
+    }
+
+    fn run(mut self) -> Outcome {
+        for node in 0..self.plan.nodes {
+            let after = self.rng.below(20 * MS);
+            self.agenda.after(after, What::Boot { node, life: 0 });
+        }
+        for number in 0..self.plan.load.clients {
+            workload::start(&self.town, number, Rng::stream(self.plan.seed, 1000 + number));
+        }
+        for (number, (at, _)) in self.plan.faults.iter().enumerate() {
+            self.agenda.at(*at, What::Fault(number));
+        }
+        self.agenda.at(self.plan.duration, What::Calm);
+        let (mut since, mut polls) = (0, 0);
+        while !self.done {
+            match self.executor.step() {
+                Step::Polled(_) => {
+                    polls += 1;
+                    if self.agenda.now() != since {
+                        (since, polls) = (self.agenda.now(), 0);
+                    }
+                    if polls > POLLS_AT_ONCE {
+                        let what = "tasks run on and on, and time stands still".to_owned();
+                        self.oracle.violated("liveness", None, what);
+                    }
+                }
+                Step::Event(number) => {
+                    if let Some(what) = self.agenda.take(number) {
+                        self.act(what);
+                    }
+                }
+                Step::Idle => {
+                    self.oracle.violated("liveness", None, "nothing will ever happen again".into());
+                }
+            }
+            self.done |= self.oracle.lock().violation.is_some();
+        }
+        self.outcome()
+    }
+
+    fn act(&mut self, what: What) {
+        match what {
+            What::Deliver(parcel) => self.network.deliver(*parcel),
+            What::KeepAlive { from, to, epoch } => self.network.keep_alive(from, to, epoch),
+            What::Silent { node, peer, epoch } => self.network.silent(node, peer, epoch),
+            What::Report { node, peer, event, life } => {
+                if event == raft_core::message::PeerEvent::Up && self.slots[peer].up {
+                    // Whoever is up was let in: its name and its life are remembered on this disk.
+                    self.slots[peer].met[node] = self.slots[peer].life;
+                }
+                self.network.report(node, peer, event, life);
+            }
+            What::Dial { a, b } => self.network.dial(a, b),
+            What::Shaken { node, peer, epoch, answer } => self.network.shaken(node, peer, epoch, answer),
+            What::ShakeTimeout { a, b, epoch } => self.network.shake_timeout(a, b, epoch),
+            What::Fault(number) => {
+                if self.calm_since.is_none() {
+                    self.inject(number);
+                    self.copy_a_disk();
+                }
+            }
+            What::Mend(mend) => self.mend(mend),
+            What::Boot { node, life } => {
+                if self.slots[node].life == life {
+                    self.boot(node);
+                }
+            }
+            What::Died { node, life } => {
+                if self.slots[node].life == life && self.slots[node].up {
+                    self.oracle.hit(super::coverage::Point::CrashAtCall);
+                    self.power_off(node);
+                }
+            }
+            What::Ended { node, life, end } => {
+                if self.slots[node].life == life && self.slots[node].up {
+                    self.ended(node, &end);
+                }
+            }
+            What::KillNow { node, life } => {
+                if self.slots[node].life == life {
+                    self.kill(node, 20 * MS);
+                }
+            }
+            What::Calm => self.calm(),
+            What::Look => self.look(),
+        }
+    }
+
+    /// Copies of disks are made from time to time, for those that are set back later.
+    fn copy_a_disk(&mut self) {
+        let node = self.rng.below(self.slots.len() as u64) as usize;
+        let slot = &mut self.slots[node];
+        if !slot.fresh && slot.damage == Damage::None && slot.copy.is_none() {
+            slot.copy = Some((slot.disk.durable_image(), slot.life));
+        }
+    }
+
+    /// Faults stop: from here on the cluster must heal.
+    fn calm(&mut self) {
+        self.calm_since = Some(self.agenda.now());
+        self.network.calm();
+        for node in 0..self.slots.len() {
+            self.mend(Mend::Unpause(node));
+            self.mend(Mend::Fast(node));
+            self.mend(Mend::Space(node));
+            let slot = &mut self.slots[node];
+            slot.recovery_deaths.clear();
+            slot.disk.set_short(0);
+            slot.disk.no_more_faults();
+            if !slot.up {
+                let life = slot.life;
+                self.agenda.after(50 * MS, What::Boot { node, life });
+            }
+        }
+        self.town.closing.store(true, Ordering::Relaxed);
+        workload::probe(&self.town, Rng::stream(self.plan.seed, 13));
+        self.agenda.after(100 * MS, What::Look);
+    }
+
+    /// Whether all is well again.
+    fn look(&mut self) {
+        let Some(missing) = self.missing() else {
+            self.done = true;
+            self.compare();
+            return;
+        };
+        let since = self.calm_since.unwrap_or_default();
+        if self.agenda.now() - since > HEALING {
+            self.oracle.violated("liveness", None, missing);
+        } else {
+            self.agenda.after(100 * MS, What::Look);
+        }
+    }
+
+    /// What is not well yet.
+    fn missing(&self) -> Option<String> {
+        let busy = self.town.busy.load(Ordering::Relaxed);
+        let Some(leader) = self.oracle.leader() else { return Some("there is no leader".into()) };
+        if busy > 0 {
+            return Some(format!("{busy} clients have no answer; node {} leads", leader + 1));
+        }
+        let committed = self.oracle.committed();
+        for (node, slot) in self.slots.iter().enumerate() {
+            if slot.damage == Damage::Lost {
+                continue;
+            }
+            let number = node + 1;
+            if slot.damage == Damage::Doomed {
+                return Some(format!("node {number} should be refused"));
+            }
+            let Some(view) = self.oracle.view(node) else { return Some(format!("node {number} is down")) };
+            if view.applied.0 < committed || view.commit.0 < committed {
+                return Some(format!("node {number} has executed {} of {committed}", view.applied));
+            }
+            if view.hard.probation {
+                return Some(format!("node {number} is on probation"));
+            }
+            if view.role != RoleKind::Leader && node == leader {
+                return Some(format!("node {number} does not lead any more"));
+            }
+        }
+        None
+    }
+
+    /// All nodes must hold the same state, and it must be the one that clients were told of.
+    fn compare(&self) {
+        let reference = self.oracle.reference();
+        for (node, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.up) {
+            if slot.is_lost() {
+                continue;
+            }
+            let registers = lock(&slot.registers);
+            if registers.values != reference.values {
+                let what = format!("it holds {:?} instead of {:?}", registers.values, reference.values);
+                drop(registers);
+                self.oracle.violated("divergence", Some(node), what);
+            }
+        }
+    }
+
+    fn outcome(mut self) -> Outcome {
+        let [lost, doubled, late, overtaken] = self.network.faults();
+        let messages = [
+            ("message-lost", lost),
+            ("message-doubled", doubled),
+            ("message-late", late),
+            ("message-overtaken", overtaken),
+        ];
+        for (kind, count) in messages.into_iter().filter(|(_, count)| *count > 0) {
+            *self.faults.entry(kind).or_default() += count;
+        }
+        // Whatever still runs is dropped with the world; nothing of that counts any more.
+        let totals = self.oracle.totals();
+        let operations = self.oracle.operations();
+        let mut state = self.oracle.lock();
+        let outcome = Outcome {
+            violation: state.violation.clone(),
+            hash: state.events.hash(),
+            events: state.events.count(),
+            nanos: self.agenda.now(),
+            totals,
+            faults: std::mem::take(&mut self.faults),
+            coverage: state.cover.clone(),
+            trace: state.events.take(),
+            operations,
+        };
+        drop(state);
+        for node in 0..self.slots.len() {
+            self.slots[node].disk.end_life();
+        }
+        outcome
+    }
+}
