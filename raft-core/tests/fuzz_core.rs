@@ -166,8 +166,14 @@ struct World {
     applied: Vec<LogId>,
     applying: Option<Index>,
     commit: Vec<LogId>,
+    /// Since it came up.
+    commit_index: Index,
+    term: Term,
+    last: u64,
     now: Time,
     reads: u64,
+    /// The journal has failed: the log in memory is not the one of disk and writes any more.
+    failed: bool,
     halted: bool,
 }
 
@@ -196,8 +202,12 @@ impl World {
             applied: Vec::new(),
             applying: None,
             commit: Vec::new(),
+            commit_index: Index::ZERO,
+            term: Term::ZERO,
+            last: 0,
             now: Time::ZERO,
             reads: 0,
+            failed: false,
             halted: false,
         };
         world.drain();
@@ -251,6 +261,7 @@ impl World {
             _ => {
                 if input.byte() == 0 {
                     self.writes.clear();
+                    self.failed = true;
                     self.raft.handle_write_failed(self.now);
                 }
             }
@@ -281,6 +292,8 @@ impl World {
         self.fetches.clear();
         self.applied.clear();
         self.applying = None;
+        self.commit_index = Index::ZERO;
+        self.failed = false;
         let restored = Restored { journal: self.disk.state(), applied: LogId::ZERO };
         self.raft = Raft::new(self.config.clone(), restored, self.now).expect("what it wrote is sound");
     }
@@ -379,6 +392,11 @@ impl World {
         if !self.halted && self.raft.role_kind() != RoleKind::Limbo {
             assert!(status.commit_index <= status.last.index);
         }
+        assert!(status.commit_index >= self.commit_index, "the commit index goes back");
+        (self.commit_index, self.term, self.last) = (status.commit_index, status.term, status.last.index.0);
+        if self.failed {
+            return;
+        }
         // What it has called committed stays, also over restarts as far as it was durable.
         let commit = usize::try_from(status.commit_index.0).unwrap().min(log.len());
         log.truncate(commit);
@@ -389,19 +407,17 @@ impl World {
 
     /// A message that is near to what it may get, most of the time.
     fn envelope(&self, input: &mut Input<'_>) -> Envelope {
-        let status = self.raft.status(self.now);
         let shape = input.byte();
         let from = if shape & 7 == 0 { NodeId(input.number()) } else { peer(input) };
         let to = if shape & 0x38 == 0x38 { NodeId(input.number()) } else { ME };
         let group = GroupId(u64::from(shape == 0xff));
-        let term = Term(near(input, status.term.0));
+        let term = Term(near(input, self.term.0));
         let message = self.message(input, term);
         Envelope { group, from, to, term, message }
     }
 
     fn message(&self, input: &mut Input<'_>, term: Term) -> Message {
-        let status = self.raft.status(self.now);
-        let last = status.last.index.0;
+        let last = self.last;
         let index = |input: &mut Input<'_>| Index(near(input, last));
         let log_id = |input: &mut Input<'_>| {
             let index = near(input, last);

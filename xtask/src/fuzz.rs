@@ -60,6 +60,7 @@ const TARGETS: &[Target] = &[
     target("journal", "raft-log-file", "fuzz_journal", "rot in a valid journal"),
     target("journal-sealed", "raft-log-file", "fuzz_journal", "the same with all checksums made good"),
     target("slots", "raft-log-file", "fuzz_journal", "rot in superblock, hard state and peers"),
+    target("reading", "raft-log-file", "fuzz_journal", "rot behind the back of an open journal"),
     target("requests", "raft-kv", "fuzz_kv", "what a client sends, as requests"),
     target("logged", "raft-kv", "fuzz_kv", "a command or transaction of the log"),
     target("commands", "raft-kv", "fuzz_kv", "any commands on the data"),
