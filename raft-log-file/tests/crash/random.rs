@@ -31,7 +31,7 @@ fn random_step(rng: &mut Rng, several: bool) -> Step {
         5 => fail_sync(rng.below(9), step),
         6 => fail(Fault::Full(rng.below(3)), step),
         7 if several && rng.one_in(2) => Step::Rot(rng.one_in(2)),
-        8 => fail(Fault::SectorWrites, step),
+        8 => fail([Fault::SectorWrites, Fault::ShortWrites][rng.below(2) as usize], step),
         _ => step,
     }
 }

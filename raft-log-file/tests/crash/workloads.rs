@@ -423,6 +423,15 @@ fn faults() -> Vec<Workload> {
             ],
         ),
         workload(
+            "writes end at any byte",
+            [
+                fail(Fault::ShortWrites, append(1, 3944).step()),
+                crash(fail(Fault::ShortWrites, append(2, 1900).vote().step())),
+                fail(Fault::ShortWrites, append(1, 9000).step()),
+                fail(Fault::ShortWrites, Reopen),
+            ],
+        ),
+        workload(
             "short writes",
             [
                 fail(Fault::SectorWrites, append(2, 1500).vote().step()),
