@@ -53,9 +53,17 @@ impl Tree {
     pub(super) fn cargo(&self) -> Command {
         let mut command = proc::cargo();
         command.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target);
-        // What is built here is run once: half the time goes into compiling it.
-        command.env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true").env("CARGO_PROFILE_RELEASE_DEBUG", "false");
+        // What is built here is run once, and not for long: most of the time goes into compiling it.
+        for (name, value) in [("INCREMENTAL", "true"), ("DEBUG", "false"), ("OPT_LEVEL", "1")] {
+            command.env(format!("CARGO_PROFILE_RELEASE_{name}"), value);
+        }
         command
+    }
+
+    /// Whether raft-testkit has a binary of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let sources = self.tree.join("raft-testkit/src/bin");
+        sources.join(name).exists() || sources.join(format!("{name}.rs")).exists()
     }
 
     /// Builds a binary of raft-testkit, optimised, and says where it is.

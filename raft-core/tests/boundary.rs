@@ -1,0 +1,162 @@
+//! The protocol's boundary: what it starts from, what a halted node still answers, and what it counts.
+
+use bytes::Bytes;
+use raft_core::backend::JournalState;
+use raft_core::entry::{Entry, EntryKind};
+use raft_core::error::{ProposeError, ReadError, TransferError};
+use raft_core::ids::{
+    ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, ReadId, StoreId, Term,
+};
+use raft_core::membership::{Member, Membership};
+use raft_core::message::{Append, Ballot, Envelope, Message, PeerEvent, VoteReply};
+use raft_core::raft::Restored;
+use raft_core::status::RoleKind;
+use raft_core::time::Time;
+use raft_core::{Config, Raft};
+
+const CLUSTER: ClusterId = ClusterId(7);
+
+fn membership(ids: &[u64]) -> Membership {
+    Membership::of_voters(ids.iter().map(|id| Member::new(NodeId(*id), format!("node-{id}")))).unwrap()
+}
+
+fn members(at: LogId, ids: &[u64]) -> Entry {
+    Entry { id: at, kind: EntryKind::Membership, data: membership(ids).encode() }
+}
+
+/// The journal of node 1 of three, with the entry that names them and nothing else.
+fn journal() -> JournalState {
+    let mut journal = JournalState::empty(Identity {
+        cluster: CLUSTER,
+        group: GroupId(0),
+        node: NodeId(1),
+        store: StoreId(1),
+        incarnation: Incarnation::default(),
+    });
+    journal.terms.push((Index(1), Term(0)));
+    journal.last = LogId::new(0, 1);
+    journal.memberships.push(members(LogId::new(0, 1), &[1, 2, 3]));
+    journal
+}
+
+fn start(journal: JournalState) -> Result<Raft, raft_core::error::ConfigError> {
+    let restored = Restored { journal, applied: LogId::ZERO };
+    Raft::new(Config::new(NodeId(1), CLUSTER), restored, Time::ZERO)
+}
+
+fn hear(raft: &mut Raft, now: Time, from: u64, term: u64, message: Message) {
+    let term = Term(term);
+    let envelope = Envelope { group: GroupId(0), from: NodeId(from), to: NodeId(1), term, message };
+    raft.handle_message(now, envelope);
+}
+
+/// Writes what there is, and gives away all messages.
+fn settle(raft: &mut Raft, now: Time) -> Vec<Envelope> {
+    while let Some(write) = raft.poll_write() {
+        raft.handle_written(now, write.ticket);
+    }
+    std::iter::from_fn(|| raft.poll_message()).map(|out| out.envelope).collect()
+}
+
+/// Node 1, in term 1, with its requests for votes under way.
+fn candidate() -> (Raft, Time) {
+    let mut raft = start(journal()).unwrap();
+    let now = raft.next_timeout().unwrap();
+    raft.handle_timeout(now);
+    let grant = VoteReply { pre: true, asked: Term(1), ballot: Ballot::Granted };
+    hear(&mut raft, now, 2, 0, Message::VoteReply(grant));
+    assert_eq!(settle(&mut raft, now).len(), 4, "two pre-votes, two votes");
+    assert_eq!(raft.role_kind(), RoleKind::Candidate);
+    (raft, now)
+}
+
+fn leader() -> (Raft, Time) {
+    let (mut raft, now) = candidate();
+    let grant = VoteReply { pre: false, asked: Term(1), ballot: Ballot::Granted };
+    hear(&mut raft, now, 2, 1, Message::VoteReply(grant));
+    assert_eq!(raft.role_kind(), RoleKind::Leader);
+    (raft, now)
+}
+
+#[test]
+fn a_journal_that_contradicts_itself_is_refused() {
+    assert!(start(journal()).is_ok());
+    // Its terms grow, but do not end where it says that it ends.
+    let mut elsewhere = journal();
+    elsewhere.hard_state.term = Term(1);
+    elsewhere.last = LogId::new(1, 1);
+    assert!(start(elsewhere).is_err());
+    // They end there, but do not grow.
+    let mut shrinking = journal();
+    shrinking.hard_state.term = Term(2);
+    shrinking.terms = vec![(Index(1), Term(2)), (Index(2), Term(1))];
+    shrinking.last = LogId::new(1, 2);
+    assert!(start(shrinking).is_err());
+}
+
+/// Section 6: a membership is in force from when it is appended, and no longer when its entry is cut away.
+#[test]
+fn a_membership_is_in_force_while_its_entry_is_in_the_log() {
+    let mut raft = start(journal()).unwrap();
+    let append =
+        |prev: LogId, entries: Vec<Entry>| Message::Append(Append { prev, commit: Index(0), entries });
+    let first = LogId::new(0, 1);
+    let noop = |term, index| Entry { id: LogId::new(term, index), kind: EntryKind::Noop, data: Bytes::new() };
+    let more = vec![noop(1, 2), members(LogId::new(1, 3), &[1, 2, 3, 4])];
+    hear(&mut raft, Time::ZERO, 2, 1, append(first, more));
+    assert_eq!(raft.status(Time::ZERO).membership, membership(&[1, 2, 3, 4]));
+    hear(&mut raft, Time::ZERO, 3, 2, append(LogId::new(1, 2), vec![noop(2, 3)]));
+    assert_eq!(raft.status(Time::ZERO).last, LogId::new(2, 3));
+    assert_eq!(raft.status(Time::ZERO).membership, membership(&[1, 2, 3]));
+}
+
+#[test]
+fn joint_is_what_has_two_sets() {
+    let mut membership = membership(&[1, 2]);
+    assert!(!membership.is_joint());
+    membership.outgoing.insert(NodeId(2));
+    assert!(membership.is_joint());
+}
+
+#[test]
+fn what_is_not_for_this_node_is_counted() {
+    let mut raft = start(journal()).unwrap();
+    for count in 1..=3 {
+        let envelope = Envelope {
+            group: GroupId(0),
+            from: NodeId(2),
+            to: NodeId(9),
+            term: Term(1),
+            message: Message::TimeoutNow,
+        };
+        raft.handle_message(Time::ZERO, envelope);
+        assert_eq!(raft.status(Time::ZERO).counters.ignored_messages, count);
+    }
+    assert_eq!(raft.status(Time::ZERO).term, Term(0));
+}
+
+#[test]
+fn a_candidate_asks_again_over_a_new_connection_only() {
+    let (mut raft, now) = candidate();
+    for event in [PeerEvent::Down, PeerEvent::Gone] {
+        raft.handle_peer(now, NodeId(3), event);
+        assert!(settle(&mut raft, now).is_empty(), "{event:?}");
+    }
+    raft.handle_peer(now, NodeId(3), PeerEvent::Up);
+    assert_eq!(settle(&mut raft, now).len(), 1);
+}
+
+/// Two leaders in one term: the node halts, and neither writes nor reads go through it any more.
+#[test]
+fn a_halted_leader_answers_nothing() {
+    let (mut raft, now) = leader();
+    assert!(raft.read(now, ReadId(1)).is_ok());
+    let append = Append { prev: LogId::new(0, 1), commit: Index(0), entries: Vec::new() };
+    hear(&mut raft, now, 3, 1, Message::Append(append));
+    assert!(raft.status(now).alarm.is_some_and(|alarm| alarm.is_fatal()));
+    assert!(matches!(raft.read(now, ReadId(2)), Err(ReadError::NotLeader { .. })));
+    assert!(matches!(raft.propose(now, Bytes::new()), Err(ProposeError::NotLeader { .. })));
+    assert!(matches!(raft.transfer_leadership(now, None), Err(TransferError::NotLeader { .. })));
+    assert!(settle(&mut raft, now).is_empty());
+    assert_eq!(raft.next_timeout(), None);
+}
