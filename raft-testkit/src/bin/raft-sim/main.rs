@@ -2,6 +2,7 @@
 //! starts it.
 
 mod batch;
+mod html;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -30,6 +31,15 @@ struct Args {
     /// Prints what happens, one line each: the same bytes whenever the seed is the same.
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Draws the run there, as a file of HTML.
+    #[arg(long, value_name = "FILE", requires = "seed")]
+    html: Option<PathBuf>,
+    /// What is drawn begins here, in seconds; else 2 s before the violation, or with the run.
+    #[arg(long, value_name = "SECONDS", requires = "html")]
+    from: Option<f64>,
+    /// What is drawn ends here, in seconds.
+    #[arg(long, value_name = "SECONDS", requires = "html")]
+    to: Option<f64>,
     /// Prints the digest of each run: equal for equal runs.
     #[arg(long)]
     hash: bool,
@@ -59,10 +69,10 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if args.trace
-        && let Some(seed) = args.seed
+    if let Some(seed) = args.seed
+        && (args.trace || args.html.is_some())
     {
-        return trace(seed, args.nodes);
+        return one(&args, seed);
     }
     let which = match (&args.seeds, args.seed, args.minutes) {
         (Some(seeds), _, _) => batch::Which::Seeds(seeds.clone()),
@@ -74,17 +84,25 @@ fn main() -> ExitCode {
 }
 
 /// One run, with all that happens.
-fn trace(seed: u64, nodes: Option<u8>) -> ExitCode {
-    let plan = Plan::draw(seed, nodes.map(usize::from));
-    print!("{plan}");
+fn one(args: &Args, seed: u64) -> ExitCode {
+    let plan = Plan::draw(seed, args.nodes.map(usize::from));
     let outcome = sim::run(&plan, true);
-    let mut text = String::new();
-    for event in &outcome.trace {
-        use std::fmt::Write;
-        let _ = writeln!(text, "{event}");
+    if args.trace {
+        let mut text = plan.to_string();
+        for event in &outcome.trace {
+            use std::fmt::Write;
+            let _ = writeln!(text, "{event}");
+        }
+        print!("{text}");
+        println!("hash {:016x} events {}", outcome.hash, outcome.events);
     }
-    print!("{text}");
-    println!("hash {:016x} events {}", outcome.hash, outcome.events);
+    if let Some(file) = &args.html {
+        let window = html::Window::new(args.from, args.to, &outcome);
+        if let Err(error) = std::fs::write(file, html::render(&plan, &outcome, window)) {
+            eprintln!("cannot write {}: {error}", file.display());
+            return ExitCode::FAILURE;
+        }
+    }
     batch::last_line(&batch::Sum::of(&outcome));
     if outcome.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
