@@ -46,7 +46,12 @@ pub(super) fn on_reply(leader: &mut Leader, common: &mut Common, from: NodeId, r
     let current = reply.round > progress.round_at_ack;
     let lost = current && reply.last < progress.match_index;
     let acknowledged = progress.match_index;
-    if lost {
+    // Damage may also have brought back what was cut long ago: of a log on probation only what was compared
+    // since it came up is known to match.
+    let doubtful = current && reply.probation && reply.matched < progress.match_index;
+    if doubtful {
+        progress.match_index = reply.matched;
+    } else if lost {
         progress.match_index = reply.last;
     }
     if lost && !reply.probation {
@@ -60,8 +65,9 @@ pub(super) fn on_reply(leader: &mut Leader, common: &mut Common, from: NodeId, r
     progress.probation = reply.probation;
     progress.acked_round = progress.acked_round.max(reply.round);
     progress.answered(reply.round);
-    if lost {
-        progress.probe_from(reply.last.next(), now);
+    if lost || doubtful {
+        let end = reply.last.min(common.log.last());
+        progress.probe_from(end.next(), now);
         return;
     }
     if reply.matched > progress.match_index && reply.matched <= common.log.last() {
