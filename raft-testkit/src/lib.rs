@@ -67,6 +67,8 @@
 pub mod conformance;
 pub mod linearizability;
 pub mod memory;
+#[cfg(feature = "sim")]
+pub mod model;
 pub mod scenario;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -3,7 +3,7 @@
 use raft_testkit::sim::{self, Plan};
 
 /// Seeds that once found something. What each found is in the message of the commit that cured it.
-const FOUND: &[u64] = &[8, 65, 534];
+const FOUND: &[u64] = &[8, 65, 534, 1179, 3427, 3525];
 
 #[test]
 fn seeds_that_found_something_find_nothing_any_more() {

@@ -10,6 +10,7 @@ mod crash;
 mod demo;
 mod fuzz;
 mod guard;
+mod model;
 mod mutants;
 mod no_std;
 mod servers;
@@ -46,6 +47,8 @@ enum Command {
     Crash(crash::Args),
     /// Hunts for bytes that a decoder cannot stand.
     Fuzz(fuzz::Args),
+    /// Explores every state that a small cluster can come to.
+    Model(model::Args),
     /// Runs whole clusters in simulation, with faults, each from one seed.
     Sim(sim::Args),
     /// Checks what no compiler does: directions, banned words, links, format documents.
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Ci(args) => ci::run(&args),
         Command::Crash(args) => crash::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Model(args) => model::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Tidy(args) => tidy::run(&args),
         Command::Mutants(args) => mutants::run(&args),

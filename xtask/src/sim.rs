@@ -14,11 +14,16 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
+    tool("raft-sim", &args.flags)
+}
+
+/// Builds one of the testkit's tools and starts it.
+pub(crate) fn tool(name: &str, flags: &[String]) -> Outcome {
     let mut command = proc::cargo();
     command
         .args(["run", "--quiet", "--release", "--package", "raft-testkit", "--features", "tools"])
-        .args(["--bin", "raft-sim", "--"])
-        .args(&args.flags);
+        .args(["--bin", name, "--"])
+        .args(flags);
     let status = command.status().context(|| proc::shown(&command))?;
     if status.code() == Some(2) {
         // It has said what is wrong with the command line.

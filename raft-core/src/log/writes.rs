@@ -41,6 +41,16 @@ impl Writes {
         }
     }
 
+    /// All but the tickets.
+    #[cfg(feature = "trace")]
+    pub(crate) fn hash_protocol<H: core::hash::Hasher>(&self, state: &mut H) {
+        use core::hash::Hash;
+        for write in &self.under_way {
+            write.upto.hash(state);
+        }
+        (self.under_way.len(), self.persisted, self.next, self.truncate).hash(state);
+    }
+
     pub(crate) const fn persisted(&self) -> Index {
         self.persisted
     }

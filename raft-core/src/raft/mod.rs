@@ -17,6 +17,8 @@ mod output;
 mod timers;
 #[cfg(feature = "trace")]
 mod trace;
+#[cfg(feature = "trace")]
+mod view;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

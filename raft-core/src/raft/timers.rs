@@ -32,6 +32,11 @@ impl Timers {
         self.0[timer as usize] = None;
     }
 
+    #[cfg(feature = "trace")]
+    pub(crate) const fn is_set(&self, timer: Timer) -> bool {
+        self.0[timer as usize].is_some()
+    }
+
     pub(crate) fn next(&self) -> Option<Time> {
         self.0.iter().flatten().min().copied()
     }

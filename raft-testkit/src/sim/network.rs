@@ -32,6 +32,8 @@ enum Link {
         left: u8,
     },
     Open,
+    /// One machine went away without a word: the other still believes in it.
+    Dead,
 }
 
 /// One lane of one direction.
@@ -268,8 +270,11 @@ impl SimNetwork {
             } else {
                 // Nobody says anything: the others notice by and by.
                 let mut net = lock(&self.net);
-                let epoch = net.connection(node, other).epoch;
                 if net.connection(node, other).link == Link::Open {
+                    net.epochs += 1;
+                    let epoch = net.epochs;
+                    let connection = net.connection(node, other);
+                    (connection.link, connection.epoch) = (Link::Dead, epoch);
                     let after = net.rng.between(KEEPALIVE.0, KEEPALIVE.1);
                     self.agenda.after(after, What::Silent { node, peer: other, epoch });
                 }
@@ -286,7 +291,7 @@ impl SimNetwork {
 
     fn close(&self, a: usize, b: usize, event: PeerEvent) {
         let mut net = lock(&self.net);
-        let was_open = net.connection(a, b).link == Link::Open;
+        let was_open = matches!(net.connection(a, b).link, Link::Open | Link::Dead);
         let epoch = net.epochs + 1;
         net.epochs = epoch;
         let connection = net.connection(a, b);
@@ -425,8 +430,11 @@ impl SimNetwork {
     fn send(&self, from: usize, to: usize, lane: Lane, envelope: Envelope) -> Sent {
         let mut net = lock(&self.net);
         let net = &mut *net;
-        if net.connection(from, to).link != Link::Open {
-            return Sent::Dropped(SentDropped::NotConnected);
+        match net.connection(from, to).link {
+            Link::Open => {}
+            // It goes into a buffer and no further.
+            Link::Dead => return Sent::Queued,
+            _ => return Sent::Dropped(SentDropped::NotConnected),
         }
         net.messages += 1;
         let number = net.messages;
@@ -511,11 +519,20 @@ struct SimTransport {
 #[async_trait]
 impl Transport for SimTransport {
     async fn start(&self, local: Identity, inbox: Inbox) -> Result<(), TransportError> {
-        let mut net = lock(&self.network.net);
-        let port = &mut net.ports[self.owner.node];
-        if port.life == self.owner.life {
-            port.inbox = Some(inbox);
-            port.identity = Some(local);
+        let me = self.owner.node;
+        let dead: Vec<usize> = {
+            let mut net = lock(&self.network.net);
+            let port = &mut net.ports[me];
+            if port.life == self.owner.life {
+                port.inbox = Some(inbox);
+                port.identity = Some(local);
+            }
+            let others = (0..net.size()).filter(|other| *other != me);
+            others.filter(|other| net.connections[net.pair(me, *other)].link == Link::Dead).collect()
+        };
+        // Whoever still speaks to the life before is told that it is gone.
+        for other in dead {
+            self.network.close(me, other, PeerEvent::Gone);
         }
         Ok(())
     }

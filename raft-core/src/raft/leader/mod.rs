@@ -200,6 +200,17 @@ impl Leader {
         contact.unwrap_or(common.now)
     }
 
+    /// All but times and whose turn it is.
+    #[cfg(feature = "trace")]
+    pub(crate) fn hash_protocol<H: core::hash::Hasher>(&self, state: &mut H) {
+        use core::hash::Hash;
+        (self.first, self.round, &self.reads, &self.transfer, &self.proposed).hash(state);
+        for (peer, progress) in &self.progress {
+            peer.hash(state);
+            progress.hash_protocol(state);
+        }
+    }
+
     pub(crate) const fn uncommitted_bytes(&self) -> u64 {
         self.uncommitted_bytes
     }

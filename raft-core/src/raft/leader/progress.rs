@@ -69,6 +69,20 @@ impl Progress {
         }
     }
 
+    /// All but times and fetches.
+    #[cfg(feature = "trace")]
+    pub(crate) fn hash_protocol<H: core::hash::Hasher>(&self, state: &mut H) {
+        use core::hash::Hash;
+        let mode = match self.state {
+            PeerState::Probe => 0,
+            PeerState::Replicate => 1,
+            PeerState::Snapshot => 2,
+        };
+        (mode, self.match_index, self.next_index, self.paused, self.probe_round, self.probe).hash(state);
+        (&self.in_flight, self.acked_round, self.round_at_ack, self.heard).hash(state);
+        (self.probation, self.rolled_back).hash(state);
+    }
+
     /// Whether another append may be sent (§5.3; windows in messages and in bytes).
     pub(crate) fn has_room(&self, window_messages: usize, window_bytes: u64) -> bool {
         match self.state {

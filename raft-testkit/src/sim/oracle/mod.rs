@@ -96,6 +96,8 @@ pub(crate) struct State {
     pub(crate) votes: BTreeMap<(usize, Term), NodeId>,
     /// The committed log; the entry of index `i` is at `i - 1`.
     pub(crate) committed: Vec<Item>,
+    /// In which term each was committed.
+    pub(crate) committed_in: Vec<Term>,
     /// All entries ever written, by index: what each is, and the term before it.
     pub(crate) written: Vec<Vec<(Item, Term)>>,
     pub(crate) clients: clients::Clients,
@@ -135,6 +137,7 @@ impl Oracle {
             candidates: BTreeMap::new(),
             votes: BTreeMap::new(),
             committed: Vec::new(),
+            committed_in: Vec::new(),
             written: Vec::new(),
             clients: clients::Clients::default(),
             events: EventLog::new(keep_events),

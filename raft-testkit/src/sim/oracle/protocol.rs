@@ -165,7 +165,10 @@ impl State {
         if view.hard.probation || self.nodes[node].lossy {
             self.violated(at, "probation-vote", Some(node), format!("it leads term {term}"));
         }
+        // What is committed in a term is in the logs of the leaders of later ones; a leader of an earlier
+        // term may be elected late and without it.
         let missing = (1..=self.committed.len() as u64)
+            .filter(|index| self.committed_in[*index as usize - 1] < term)
             .find(|index| raft.term_of(Index(*index)) != Some(self.committed[*index as usize - 1].term));
         if let Some(index) = missing {
             let has = raft.term_of(Index(index));
@@ -193,7 +196,12 @@ impl State {
         let holders: Vec<(usize, u64)> =
             self.nodes.iter().enumerate().filter_map(|(n, model)| Some((n, holds(model)?))).collect();
         let quorum = self.quorum();
-        if holders.len() < quorum {
+        // Whoever has lost it, and knows or will know when it comes up, elects nobody without it.
+        let lost = |(n, model): &(usize, &super::Model)| {
+            (model.damaged || model_on_probation(model)) && !holders.iter().any(|(holder, _)| holder == n)
+        };
+        let excused = self.nodes.iter().enumerate().filter(lost).count();
+        if holders.len() + excused < quorum {
             let on: Vec<usize> = holders.iter().map(|(n, _)| n + 1).collect();
             let what = format!("{index} of term {term} is durable on {on:?} only, a quorum is {quorum}");
             self.violated(at, "commit-not-durable", Some(node), what);
@@ -210,6 +218,8 @@ impl State {
             return;
         }
         self.committed.push(super::Item { term, digest });
+        let in_term = self.nodes[node].view.map_or(term, |view| view.hard.term);
+        self.committed_in.push(in_term);
         self.cover.hit_if(self.nodes.len() == 1, Point::SingleVoter);
         self.cover.hit_if(self.nodes.len().is_multiple_of(2), Point::EvenCluster);
         self.cover.hit_if(self.nodes.len() == 7, Point::SevenNodes);

@@ -1,0 +1,48 @@
+//! The protocol's state without its clocks: what a model checker compares.
+//!
+//! Two nodes that hash alike here behave alike, if time is treated as the model does: heartbeat rounds take
+//! no time, and an election timeout is far longer than everything that happens before the next one.
+
+use core::hash::{Hash, Hasher};
+
+use super::timers::Timer;
+use super::{Raft, Role};
+use crate::ids::Index;
+
+impl Raft {
+    /// Hashes what the protocol's rules depend on: neither times nor the seed, nor counters and tickets,
+    /// which only grow. Deadlines count by being set; the last contact by its being older than an election
+    /// timeout or not. Events and fetches must have been pulled before,
+    /// and all messages that can be.
+    pub fn hash_protocol<H: Hasher>(&self, state: &mut H) {
+        let common = &self.common;
+        common.hard.hash(state);
+        common.hard_is_durable().hash(state);
+        common.hard_dirty.hash(state);
+        let log = &common.log;
+        log.last_id().hash(state);
+        log.commit().hash(state);
+        log.applied().hash(state);
+        log.writes.hash_protocol(state);
+        for index in 1..=log.last().0 {
+            log.term_of(Index(index)).hash(state);
+        }
+        log.tail.hash(state);
+        for timer in [Timer::Election, Timer::Heartbeat, Timer::Quorum, Timer::Transfer] {
+            common.timers.is_set(timer).hash(state);
+        }
+        common.leader.hash(state);
+        (common.leader.is_some() && common.now.since(common.contact) < common.config.election_timeout)
+            .hash(state);
+        (common.leader_gone, common.embargo, common.failed, common.halted).hash(state);
+        (common.handed_to, common.applying, &common.outbox).hash(state);
+        match &self.role {
+            Role::Follower(follower) => (0, follower).hash(state),
+            Role::Candidate(candidate) => (1, candidate).hash(state),
+            Role::Leader(leader) => {
+                2.hash(state);
+                leader.hash_protocol(state);
+            }
+        }
+    }
+}
