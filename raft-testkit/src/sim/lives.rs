@@ -16,6 +16,7 @@ use raft_log_file::{Options, Store};
 use super::agenda::What;
 use super::coverage::Point;
 use super::disk::{Image, SimDisk, Tear};
+use super::etcd::Tap;
 use super::executor::{Clock, MS, Nanos, Owner, SimRuntime, Task, lock};
 use super::journal::{Pace, Parts, SimJournal};
 use super::machine::{Machine, Registers};
@@ -327,6 +328,7 @@ impl World {
         let rng = Mutex::new(Rng::stream(self.rng.next(), 5));
         let runtime = Watched { runtime: SimRuntime { core: Arc::clone(&core), owner, clock, rng }, ended };
         let ear = Ear { oracle: Arc::clone(&self.oracle), node };
+        let ear = Tap { recorder: self.recorder.clone(), node, next: ear };
         let starting = Node::builder(config)
             .journal(journal)
             .transport(self.network.transport(owner))

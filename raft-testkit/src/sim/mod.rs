@@ -18,6 +18,7 @@
 mod agenda;
 pub mod coverage;
 pub mod disk;
+pub mod etcd;
 pub mod events;
 pub mod executor;
 mod faults;
@@ -32,4 +33,4 @@ mod workload;
 mod world;
 
 pub use plan::Plan;
-pub use world::{Outcome, run};
+pub use world::{Outcome, run, run_traced};

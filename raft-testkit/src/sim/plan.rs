@@ -406,6 +406,32 @@ impl Plan {
         plan
     }
 
+    /// What this seed decides, as far as the vocabulary of [`etcd`](super::etcd) can say it: no message
+    /// comes twice or out of order, nothing is lost on a disk, and nodes stop only in good order.
+    #[must_use]
+    pub fn etcd(seed: u64, nodes: Option<usize>) -> Self {
+        let mut plan = Self::draw(seed, nodes);
+        plan.net.double_ppm = 0;
+        plan.net.overtake_ppm = 0;
+        plan.write_bytes = 1 << 20;
+        plan.faults.retain(|(_, fault)| {
+            use Fault::{Break, Campaign, Deaf, OneWay, Partition, Pause, Slow, Stop, Transfer};
+            matches!(
+                fault,
+                Break { .. }
+                    | Campaign { .. }
+                    | Deaf { .. }
+                    | OneWay { .. }
+                    | Partition { .. }
+                    | Pause { .. }
+                    | Slow { .. }
+                    | Stop { .. }
+                    | Transfer { .. }
+            )
+        });
+        plan
+    }
+
     fn draw_faults(&mut self, seed: u64) {
         let mut rng = Rng::stream(seed, 2);
         // The kinds that this run uses; about half of them, sometimes very few.

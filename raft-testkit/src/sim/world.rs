@@ -10,6 +10,7 @@ use raft_core::status::RoleKind;
 use super::agenda::{Agenda, Mend, What};
 use super::coverage::Coverage;
 use super::disk::SimDisk;
+use super::etcd::Recorder;
 use super::events::Event;
 use super::executor::{Executor, MS, Nanos, Step, lock};
 use super::lives::{Damage, Slot};
@@ -64,6 +65,8 @@ pub(crate) struct World {
     /// The term that a paused node led.
     pub(crate) paused_leader: Vec<Option<Term>>,
     calm_since: Option<Nanos>,
+    /// Writes another trace, if somebody wants one.
+    pub(crate) recorder: Option<Arc<Recorder>>,
     done: bool,
 }
 
@@ -71,6 +74,16 @@ pub(crate) struct World {
 #[must_use]
 pub fn run(plan: &Plan, keep_events: bool) -> Outcome {
     World::new(plan.clone(), keep_events).run()
+}
+
+/// Runs a plan to its end, and writes its trace in the vocabulary of [`etcd`](super::etcd).
+#[must_use]
+pub fn run_traced(plan: &Plan) -> (Outcome, Vec<String>) {
+    let recorder = Arc::new(Recorder::new(plan.nodes));
+    let mut world = World::new(plan.clone(), false);
+    world.recorder = Some(Arc::clone(&recorder));
+    let outcome = world.run();
+    (outcome, recorder.take())
 }
 
 impl World {
@@ -111,6 +124,7 @@ impl World {
             full_disks: 0,
             paused_leader: vec![None; plan.nodes],
             calm_since: None,
+            recorder: None,
             done: false,
             plan,
         }

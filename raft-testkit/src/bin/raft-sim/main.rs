@@ -40,6 +40,9 @@ struct Args {
     /// What is drawn ends here, in seconds.
     #[arg(long, value_name = "SECONDS", requires = "html")]
     to: Option<f64>,
+    /// Writes the run there in the vocabulary of etcd-io/raft's traces, with the faults it can tell of.
+    #[arg(long, value_name = "FILE", requires = "seed", conflicts_with_all = ["trace", "html"])]
+    etcd_trace: Option<PathBuf>,
     /// Prints the digest of each run: equal for equal runs.
     #[arg(long)]
     hash: bool,
@@ -69,6 +72,16 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let (Some(seed), Some(file)) = (args.seed, &args.etcd_trace) {
+        let (outcome, lines) = sim::run_traced(&Plan::etcd(seed, args.nodes.map(usize::from)));
+        return match std::fs::write(file, lines.join("\n") + "\n") {
+            Ok(()) => finish(&outcome),
+            Err(error) => {
+                eprintln!("cannot write {}: {error}", file.display());
+                ExitCode::FAILURE
+            }
+        };
+    }
     if let Some(seed) = args.seed
         && (args.trace || args.html.is_some())
     {
@@ -103,6 +116,10 @@ fn one(args: &Args, seed: u64) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    batch::last_line(&batch::Sum::of(&outcome));
+    finish(&outcome)
+}
+
+fn finish(outcome: &sim::Outcome) -> ExitCode {
+    batch::last_line(&batch::Sum::of(outcome));
     if outcome.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
