@@ -263,6 +263,9 @@ pub enum FatalReason {
     /// A task of the node panicked.
     #[error("a task panicked: {0}")]
     Panicked(String),
+    /// The runtime ended under the node.
+    #[error("the runtime that it ran on has ended")]
+    RuntimeEnded,
 }
 
 impl PartialEq for FatalReason {

@@ -173,15 +173,34 @@ impl Builder<Box<dyn Journal>, Arc<dyn Transport>, Box<dyn StateMachine>> {
         runtime.spawn(
             "raft-protocol",
             Box::pin(async move {
+                // Whatever becomes of this task, nobody waits for ever.
+                let ending = Ending(shared);
                 // Kept so that the queues stay open while the node runs, also without handles.
                 let _open = (batches, requests);
-                let end = guard::catch(protocol.run()).await;
-                connected.shutdown().await;
+                let mut end = guard::catch(protocol.run()).await;
+                ending.0.ends(&end);
+                let closed = async {
+                    connected.shutdown().await;
+                    Ok(())
+                };
+                if let Err(panicked) = guard::catch(closed).await {
+                    end = end.and(Err(panicked));
+                }
                 // It ends what it was given, answers for it and lets go of the state machine.
                 let _ = applier_ended.await;
-                shared.finish(end);
+                ending.0.finish(end);
             }),
         );
         Ok(handle)
+    }
+}
+
+/// A node whose task is dropped has ended too.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // The first end counts.
+        self.0.finish(Err(Arc::new(FatalReason::RuntimeEnded)));
     }
 }

@@ -70,6 +70,7 @@ struct Turn {
     bulk: Vec<Envelope>,
     applied: Vec<Index>,
     requests: Vec<Request>,
+    readers: Vec<ReadReply>,
     batches: Vec<Batch>,
 }
 
@@ -163,7 +164,7 @@ impl Protocol {
                 break Err(reason);
             }
         };
-        self.finish(&end);
+        self.finish(&end, turn);
         end
     }
 
@@ -208,7 +209,13 @@ impl Protocol {
             self.written(now, result)?;
         }
         for (id, result) in turn.fetched.drain(..) {
-            self.raft.handle_fetched(now, id, result.map_err(|error| Arc::new(error.into()))?);
+            match result {
+                Ok(entries) => self.raft.handle_fetched(now, id, entries),
+                // What nobody wants any more may have been cut away or purged meanwhile.
+                Err(JournalError::OutOfRange { .. } | JournalError::Compacted { .. })
+                    if !self.raft.wants_fetch(id) => {}
+                Err(error) => return Err(Arc::new(error.into())),
+            }
         }
         self.queues.room.free_control(turn.control.len());
         for inbound in turn.control.drain(..) {
@@ -227,9 +234,11 @@ impl Protocol {
         for through in turn.applied.drain(..) {
             self.raft.handle_applied(now, through);
         }
-        self.requests(now, &mut turn.requests)?;
+        self.requests(now, turn)?;
         self.propose(now, &mut turn.batches);
         if self.unknown_at.is_some_and(|at| at <= now) {
+            // It may lead again since this very turn.
+            self.news()?;
             self.unknown_at = None;
             self.proposals.give_up_before(self.leads.unwrap_or(Term::LAST));
         }
@@ -251,11 +260,12 @@ impl Protocol {
         }
     }
 
-    fn requests(&mut self, now: Time, requests: &mut Vec<Request>) -> Result<(), Arc<FatalReason>> {
-        let mut readers = Vec::new();
-        for request in requests.drain(..) {
+    fn requests(&mut self, now: Time, turn: &mut Turn) -> Result<(), Arc<FatalReason>> {
+        // One by one, so that what is left when one of them ends the node still gets its answer.
+        turn.requests.reverse();
+        while let Some(request) = turn.requests.pop() {
             match request {
-                Request::Read { reply } => readers.push(reply),
+                Request::Read { reply } => turn.readers.push(reply),
                 Request::Transfer { to, reply } => {
                     // The one before may have ended in this very turn: its caller is answered first.
                     self.news()?;
@@ -279,9 +289,9 @@ impl Protocol {
                 Request::Failed { reason } => return Err(reason),
             }
         }
-        if !readers.is_empty() {
+        if !turn.readers.is_empty() {
             let id = self.reads.next_id();
-            self.reads.add(id, readers);
+            self.reads.add(id, core::mem::take(&mut turn.readers));
             if let Err(error) = self.raft.read(now, id) {
                 self.reads.finish(id, &Err(error));
             }
@@ -482,7 +492,7 @@ impl Protocol {
     }
 
     /// Everybody who waits gets an answer.
-    fn finish(mut self, end: &End) {
+    fn finish(mut self, end: &End, turn: Turn) {
         let (propose_error, read_error) = match end {
             Ok(()) => (ProposeError::ShuttingDown, ReadError::ShuttingDown),
             Err(reason) => (ProposeError::Fatal(Arc::clone(reason)), ReadError::Fatal(Arc::clone(reason))),
@@ -491,15 +501,26 @@ impl Protocol {
         self.proposals.give_up_before(Term(u64::MAX));
         self.reads.fail_all(&read_error);
         self.queues.batches.close();
+        // What has come and was not looked at is certainly not applied.
+        let mut batches = turn.batches;
         while let Ok(batch) = self.queues.batches.try_recv() {
+            batches.push(batch);
+        }
+        for batch in batches {
             self.shared.release(batch.cost_bytes);
             let _ = batch.reply.send(Err(propose_error.clone()));
         }
         self.queues.requests.close();
+        let mut requests = turn.requests;
         while let Ok(request) = self.queues.requests.try_recv() {
-            if let Request::Read { reply } = request {
-                let _ = reply.send(Err(read_error.clone()));
-            }
+            requests.push(request);
+        }
+        let queued = requests.into_iter().filter_map(|request| match request {
+            Request::Read { reply } => Some(reply),
+            _ => None,
+        });
+        for reply in turn.readers.into_iter().chain(queued) {
+            let _ = reply.send(Err(read_error.clone()));
         }
         self.queues.bulk.close();
         self.queues.room.close();

@@ -23,12 +23,15 @@ pub(crate) struct Shared {
 struct Published {
     status: Arc<Status>,
     version: u64,
+    /// How it will end, once nothing more is taken.
+    ending: Option<End>,
+    /// How it has ended.
     end: Option<End>,
 }
 
 impl Shared {
     pub(crate) fn new(status: Status, queue_limit_bytes: u64, command_limit_bytes: u64) -> Self {
-        let published = Published { status: Arc::new(status), version: 0, end: None };
+        let published = Published { status: Arc::new(status), version: 1, ending: None, end: None };
         Self {
             published: Mutex::new(published),
             changed: Notify::new(),
@@ -55,8 +58,15 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
+    /// How it ended, or will.
     pub(crate) fn end(&self) -> Option<End> {
-        self.lock().end.clone()
+        let published = self.lock();
+        published.end.clone().or_else(|| published.ending.clone())
+    }
+
+    /// Nothing more is taken; what is open is being closed.
+    pub(crate) fn ends(&self, end: &End) {
+        self.lock().ending = Some(end.clone());
     }
 
     /// The first end counts.

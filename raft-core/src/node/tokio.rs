@@ -40,6 +40,8 @@ impl Runtime for TokioRuntime {
     }
 
     fn timer(&self) -> Pin<Box<dyn Timer>> {
+        // Whoever asks may stand in another runtime, or in none.
+        let _entered = self.handle.enter();
         let sleep = Box::pin(::tokio::time::sleep_until(self.origin));
         Box::pin(TokioTimer { origin: self.origin, sleep, at: None })
     }

@@ -219,6 +219,11 @@ impl Common {
         self.wanted.remove(&id)
     }
 
+    /// Whom entries that are being fetched are for.
+    pub(crate) fn wanted(&self, id: FetchId) -> Option<Wanted> {
+        self.wanted.get(&id).copied()
+    }
+
     pub(crate) fn is_fetching(&self, wanted: Wanted) -> bool {
         self.wanted.values().any(|of| *of == wanted)
     }

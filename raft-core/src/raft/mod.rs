@@ -357,6 +357,16 @@ impl Raft {
         self.common.next_fetch()
     }
 
+    /// Whether somebody still waits for these entries: else it is no failure that they are gone.
+    #[must_use]
+    pub fn wants_fetch(&self, id: FetchId) -> bool {
+        match (self.common.wanted(id), &self.role) {
+            (Some(Wanted::Apply), _) => true,
+            (Some(Wanted::Peer(peer)), Role::Leader(leader)) => leader.wants_fetch(peer, id),
+            _ => false,
+        }
+    }
+
     /// The next piece of news.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {

@@ -111,6 +111,11 @@ impl Leader {
         replicate::on_fetched(self, peer, id, entries);
     }
 
+    /// Whether these entries are still what this peer needs next.
+    pub(crate) fn wants_fetch(&self, peer: NodeId, id: FetchId) -> bool {
+        self.progress.get(&peer).is_some_and(|progress| progress.fetch == Some(id))
+    }
+
     /// A connection came up or broke: what was under way may be lost.
     pub(crate) fn on_connection(&mut self, common: &mut Common, peer: NodeId, up: bool) {
         let now = common.now;
