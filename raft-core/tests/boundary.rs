@@ -8,7 +8,9 @@ use raft_core::ids::{
     ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, ReadId, StoreId, Term,
 };
 use raft_core::membership::{Member, Membership};
-use raft_core::message::{Append, Ballot, Envelope, Message, PeerEvent, VoteReply};
+use raft_core::message::{
+    Append, AppendReply, Ballot, Envelope, HeartbeatReply, Message, PeerEvent, VoteReply,
+};
 use raft_core::raft::Restored;
 use raft_core::status::RoleKind;
 use raft_core::time::Time;
@@ -159,4 +161,44 @@ fn a_halted_leader_answers_nothing() {
     assert!(matches!(raft.transfer_leadership(now, None), Err(TransferError::NotLeader { .. })));
     assert!(settle(&mut raft, now).is_empty());
     assert_eq!(raft.next_timeout(), None);
+}
+
+/// M10: damage may bring back entries that were cut long ago. What a node on probation had acknowledged says
+/// nothing; its log is compared anew, from its end (simulator seed 3525).
+#[test]
+fn a_log_on_probation_is_compared_anew() {
+    let (mut raft, now) = leader();
+    for index in 3..=5 {
+        assert_eq!(raft.propose(now, Bytes::new()).unwrap(), LogId::new(1, index));
+    }
+    settle(&mut raft, now);
+    let answer = |matched, last, probation| {
+        Message::HeartbeatReply(HeartbeatReply {
+            round: 2,
+            matched: Index(matched),
+            last: Index(last),
+            probation,
+        })
+    };
+    hear(&mut raft, now, 3, 1, Message::AppendReply(AppendReply::Matched { matched: Index(5) }));
+    raft.handle_timeout(raft.next_timeout().unwrap());
+    settle(&mut raft, now);
+    // It comes up with a log that is as long, but is not known to be the same.
+    hear(&mut raft, now, 3, 1, answer(0, 5, true));
+    let status = raft.status(now);
+    let peer = status.peers.iter().find(|peer| peer.id == NodeId(3)).unwrap();
+    assert_eq!(peer.match_index, Index(0));
+    settle(&mut raft, now);
+    // And refuses where it differs: the leader goes back, however much was acknowledged once.
+    let refused = AppendReply::Rejected { prev: Index(5), hint: LogId::new(0, 1), last: Index(5) };
+    hear(&mut raft, now, 3, 1, Message::AppendReply(refused));
+    let probes: Vec<Append> = settle(&mut raft, now)
+        .into_iter()
+        .filter(|envelope| envelope.to == NodeId(3))
+        .filter_map(|envelope| match envelope.message {
+            Message::Append(append) => Some(append),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(probes.first().map(|append| append.prev), Some(LogId::new(0, 1)), "{probes:?}");
 }

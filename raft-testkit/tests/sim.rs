@@ -2,17 +2,6 @@
 
 use raft_testkit::sim::{self, Plan};
 
-/// Seeds that once found something. What each found is in the message of the commit that cured it.
-const FOUND: &[u64] = &[8, 65, 534, 1179, 3427, 3525];
-
-#[test]
-fn seeds_that_found_something_find_nothing_any_more() {
-    for seed in FOUND {
-        let outcome = sim::run(&Plan::draw(*seed, None), false);
-        assert_eq!(outcome.violation, None, "seed {seed}");
-    }
-}
-
 #[test]
 fn the_first_seeds_find_nothing() {
     let (mut writes, mut faults, mut elections) = (0, 0, 0);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::util::{Context, Failure, json as json_file, proc, table};
-use crate::{Outcome, no_std, test, tidy};
+use crate::{Outcome, no_std, sim, test, tidy};
 
 /// Flags of `cargo xtask ci`.
 #[derive(clap::Args)]
@@ -57,6 +57,11 @@ const STEPS: &[Step] = &[
     ("tools: redis-py", |_| redis_py()),
     ("demo: kill", |_| demo(&[])),
     ("demo: freeze", |_| demo(&["--freeze"])),
+    ("sim: fixed seeds", |_| tool("raft-sim", &["--seeds", "0..400"])),
+    ("sim: fresh seeds", |_| tool("raft-sim", &["--minutes", "0.5"])),
+    ("sim: same everywhere", |_| same_everywhere()),
+    ("model", |_| tool("raft-model", &["--states", "500000"])),
+    ("crash", |_| cargo(&["run", "--quiet", "--package", "xtask", "--", "crash", "--states", "60000"])),
     ("test", Ci::test),
 ];
 
@@ -246,6 +251,32 @@ fn demo(more: &[&str]) -> StepResult {
     let mut command = Command::new(program);
     command.args(["demo", "--seconds", "5", "--kills", "2", "--clients", "4", "--binary"]).arg(server);
     Ok(ended(proc::run(command.args(more))?))
+}
+
+/// One of the testkit's tools.
+fn tool(name: &str, flags: &[&str]) -> StepResult {
+    let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+    Ok(ended(sim::tool(name, &flags)?))
+}
+
+/// The same seeds in two processes, with and without optimisation, in different environments: the digests
+/// of all that happened must be the same.
+fn same_everywhere() -> StepResult {
+    const SEEDS: &str = "0..30";
+    let digests = |profile: &[&str], name: &str| -> Result<Vec<String>, Failure> {
+        let mut command = proc::cargo();
+        command.args(["run", "--quiet", "--package", "raft-testkit", "--features", "tools"]).args(profile);
+        command.args(["--bin", "raft-sim", "--", "--seeds", SEEDS, "--hash"]);
+        command.env("RAFT_SIM_NOISE", name.repeat(name.len())).env("TZ", name).env("LC_ALL", name);
+        let text = proc::stdout(&mut command)?;
+        Ok(text.lines().filter(|line| line.starts_with("hash ")).map(str::to_owned).collect())
+    };
+    let (one, other) = (digests(&["--release"], "C")?, digests(&[], "Asia/Tokyo")?);
+    for (a, b) in one.iter().zip(&other).filter(|(a, b)| a != b) {
+        eprintln!("with optimisation {a}, without {b}");
+    }
+    eprintln!("{} seeds compared", one.len());
+    Ok(ended(!one.is_empty() && one == other))
 }
 
 impl Ci {

@@ -267,6 +267,10 @@ impl World {
             }
             Fault::Astray { who, restart } => {
                 let Some(node) = self.running(who).filter(|node| self.may_harm(*node)) else { return false };
+                if self.slots[node].damage != Damage::None {
+                    // A second one may cover what the first has left behind.
+                    return false;
+                }
                 self.slots[node].disk.lead_astray();
                 self.harm(node);
                 self.kill_soon(node, restart);

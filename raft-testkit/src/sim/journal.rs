@@ -61,6 +61,8 @@ struct Shared {
     /// The next segment is being made.
     spare: AtomicU64,
     spare_done: Notify,
+    /// The first entry that was written to the segment in use; 0 for none.
+    segment_first: AtomicU64,
     /// Told once when the machine dies in the middle of a call.
     died: Box<dyn Fn() + Send + Sync>,
     /// One durable image in so many writes is read back.
@@ -139,6 +141,7 @@ impl SimJournal {
             worked: Notify::new(),
             spare: AtomicU64::new(0),
             spare_done: Notify::new(),
+            segment_first: AtomicU64::new(0),
             died,
             read_back_every,
         });
@@ -209,9 +212,18 @@ impl Journal for SimJournal {
         shared.oracle.write_begins(shared.node, &write);
         shared.delay().await;
         let entries = !write.entries.is_empty() || write.truncate_from.is_some();
+        let fills = lock(&shared.store).needs_segment(&write);
         let result = lock(&shared.store).write(&write);
         shared.alive().await;
         if result.is_ok() {
+            let first = shared.segment_first.load(Ordering::Relaxed);
+            if write.truncate_from.is_some_and(|from| from.0 < first) {
+                shared.oracle.hit(Point::TruncationAcrossSegments);
+            }
+            if fills {
+                let first = write.entries.first().map_or(first, |entry| entry.id.index.0);
+                shared.segment_first.store(first, Ordering::Relaxed);
+            }
             let mut unsynced = shared.disk.unsynced();
             // A mark may wait; what a write without entries writes is elsewhere.
             unsynced.retain(|name| entries || !name.starts_with("seg-"));

@@ -177,6 +177,8 @@ impl World {
         config.tail_limit_bytes = plan.tail_bytes;
         config.append_limit_bytes = plan.append_bytes;
         config.window_messages = plan.window;
+        // Few messages, or few bytes.
+        config.window_bytes = if plan.window == 8 { 2_000 } else { config.window_bytes };
         config.write_limit_bytes = plan.write_bytes;
         config.uncommitted_limit_bytes = plan.uncommitted_bytes;
         config
@@ -263,7 +265,7 @@ impl World {
             let damaged = slot.damage != Damage::None;
             self.oracle.recovered(node, &restored, &entries, damaged);
             let lossy = !matches!(restored.verdict, Verdict::Clean | Verdict::TornTail { .. });
-            if slot.damage != Damage::None {
+            if slot.damage != Damage::None || lossy {
                 if lossy {
                     slot.damage = Damage::Healing;
                 } else if slot.damage == Damage::Latent {

@@ -1,7 +1,9 @@
 //! The replicated state of a run: a few registers, and a record of what was executed where.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -156,6 +158,16 @@ impl StateMachine for Machine {
         through: LogId,
         responses: &mut Responses,
     ) -> Result<(), Fatal> {
+        // Others run before it has executed anything.
+        let mut waited = false;
+        poll_fn(|context| {
+            if std::mem::replace(&mut waited, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
         let mut registers = lock(&self.registers);
         for entry in batch.chunk_by(|a, b| a.id == b.id) {
             let Some(id) = entry.first().map(|command| command.id) else { continue };

@@ -29,6 +29,7 @@ mod network;
 pub mod oracle;
 pub mod plan;
 pub mod rng;
+pub mod shrink;
 mod workload;
 mod world;
 

@@ -20,7 +20,7 @@ use super::plan::NetPlan;
 use super::rng::Rng;
 
 /// Bulk that waits for a peer, in bytes; more is dropped, as a transport's queue does.
-const QUEUE_BYTES: u64 = 1 << 20;
+const QUEUE_BYTES: u64 = 16 << 10;
 /// A connection through which nothing comes is given up after this.
 const KEEPALIVE: (Nanos, Nanos) = (400 * MS, 1500 * MS);
 

@@ -9,7 +9,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use raft_testkit::sim::shrink::{Rest, shrink};
 use raft_testkit::sim::{self, Plan};
+
+/// Runs that are tried to make a plan smaller.
+const TRIES: usize = 400;
 
 /// Runs make and drop much.
 #[global_allocator]
@@ -43,6 +47,15 @@ struct Args {
     /// Writes the run there in the vocabulary of etcd-io/raft's traces, with the faults it can tell of.
     #[arg(long, value_name = "FILE", requires = "seed", conflicts_with_all = ["trace", "html"])]
     etcd_trace: Option<PathBuf>,
+    /// Takes faults away while the run still fails, and says what is left.
+    #[arg(long, requires = "seed", conflicts_with_all = ["trace", "html"])]
+    shrink: bool,
+    /// Only these faults of the plan, by their numbers.
+    #[arg(long, value_name = "N,N..", requires = "seed", value_delimiter = ',')]
+    faults: Option<Vec<usize>>,
+    /// The network loses, doubles and delays nothing.
+    #[arg(long, requires = "seed")]
+    quiet: bool,
     /// Prints the digest of each run: equal for equal runs.
     #[arg(long)]
     hash: bool,
@@ -83,7 +96,12 @@ fn main() -> ExitCode {
         };
     }
     if let Some(seed) = args.seed
-        && (args.trace || args.html.is_some())
+        && args.shrink
+    {
+        return smaller(&args, seed);
+    }
+    if let Some(seed) = args.seed
+        && (args.trace || args.html.is_some() || args.faults.is_some() || args.quiet)
     {
         return one(&args, seed);
     }
@@ -98,7 +116,10 @@ fn main() -> ExitCode {
 
 /// One run, with all that happens.
 fn one(args: &Args, seed: u64) -> ExitCode {
-    let plan = Plan::draw(seed, args.nodes.map(usize::from));
+    let mut plan = Plan::draw(seed, args.nodes.map(usize::from));
+    let rest =
+        Rest { faults: args.faults.clone().unwrap_or_else(|| Rest::of(&plan).faults), quiet: args.quiet };
+    plan = rest.apply(&plan);
     let outcome = sim::run(&plan, true);
     if args.trace {
         let mut text = plan.to_string();
@@ -117,6 +138,27 @@ fn one(args: &Args, seed: u64) -> ExitCode {
         }
     }
     finish(&outcome)
+}
+
+/// What it takes to fail.
+fn smaller(args: &Args, seed: u64) -> ExitCode {
+    let plan = Plan::draw(seed, args.nodes.map(usize::from));
+    let Some(found) = sim::run(&plan, false).violation else {
+        println!("seed {seed} does not fail: there is nothing to make smaller");
+        return ExitCode::SUCCESS;
+    };
+    let rest = shrink(&plan, found.at, TRIES, |plan| {
+        sim::run(plan, false).violation.is_some_and(|violation| violation.checker == found.checker)
+    });
+    let numbers: Vec<String> = rest.faults.iter().map(ToString::to_string).collect();
+    println!("{} of {} faults are left:", rest.faults.len(), plan.faults.len());
+    for number in &rest.faults {
+        println!("  {number}: {:?}", plan.faults[*number]);
+    }
+    let nodes = args.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
+    let quiet = if rest.quiet { " --quiet" } else { "" };
+    println!("cargo xtask sim --seed {seed}{nodes} --faults {}{quiet} --trace", numbers.join(","));
+    finish(&sim::run(&rest.apply(&plan), false))
 }
 
 fn finish(outcome: &sim::Outcome) -> ExitCode {
