@@ -3,6 +3,8 @@
 //! * [`memory`]: a journal, a network and state machines in memory, with faults on demand.
 //! * [`conformance`]: the contracts of the backends as tests, one for each clause.
 //! * [`linearizability`]: what clients saw, checked against a model of the data.
+//! * `sim` (feature `sim`): whole nodes with the file journal, simulated from one seed, with faults.
+//! * `model` (feature `sim`): the protocol, explored state by state.
 //! * [`scenario`]: stories about the protocol as text files, with the trace that each must give.
 //!
 //! # For the author of a backend
