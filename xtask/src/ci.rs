@@ -61,7 +61,7 @@ const STEPS: &[Step] = &[
     ("sim: fresh seeds", |_| tool("raft-sim", &["--minutes", "0.5"])),
     ("sim: same everywhere", |_| same_everywhere()),
     ("model", |_| tool("raft-model", &["--states", "500000"])),
-    ("crash", |_| cargo(&["run", "--quiet", "--package", "xtask", "--", "crash", "--states", "60000"])),
+    ("crash", |_| cargo(&["run", "--quiet", "--package", "xtask", "--", "crash", "--states", "120000"])),
     ("test", Ci::test),
 ];
 
