@@ -1,6 +1,6 @@
 //! The task that owns the protocol: one loop, one list of what can wake it, synchronous in between.
 //!
-//! A turn takes everything that has come, feeds it to [`Raft`], and pulls until nothing moves. The journal
+//! A turn takes everything that has come, feeds it to [`Raft`](crate::raft::Raft), and pulls until nothing moves. The journal
 //! travels into its write and comes back with it: there is one write at a time by construction, and what
 //! comes meanwhile forms the next one (group commit).
 
