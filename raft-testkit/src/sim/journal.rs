@@ -202,6 +202,9 @@ impl Journal for SimJournal {
     async fn write(&mut self, write: JournalWrite) -> Result<(), JournalError> {
         let shared = &self.0;
         shared.work.fetch_add(1, Ordering::Relaxed);
+        shared.oracle.write_begins(shared.node, &write);
+        shared.delay().await;
+        // Right before the write, as the real one does: a mark may have filled the segment meanwhile.
         if shared.spare.load(Ordering::Relaxed) == 1 {
             let needs = lock(&shared.store).needs_segment(&write);
             let done = shared.spare_done.notified();
@@ -209,8 +212,6 @@ impl Journal for SimJournal {
                 done.await;
             }
         }
-        shared.oracle.write_begins(shared.node, &write);
-        shared.delay().await;
         let entries = !write.entries.is_empty() || write.truncate_from.is_some();
         let fills = lock(&shared.store).needs_segment(&write);
         let result = lock(&shared.store).write(&write);
