@@ -171,7 +171,7 @@ fn a_long_valid_history_needs_few_steps() {
 #[test]
 #[ignore = "a measurement: cargo test --release -p raft-testkit --test linearizability_random -- --ignored measure --nocapture"]
 fn measure() {
-    for (operations, unknown) in [(100_000, 0), (100_000, 10), (1_000_000, 0)] {
+    for (operations, unknown) in [(100_000, 0), (100_000, 10), (100_000, 100), (1_000_000, 0)] {
         let history = typical(operations, unknown);
         let mut best = f64::MAX;
         for _ in 0..3 {
