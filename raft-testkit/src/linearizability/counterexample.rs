@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Debug, Display};
 
-use super::search::{Bounds, Found, Part};
+use super::search::Part;
 use super::{History, Model, OpId};
 
 /// How many operations a timeline shows at most.
@@ -39,17 +39,12 @@ impl<K: Clone + Debug> Counterexample<K> {
         let (stuck, mut operations) = part.until(furthest);
         operations.sort_unstable();
         let stuck = stuck.unwrap_or(OpId(0));
-        // The same steps again, up to where the search first was stuck there.
-        let bounds = Bounds { steps: u64::MAX, deadline: None, stop_at: Some(furthest) };
-        let (order, state) = match part.search(bounds) {
-            Found::Stopped { order, state } => (order, Some(state)),
-            Found::Order | Found::Nothing { .. } | Found::Bound { .. } => (Vec::new(), None),
-        };
+        let (order, state) = part.stuck_at(furthest);
         let mut drawing = Drawing { model: part.model(), history, lines: Vec::new() };
         drawing.head(&key, &operations, stuck);
         drawing.timeline(&operations, &order, stuck);
         drawing.order(&order);
-        drawing.end(stuck, state.as_ref());
+        drawing.end(stuck, &state);
         let lines = drawing.lines;
         Self { key, operations, order: order.into_iter().map(|(id, _)| id).collect(), stuck, lines }
     }
@@ -152,10 +147,10 @@ impl<M: Model> Drawing<'_, M> {
         }
     }
 
-    fn end(&mut self, stuck: OpId, state: Option<&M::State>) {
+    fn end(&mut self, stuck: OpId, state: &M::State) {
         let Some(operation) = self.history.get(stuck) else { return };
         let completed = operation.completed().unwrap_or_default();
-        let state = state.map_or_else(|| "?".to_owned(), |state| self.model.describe_state(state));
+        let state = self.model.describe_state(state);
         self.lines.push(format!(
             "does not fit there or in any other order: c{} {}, invoked at {}, completed at {completed}, while the \
              state is {state}",

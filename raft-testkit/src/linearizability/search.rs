@@ -9,6 +9,11 @@
 //! * operations without a known outcome come last, since they may stay out altogether, and one that would
 //!   change nothing stays out;
 //! * of two such operations with the same input the later one comes only after the earlier one.
+//!
+//! Where many outcomes are unknown, nearly all orders of these operations are in vain. So the search first
+//! looks for an order in which few of them follow each other and each such row lets something happen that
+//! could not happen before it. Most histories that have an order have one of this kind; only if there is none
+//! are all orders tried.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -49,25 +54,35 @@ enum Event {
     Return(usize),
 }
 
+/// The rows of operations without a known outcome that are tried before all orders are.
+const ROWS: [usize; 2] = [1, 3];
+
+/// How many steps each of these searches has at first; eight times as many in each further attempt, up to half
+/// of all.
+const FIRST_STEPS: u64 = 10_000;
+
 /// How far the search may go.
 #[derive(Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) steps: u64,
-    pub(super) deadline: Option<Instant>,
+struct Bounds {
+    steps: u64,
+    deadline: Option<Instant>,
+    /// How many operations without a known outcome may follow each other, and must then have a use;
+    /// `None` to try all orders.
+    row: Option<usize>,
     /// Where to stop: when no completed operation can be placed before this event, which is a return.
-    pub(super) stop_at: Option<usize>,
+    stop_at: Option<usize>,
 }
 
 /// What the search found.
-pub(super) enum Found<S> {
+pub(super) enum Found {
     /// An order of all completed operations.
     Order,
     /// There is none. No order gets past this event, which is a return.
     Nothing { furthest: usize },
     /// The bound was reached, after so many steps.
     Bound { steps: u64 },
-    /// The search was at the event to stop at, with these operations placed.
-    Stopped { order: Vec<(OpId, S)>, state: S },
+    /// The search was at the event to stop at.
+    Stopped,
 }
 
 /// A placed operation, and how to go on when it is taken back.
@@ -157,8 +172,42 @@ impl<'a, M: Model> Part<'a, M> {
         (stuck, completed.chain(open).collect())
     }
 
-    pub(super) fn search(&self, bounds: Bounds) -> Found<M::State> {
-        Search::new(self).run(bounds)
+    /// Searches with so many steps at most.
+    pub(super) fn search(&self, steps: u64, deadline: Option<Instant>) -> Found {
+        let mut taken = 0;
+        let mut rows = if self.open.is_empty() { Vec::new() } else { ROWS.to_vec() };
+        let mut some = FIRST_STEPS;
+        while !rows.is_empty() && taken < steps / 2 {
+            let mut in_vain = Vec::new();
+            for &row in &rows {
+                let steps = some.min((steps / 2).saturating_sub(taken));
+                let mut search = Search::new(self);
+                match search.run(Bounds { steps, deadline, row: Some(row), stop_at: None }) {
+                    Found::Order => return Found::Order,
+                    Found::Bound { .. } if is_past(deadline) => {
+                        return Found::Bound { steps: taken + search.steps };
+                    }
+                    Found::Bound { .. } | Found::Stopped => {}
+                    Found::Nothing { .. } => in_vain.push(row),
+                }
+                taken += search.steps;
+            }
+            rows.retain(|row| !in_vain.contains(row));
+            some = some.saturating_mul(8);
+        }
+        let bounds = Bounds { steps: steps.saturating_sub(taken), deadline, row: None, stop_at: None };
+        match Search::new(self).run(bounds) {
+            Found::Bound { steps } => Found::Bound { steps: taken + steps },
+            found => found,
+        }
+    }
+
+    /// Takes the steps of a search for all orders that found nothing again, up to where it first was stuck at
+    /// the event: what was placed then, with the states after each, and the last state.
+    pub(super) fn stuck_at(&self, event: usize) -> (Vec<(OpId, M::State)>, M::State) {
+        let mut search = Search::new(self);
+        search.run(Bounds { steps: u64::MAX, deadline: None, row: None, stop_at: Some(event) });
+        search.placed()
     }
 }
 
@@ -187,7 +236,7 @@ impl<'p, 'a, M: Model> Search<'p, 'a, M> {
         }
     }
 
-    fn run(mut self, bounds: Bounds) -> Found<M::State> {
+    fn run(&mut self, bounds: Bounds) -> Found {
         let mut furthest = 0;
         let mut cursor = Cursor::Reads(self.list.first());
         loop {
@@ -205,11 +254,11 @@ impl<'p, 'a, M: Model> Search<'p, 'a, M> {
                 },
                 Cursor::Writes(at) => match self.part.events.get(at) {
                     Some(&Event::Call(place)) => self.try_write(place, at),
-                    _ if bounds.stop_at == Some(at) => return self.stopped(),
+                    _ if bounds.stop_at == Some(at) => return Found::Stopped,
                     _ => Cursor::Open(0, at),
                 },
                 Cursor::Open(place, event) => match self.part.open.get(place) {
-                    Some(open) if open.events_before <= event => self.try_open(place, event),
+                    Some(open) if open.events_before <= event => self.try_open(place, event, bounds.row),
                     _ => {
                         furthest = furthest.max(event);
                         match self.go_back() {
@@ -243,7 +292,7 @@ impl<'p, 'a, M: Model> Search<'p, 'a, M> {
         if is_new { self.place(Placed::Completed(place), Some(state)) } else { next }
     }
 
-    fn try_open(&mut self, place: usize, event: usize) -> Cursor {
+    fn try_open(&mut self, place: usize, event: usize, row: Option<usize>) -> Cursor {
         let next = Cursor::Open(place + 1, event);
         let Some(open) = self.part.open.get(place) else { return next };
         let waits = open.twin.is_some_and(|twin| !self.open.contains(twin));
@@ -251,13 +300,37 @@ impl<'p, 'a, M: Model> Search<'p, 'a, M> {
             return next;
         }
         let Some(state) = self.part.model.step(&self.state, open.input, None) else { return next };
-        if state == self.state {
+        if state == self.state || row.is_some_and(|row| !self.is_of_use(&state, row)) {
             return next;
         }
         self.open.insert(place);
         let is_new = self.memory.remember(&self.placed, &self.open, &state, &mut self.steps);
         self.open.remove(place);
         if is_new { self.place(Placed::Open(place), Some(state)) } else { next }
+    }
+
+    /// True if the row of operations without a known outcome, of which the last gives this state, may still
+    /// grow, or lets a completed operation happen that did not fit before the row.
+    fn is_of_use(&self, state: &M::State, row: usize) -> bool {
+        let placed =
+            self.frames.iter().rev().take_while(|frame| matches!(frame.placed, Placed::Open(_))).count();
+        if placed + 1 < row {
+            return true;
+        }
+        let first = self.frames.get(self.frames.len() - placed);
+        let before = first.and_then(|frame| frame.before.as_ref()).unwrap_or(&self.state);
+        let mut at = self.list.first();
+        while let Some(&Event::Call(place)) = self.part.events.get(at) {
+            if let Some(entry) = self.part.completed.get(place) {
+                let (input, output) = (&entry.operation.input, entry.operation.output());
+                let fits = |state| self.part.model.step(state, input, output).is_some();
+                if fits(state) && !fits(before) {
+                    return true;
+                }
+            }
+            at = self.list.next(at);
+        }
+        false
     }
 
     fn place(&mut self, placed: Placed, state: Option<M::State>) -> Cursor {
@@ -310,7 +383,8 @@ impl<'p, 'a, M: Model> Search<'p, 'a, M> {
         at
     }
 
-    fn stopped(self) -> Found<M::State> {
+    /// What is placed, with the states after each, and the last state.
+    fn placed(self) -> (Vec<(OpId, M::State)>, M::State) {
         let mut order = Vec::with_capacity(self.frames.len());
         let mut after = self.state.clone();
         for Frame { placed, before } in self.frames.into_iter().rev() {
@@ -324,7 +398,7 @@ impl<'p, 'a, M: Model> Search<'p, 'a, M> {
             }
         }
         order.reverse();
-        Found::Stopped { order, state: self.state }
+        (order, self.state)
     }
 }
 

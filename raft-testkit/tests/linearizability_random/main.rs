@@ -169,6 +169,12 @@ fn a_long_valid_history_needs_few_steps() {
 }
 
 #[test]
+fn unknown_outcomes_do_not_keep_a_valid_history_from_being_settled() {
+    let verdict = check(&model(), &typical(20_000, 100), Limits::steps(100_000));
+    assert!(verdict.is_ok(), "{verdict:?}");
+}
+
+#[test]
 #[ignore = "a measurement: cargo test --release -p raft-testkit --test linearizability_random -- --ignored measure --nocapture"]
 fn measure() {
     for (operations, unknown) in [(100_000, 0), (100_000, 10), (100_000, 100), (1_000_000, 0)] {
