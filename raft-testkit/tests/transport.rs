@@ -10,6 +10,7 @@ use raft_core::backend::{Delivery, Inbox, InboxHandler, Refusal, Sent, Transport
 use raft_core::ids::{ClusterId, Identity, NodeId};
 use raft_core::membership::Member;
 use raft_core::message::{Envelope, Lane, Message, PeerEvent};
+use raft_testkit::conformance::ClauseFailure;
 use raft_testkit::conformance::transport::{CLAUSES, TransportBackend, run};
 use raft_testkit::memory::MemoryNetwork;
 
@@ -34,7 +35,19 @@ mod reference {
 
     raft_testkit::transport_conformance! {
         backend: Reference::default(),
-        skip: { t07_nonsense_closes_that_connection_only => "messages are never bytes here" },
+        skip: {
+            t01_flipped_bit_is_never_delivered => "messages are never bytes here",
+            t01_cut_message_is_not_delivered => "messages are never bytes here",
+            t04_reconnecting_backs_off => "there are no attempts: a peer is there or not",
+            t05_broken_connection_is_reported => "a connection breaks only with its ends",
+            t05_half_open_connection_is_lost => "a connection breaks only with its ends",
+            t07_nonsense_closes_that_connection_only => "messages are never bytes here",
+            t07_announced_length_takes_no_memory => "messages are never bytes here",
+            t07_silent_connection_is_closed => "a connection is made with its handshake",
+            t07_connections_are_limited => "a connection is made with its handshake",
+            t11_previous_version_interoperates => "messages are never bytes here",
+            t11_no_common_version_is_refused => "messages are never bytes here",
+        },
     }
 }
 
@@ -363,17 +376,21 @@ async fn every_mutant_is_caught_by_its_clause() {
 /// So that what the clauses catch are the mutants, not the wrapper around them.
 #[tokio::test(start_paused = true)]
 async fn the_wrapper_alone_breaks_nothing() {
-    let skipped = ["t07_nonsense_closes_that_connection_only", "t09_second_start_is_refused"];
-    for clause in CLAUSES.iter().filter(|clause| !skipped.contains(&clause.name)) {
+    // Those that need bytes say so.
+    let needs_bytes = |failure: &ClauseFailure| failure.seen.contains("Unsupported");
+    let skipped = |name: &str| name == "t09_second_start_is_refused";
+    for clause in CLAUSES.iter().filter(|clause| !skipped(clause.name)) {
         let result = run(&Broken::new(Mutant::StartsTwice), clause.name).await;
-        assert!(result.is_ok(), "{}", result.unwrap_err());
+        if let Err(failure) = result {
+            assert!(needs_bytes(&failure), "{failure}");
+        }
     }
 }
 
 #[test]
 fn every_contract_number_has_a_clause() {
     let numbers: Vec<String> = CLAUSES.iter().map(raft_testkit::conformance::Clause::number).collect();
-    for number in 1..=10 {
+    for number in 1..=11 {
         assert!(numbers.contains(&format!("T{number}")), "no clause for T{number}");
     }
     for clause in CLAUSES {

@@ -15,7 +15,7 @@ use super::end::{End, beat_numbers, bulk, bulk_numbers, identity};
 use crate::memory::Arrival;
 
 /// Every kind, with numbers that have a one in every byte's place somewhere.
-fn every_message() -> Vec<Message> {
+pub(super) fn every_message() -> Vec<Message> {
     let (big, id) = (u64::MAX - 1, LogId::new(1 << 40, (1 << 50) + 3));
     let mut random = Random::new(1);
     let mut messages = vec![Message::TimeoutNow];
@@ -69,20 +69,60 @@ pub(super) async fn t01_every_message_comes_back_whole<B: TransportBackend>(
 ) -> Result<(), ClauseFailure> {
     let (one, two) = End::pair(backend).await?;
     for (from, to) in [(&one, &two), (&two, &one)] {
-        let mut sent = Vec::new();
-        for message in every_message() {
-            from.queue(to, message.clone()).await?;
-            sent.push(from.envelope(to.id(), message));
+        exchange(from, to, every_message()).await?;
+    }
+    Ok(())
+}
+
+/// Sends these, the first that the receiver gets; they must be what arrives.
+pub(super) async fn exchange(from: &End, to: &End, messages: Vec<Message>) -> Result<(), ClauseFailure> {
+    let mut sent = Vec::new();
+    for message in messages {
+        from.queue(to, message.clone()).await?;
+        sent.push(from.envelope(to.id(), message));
+    }
+    let seen = to.inbox.until_messages(sent.len()).await;
+    for lane in [Lane::Control, Lane::Bulk] {
+        let of = |all: &[Envelope]| all.iter().filter(|one| one.lane() == lane).cloned().collect::<Vec<_>>();
+        let (seen, sent) = (of(&seen), of(&sent));
+        for (seen, sent) in seen.iter().zip(&sent) {
+            equal(format!("a message of the {lane:?} lane"), seen, sent)?;
         }
-        let seen = to.inbox.until_messages(sent.len()).await;
-        for lane in [Lane::Control, Lane::Bulk] {
-            let of =
-                |all: &[Envelope]| all.iter().filter(|one| one.lane() == lane).cloned().collect::<Vec<_>>();
-            let (seen, sent) = (of(&seen), of(&sent));
-            for (seen, sent) in seen.iter().zip(&sent) {
-                equal(format!("a message of the {lane:?} lane"), seen, sent)?;
-            }
-            equal(format!("messages of the {lane:?} lane"), &seen.len(), &sent.len())?;
+        equal(format!("messages of the {lane:?} lane"), &seen.len(), &sent.len())?;
+    }
+    Ok(())
+}
+
+pub(super) async fn t01_each_node_gets_its_own<B: TransportBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let ends = [End::start(backend, 1).await?, End::start(backend, 2).await?, End::start(backend, 3).await?];
+    for end in &ends {
+        let others: Vec<Member> =
+            ends.iter().filter(|other| other.id() != end.id()).map(End::member).collect();
+        end.transport.members(&others);
+    }
+    let pairs: Vec<(&End, &End)> =
+        ends.iter().flat_map(|from| ends.iter().map(move |to| (from, to))).collect();
+    let pairs: Vec<(&End, &End)> = pairs.into_iter().filter(|(from, to)| from.id() != to.id()).collect();
+    for (from, to) in &pairs {
+        from.is_up(to).await;
+    }
+    for number in 0..30 {
+        for (from, to) in &pairs {
+            let number = 1000 * from.id().0 + 100 * to.id().0 + number;
+            from.queue(to, super::end::beat(number)).await?;
+            from.queue(to, bulk(number, &Bytes::from_static(b"for one node"))).await?;
+        }
+    }
+    for end in &ends {
+        let seen = end.inbox.until_messages(2 * 2 * 30).await;
+        for one in &seen {
+            let numbers = [beat_numbers(std::slice::from_ref(one)), bulk_numbers(std::slice::from_ref(one))];
+            let number = numbers.concat().first().copied().unwrap_or_default();
+            let right = (one.from.0, end.id().0) == (number / 1000, number / 100 % 10) && one.to == end.id();
+            let expected = format!("at node {} what is meant for it, from who has sent it", end.id());
+            ensure(right, expected, one)?;
         }
     }
     Ok(())

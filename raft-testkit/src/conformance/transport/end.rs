@@ -1,6 +1,7 @@
 //! One end of a connection: a started transport and what it told its node.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use raft_core::backend::{Sent, SentDropped, Transport};
@@ -9,7 +10,7 @@ use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, No
 use raft_core::membership::Member;
 use raft_core::message::{Append, Envelope, Heartbeat, Message, PeerEvent};
 
-use super::super::{ClauseFailure, fail, ok};
+use super::super::{ClauseFailure, Random, fail, ok};
 use super::TransportBackend;
 use crate::memory::{Arrival, TestInbox};
 
@@ -44,12 +45,17 @@ impl End {
         identity: Identity,
         address: String,
     ) -> Result<Self, ClauseFailure> {
-        let end = Self {
-            transport: backend.transport(identity.node, &address),
-            identity,
-            address,
-            inbox: TestInbox::new(),
-        };
+        let transport = backend.transport(identity.node, &address);
+        Self::start_this(transport, identity, address, TestInbox::new()).await
+    }
+
+    pub(super) async fn start_this(
+        transport: Arc<dyn Transport>,
+        identity: Identity,
+        address: String,
+        inbox: TestInbox,
+    ) -> Result<Self, ClauseFailure> {
+        let end = Self { identity, address, transport, inbox };
         let started = end.transport.start(identity, end.inbox.inbox()).await;
         ok(format!("starting node {} at {}", identity.node, end.address), started)?;
         Ok(end)
@@ -76,6 +82,12 @@ impl End {
         other.transport.members(&[self.member()]);
         self.is_up(other).await;
         other.is_up(self).await;
+    }
+
+    /// Makes this one know the other, and nobody else, and waits until it is connected.
+    pub(super) async fn meet_one_way(&self, other: &Self) {
+        self.transport.members(&[other.member()]);
+        self.is_up(other).await;
     }
 
     /// Waits until the last that is known of the other is that it is up.
@@ -114,7 +126,30 @@ impl End {
 
     /// Sends a message that only this call sends, until it has arrived.
     pub(super) async fn reach(&self, to: &Self, mark: u64) -> Result<(), ClauseFailure> {
-        let sent = beat(mark);
+        self.deliver(to, beat(mark)).await
+    }
+
+    /// The same on the bulk lane.
+    pub(super) async fn reach_bulk(&self, to: &Self) -> Result<(), ClauseFailure> {
+        self.deliver(to, numbered(fresh())).await
+    }
+
+    /// Sends bulk until some of it arrives: whatever a receiver takes for the rest of a spoiled message
+    /// is there sooner or later.
+    pub(super) async fn press_bulk(&self, to: &Self) -> Result<(), ClauseFailure> {
+        let first = fresh();
+        loop {
+            self.queue(to, numbered(fresh())).await?;
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+            if to.inbox.messages().iter().any(|one| bulk_number(one).is_some_and(|number| number > first)) {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn deliver(&self, to: &Self, sent: Message) -> Result<(), ClauseFailure> {
         loop {
             self.queue(to, sent.clone()).await?;
             let ups = ups(&self.inbox.arrivals(), to.id());
@@ -155,13 +190,31 @@ pub(super) fn bulk(number: u64, data: &Bytes) -> Message {
     Message::Append(Append { prev: LogId::new(1, number), commit: Index(0), entries: vec![entry] })
 }
 
-/// The numbers of the bulk messages among these.
-pub(super) fn bulk_numbers(messages: &[Envelope]) -> Vec<u64> {
-    let number = |one: &Envelope| match &one.message {
+/// A number that nothing else in this process has.
+pub(super) fn fresh() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1 << 40);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The size of a [`numbered`] message's payload, in bytes.
+pub(super) const NUMBERED_BYTES: usize = 64 << 10;
+
+/// A bulk message whose bytes follow from its number.
+pub(super) fn numbered(number: u64) -> Message {
+    bulk(number, &Random::new(number).bytes(NUMBERED_BYTES))
+}
+
+/// The number of a bulk message.
+pub(super) fn bulk_number(message: &Envelope) -> Option<u64> {
+    match &message.message {
         Message::Append(append) => Some(append.prev.index.0),
         _ => None,
-    };
-    messages.iter().filter_map(number).collect()
+    }
+}
+
+/// The numbers of the bulk messages among these.
+pub(super) fn bulk_numbers(messages: &[Envelope]) -> Vec<u64> {
+    messages.iter().filter_map(bulk_number).collect()
 }
 
 /// The numbers of the control messages among these.

@@ -1,7 +1,7 @@
 //! T6: who may talk to whom.
 
 use raft_core::backend::Refusal;
-use raft_core::ids::{ClusterId, NodeId};
+use raft_core::ids::{ClusterId, GroupId, NodeId};
 use raft_core::membership::Member;
 use raft_core::message::PeerEvent;
 
@@ -23,7 +23,7 @@ pub(super) async fn t06_both_ends_are_asked_to_admit<B: TransportBackend>(
 }
 
 /// Lets both try until a refusal is reported at either end; then nothing may have come through.
-async fn until_refused(
+pub(super) async fn until_refused(
     one: &End,
     to: &Member,
     two: &End,
@@ -122,6 +122,19 @@ pub(super) async fn t06_foreign_cluster_is_refused<B: TransportBackend>(
     two.transport.members(&[one.member()]);
     let is_cluster = |why: &Refusal| matches!(why, Refusal::WrongCluster { .. });
     until_refused(&one, &two.member(), &two, is_cluster).await
+}
+
+pub(super) async fn t06_foreign_group_is_refused<B: TransportBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let one = End::start(backend, 1).await?;
+    let mut foreign = identity(2, 1);
+    foreign.group = GroupId(7);
+    let two = End::start_as(backend, foreign, backend.address()).await?;
+    one.transport.members(&[two.member()]);
+    two.transport.members(&[one.member()]);
+    let is_group = |why: &Refusal| matches!(why, Refusal::WrongGroup { .. });
+    until_refused(&one, &two.member(), &two, is_group).await
 }
 
 pub(super) async fn t06_wrong_node_is_refused<B: TransportBackend>(backend: &B) -> Result<(), ClauseFailure> {

@@ -1,0 +1,101 @@
+//! T4 and T7: what a stranger costs.
+
+use std::time::Duration;
+
+use raft_core::ids::NodeId;
+use raft_core::membership::Member;
+use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
+
+use super::super::{ClauseFailure, ensure, fail, ok};
+use super::TransportBackend;
+use super::end::{End, fresh, numbered};
+use super::relay::{Fault, Relay};
+use super::wire::ByteStream;
+
+/// Returns once the other side has closed.
+async fn closed(stream: &mut dyn ByteStream) {
+    let mut buffer = [0; 1024];
+    while let Ok(1..) = stream.read(&mut buffer).await {}
+}
+
+pub(super) async fn t07_announced_length_takes_no_memory<B: TransportBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    /// What may be taken meanwhile, by this clause and by tests beside it. Far less than is announced.
+    const LIMIT_BYTES: u64 = 512 << 20;
+    let (one, two, relay) = Relay::between(backend).await?;
+    let announcement = backend.oversized_announcement()?;
+    let before = backend.peak_bytes();
+    relay.set(Fault::Replace(announcement));
+    one.queue(&two, numbered(fresh())).await?;
+    relay.done().await;
+    // No more than the announcement comes.
+    relay.thrown_out().await;
+    if let (Some(before), Some(after)) = (before, backend.peak_bytes()) {
+        let taken = after.saturating_sub(before);
+        let expected = format!("less than {LIMIT_BYTES} bytes taken for an announcement");
+        ensure(taken < LIMIT_BYTES, expected, format!("{taken} bytes"))?;
+    }
+    one.is_up(&two).await;
+    one.reach_bulk(&two).await
+}
+
+pub(super) async fn t07_silent_connection_is_closed<B: TransportBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let wire = backend.wire()?;
+    let (one, two) = End::pair(backend).await?;
+    let mut silent = ok("connecting", wire.dial(&two.address).await)?;
+    closed(&mut *silent).await;
+    one.reach(&two, 1).await?;
+    two.reach(&one, 2).await
+}
+
+pub(super) async fn t07_connections_are_limited<B: TransportBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let (wire, limit) = (backend.wire()?, backend.connection_limit()?);
+    let (one, two) = End::pair(backend).await?;
+    let mut held = Vec::new();
+    for _ in 0..limit {
+        held.push(ok("connecting", wire.dial(&two.address).await)?);
+    }
+    // There may be no connection at all.
+    if let Ok(mut last) = wire.dial(&two.address).await {
+        let first = held.first_mut().ok_or_else(|| fail("a limit", "0 connections"))?;
+        tokio::select! {
+            biased;
+            () = closed(&mut *last) => {}
+            () = closed(&mut **first) => {
+                let expected = format!("the last of {} connections turned away", limit + 1);
+                return Err(fail(expected, "it was taken, and the first one timed out"));
+            }
+        }
+    }
+    one.reach(&two, 1).await?;
+    drop(held);
+    let third = End::start(backend, 3).await?;
+    third.meet_one_way(&two).await;
+    third.reach(&two, 2).await
+}
+
+pub(super) async fn t04_reconnecting_backs_off<B: TransportBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    /// So many attempts, and never in less than this: who does not wait needs a thousandth of it.
+    const ATTEMPTS: usize = 24;
+    const AT_LEAST: Duration = Duration::from_millis(200);
+    let wire = backend.wire()?;
+    let one = End::start(backend, 1).await?;
+    let address = backend.address();
+    let mut listener = ok("listening", wire.listen(&address).await)?;
+    one.transport.members(&[Member::new(NodeId(2), address)]);
+    drop(ok("accepting", listener.accept().await)?);
+    let first = Instant::now();
+    for _ in 1..ATTEMPTS {
+        drop(ok("accepting", listener.accept().await)?);
+    }
+    let took = first.elapsed();
+    ensure(took >= AT_LEAST, format!("{ATTEMPTS} attempts that take {AT_LEAST:?} at least"), took)
+}
