@@ -16,7 +16,7 @@ pub use journal::{
 };
 pub use runtime::{Runtime, Timer};
 pub use snapshot_store::{
-    SnapshotError, SnapshotId, SnapshotMeta, SnapshotReader, SnapshotStore, SnapshotWriter,
+    SnapshotContent, SnapshotError, SnapshotId, SnapshotMeta, SnapshotReader, SnapshotStore, SnapshotWriter,
 };
 pub use state_machine::{Command, Fatal, Responses, SnapshotSource, StateMachine};
 pub use transport::{Delivery, Inbox, InboxHandler, Refusal, Sent, SentDropped, Transport, TransportError};

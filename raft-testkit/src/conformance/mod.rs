@@ -4,6 +4,7 @@
 //! backends in this crate's own tests must fail by the clause that they break.
 
 pub mod journal;
+pub mod snapshot;
 pub mod transport;
 
 mod failure;

@@ -8,10 +8,12 @@ mod disk;
 mod inbox;
 mod journal;
 mod network;
+mod snapshots;
 mod state_machine;
 
 pub use disk::MemoryDisk;
 pub use inbox::{Arrival, TestInbox};
 pub use journal::MemoryJournal;
 pub use network::{MemoryNetwork, MemoryTransport};
+pub use snapshots::{MemorySnapshotDisk, MemorySnapshots};
 pub use state_machine::{Recorded, Recorder, RecordingMachine, Register, RegisterCommand};

@@ -1,0 +1,239 @@
+//! Snapshots in memory: what is stored, what a crash takes away, and the faults of a disk.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use raft_core::backend::{
+    Corruption, SnapshotContent, SnapshotError, SnapshotId, SnapshotMeta, SnapshotReader, SnapshotStore,
+    SnapshotWriter,
+};
+use raft_core::ids::LogId;
+use raft_core::membership::Membership;
+
+/// Where a [`MemorySnapshots`] keeps its snapshots. Cheap to clone; every clone is the same disk.
+#[derive(Clone, Debug, Default)]
+pub struct MemorySnapshotDisk(Arc<Mutex<Disk>>);
+
+#[derive(Debug, Default)]
+struct Disk {
+    latest: Option<Stored>,
+    parts: BTreeMap<SnapshotId, Part>,
+    /// Which writer of a part may go on; counts all of them.
+    writers: u64,
+    full: bool,
+    fail_next_sync: bool,
+}
+
+/// A complete snapshot.
+#[derive(Clone, Debug)]
+struct Stored {
+    meta: SnapshotMeta,
+    data: Bytes,
+}
+
+/// A half-received one.
+#[derive(Clone, Debug)]
+struct Part {
+    upto: LogId,
+    membership: Membership,
+    data: BytesMut,
+    writer: u64,
+}
+
+impl MemorySnapshotDisk {
+    /// An empty disk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The machine loses power: what is half-received was never synced and is gone.
+    pub fn crash(&self) {
+        self.lock().parts.clear();
+    }
+
+    /// There is no more space, or enough again.
+    pub fn set_full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    /// The next [`finish`](SnapshotWriter::finish) fails to sync.
+    pub fn fail_next_sync(&self) {
+        self.lock().fail_next_sync = true;
+    }
+
+    /// How many bytes of snapshots are stored, half-received ones included.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        let disk = self.lock();
+        let parts: usize = disk.parts.values().map(|part| part.data.len()).sum();
+        (parts + disk.latest.as_ref().map_or(0, |stored| stored.data.len())) as u64
+    }
+
+    /// Flips bit `bit` of byte `at` of the complete snapshot. `false` if there is no such byte.
+    pub fn flip_bit(&self, at: u64, bit: u8) -> bool {
+        let mut disk = self.lock();
+        let Some(stored) = &mut disk.latest else { return false };
+        let mut data = stored.data.to_vec();
+        let Some(byte) = usize::try_from(at).ok().and_then(|at| data.get_mut(at)) else { return false };
+        *byte ^= 1 << (bit % 8);
+        stored.data = data.into();
+        true
+    }
+
+    /// Makes the stored checksum fit the bytes as they are, as a store would have it that never compares
+    /// them.
+    #[doc(hidden)]
+    pub fn forge_checksum(&self) {
+        if let Some(stored) = &mut self.lock().latest {
+            stored.meta.content.checksum = crc32c::crc32c(&stored.data);
+        }
+    }
+
+    /// Forgets the complete snapshot, as a store would have it that drops the old one too early.
+    #[doc(hidden)]
+    pub fn drop_latest(&self) {
+        self.lock().latest = None;
+    }
+
+    /// The half-received one of this name as if it were complete, as a store would serve it that does not
+    /// tell them apart.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn half_received(&self, id: Option<SnapshotId>) -> Option<(SnapshotMeta, Bytes)> {
+        let disk = self.lock();
+        let (id, part) = disk.parts.iter().find(|(name, _)| id.is_none_or(|id| id == **name))?;
+        let data = part.data.clone().freeze();
+        Some((SnapshotMeta::new(*id, part.upto, part.membership.clone(), content(&data)), data))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn content(data: &[u8]) -> SnapshotContent {
+    SnapshotContent { total_bytes: data.len() as u64, checksum: crc32c::crc32c(data) }
+}
+
+fn damaged(reason: &str) -> SnapshotError {
+    let (place, reason) = ("memory".into(), reason.into());
+    SnapshotError::Corrupt(Corruption { range: None, place, offset: 0, reason })
+}
+
+/// A store of snapshots in memory: the newest one, and half-received ones that survive a restart but not
+/// a crash.
+#[derive(Clone, Debug)]
+pub struct MemorySnapshots(MemorySnapshotDisk);
+
+impl MemorySnapshots {
+    /// The store on this disk.
+    #[must_use]
+    pub fn open(disk: &MemorySnapshotDisk) -> Self {
+        Self(disk.clone())
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for MemorySnapshots {
+    async fn latest(&self) -> Result<Option<SnapshotMeta>, SnapshotError> {
+        Ok(self.0.lock().latest.as_ref().map(|stored| stored.meta.clone()))
+    }
+
+    async fn create(
+        &self,
+        id: SnapshotId,
+        upto: LogId,
+        membership: Membership,
+    ) -> Result<Box<dyn SnapshotWriter>, SnapshotError> {
+        let mut disk = self.0.lock();
+        disk.writers += 1;
+        let writer = disk.writers;
+        let goes_on = |part: &Part| part.upto == upto && part.membership == membership;
+        let kept = disk.parts.remove(&id).filter(goes_on).map(|part| part.data).unwrap_or_default();
+        disk.parts.clear();
+        let received = kept.len() as u64;
+        disk.parts.insert(id, Part { upto, membership, data: kept, writer });
+        drop(disk);
+        Ok(Box::new(Writer { disk: self.0.clone(), id, writer, received }))
+    }
+
+    async fn open(&self, id: SnapshotId) -> Result<Box<dyn SnapshotReader>, SnapshotError> {
+        let stored = self.0.lock().latest.clone().filter(|stored| stored.meta.id == id);
+        let stored = stored.ok_or(SnapshotError::NotFound)?;
+        // What it reads cannot change any more.
+        if content(&stored.data) != stored.meta.content {
+            return Err(damaged("the checksum does not match"));
+        }
+        Ok(Box::new(stored))
+    }
+}
+
+struct Writer {
+    disk: MemorySnapshotDisk,
+    id: SnapshotId,
+    writer: u64,
+    received: u64,
+}
+
+impl Writer {
+    fn part<'a>(&self, disk: &'a mut Disk) -> Result<&'a mut Part, SnapshotError> {
+        let part = disk.parts.get_mut(&self.id).filter(|part| part.writer == self.writer);
+        part.ok_or(SnapshotError::NotFound)
+    }
+}
+
+#[async_trait]
+impl SnapshotWriter for Writer {
+    fn received_bytes(&self) -> u64 {
+        self.received
+    }
+
+    async fn write(&mut self, piece: Bytes) -> Result<(), SnapshotError> {
+        let mut disk = self.disk.lock();
+        if disk.full && !piece.is_empty() {
+            return Err(SnapshotError::NoSpace);
+        }
+        let part = self.part(&mut disk)?;
+        part.data.extend_from_slice(&piece);
+        self.received += piece.len() as u64;
+        Ok(())
+    }
+
+    async fn finish(
+        self: Box<Self>,
+        expected: Option<SnapshotContent>,
+    ) -> Result<SnapshotMeta, SnapshotError> {
+        let mut disk = self.disk.lock();
+        self.part(&mut disk)?;
+        let part = disk.parts.remove(&self.id).ok_or(SnapshotError::NotFound)?;
+        if std::mem::take(&mut disk.fail_next_sync) {
+            return Err(SnapshotError::Io { what: "sync".into(), cause: "as told".into() });
+        }
+        let data = part.data.freeze();
+        let content = content(&data);
+        if expected.is_some_and(|expected| expected != content) {
+            return Err(damaged("it is not what was announced"));
+        }
+        let meta = SnapshotMeta::new(self.id, part.upto, part.membership, content);
+        if disk.latest.as_ref().is_none_or(|old| old.meta.upto <= meta.upto) {
+            disk.latest = Some(Stored { meta: meta.clone(), data });
+        }
+        Ok(meta)
+    }
+}
+
+#[async_trait]
+impl SnapshotReader for Stored {
+    fn meta(&self) -> &SnapshotMeta {
+        &self.meta
+    }
+
+    async fn read(&mut self, offset: u64, max_bytes: usize) -> Result<Bytes, SnapshotError> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.data.len());
+        let end = start.saturating_add(max_bytes.max(1)).min(self.data.len());
+        Ok(self.data.slice(start..end))
+    }
+}
