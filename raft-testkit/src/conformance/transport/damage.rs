@@ -72,8 +72,8 @@ pub(super) async fn t01_cut_message_is_not_delivered<B: TransportBackend>(
             if let Message::Snapshot(part) = &message.message
                 && message.message != chunk(part.offset)
             {
-                let seen = format!("{} bytes of the chunk at {}", part.data.len(), part.offset);
-                let expected = format!("a chunk of {NUMBERED_BYTES} bytes, or none");
+                let seen = format!("other bytes as the chunk at {}", part.offset);
+                let expected = format!("the {NUMBERED_BYTES} bytes of a chunk as they were sent, or none");
                 return Err(fail(expected, seen));
             }
         }

@@ -1,5 +1,7 @@
 //! T6: who may talk to whom.
 
+use std::time::Duration;
+
 use raft_core::backend::Refusal;
 use raft_core::ids::{ClusterId, GroupId, NodeId};
 use raft_core::membership::Member;
@@ -103,9 +105,17 @@ pub(super) async fn t06_refused_peer_may_be_admitted_later<B: TransportBackend>(
     one.inbox.until(|all| all.contains(&told).then_some(())).await;
     two.inbox.refuse(None);
     // What a node does all the time: it sends.
-    while !one.inbox.arrivals().contains(&Arrival::Peer(two.id(), PeerEvent::Up)) {
-        let _ = one.send(&two, beat(0));
-        tokio::task::yield_now().await;
+    let up = one.is_up(&two);
+    let sending = async {
+        loop {
+            let _ = one.send(&two, beat(0));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = up => {}
+        () = sending => {}
     }
     one.reach(&two, 1).await?;
     two.reach(&one, 2).await
