@@ -28,6 +28,16 @@ const FORMATS: &[Format] = &[
         document: "docs/wire-format.md",
         sources: &["raft-net-tcp/src/frame.rs", "raft-net-tcp/src/handshake.rs", "raft-core/src/message.rs"],
     },
+    Format {
+        document: "docs/grpc-wire-format.md",
+        sources: &[
+            "raft-net-grpc/proto/raft/v1/raft.proto",
+            "raft-net-grpc/src/checksum.rs",
+            "raft-net-grpc/src/convert.rs",
+            "raft-net-grpc/src/handshake.rs",
+            "raft-core/src/message.rs",
+        ],
+    },
 ];
 
 /// What begins the line with the hash.

@@ -1,0 +1,219 @@
+//! The handshake: pure functions between its frames and who is there, and what each side checks (T6).
+//!
+//! ```text
+//! dialler  -> hello     who I am, whom I mean, which wire versions
+//! listener -> welcome   who I am, the wire version     or refused
+//! dialler  -> ready                                    or refused
+//! ```
+
+use raft_core::backend::Refusal;
+use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, NodeId, StoreId};
+use raft_core::message::Envelope;
+
+use crate::checksum;
+use crate::convert::{self, from_wide, wide};
+use crate::error::WireError;
+use crate::proto::frame::Kind;
+use crate::proto::refused::Why;
+use crate::proto::{self, Frame};
+
+/// The wire versions that this crate speaks, lowest and highest.
+pub const WIRE_VERSIONS: (u16, u16) = (1, 1);
+
+/// What a frame says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    Hello(Hello),
+    Welcome { version: u16, identity: Identity },
+    Ready,
+    Refused(Refusal),
+    Message(Envelope),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) versions: (u16, u16),
+    pub(crate) identity: Identity,
+    /// Whom the dialler means.
+    pub(crate) to: NodeId,
+}
+
+/// What the dialler says first.
+pub(crate) fn hello(local: Identity, to: NodeId) -> Frame {
+    let checksum = checksum::of_hello(WIRE_VERSIONS, &local, to);
+    let hello =
+        proto::Hello { versions: Some(range(WIRE_VERSIONS)), identity: Some(identity(&local)), to: to.0 };
+    Frame { kind: Some(Kind::Hello(hello)), checksum }
+}
+
+/// What the listener makes of it, before it asks its node.
+pub(crate) fn check_hello(local: Identity, hello: &Hello) -> Result<Identity, Refusal> {
+    common_version(hello.versions)?;
+    check_identity(local, hello.identity)?;
+    if hello.to != local.node {
+        return Err(Refusal::WrongNode { expected: hello.to, claimed: local.node });
+    }
+    Ok(hello.identity)
+}
+
+/// What the listener says if all is well.
+pub(crate) fn welcome(local: Identity, hello: &Hello) -> Frame {
+    let version = hello.versions.1.min(WIRE_VERSIONS.1);
+    let checksum = checksum::of_welcome(version, &local);
+    let welcome = proto::Welcome { version: version.into(), identity: Some(identity(&local)) };
+    Frame { kind: Some(Kind::Welcome(welcome)), checksum }
+}
+
+/// What the dialler makes of the answer, before it asks its node.
+pub(crate) fn check_welcome(
+    local: Identity,
+    to: NodeId,
+    version: u16,
+    peer: Identity,
+) -> Result<Identity, Refusal> {
+    common_version((version, version))?;
+    check_identity(local, peer)?;
+    if peer.node != to {
+        return Err(Refusal::WrongNode { expected: to, claimed: peer.node });
+    }
+    Ok(peer)
+}
+
+/// What the dialler says last.
+pub(crate) fn ready() -> Frame {
+    Frame { kind: Some(Kind::Ready(proto::Ready {})), checksum: 0 }
+}
+
+/// What either side says instead.
+pub(crate) fn refused(why: &Refusal) -> Frame {
+    let why = match *why {
+        Refusal::WrongCluster { ours, theirs } => {
+            Why::WrongCluster(proto::IdPair { ours: wide(ours.0), theirs: wide(theirs.0) })
+        }
+        Refusal::WrongGroup { ours, theirs } => {
+            Why::WrongGroup(proto::NumberPair { ours: ours.0, theirs: theirs.0 })
+        }
+        Refusal::WrongNode { expected, claimed } => {
+            Why::WrongNode(proto::NumberPair { ours: expected.0, theirs: claimed.0 })
+        }
+        Refusal::StoreReplaced { node, known, offered } => {
+            let (known, offered) = (wide(known.0), wide(offered.0));
+            Why::StoreReplaced(proto::StoreReplaced { node: node.0, known, offered })
+        }
+        Refusal::RolledBack { node, known, offered } => {
+            Why::RolledBack(proto::RolledBack { node: node.0, known, offered })
+        }
+        Refusal::WireVersion { ours, theirs } => {
+            let (ours, theirs) = (Some(range(ours)), Some(range(theirs)));
+            Why::WireVersion(proto::VersionMismatch { ours, theirs })
+        }
+        _ => Why::NotReady(proto::NotReady {}),
+    };
+    Frame { kind: Some(Kind::Refused(proto::Refused { why: Some(why) })), checksum: 0 }
+}
+
+/// What a frame says, if it says something.
+///
+/// # Errors
+/// [`WireError`]; whoever sent it does not keep to the protocol, or its bytes were changed on the way.
+pub(crate) fn read(frame: Frame) -> Result<Said, WireError> {
+    let same = |checksum| if checksum == frame.checksum { Ok(()) } else { Err(WireError::Checksum) };
+    match frame.kind.ok_or(WireError::Malformed("a frame of no known kind"))? {
+        Kind::Hello(wire) => {
+            let (versions, to) = (from_range(wire.versions)?, NodeId(wire.to));
+            let identity = from_identity(wire.identity)?;
+            same(checksum::of_hello(versions, &identity, to))?;
+            Ok(Said::Hello(Hello { versions, identity, to }))
+        }
+        Kind::Welcome(wire) => {
+            let (version, identity) = (from_version(wire.version)?, from_identity(wire.identity)?);
+            same(checksum::of_welcome(version, &identity))?;
+            Ok(Said::Welcome { version, identity })
+        }
+        Kind::Ready(proto::Ready {}) => Ok(Said::Ready),
+        Kind::Refused(wire) => from_refused(wire).map(Said::Refused),
+        Kind::Message(wire) => convert::from_message(wire, frame.checksum).map(Said::Message),
+    }
+}
+
+fn common_version(theirs: (u16, u16)) -> Result<(), Refusal> {
+    let ours = WIRE_VERSIONS;
+    let common = theirs.0 <= ours.1 && theirs.1 >= ours.0 && theirs.0 <= theirs.1;
+    if common { Ok(()) } else { Err(Refusal::WireVersion { ours, theirs }) }
+}
+
+fn check_identity(local: Identity, peer: Identity) -> Result<(), Refusal> {
+    if peer.cluster != local.cluster {
+        return Err(Refusal::WrongCluster { ours: local.cluster, theirs: peer.cluster });
+    }
+    if peer.group != local.group {
+        return Err(Refusal::WrongGroup { ours: local.group, theirs: peer.group });
+    }
+    if peer.node == local.node {
+        return Err(Refusal::WrongNode { expected: local.node, claimed: peer.node });
+    }
+    Ok(())
+}
+
+fn identity(identity: &Identity) -> proto::Identity {
+    proto::Identity {
+        cluster: wide(identity.cluster.0),
+        group: identity.group.0,
+        node: identity.node.0,
+        store: wide(identity.store.0),
+        incarnation: identity.incarnation.number,
+        nonce: identity.incarnation.nonce,
+    }
+}
+
+fn from_identity(wire: Option<proto::Identity>) -> Result<Identity, WireError> {
+    let wire = wire.ok_or(WireError::Malformed("a greeting without an identity"))?;
+    Ok(Identity {
+        cluster: ClusterId(from_wide(&wire.cluster)?),
+        group: GroupId(wire.group),
+        node: NodeId(wire.node),
+        store: StoreId(from_wide(&wire.store)?),
+        incarnation: Incarnation { number: wire.incarnation, nonce: wire.nonce },
+    })
+}
+
+fn range((lowest, highest): (u16, u16)) -> proto::VersionRange {
+    proto::VersionRange { lowest: lowest.into(), highest: highest.into() }
+}
+
+fn from_range(wire: Option<proto::VersionRange>) -> Result<(u16, u16), WireError> {
+    let wire = wire.ok_or(WireError::Malformed("no wire versions"))?;
+    Ok((from_version(wire.lowest)?, from_version(wire.highest)?))
+}
+
+fn from_version(version: u32) -> Result<u16, WireError> {
+    u16::try_from(version).map_err(|_| WireError::Malformed("a wire version above 65535"))
+}
+
+/// A reason that a later version may have added says no more than that there is one.
+fn from_refused(wire: proto::Refused) -> Result<Refusal, WireError> {
+    Ok(match wire.why {
+        Some(Why::WrongCluster(pair)) => Refusal::WrongCluster {
+            ours: ClusterId(from_wide(&pair.ours)?),
+            theirs: ClusterId(from_wide(&pair.theirs)?),
+        },
+        Some(Why::WrongGroup(pair)) => {
+            Refusal::WrongGroup { ours: GroupId(pair.ours), theirs: GroupId(pair.theirs) }
+        }
+        Some(Why::WrongNode(pair)) => {
+            Refusal::WrongNode { expected: NodeId(pair.ours), claimed: NodeId(pair.theirs) }
+        }
+        Some(Why::StoreReplaced(wire)) => Refusal::StoreReplaced {
+            node: NodeId(wire.node),
+            known: StoreId(from_wide(&wire.known)?),
+            offered: StoreId(from_wide(&wire.offered)?),
+        },
+        Some(Why::RolledBack(proto::RolledBack { node, known, offered })) => {
+            Refusal::RolledBack { node: NodeId(node), known, offered }
+        }
+        Some(Why::WireVersion(wire)) => {
+            Refusal::WireVersion { ours: from_range(wire.ours)?, theirs: from_range(wire.theirs)? }
+        }
+        Some(Why::NotReady(proto::NotReady {})) | None => Refusal::NotReady,
+    })
+}

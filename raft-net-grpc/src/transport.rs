@@ -1,0 +1,327 @@
+//! The transport itself: what it is told, and what its tasks share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use raft_core::backend::{Inbox, Refusal, Sent, SentDropped, Transport, TransportError};
+use raft_core::ids::{Identity, NodeId};
+use raft_core::membership::Member;
+use raft_core::message::{Envelope, Lane};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+use tonic_health::server::HealthReporter;
+
+use crate::group::Tasks;
+use crate::lane::is_sendable;
+use crate::listen::{self, Router};
+use crate::newest::Newest;
+use crate::peer::Peer;
+use crate::service::{Host, RaftService};
+use crate::stats::{Counters, Stats, count};
+
+/// What a message may have on the wire beyond what it counts for, in bytes.
+pub(crate) const SLACK_BYTES: usize = 1024;
+
+/// Limits and times of a transport.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// The largest message, in bytes, in and out. Default 64 MiB: an append of 1 MiB, or one entry of a
+    /// batch of 16 MiB, with room.
+    pub frame_limit_bytes: u64,
+    /// What waits for one peer on the control lane, in bytes; then the oldest goes. Default 1 MiB.
+    pub control_queue_bytes: u64,
+    /// What waits for one peer on the bulk lane, in bytes; then messages are refused. Default 32 MiB.
+    pub bulk_queue_bytes: u64,
+    /// Messages that wait for one peer on one lane; then as with bytes. Default 8192.
+    pub queue_messages: usize,
+    /// What a peer may send on one stream before it is taken, in bytes: HTTP/2's window. Default 2 MiB.
+    pub window_bytes: u32,
+    /// Incoming connections at once, handshakes included. Default 256.
+    pub connections: usize,
+    /// From connecting to the end of the handshake. Default 3 s.
+    pub handshake_timeout: Duration,
+    /// An incoming connection on which nothing is called any more is closed after this. Default 60 s.
+    pub idle_timeout: Duration,
+    /// Each side asks the other this often whether it is there (HTTP/2 PING). Default 3 s.
+    pub keep_alive: Duration,
+    /// A connection without an answer for this long is closed. Default 10 s.
+    pub keep_alive_timeout: Duration,
+    /// The least and the greatest wait between attempts to connect. Default 10 ms and 1 s.
+    pub reconnect: (Duration, Duration),
+    /// How long `shutdown` waits for what is queued on the control lanes to arrive. Default 100 ms.
+    pub linger: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            frame_limit_bytes: 64 << 20,
+            control_queue_bytes: 1 << 20,
+            bulk_queue_bytes: 32 << 20,
+            queue_messages: 8192,
+            window_bytes: 2 << 20,
+            connections: 256,
+            handshake_timeout: Duration::from_secs(3),
+            idle_timeout: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(3),
+            keep_alive_timeout: Duration::from_secs(10),
+            reconnect: (Duration::from_millis(10), Duration::from_secs(1)),
+            linger: Duration::from_millis(100),
+        }
+    }
+}
+
+impl Options {
+    /// Small frames leave at once, and a peer whose machine is gone is noticed.
+    pub(crate) fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        #[cfg(target_os = "linux")]
+        socket2::SockRef::from(stream).set_tcp_user_timeout(Some(self.keep_alive_timeout))?;
+        Ok(())
+    }
+}
+
+/// What the tasks of a running transport share.
+pub(crate) struct Shared {
+    pub(crate) local: Identity,
+    pub(crate) inbox: Inbox,
+    pub(crate) options: Options,
+    pub(crate) counters: Arc<Counters>,
+    /// Of the listener.
+    pub(crate) connections: Arc<Semaphore>,
+    /// Of the service, which may be on another listener.
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) newest: Newest,
+    pub(crate) tasks: Arc<Tasks>,
+    health: HealthReporter,
+    peers: RwLock<BTreeMap<NodeId, Dialled>>,
+    /// Refusals that were logged: once each.
+    logged: Mutex<BTreeSet<(NodeId, bool, String)>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("local", &self.local).finish_non_exhaustive()
+    }
+}
+
+/// A peer and the tasks that keep its lanes connected.
+#[derive(Debug)]
+struct Dialled {
+    peer: Arc<Peer>,
+    tasks: [Option<AbortHandle>; 2],
+}
+
+/// Refusals remembered as logged; more peers than this are not told apart.
+const LOGGED: usize = 1024;
+
+impl Shared {
+    /// A peer has shown that it is there.
+    pub(crate) fn hurry(&self, node: NodeId) {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dialled) = peers.get(&node) {
+            dialled.peer.hurry();
+        }
+    }
+
+    /// Says once that a node was refused, or refuses this one.
+    pub(crate) fn log_refusal(&self, peer: NodeId, ours: bool, why: &Refusal) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() < LOGGED && logged.insert((peer, ours, why.to_string())) {
+            if ours {
+                tracing::warn!(%peer, %why, "refused a node");
+            } else {
+                tracing::warn!(%peer, %why, "a node refuses this one");
+            }
+        }
+    }
+}
+
+/// Carries messages over gRPC: to each peer one HTTP/2 connection for control and one for bulk.
+///
+/// Each node dials its peers for what it sends, and is dialled for what it receives. Needs a tokio
+/// runtime of either flavour. Its listener also serves `grpc.health.v1.Health` and server reflection.
+#[derive(Debug)]
+pub struct GrpcTransport {
+    listen: Option<SocketAddr>,
+    options: Options,
+    counters: Arc<Counters>,
+    address: RwLock<Option<SocketAddr>>,
+    running: Host,
+}
+
+impl GrpcTransport {
+    /// A transport that will listen on `listen`; port 0 takes a free one.
+    #[must_use]
+    pub fn new(listen: SocketAddr, options: Options) -> Self {
+        Self::with(Some(listen), options)
+    }
+
+    /// A transport that does not listen: peers reach it through a server of your own, to which its
+    /// [`service`](Self::service) was added.
+    #[must_use]
+    pub fn without_listener(options: Options) -> Self {
+        Self::with(None, options)
+    }
+
+    fn with(listen: Option<SocketAddr>, options: Options) -> Self {
+        let (address, running) = (RwLock::default(), Host::default());
+        Self { listen, options, counters: Arc::default(), address, running }
+    }
+
+    /// The service that its listener serves, for a server of your own. Before `start` and after `shutdown` it
+    /// answers that the node is not ready.
+    #[must_use]
+    pub fn service(&self) -> RaftService {
+        RaftService::new(Arc::clone(&self.running), &self.options)
+    }
+
+    /// Where it listens, while it runs.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        *self.address.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it has counted so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.counters.stats()
+    }
+
+    fn shared(&self) -> Option<Arc<Shared>> {
+        self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn take(&self) -> Option<Arc<Shared>> {
+        let taken = self.running.write().unwrap_or_else(PoisonError::into_inner).take();
+        *self.address.write().unwrap_or_else(PoisonError::into_inner) = None;
+        taken
+    }
+
+    fn try_send(&self, to: &Member, lane: Lane, envelope: Envelope) -> Sent {
+        if !is_sendable(&envelope, self.options.frame_limit_bytes) {
+            return Sent::Dropped(SentDropped::TooLarge);
+        }
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(shared) = &*running else { return Sent::Dropped(SentDropped::Stopped) };
+        let peers = shared.peers.read().unwrap_or_else(PoisonError::into_inner);
+        match peers.get(&to.id) {
+            Some(dialled) => dialled.peer.send(lane, envelope),
+            None => Sent::Dropped(SentDropped::NotConnected),
+        }
+    }
+}
+
+#[async_trait]
+impl Transport for GrpcTransport {
+    async fn start(&self, local: Identity, inbox: Inbox) -> Result<(), TransportError> {
+        let health = HealthReporter::new();
+        listen::set_serving(&health, true).await;
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        if running.is_some() {
+            return Err(TransportError::AlreadyStarted);
+        }
+        let listener = self.listen.map(|address| {
+            let failed = |error: io::Error| {
+                let address = address.to_string();
+                match error.kind() {
+                    io::ErrorKind::AddrInUse => TransportError::AddressInUse { address },
+                    _ => TransportError::Listen { address, cause: error.to_string().into() },
+                }
+            };
+            let listener = listen::bind(address).map_err(failed)?;
+            let address = listener.local_addr().map_err(failed)?;
+            Ok((listener, address))
+        });
+        let listener = listener.transpose()?;
+        let shared = Arc::new(Shared {
+            local,
+            inbox,
+            options: self.options.clone(),
+            counters: Arc::clone(&self.counters),
+            connections: Arc::new(Semaphore::new(self.options.connections)),
+            streams: Arc::new(Semaphore::new(self.options.connections)),
+            newest: Newest::default(),
+            tasks: Arc::new(Tasks::new()),
+            health: health.clone(),
+            peers: RwLock::default(),
+            logged: Mutex::default(),
+        });
+        if let Some((listener, address)) = listener {
+            let router = Router::new(self.service(), health);
+            shared.tasks.spawn(listen::accept(listener, router, Arc::clone(&shared)));
+            *self.address.write().unwrap_or_else(PoisonError::into_inner) = Some(address);
+        }
+        *running = Some(shared);
+        Ok(())
+    }
+
+    fn send(&self, to: &Member, lane: Lane, envelope: Envelope) -> Sent {
+        let sent = self.try_send(to, lane, envelope);
+        if sent != Sent::Queued {
+            count(&self.counters.dropped);
+        }
+        sent
+    }
+
+    fn members(&self, members: &[Member]) {
+        let Some(shared) = self.shared() else { return };
+        let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
+        peers.retain(|id, dialled| {
+            let stays = members.iter().any(|member| member.id == *id);
+            if !stays {
+                dialled.tasks.iter().flatten().for_each(AbortHandle::abort);
+            }
+            stays
+        });
+        for member in members.iter().filter(|member| member.id != shared.local.node) {
+            if let Some(dialled) = peers.get(&member.id) {
+                dialled.peer.set_address(&member.address);
+                continue;
+            }
+            let peer = Arc::new(Peer::new(member, &shared.options));
+            let keep = |lane| {
+                let task = Arc::clone(&peer).keep_connected(lane, Arc::clone(&shared));
+                shared.tasks.spawn(task)
+            };
+            let tasks = [keep(Lane::Control), keep(Lane::Bulk)];
+            peers.insert(member.id, Dialled { peer, tasks });
+        }
+    }
+
+    async fn shutdown(&self) {
+        let Some(shared) = self.take() else { return };
+        let peers: Vec<Arc<Peer>> = {
+            let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *peers).into_values().map(|dialled| dialled.peer).collect()
+        };
+        let last_words = async {
+            listen::set_serving(&shared.health, false).await;
+            // A last word, such as handing over, may arrive: the listener ends a stream when it has read it
+            // to its end.
+            peers.iter().for_each(|peer| peer.queue(Lane::Control).end());
+            for peer in &peers {
+                peer.queue(Lane::Control).closed().await;
+            }
+        };
+        // Who does not take it in time does not get it.
+        let _ = tokio::time::timeout(shared.options.linger, last_words).await;
+        shared.tasks.close().shutdown().await;
+    }
+}
+
+impl Drop for GrpcTransport {
+    /// Ends what `shutdown` was not called for: the tasks hold each other, and the port.
+    fn drop(&mut self) {
+        if let Some(shared) = self.take() {
+            // A set that is dropped aborts its tasks.
+            drop(shared.tasks.close());
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The wire format as a whole: what is sent comes back, byte by byte as it always was.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use prost::Message as _;
+use raft_core::backend::Refusal;
+use raft_core::entry::{Entry, EntryKind};
+use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, StoreId, Term};
+use raft_core::message::{
+    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, Notice, SnapshotChunk,
+    SnapshotReply, VoteReply, VoteRequest,
+};
+
+use crate::codec::{self, ENTRIES, WAY};
+use crate::error::WireError;
+use crate::handshake::{self, Hello, Said, WIRE_VERSIONS};
+use crate::proto::{self, Frame};
+use crate::{convert, lane};
+
+fn envelope(message: Message) -> Envelope {
+    Envelope { group: GroupId(0), from: NodeId(1), to: NodeId(2), term: Term(7), message }
+}
+
+fn identity(node: u64) -> Identity {
+    Identity {
+        cluster: ClusterId(1 << 100),
+        group: GroupId(0),
+        node: NodeId(node),
+        store: StoreId(9),
+        incarnation: Incarnation { number: 3, nonce: 4 },
+    }
+}
+
+fn frame(message: Message) -> Frame {
+    convert::to_frame(envelope(message)).unwrap()
+}
+
+fn read(bytes: &[u8]) -> Result<Said, WireError> {
+    let frame = Frame::decode(bytes).map_err(|error| WireError::Stream(error.to_string()))?;
+    handshake::read(frame)
+}
+
+fn refusals() -> [Refusal; 7] {
+    let node = NodeId(1);
+    [
+        Refusal::WrongCluster { ours: ClusterId(1), theirs: ClusterId(2) },
+        Refusal::WrongGroup { ours: GroupId(1), theirs: GroupId(2) },
+        Refusal::WrongNode { expected: node, claimed: NodeId(2) },
+        Refusal::StoreReplaced { node, known: StoreId(2), offered: StoreId(3) },
+        Refusal::RolledBack { node, known: 2, offered: 3 },
+        Refusal::WireVersion { ours: (1, 2), theirs: (3, 4) },
+        Refusal::NotReady,
+    ]
+}
+
+fn greeting() -> Hello {
+    Hello { versions: WIRE_VERSIONS, identity: identity(1), to: NodeId(2) }
+}
+
+fn any_message() -> impl Strategy<Value = Message> {
+    let log_id = || (any::<u64>(), any::<u64>()).prop_map(|(t, i)| LogId::new(t, i));
+    let data = || prop::collection::vec(any::<u8>(), 0..1500).prop_map(Bytes::from);
+    let kind = prop_oneof![Just(EntryKind::Noop), Just(EntryKind::Commands), Just(EntryKind::Session)];
+    let entry = (any::<u64>(), kind, data());
+    prop_oneof![
+        (any::<bool>(), any::<bool>(), log_id())
+            .prop_map(|(pre, transfer, last)| Message::Vote(VoteRequest { pre, transfer, last })),
+        (any::<bool>(), any::<u64>(), 0..3).prop_map(|(pre, asked, ballot)| {
+            let ballot = [Ballot::Granted, Ballot::Denied, Ballot::Vetoed][ballot as usize];
+            Message::VoteReply(VoteReply { pre, asked: Term(asked), ballot })
+        }),
+        (any::<u64>(), any::<u64>())
+            .prop_map(|(commit, round)| Message::Heartbeat(Heartbeat { commit: Index(commit), round })),
+        (any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(round, m, l, probation)| {
+            let (matched, last) = (Index(m), Index(l));
+            Message::HeartbeatReply(HeartbeatReply { round, matched, last, probation })
+        }),
+        (any::<u32>(), any::<u64>(), any::<u64>(), prop::collection::vec(entry, 0..8)).prop_map(
+            |(index, term, commit, entries)| {
+                let prev = LogId { term: Term(term), index: Index(u64::from(index)) };
+                let entries = (1..).zip(entries).map(|(at, (term, kind, data))| Entry {
+                    id: LogId { term: Term(term), index: Index(prev.index.0 + at) },
+                    kind,
+                    data,
+                });
+                Message::Append(Append { prev, commit: Index(commit), entries: entries.collect() })
+            }
+        ),
+        any::<u64>().prop_map(|m| Message::AppendReply(AppendReply::Matched { matched: Index(m) })),
+        (any::<u64>(), log_id(), any::<u64>()).prop_map(|(prev, hint, last)| {
+            let (prev, last) = (Index(prev), Index(last));
+            Message::AppendReply(AppendReply::Rejected { prev, hint, last })
+        }),
+        (log_id(), any::<u128>(), data(), any::<u64>(), data()).prop_map(|(upto, snapshot, m, o, data)| {
+            let (membership, offset, total, checksum) = (m, o, o, 9);
+            Message::Snapshot(SnapshotChunk { upto, snapshot, membership, offset, total, checksum, data })
+        }),
+        (any::<u128>(), any::<u64>(), any::<bool>()).prop_map(|(snapshot, received, installed)| {
+            Message::SnapshotReply(SnapshotReply { snapshot, received, installed })
+        }),
+        Just(Message::TimeoutNow),
+        Just(Message::Notice(Notice::Removed)),
+        any::<u64>().prop_map(|i| Message::Notice(Notice::RolledBack { acknowledged: Index(i) })),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_message_comes_back(message in any_message()) {
+        let sent = envelope(message);
+        let bytes = frame(sent.message.clone()).encode_to_vec();
+        // What a queue counts is never less than what passes.
+        prop_assert!(bytes.len() as u64 <= lane::cost_bytes(&sent) + 1024);
+        prop_assert_eq!(read(&bytes), Ok(Said::Message(sent)));
+    }
+
+    /// Whatever a flipped bit changes in what a message says is noticed.
+    #[test]
+    fn no_flipped_bit_changes_a_message(message in any_message(), at in any::<prop::sample::Index>(), bit in 0_u32..8) {
+        let sent = Said::Message(envelope(message.clone()));
+        let mut bytes = frame(message).encode_to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1_u8 << bit;
+        // A number of a field that nobody knows, of a default value, changes nothing.
+        if let Ok(said) = read(&bytes) {
+            // A refusal or a ready that a bit makes of it is out of turn, and ends the stream.
+            prop_assert!(said == sent || !matches!(said, Said::Message(_)), "{:?}", said);
+        }
+    }
+
+    #[test]
+    fn garbage_never_panics(garbage in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = read(&garbage);
+        let _ = codec::count(&garbage, &WAY);
+    }
+}
+
+/// One message of each kind.
+fn samples() -> Vec<Message> {
+    let entry = |index, data: &'static [u8]| Entry {
+        id: LogId::new(6, index),
+        kind: EntryKind::Commands,
+        data: Bytes::from_static(data),
+    };
+    let chunk = SnapshotChunk {
+        upto: LogId::new(3, 4),
+        snapshot: 5,
+        membership: Bytes::from_static(b"m"),
+        offset: 6,
+        total: 7,
+        checksum: 8,
+        data: Bytes::from_static(b"data"),
+    };
+    let (index, last) = (Index(300), Index(9));
+    let reply = HeartbeatReply { round: 5, matched: index, last, probation: true };
+    let append = Append {
+        prev: LogId::new(6, 300),
+        commit: Index(299),
+        entries: vec![entry(301, b"ab"), entry(302, b"")],
+    };
+    let vote = |ballot| VoteReply { pre: true, asked: Term(8), ballot };
+    vec![
+        Message::Vote(VoteRequest { pre: true, transfer: true, last: LogId::new(6, 300) }),
+        Message::VoteReply(vote(Ballot::Granted)),
+        Message::VoteReply(vote(Ballot::Denied)),
+        Message::VoteReply(vote(Ballot::Vetoed)),
+        Message::Heartbeat(Heartbeat { commit: index, round: 5 }),
+        Message::HeartbeatReply(reply),
+        Message::Append(append),
+        Message::AppendReply(AppendReply::Matched { matched: index }),
+        Message::AppendReply(AppendReply::Rejected { prev: index, hint: LogId::new(2, 1), last }),
+        Message::Snapshot(chunk),
+        Message::SnapshotReply(SnapshotReply { snapshot: 5, received: 6, installed: true }),
+        Message::TimeoutNow,
+        Message::Notice(Notice::Removed),
+        Message::Notice(Notice::RolledBack { acknowledged: index }),
+    ]
+}
+
+/// Everything that wire version 1 can say, byte by byte: never edit, only add versions.
+const GOLDEN: &str = include_str!("golden_v1.txt");
+
+fn golden_frames() -> Vec<Frame> {
+    let hello = handshake::hello(identity(1), NodeId(2));
+    let welcome = handshake::welcome(identity(2), &greeting());
+    let greetings = [hello, welcome, handshake::ready()].into_iter();
+    let refused = refusals().into_iter().map(|why| handshake::refused(&why));
+    greetings.chain(refused).chain(samples().into_iter().map(frame)).collect()
+}
+
+#[test]
+fn golden_bytes() {
+    let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let written: Vec<String> = golden_frames().iter().map(|frame| hex(frame.encode_to_vec())).collect();
+    assert_eq!(written, GOLDEN.lines().collect::<Vec<_>>(), "{}", written.join("\n"));
+}
+
+/// T11: this version reads the bytes that version 1 has written.
+#[test]
+fn golden_bytes_are_read() {
+    let bytes = |line: &str| -> Vec<u8> {
+        let digit = |at: usize| u8::from_str_radix(&line[at..at + 2], 16).unwrap();
+        (0..line.len()).step_by(2).map(digit).collect()
+    };
+    let said: Vec<Said> = GOLDEN.lines().map(|line| read(&bytes(line)).unwrap()).collect();
+    let mut expected =
+        vec![Said::Hello(greeting()), Said::Welcome { version: 1, identity: identity(2) }, Said::Ready];
+    expected.extend(refusals().map(Said::Refused));
+    expected.extend(samples().into_iter().map(|message| Said::Message(envelope(message))));
+    assert_eq!(said, expected);
+}
+
+/// T11: a node that also speaks the next version is welcome, in ours; what it adds is passed over.
+#[test]
+fn the_next_version_interoperates() {
+    let newer = Hello { versions: (1, 2), ..greeting() };
+    assert_eq!(handshake::check_hello(identity(2), &newer), Ok(identity(1)));
+    let welcome = handshake::welcome(identity(2), &newer);
+    assert_eq!(handshake::read(welcome), Ok(Said::Welcome { version: 1, identity: identity(2) }));
+    let sent = Message::Heartbeat(Heartbeat { commit: Index(4), round: 5 });
+    let mut bytes = frame(sent.clone()).encode_to_vec();
+    // Field 100, a number.
+    bytes.extend([0xa0, 0x06, 0x07]);
+    assert_eq!(read(&bytes), Ok(Said::Message(envelope(sent))));
+}
+
+#[test]
+fn whoever_does_not_belong_is_refused_by_name() {
+    let good = greeting();
+    let check = |local| handshake::check_hello(local, &good);
+    let foreign = Identity { cluster: ClusterId(5), ..identity(2) };
+    assert!(matches!(check(foreign), Err(Refusal::WrongCluster { .. })));
+    let other_group = Identity { group: GroupId(1), ..identity(2) };
+    assert!(matches!(check(other_group), Err(Refusal::WrongGroup { .. })));
+    assert!(matches!(check(identity(3)), Err(Refusal::WrongNode { .. })), "not the one meant");
+    assert!(matches!(check(identity(1)), Err(Refusal::WrongNode { .. })), "its own name");
+    for versions in [(0, 0), (2, 3), (1, 0)] {
+        let strange = Hello { versions, ..good };
+        let refused = handshake::check_hello(identity(2), &strange);
+        assert!(matches!(refused, Err(Refusal::WireVersion { .. })), "{versions:?}");
+    }
+    let refused = handshake::check_welcome(identity(1), NodeId(2), 1, identity(3));
+    assert_eq!(refused, Err(Refusal::WrongNode { expected: NodeId(2), claimed: NodeId(3) }));
+    let refused = handshake::check_welcome(identity(1), NodeId(2), 2, identity(2));
+    assert!(matches!(refused, Err(Refusal::WireVersion { .. })));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_by_name() {
+    let malformed = |frame: Frame| match handshake::read(frame) {
+        Err(WireError::Malformed(what)) => what,
+        other => panic!("{other:?}"),
+    };
+    let message = |kind| proto::Message { kind, ..proto::Message::default() };
+    let kind = |kind| Frame { kind: Some(proto::frame::Kind::Message(message(Some(kind)))), checksum: 0 };
+    assert_eq!(malformed(Frame::default()), "a frame of no known kind");
+    let empty = Frame { kind: Some(proto::frame::Kind::Message(message(None))), checksum: 0 };
+    assert_eq!(malformed(empty), "a message of no known kind");
+    for ballot in [0, 4, -1] {
+        let reply = proto::VoteReply { pre: false, asked: 1, ballot };
+        assert_eq!(malformed(kind(proto::message::Kind::VoteReply(reply))), "an unknown ballot");
+    }
+    for number in [4, 255, 256, -1] {
+        let entry = proto::Entry { term: 1, kind: number, data: Bytes::new() };
+        let append = proto::Append { prev: None, commit: 0, entries: vec![entry] };
+        assert_eq!(malformed(kind(proto::message::Kind::Append(append))), "an unknown kind of entry");
+    }
+    let reply =
+        proto::SnapshotReply { snapshot: Bytes::from_static(b"short"), received: 0, installed: false };
+    assert_eq!(malformed(kind(proto::message::Kind::SnapshotReply(reply))), "an id of not 16 bytes");
+    let hello = proto::Hello { versions: None, identity: None, to: 1 };
+    let frame = Frame { kind: Some(proto::frame::Kind::Hello(hello)), checksum: 0 };
+    assert_eq!(malformed(frame), "no wire versions");
+}
+
+#[test]
+fn another_checksum_is_refused() {
+    let frames = golden_frames().into_iter().filter(|frame| frame.checksum != 0);
+    for mut frame in frames {
+        frame.checksum ^= 1;
+        assert_eq!(handshake::read(frame), Err(WireError::Checksum));
+    }
+}
+
+/// An append of a few megabytes can announce entries that take gigabytes.
+#[test]
+fn more_entries_than_an_append_may_have_are_counted_before_room_is_made() {
+    let noop = Entry { id: LogId::new(0, 0), kind: EntryKind::Noop, data: Bytes::new() };
+    let append = |count: u64| {
+        let entries = vec![noop.clone(); usize::try_from(count).unwrap()];
+        Message::Append(Append { prev: LogId::ZERO, commit: Index(0), entries })
+    };
+    for count in [0, 1, 300] {
+        assert_eq!(codec::count(&frame(append(count)).encode_to_vec(), &WAY), count);
+    }
+    assert!(!lane::is_sendable(&envelope(append(ENTRIES + 1)), u64::MAX));
+    assert!(lane::is_sendable(&envelope(append(ENTRIES)), u64::MAX));
+    assert_eq!(codec::count(&frame(append(ENTRIES + 1)).encode_to_vec(), &WAY), ENTRIES + 1);
+    // In two parts, which protobuf puts together.
+    let mut twice = frame(append(5)).encode_to_vec();
+    twice.extend(frame(append(6)).encode_to_vec());
+    assert_eq!(codec::count(&twice, &WAY), 11);
+}
+
+#[test]
+fn payloads_are_not_copied() {
+    let data = Bytes::from(vec![7; 100_000]);
+    let at = data.as_ptr();
+    let entry = Entry { id: LogId::new(7, 1), kind: EntryKind::Commands, data };
+    let append = Append { prev: LogId::ZERO, commit: Index(0), entries: vec![entry] };
+    let frame = frame(Message::Append(append));
+    let payload = |frame: &Frame| match &frame.kind {
+        Some(proto::frame::Kind::Message(proto::Message {
+            kind: Some(proto::message::Kind::Append(append)),
+            ..
+        })) => append.entries[0].data.as_ptr(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(payload(&frame), at, "the frame has the entry's own bytes");
+    let wire = Bytes::from(frame.encode_to_vec());
+    let read = Frame::decode(wire.clone()).unwrap();
+    assert!(wire.as_ptr_range().contains(&payload(&read)), "a slice of what was read");
+    let at = payload(&read);
+    let Ok(Said::Message(envelope)) = handshake::read(read) else { panic!() };
+    let Message::Append(append) = envelope.message else { panic!() };
+    assert_eq!(append.entries[0].data.as_ptr(), at);
+}

@@ -1,0 +1,86 @@
+//! T1 to T11 on loopback.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use raft_core::backend::Transport;
+use raft_core::ids::NodeId;
+use raft_net_grpc::{GrpcTransport, Options};
+use raft_testkit::conformance::Unsupported;
+use raft_testkit::conformance::transport::{TcpWire, TransportBackend, Wire};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+#[global_allocator]
+static ALLOCATOR: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::System, usize::MAX);
+
+struct Loopback;
+
+/// Few connections are filled quickly; nobody here is slower than this, unless it is the point.
+fn options() -> Options {
+    let mut options = Options::default();
+    options.connections = 16;
+    options.handshake_timeout = Duration::from_secs(2);
+    options.keep_alive = Duration::from_millis(500);
+    options.keep_alive_timeout = Duration::from_secs(2);
+    options
+}
+
+#[async_trait]
+impl TransportBackend for Loopback {
+    fn address(&self) -> String {
+        // Each address has a host of its own, by process and number: no other test is given it.
+        static NUMBER: AtomicU16 = AtomicU16::new(0);
+        let [c, d] = NUMBER.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let b = 1 + (std::process::id() % 250) as u8;
+        let host = Ipv4Addr::new(127, b, c, d.max(1));
+        let free = TcpListener::bind(SocketAddr::from((host, 0))).unwrap();
+        free.local_addr().unwrap().to_string()
+    }
+
+    fn transport(&self, _: NodeId, address: &str) -> Arc<dyn Transport> {
+        Arc::new(GrpcTransport::new(address.parse().unwrap(), options()))
+    }
+
+    fn wire(&self) -> Result<Arc<dyn Wire>, Unsupported> {
+        Ok(TcpWire::shared())
+    }
+
+    fn oversized_announcement(&self) -> Result<Vec<u8>, Unsupported> {
+        // An HTTP/2 frame of the stream's data, with the prefix of a message of 2 GiB.
+        let header = vec![0, 0, 5, 0, 0, 0, 0, 0, 1, 0, 0x7f, 0xff, 0xff, 0xf0];
+        Ok(header)
+    }
+
+    fn peak_bytes(&self) -> Option<u64> {
+        Some(ALLOCATOR.max_allocated() as u64)
+    }
+
+    fn connection_limit(&self) -> Result<usize, Unsupported> {
+        Ok(options().connections)
+    }
+
+    async fn send_nonsense(&self, address: &str) -> Result<(), Unsupported> {
+        let cases: [Vec<u8>; 4] =
+            [b"GET / HTTP/1.1\r\n\r\n".to_vec(), vec![0; 100], vec![0xff; 100_000], Vec::new()];
+        for bytes in cases {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            // It may be closed before all of it is written.
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.shutdown().await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+        Ok(())
+    }
+}
+
+raft_testkit::transport_conformance! {
+    backend: Loopback,
+    skip: {
+        t11_previous_version_interoperates => "there is one wire version so far; src/golden_v1.txt pins its bytes",
+        t11_no_common_version_is_refused => "src/handshake.rs tests it: no option makes a transport lie about its version",
+    },
+}
