@@ -3,6 +3,8 @@
 //! [`FileJournal`] is what a node takes. Beneath it [`Store`] is the journal itself, synchronous and over
 //! a [`vfs::Vfs`], so that tests and simulators can run it on a disk of their own.
 //!
+//! [`FileSnapshots`] keeps snapshots in a folder beside it.
+//!
 //! Read in this order: `docs/journal-format.md` (the bytes and the rules), `layout` and `slots` (the
 //! files), `record` and `segment` (a batch, a file of batches), `store` (writing), `cases` and `recover`
 //! (judging what is found), `open` (acting on it), `index` and `read`, `journal` (threads).
@@ -19,6 +21,7 @@ mod record;
 mod recover;
 mod segment;
 mod slots;
+mod snapshots;
 mod store;
 mod verify;
 pub mod vfs;
@@ -28,5 +31,6 @@ pub use journal::FileJournal;
 pub use open::Owner;
 pub use read::LogReader;
 pub use recover::Finding;
+pub use snapshots::FileSnapshots;
 pub use store::{Durability, Options, Spare, SpareJob, Store};
 pub use verify::{Report, verify};

@@ -24,6 +24,7 @@ const FORMATS: &[Format] = &[
             "raft-log-file/src/layout.rs",
         ],
     },
+    Format { document: "docs/snapshot-format.md", sources: &["raft-log-file/src/snapshots/format.rs"] },
     Format {
         document: "docs/wire-format.md",
         sources: &["raft-net-tcp/src/frame.rs", "raft-net-tcp/src/handshake.rs", "raft-core/src/message.rs"],
