@@ -72,6 +72,15 @@ pub(crate) enum What {
     },
     /// A fault of the plan.
     Fault(usize),
+    /// A node is cut off.
+    CutOff {
+        /// Which.
+        node: usize,
+        /// For how long.
+        for_: Nanos,
+        /// But for these.
+        friends: u64,
+    },
     /// The end of one.
     Mend(Mend),
     /// A node is started.

@@ -1,6 +1,7 @@
 //! How faults come and go, and the atlas: what was acknowledged stays intact on a quorum, for beyond that
 //! nothing can be asked of anybody.
 
+use raft_core::ids::Term;
 use raft_core::status::RoleKind;
 
 use super::agenda::{Mend, What};
@@ -11,6 +12,15 @@ use super::executor::{MS, Nanos, Owner};
 use super::lives::{Damage, set_pace};
 use super::plan::{Fault, Who};
 use super::world::World;
+
+/// Armed: whoever leads a later term than this is cut off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lonely {
+    term: Term,
+    after: Nanos,
+    for_: Nanos,
+    friends: u64,
+}
 
 impl World {
     fn find(&self, who: Who) -> Option<usize> {
@@ -77,6 +87,7 @@ impl World {
             Fault::Partition { .. }
             | Fault::OneWay { .. }
             | Fault::Deaf { .. }
+            | Fault::Lonely { .. }
             | Fault::Break { .. }
             | Fault::Stall { .. } => self.trouble_network(fault),
             Fault::Slow { .. } | Fault::Hang { .. } | Fault::Full { .. } | Fault::Fail { .. } => {
@@ -173,7 +184,7 @@ impl World {
         bits != 0
     }
 
-    fn trouble_network(&self, fault: &Fault) -> bool {
+    fn trouble_network(&mut self, fault: &Fault) -> bool {
         let all = self.slots.len();
         match *fault {
             Fault::Partition { sides, for_ } => {
@@ -202,6 +213,10 @@ impl World {
                 let pairs: Vec<(usize, usize)> = (0..all).map(pair).collect();
                 self.cut_for(&pairs, for_)
             }
+            Fault::Lonely { after, for_, friends } => {
+                self.lonely = Some(Lonely { term: self.oracle.latest_term(), after, for_, friends });
+                true
+            }
             Fault::Break { a, b } => {
                 let (Some(a), Some(b)) = (self.find(a), self.find(b)) else { return false };
                 if a == b {
@@ -220,6 +235,29 @@ impl World {
             }
             _ => false,
         }
+    }
+
+    /// Whoever leads now, and did not when the fault was armed, will be cut off.
+    pub(crate) fn watch_for_a_leader(&mut self) {
+        let Some(lonely) = self.lonely else { return };
+        if self.oracle.latest_term() <= lonely.term {
+            return;
+        }
+        self.lonely = None;
+        if let Some(node) = self.oracle.leader() {
+            self.agenda.after(lonely.after, What::CutOff { node, for_: lonely.for_, friends: lonely.friends });
+        }
+    }
+
+    /// Cuts a node off from all but its friends.
+    pub(crate) fn cut_off(&self, node: usize, for_: Nanos, friends: u64) {
+        if self.is_calm() {
+            return;
+        }
+        let others = (0..self.slots.len()).filter(|other| friends >> other & 1 == 0);
+        let pairs: Vec<(usize, usize)> = others.flat_map(|other| [(node, other), (other, node)]).collect();
+        self.oracle.note(Some(node), Tag::Fault, [node as u64, friends, 0, 0], || "is cut off".into());
+        self.cut_for(&pairs, for_);
     }
 
     fn trouble_disk(&mut self, fault: &Fault) -> bool {

@@ -277,6 +277,10 @@ impl SimNetwork {
                     (connection.link, connection.epoch) = (Link::Dead, epoch);
                     let after = net.rng.between(KEEPALIVE.0, KEEPALIVE.1);
                     self.agenda.after(after, What::Silent { node, peer: other, epoch });
+                } else if matches!(net.connection(node, other).link, Link::Shaking { .. }) {
+                    // Whoever comes up there shakes hands anew.
+                    drop(net);
+                    self.close(node, other, PeerEvent::Down);
                 }
             }
         }
@@ -387,6 +391,12 @@ impl SimNetwork {
             return;
         }
         let Link::Shaking { left } = connection.link else { return };
+        if answer.is_ok()
+            && let Some(identity) = net.ports[peer].identity
+        {
+            self.oracle.admits(node, identity);
+        }
+        let connection = net.connection(node, peer);
         match answer {
             Ok(()) if left > 1 => connection.link = Link::Shaking { left: left - 1 },
             Ok(()) => {
@@ -458,7 +468,7 @@ impl SimNetwork {
             // It leaves the line.
             net.faults[3] += 1;
             self.oracle.hit(Point::Reordered);
-            at += net.rng.skewed(MS / 10, 20 * MS);
+            at += net.rng.skewed(MS / 10, plan.overtake_most);
         }
         let lost = !net.calm && net.rng.rare(plan.loss_ppm);
         let parcel = |envelope| Parcel { from, to, epoch, number, lane, bytes, lost, envelope };

@@ -103,6 +103,15 @@ pub enum Fault {
         /// For how long.
         for_: Nanos,
     },
+    /// Whoever leads next is cut off soon after.
+    Lonely {
+        /// How soon.
+        after: Nanos,
+        /// For how long.
+        for_: Nanos,
+        /// Who still reaches it and is reached, by bits.
+        friends: u64,
+    },
     /// A connection breaks.
     Break {
         /// One end.
@@ -222,6 +231,7 @@ impl Fault {
             Self::Partition { .. } => "partition",
             Self::OneWay { .. } => "one-way",
             Self::Deaf { .. } => "deaf-or-mute",
+            Self::Lonely { .. } => "new-leader-cut-off",
             Self::Break { .. } => "connection-broken",
             Self::Stall { .. } => "lane-stalled",
             Self::Slow { .. } => "disk-slow",
@@ -258,6 +268,8 @@ pub struct NetPlan {
     pub double_ppm: u32,
     /// Messages that leave the order of their lane, in a million.
     pub overtake_ppm: u32,
+    /// How late these are at most.
+    pub overtake_most: Nanos,
 }
 
 /// The clients.
@@ -331,7 +343,7 @@ pub struct Plan {
 }
 
 /// How many kinds of faults there are to draw from.
-const KINDS: u64 = 25;
+const KINDS: u64 = 26;
 
 impl Plan {
     /// What this seed decides.
@@ -354,6 +366,7 @@ impl Plan {
             loss_ppm: rate(&mut rng, 150_000),
             double_ppm: rate(&mut rng, 50_000),
             overtake_ppm: if rng.chance(250) { rng.skewed(10, 50_000) as u32 } else { 0 },
+            overtake_most: 20 * MS,
         };
         let duration = rng.between(30, 90) * S;
         // Every entry takes a block on every disk, and every start reads all of them.
@@ -403,6 +416,7 @@ impl Plan {
             faults: Vec::new(),
         };
         plan.draw_faults(seed);
+        plan.narrow(seed);
         plan
     }
 
@@ -415,12 +429,13 @@ impl Plan {
         plan.net.overtake_ppm = 0;
         plan.write_bytes = 1 << 20;
         plan.faults.retain(|(_, fault)| {
-            use Fault::{Break, Campaign, Deaf, OneWay, Partition, Pause, Slow, Stop, Transfer};
+            use Fault::{Break, Campaign, Deaf, Lonely, OneWay, Partition, Pause, Slow, Stop, Transfer};
             matches!(
                 fault,
                 Break { .. }
                     | Campaign { .. }
                     | Deaf { .. }
+                    | Lonely { .. }
                     | OneWay { .. }
                     | Partition { .. }
                     | Pause { .. }
@@ -506,7 +521,43 @@ impl Plan {
                 let to = rng.chance(600).then(|| rng.below(self.nodes as u64) as usize);
                 Fault::Transfer { to }
             }
+            24 => self.lonely(rng),
             _ => Fault::Campaign { who },
+        }
+    }
+
+    fn lonely(&self, rng: &mut Rng) -> Fault {
+        let timeout = self.election.as_nanos() as u64;
+        let friends = if rng.chance(400) { rng.next() } else { 0 };
+        Fault::Lonely { after: rng.skewed(20_000, 30 * MS), for_: rng.skewed(timeout / 2, timeout * 8), friends }
+    }
+
+    /// A few runs are made for one thing alone: leader after leader that is cut off with what it has written,
+    /// which is how logs come to differ most, with one entry in an append; and for answers that arrive two
+    /// leaders later.
+    fn narrow(&mut self, seed: u64) {
+        let mut rng = Rng::stream(seed, 4);
+        if self.nodes < 3 || !rng.chance(100) {
+            return;
+        }
+        let timeout = self.election.as_nanos() as u64;
+        (self.append_bytes, self.window) = (1, *rng.pick(&[1, 1, 8]));
+        let late = rng.chance(500);
+        if late {
+            self.net.overtake_ppm = rng.between(10_000, 200_000) as u32;
+            self.net.overtake_most = rng.between(timeout, timeout * 20);
+        }
+        self.faults.clear();
+        let mut at = S;
+        while at < self.duration {
+            let fault = match rng.below(10) {
+                0 => Fault::Kill { who: Who::Leader, down: rng.skewed(MS, timeout * 4) },
+                1 | 2 if late => Fault::Transfer { to: None },
+                3 | 4 if late => Fault::Campaign { who: self.who(&mut rng) },
+                _ => self.lonely(&mut rng),
+            };
+            self.faults.push((at, fault));
+            at += rng.between(timeout / 4, timeout * 3);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The clients of a run.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
@@ -41,6 +41,8 @@ pub(crate) struct Town {
     pub(crate) closing: AtomicBool,
     /// Clients that have not.
     pub(crate) busy: AtomicU64,
+    /// Answers that nobody waits for any more, and that are due all the same.
+    pub(crate) due: AtomicU64,
 }
 
 impl Town {
@@ -53,17 +55,36 @@ impl Town {
     }
 }
 
-/// Lets a call take so long and no longer.
-async fn within<T>(core: &Arc<Core>, nanos: Nanos, call: impl Future<Output = T>) -> Option<T> {
-    let mut call = pin!(call);
-    let mut patience = pin!(core.sleep(nanos));
-    poll_fn(|context| {
-        if let Poll::Ready(answer) = call.as_mut().poll(context) {
-            return Poll::Ready(Some(answer));
+/// What a node is asked for.
+type Call<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Lets a call take so long and no longer. Then it is cancelled, or goes on with nobody waiting for it: it
+/// must end in either case.
+async fn within<T: 'static>(town: &Arc<Town>, nanos: Nanos, mut call: Call<T>, cancel: bool) -> Option<T> {
+    {
+        let mut patience = pin!(town.core.sleep(nanos));
+        let mut answer = None;
+        poll_fn(|context| {
+            if let Poll::Ready(ready) = call.as_mut().poll(context) {
+                answer = Some(ready);
+                return Poll::Ready(());
+            }
+            patience.as_mut().poll(context)
+        })
+        .await;
+        if answer.is_some() {
+            return answer;
         }
-        patience.as_mut().poll(context).map(|()| None)
-    })
-    .await
+    }
+    if !cancel {
+        town.due.fetch_add(1, Ordering::Relaxed);
+        let mine = Arc::clone(town);
+        town.core.spawn(Owner { node: usize::MAX, life: 0 }, async move {
+            let _ = call.await;
+            mine.due.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+    None
 }
 
 /// Starts a client.
@@ -157,7 +178,9 @@ impl Client {
     }
 
     async fn read(&mut self, node: usize, reach: &Reach, key: u32, patience: Nanos) -> Answer {
-        let barrier = within(&self.town.core, patience, reach.handle.read_barrier()).await;
+        let handle = reach.handle.clone();
+        let call = Box::pin(async move { handle.read_barrier().await });
+        let barrier = within(&self.town, patience, call, self.rng.chance(500)).await;
         let Some(Ok(index)) = barrier else {
             self.town.oracle.hit(Point::ReadFailed);
             self.hint = None;
@@ -192,7 +215,9 @@ impl Client {
         let load = self.town.load;
         let most = if load.big > 0 && self.rng.chance(60) { load.big } else { load.extra };
         let command = encode(operation, &request, self.rng.below(most + 1) as usize);
-        let result = within(&self.town.core, patience, reach.handle.propose(command)).await;
+        let handle = reach.handle.clone();
+        let call = Box::pin(async move { handle.propose(command).await });
+        let result = within(&self.town, patience, call, self.rng.chance(500)).await;
         match result {
             None => {
                 self.hint = None;

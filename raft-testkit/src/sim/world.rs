@@ -13,6 +13,7 @@ use super::disk::SimDisk;
 use super::etcd::Recorder;
 use super::events::Event;
 use super::executor::{Executor, MS, Nanos, Step, lock};
+use super::faults::Lonely;
 use super::lives::{Damage, Slot};
 use super::network::SimNetwork;
 use super::oracle::{Operation, Oracle, Totals, Violation};
@@ -65,6 +66,8 @@ pub(crate) struct World {
     /// The term that a paused node led.
     pub(crate) paused_leader: Vec<Option<Term>>,
     calm_since: Option<Nanos>,
+    /// The next leader is cut off.
+    pub(crate) lonely: Option<Lonely>,
     /// Writes another trace, if somebody wants one.
     pub(crate) recorder: Option<Arc<Recorder>>,
     done: bool,
@@ -111,6 +114,7 @@ impl World {
             load: plan.load,
             closing: AtomicBool::new(false),
             busy: AtomicU64::new(0),
+            due: AtomicU64::new(0),
         };
         Self {
             executor,
@@ -124,10 +128,16 @@ impl World {
             full_disks: 0,
             paused_leader: vec![None; plan.nodes],
             calm_since: None,
+            lonely: None,
             recorder: None,
             done: false,
             plan,
         }
+    }
+
+    /// Whether faults have stopped.
+    pub(crate) const fn is_calm(&self) -> bool {
+        self.calm_since.is_some()
     }
 
     pub(crate) fn reach(&self, node: usize) -> Option<Reach> {
@@ -150,6 +160,7 @@ impl World {
         while !self.done {
             match self.executor.step() {
                 Step::Polled(_) => {
+                    self.watch_for_a_leader();
                     polls += 1;
                     if self.agenda.now() != since {
                         (since, polls) = (self.agenda.now(), 0);
@@ -194,6 +205,7 @@ impl World {
                     self.copy_a_disk();
                 }
             }
+            What::CutOff { node, for_, friends } => self.cut_off(node, for_, friends),
             What::Mend(mend) => self.mend(mend),
             What::Boot { node, life } => {
                 if self.slots[node].life == life {
@@ -233,6 +245,7 @@ impl World {
     /// Faults stop: from here on the cluster must heal.
     fn calm(&mut self) {
         self.calm_since = Some(self.agenda.now());
+        self.lonely = None;
         self.network.calm();
         for node in 0..self.slots.len() {
             self.mend(Mend::Unpause(node));
@@ -273,6 +286,10 @@ impl World {
         let Some(leader) = self.oracle.leader() else { return Some("there is no leader".into()) };
         if busy > 0 {
             return Some(format!("{busy} clients have no answer; node {} leads", leader + 1));
+        }
+        let due = self.town.due.load(Ordering::Relaxed);
+        if due > 0 {
+            return Some(format!("{due} proposals and reads have no answer; node {} leads", leader + 1));
         }
         let committed = self.oracle.committed();
         for (node, slot) in self.slots.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use raft_core::backend::{HardState, JournalState, JournalWrite, Verdict};
 use raft_core::entry::{Entry, EntryKind};
-use raft_core::ids::{Index, Term};
+use raft_core::ids::{Identity, Index, Term};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::super::coverage::Point;
@@ -66,7 +66,23 @@ impl Oracle {
             };
             state.written(at, node, index, prev, &items);
         }
-        state.nodes[node].inflight = Some(Inflight { hard, truncate_from: write.truncate_from, items });
+        let known = write.known_peers.clone();
+        state.nodes[node].inflight = Some(Inflight { hard, truncate_from: write.truncate_from, items, known });
+    }
+
+    /// A node lets a peer in. Its memory of the peer must be on its disk, or the peer's disk could be
+    /// exchanged without its noticing.
+    pub fn admits(&self, node: usize, peer: Identity) {
+        let at = self.now();
+        let mut state = self.lock();
+        let model = &state.nodes[node];
+        let known = model.known.iter().any(|known| {
+            known.node == peer.node && known.store == peer.store && known.incarnation.number >= peer.incarnation.number
+        });
+        if !known && !model.damaged {
+            let what = format!("it lets {} in, whom its disk does not know: {:?}", peer.node, model.known);
+            state.violated(at, "admitted-unremembered", Some(node), what);
+        }
     }
 
     /// A journal says that the write it began is durable; `unsynced` says which files it left unsynced.
@@ -159,6 +175,7 @@ impl Oracle {
         model.lossy |= lossy || (model.damaged && restored.hard_state.probation);
         model.log = found;
         model.inflight = None;
+        model.known.clone_from(&restored.known_peers);
     }
 }
 
@@ -223,6 +240,9 @@ impl Inflight {
     /// As the journal does it: the hard state, the cut, and some first entries.
     fn apply(self, model: &mut Model, entries: usize) {
         model.hard = self.hard.unwrap_or(model.hard);
+        if let Some(known) = self.known {
+            model.known = known;
+        }
         if let Some(from) = self.truncate_from {
             model.log.truncate(place(from));
         }
@@ -266,6 +286,11 @@ impl State {
         if whole {
             // New entries under an older term are no legal crash state.
             let new = found != before.1;
+            // But damage may cost just what the write was about to cut.
+            let cost = harmed && before.1.starts_with(found);
+            if new && cost {
+                return None;
+            }
             return (new && !hard_is(hard_after))
                 .then(|| "it recovers new entries under an older state".into());
         }

@@ -14,6 +14,7 @@
 //! | double-vote | one vote a term, also across restarts | §5.2 |
 //! | term-went-back, commit-went-back | both only grow | §5.1 |
 //! | probation-vote, probation-end | M10 | reliability §2.2 |
+//! | admitted-unremembered | whoever is let in is remembered on disk first | J12 |
 //! | recovery | nothing acknowledged is missing, nothing else appears | J1, J2, J10 |
 //! | stale-read, real-time-order | linearizability by log index | dissertation §6.4 |
 //! | lost-write, not-applied-was-applied, wrong-answer | what a client was told is true | design §6 |
@@ -28,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use raft_core::backend::{HardState, Vote};
-use raft_core::ids::{Index, NodeId, Term};
+use raft_core::ids::{Index, KnownPeer, NodeId, Term};
 use raft_core::raft::View;
 
 pub use self::clients::{Answer, Floor, Operation};
@@ -63,6 +64,7 @@ pub(crate) struct Inflight {
     pub(crate) hard: Option<HardState>,
     pub(crate) truncate_from: Option<Index>,
     pub(crate) items: Vec<Item>,
+    pub(crate) known: Option<Vec<KnownPeer>>,
 }
 
 /// One node, as its disk has it and as it shows itself.
@@ -73,6 +75,8 @@ pub(crate) struct Model {
     /// Durable: the log; the entry of index `i` is at `i - 1`.
     pub(crate) log: Vec<Item>,
     pub(crate) inflight: Option<Inflight>,
+    /// Durable: the peers that it has met.
+    pub(crate) known: Vec<KnownPeer>,
     /// As it was after its last input; none while it is down.
     pub(crate) view: Option<View>,
     /// The highest term in which it has said something.
