@@ -547,13 +547,17 @@ impl Plan {
             self.net.overtake_ppm = rng.between(10_000, 200_000) as u32;
             self.net.overtake_most = rng.between(timeout, timeout * 20);
         }
+        // Much is asked, also of those who led before.
+        self.load.clients = rng.between(4, 8);
+        self.load.think = 2 * self.duration * self.load.clients / rng.between(1000, 2000);
+        self.load.reads_per_mille = rng.between(300, 700) as u32;
         self.faults.clear();
         let mut at = S;
         while at < self.duration {
             let fault = match rng.below(10) {
                 0 => Fault::Kill { who: Who::Leader, down: rng.skewed(MS, timeout * 4) },
-                1 | 2 if late => Fault::Transfer { to: None },
-                3 | 4 if late => Fault::Campaign { who: self.who(&mut rng) },
+                1 if late => Fault::Transfer { to: None },
+                2..=4 => Fault::Campaign { who: self.who(&mut rng) },
                 _ => self.lonely(&mut rng),
             };
             self.faults.push((at, fault));
