@@ -120,7 +120,8 @@ pub struct Heartbeat {
 /// The answer to a [`Heartbeat`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HeartbeatReply {
-    /// The round it answers.
+    /// The round it answers, from 1; 0 for a heartbeat of an earlier term: such an answer tells its sender the
+    /// term, and a leader of that term nothing.
     pub round: u64,
     /// The end of the follower's durable log that is known to match this leader's; 0 if unknown. A
     /// leader that remembers a lower one has lost an answer, and learns it from here.
@@ -154,7 +155,8 @@ pub enum AppendReply {
     },
     /// I do not have `prev`.
     Rejected {
-        /// The `prev.index` that was refused: tells an answer to an older probe.
+        /// The `prev.index` that was refused: tells an answer to an older probe. 0 for an append of an earlier
+        /// term.
         prev: Index,
         /// The greatest log id of mine whose term is not above the refused one's and whose index is
         /// below it: the leader goes on from where its own log agrees (§5.3, fast back-off).

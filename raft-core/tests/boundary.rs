@@ -9,7 +9,8 @@ use raft_core::ids::{
 };
 use raft_core::membership::{Member, Membership};
 use raft_core::message::{
-    Append, AppendReply, Ballot, Envelope, HeartbeatReply, Message, PeerEvent, VoteReply,
+    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, PeerEvent, VoteReply,
+    VoteRequest,
 };
 use raft_core::raft::Restored;
 use raft_core::status::RoleKind;
@@ -201,4 +202,41 @@ fn a_log_on_probation_is_compared_anew() {
         })
         .collect();
     assert_eq!(probes.first().map(|append| append.prev), Some(LogId::new(0, 1)), "{probes:?}");
+}
+
+/// The node that led an earlier term may lead this one: an answer to what it said then must not pass for an
+/// answer to what it says now, or a read would be confirmed by nobody.
+#[test]
+fn an_answer_to_an_earlier_leadership_counts_for_no_round() {
+    let mut raft = start(journal()).unwrap();
+    let now = Time::ZERO;
+    let vote = VoteRequest { pre: false, transfer: true, last: LogId::new(0, 1) };
+    hear(&mut raft, now, 2, 5, Message::Vote(vote));
+    settle(&mut raft, now);
+    hear(&mut raft, now, 2, 3, Message::Heartbeat(Heartbeat { commit: Index(0), round: 25 }));
+    let append = Append { prev: LogId::new(3, 9), commit: Index(0), entries: Vec::new() };
+    hear(&mut raft, now, 2, 3, Message::Append(append));
+    let answers = settle(&mut raft, now);
+    let [heartbeat, append] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!((heartbeat.term, append.term), (Term(5), Term(5)));
+    assert!(
+        matches!(heartbeat.message, Message::HeartbeatReply(HeartbeatReply { round: 0, .. })),
+        "{heartbeat:?}"
+    );
+    let Message::AppendReply(AppendReply::Rejected { prev, .. }) = append.message else {
+        panic!("{append:?}")
+    };
+    assert_eq!(prev, Index(0));
+}
+
+#[test]
+fn an_answer_to_no_round_is_ignored() {
+    let (mut raft, now) = leader();
+    settle(&mut raft, now);
+    let before = raft.clone();
+    let reply = HeartbeatReply { round: 0, matched: Index(0), last: Index(0), probation: false };
+    hear(&mut raft, now, 2, 1, Message::HeartbeatReply(reply));
+    assert_eq!(raft.next_timeout(), before.next_timeout());
+    assert!(settle(&mut raft, now).is_empty());
+    assert_eq!(raft.status(now).counters.ignored_messages, before.status(now).counters.ignored_messages + 1);
 }

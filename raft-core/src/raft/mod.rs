@@ -453,12 +453,11 @@ impl Raft {
     fn on_old_term(&mut self, from: NodeId, message: &Message) {
         let common = &mut self.common;
         let answer = match message {
-            Message::Heartbeat(heartbeat) => {
-                let answer = follower::answer(common);
-                Message::HeartbeatReply(crate::message::HeartbeatReply { round: heartbeat.round, ..answer })
-            }
-            Message::Append(append) => {
-                let (prev, last) = (append.prev.index, common.log.last());
+            // It bears this node's term, and that is all it may say: the sender may lead that very term by
+            // now, with rounds and entries of its own.
+            Message::Heartbeat(_) => Message::HeartbeatReply(follower::answer(common)),
+            Message::Append(_) => {
+                let (prev, last) = (Index::ZERO, common.log.last());
                 Message::AppendReply(AppendReply::Rejected { prev, hint: LogId::ZERO, last })
             }
             _ => {

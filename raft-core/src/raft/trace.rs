@@ -1,7 +1,7 @@
 //! What an observer may know of a node's protocol at any moment: cheap, read-only, and no part of its
 //! rules. Feature `trace`.
 
-use super::{Raft, RoleKind};
+use super::{Raft, Role, RoleKind};
 use crate::backend::HardState;
 use crate::error::Violation;
 use crate::ids::{Index, LogId, NodeId, Term};
@@ -47,6 +47,16 @@ impl Raft {
             persisted: common.log.persisted(),
             embargo: common.embargo,
             alarm: common.alarm,
+        }
+    }
+
+    /// Through where a leader believes that a member's durable log is its own; `None` if it does not lead or
+    /// does not know the member.
+    #[must_use]
+    pub fn matched(&self, member: NodeId) -> Option<Index> {
+        match &self.role {
+            Role::Leader(leader) => leader.matched(member),
+            _ => None,
         }
     }
 

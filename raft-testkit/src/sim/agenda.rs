@@ -81,6 +81,8 @@ pub(crate) enum What {
         /// But for these.
         friends: u64,
     },
+    /// A node is made to campaign.
+    Rival(usize),
     /// The end of one.
     Mend(Mend),
     /// A node is started.

@@ -20,6 +20,7 @@ pub(crate) struct Lonely {
     after: Nanos,
     for_: Nanos,
     friends: u64,
+    rival: Option<Nanos>,
 }
 
 impl World {
@@ -213,8 +214,9 @@ impl World {
                 let pairs: Vec<(usize, usize)> = (0..all).map(pair).collect();
                 self.cut_for(&pairs, for_)
             }
-            Fault::Lonely { after, for_, friends } => {
-                self.lonely = Some(Lonely { term: self.oracle.latest_term(), after, for_, friends });
+            Fault::Lonely { after, for_, friends, rival } => {
+                let term = self.oracle.latest_term();
+                self.lonely = Some(Lonely { term, after, for_, friends, rival });
                 true
             }
             Fault::Break { a, b } => {
@@ -245,7 +247,25 @@ impl World {
         }
         self.lonely = None;
         if let Some(node) = self.oracle.leader() {
-            self.agenda.after(lonely.after, What::CutOff { node, for_: lonely.for_, friends: lonely.friends });
+            let Lonely { after, for_, friends, rival, .. } = lonely;
+            self.agenda.after(after, What::CutOff { node, for_, friends });
+            let others: Vec<usize> =
+                (0..self.slots.len()).filter(|other| *other != node && friends >> other & 1 == 0).collect();
+            if let Some(rival) = rival.filter(|_| !others.is_empty()) {
+                let node = *self.rng.pick(&others);
+                self.agenda.after(after + rival, What::Rival(node));
+            }
+        }
+    }
+
+    /// A node is made to campaign.
+    pub(crate) fn rival(&self, node: usize) {
+        if self.is_calm() || !self.slots[node].up {
+            return;
+        }
+        if let Some(reach) = self.reach(node) {
+            self.oracle.note(Some(node), Tag::Fault, [node as u64, 1, 0, 0], || "is made to campaign".into());
+            reach.handle.campaign();
         }
     }
 

@@ -111,6 +111,8 @@ pub enum Fault {
         for_: Nanos,
         /// Who still reaches it and is reached, by bits.
         friends: u64,
+        /// So long after, one of the others is made to campaign.
+        rival: Option<Nanos>,
     },
     /// A connection breaks.
     Break {
@@ -528,8 +530,11 @@ impl Plan {
 
     fn lonely(&self, rng: &mut Rng) -> Fault {
         let timeout = self.election.as_nanos() as u64;
-        let friends = if rng.chance(400) { rng.next() } else { 0 };
-        Fault::Lonely { after: rng.skewed(20_000, 30 * MS), for_: rng.skewed(timeout / 2, timeout * 8), friends }
+        let friends = if rng.chance(500) { rng.next() & rng.next() } else { 0 };
+        let after = rng.skewed(20_000, 30 * MS);
+        let for_ = rng.skewed(timeout / 2, timeout * 8);
+        let rival = rng.chance(500).then(|| rng.skewed(MS / 10, timeout / 2));
+        Fault::Lonely { after, for_, friends, rival }
     }
 
     /// A few runs are made for one thing alone: leader after leader that is cut off with what it has written,

@@ -206,6 +206,7 @@ impl World {
                 }
             }
             What::CutOff { node, for_, friends } => self.cut_off(node, for_, friends),
+            What::Rival(node) => self.rival(node),
             What::Mend(mend) => self.mend(mend),
             What::Boot { node, life } => {
                 if self.slots[node].life == life {

@@ -33,7 +33,7 @@ pub(super) fn send(leader: &Leader, common: &mut Common, peer: NodeId) {
 pub(super) fn on_reply(leader: &mut Leader, common: &mut Common, from: NodeId, reply: HeartbeatReply) {
     let (now, round, patience) = (common.now, leader.round, common.config.election_timeout);
     let Some(progress) = leader.progress.get_mut(&from) else { return };
-    if reply.round > round {
+    if reply.round > round || reply.round == 0 {
         common.counters.ignored_messages += 1;
         return;
     }

@@ -41,6 +41,12 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
+    /// What it counts of a member's log.
+    #[cfg(feature = "trace")]
+    pub(super) fn matched(&self, member: NodeId) -> Option<Index> {
+        self.progress.get(&member).map(|progress| progress.match_index)
+    }
+
     /// Takes the lead: appends the no-op of the term and tells everybody (§5.2, §8).
     pub(crate) fn start(common: &mut Common) -> Self {
         let (now, id) = (common.now, common.id());

@@ -67,7 +67,8 @@ impl Oracle {
             state.written(at, node, index, prev, &items);
         }
         let known = write.known_peers.clone();
-        state.nodes[node].inflight = Some(Inflight { hard, truncate_from: write.truncate_from, items, known });
+        state.nodes[node].inflight =
+            Some(Inflight { hard, truncate_from: write.truncate_from, items, known });
     }
 
     /// A node lets a peer in. Its memory of the peer must be on its disk, or the peer's disk could be
@@ -77,7 +78,9 @@ impl Oracle {
         let mut state = self.lock();
         let model = &state.nodes[node];
         let known = model.known.iter().any(|known| {
-            known.node == peer.node && known.store == peer.store && known.incarnation.number >= peer.incarnation.number
+            known.node == peer.node
+                && known.store == peer.store
+                && known.incarnation.number >= peer.incarnation.number
         });
         if !known && !model.damaged {
             let what = format!("it lets {} in, whom its disk does not know: {:?}", peer.node, model.known);

@@ -5,10 +5,11 @@
 //! |---|---|---|
 //! | election-safety | at most one leader a term | Figure 3 |
 //! | log-matching | entries of one index and term are the same, and so is what is before them | Figure 3 |
-//! | leader-completeness | a leader has every committed entry | Figure 3 |
+//! | leader-completeness | a leader has every committed entry, and nobody without one can be elected | Figure 3 |
 //! | state-machine-safety | all execute the same at the same index, once | Figure 3 |
 //! | commit-retracted | nobody cuts away what is committed | §5.4 |
 //! | commit-not-durable | what is committed is synced on a quorum | §5.4, J1 |
+//! | match-not-durable | what a leader counts as acknowledged is synced there | Figure 2 (matchIndex) |
 //! | ack-not-durable | what is acknowledged is synced | Figure 2 |
 //! | state-not-durable | term and vote are synced before anything leaves | Figure 2 |
 //! | double-vote | one vote a term, also across restarts | §5.2 |
@@ -95,6 +96,8 @@ pub(crate) struct Model {
 pub(crate) struct State {
     pub(crate) nodes: Vec<Model>,
     pub(crate) leaders: BTreeMap<Term, usize>,
+    /// In which term each node last counted how much of which other's log.
+    pub(crate) beliefs: Vec<Vec<(Term, Index)>>,
     /// Who stood for election in a term.
     pub(crate) candidates: BTreeMap<Term, BTreeSet<usize>>,
     pub(crate) votes: BTreeMap<(usize, Term), NodeId>,
@@ -138,6 +141,7 @@ impl Oracle {
         let state = State {
             nodes,
             leaders: BTreeMap::new(),
+            beliefs: vec![vec![(Term::ZERO, Index::ZERO); ppm.len()]; ppm.len()],
             candidates: BTreeMap::new(),
             votes: BTreeMap::new(),
             committed: Vec::new(),

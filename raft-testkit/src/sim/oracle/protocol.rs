@@ -80,6 +80,9 @@ impl State {
     fn settled(&mut self, at: Nanos, node: usize, raft: &Raft) {
         let view = raft.view();
         let Some(before) = self.nodes[node].view.replace(view) else { return };
+        if view.role == RoleKind::Leader {
+            self.check_beliefs(at, node, view, raft);
+        }
         if view == before {
             return;
         }
@@ -111,6 +114,49 @@ impl State {
         self.cover.hit_if(view.embargo && !before.embargo, Point::Embargo);
         if let Some(alarm) = view.alarm.filter(|alarm| before.alarm != Some(*alarm)) {
             self.violated(at, "alarm", Some(node), alarm.to_string());
+        }
+    }
+
+    /// What a leader counts must be on the disks of its followers, those that are in its term.
+    fn check_beliefs(&mut self, at: Nanos, node: usize, view: View, raft: &Raft) {
+        for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
+            let matched = raft.matched(raft_core::ids::NodeId(peer as u64 + 1)).unwrap_or_default();
+            let believed = (view.hard.term, matched);
+            if self.beliefs[node][peer] == believed {
+                continue;
+            }
+            self.beliefs[node][peer] = believed;
+            let model = &self.nodes[peer];
+            let excused = model.damaged || model.lossy || model.hard.term > view.hard.term;
+            if matched == Index::ZERO || excused {
+                continue;
+            }
+            let there = model.log.get(place(matched)).map(|item| item.term);
+            if there != raft.term_of(matched) {
+                let what = format!(
+                    "it counts {matched} of node {}; there are {} entries, at {matched} of term {there:?}",
+                    peer + 1,
+                    model.log.len()
+                );
+                self.violated(at, "match-not-durable", Some(node), what);
+            }
+        }
+    }
+
+    /// Nobody who lacks what is committed now may have a log that a quorum would elect (§5.4.3).
+    fn check_electable(&mut self, at: Nanos, node: usize, index: Index, term: Term) {
+        let sound = |model: &super::Model| !model.damaged && !model.lossy && !model_on_probation(model);
+        let end = |model: &super::Model| (model.log.last().map(|item| item.term), model.log.len());
+        let quorum = self.quorum();
+        let elected = self.nodes.iter().enumerate().find(|(_, candidate)| {
+            let has = candidate.log.get(place(index)).is_some_and(|item| item.term == term);
+            let voters = self.nodes.iter().filter(|voter| sound(voter) && end(voter) <= end(candidate));
+            sound(candidate) && !has && voters.count() >= quorum
+        });
+        if let Some((without, _)) = elected {
+            let what =
+                format!("it commits {index} of term {term}; node {} could be elected without", without + 1);
+            self.violated(at, "leader-completeness", Some(node), what);
         }
     }
 
@@ -220,6 +266,7 @@ impl State {
         self.committed.push(super::Item { term, digest });
         let in_term = self.nodes[node].view.map_or(term, |view| view.hard.term);
         self.committed_in.push(in_term);
+        self.check_electable(at, node, index, term);
         self.cover.hit_if(self.nodes.len() == 1, Point::SingleVoter);
         self.cover.hit_if(self.nodes.len().is_multiple_of(2), Point::EvenCluster);
         self.cover.hit_if(self.nodes.len() == 7, Point::SevenNodes);
