@@ -564,7 +564,7 @@ impl<'a> Walk<'a> {
         bytes: &[u8],
         resumed: bool,
     ) -> Result<Finding, OpenError> {
-        let offset = self.at.offset;
+        let (offset, segment_seed) = (self.at.offset, header.seed());
         let rest = from(bytes, offset);
         let broken = match found {
             Found::Broken { header } => header,
@@ -574,6 +574,7 @@ impl<'a> Walk<'a> {
         later.scan(bytes, header.seed(), offset + BLOCK_BYTES);
         if let Some(header) = broken {
             later.end_index = later.end_index.max(header.end_index());
+            later.witness = later.witness.max(covered(bytes, segment_seed, offset, &header));
         }
         let here = std::mem::take(&mut later.witness);
         for (_, other) in self.segments.range(header.seq + 1..) {
@@ -652,6 +653,16 @@ fn from(bytes: &[u8], offset: u64) -> &[u8] {
 fn strayed(bytes: &[u8], seed: Seed, offset: u64, batch: u64) -> bool {
     let places = (BLOCK_BYTES..bytes.len() as u64).step_by(BLOCK).filter(|at| *at != offset);
     places.filter_map(|at| Header::decode(from(bytes, at), seed, offset)).any(|header| header.batch == batch)
+}
+
+/// What the record that belongs right behind a broken batch proves durable, if it went astray and covers a part
+/// of that batch: it is mostly zeros, and what is left of the batch would look torn.
+fn covered(bytes: &[u8], seed: Seed, offset: u64, broken: &Header) -> u64 {
+    let Some(extent) = broken.extent() else { return 0 };
+    let end = offset.saturating_add(extent.next_multiple_of(BLOCK) as u64);
+    let places = (offset..end).step_by(BLOCK).skip(1).take_while(|at| *at < bytes.len() as u64);
+    let headers = places.filter_map(|at| Header::decode(from(bytes, at), seed, end));
+    headers.map(|header| header.witness).max().unwrap_or(0)
 }
 
 /// What valid records behind a damaged place tell.

@@ -559,6 +559,34 @@ fn a_commit_index_is_not_on_record_before_the_entries_it_speaks_of() {
     assert_eq!(replaced, 1, "by the last sync");
 }
 
+/// The batch behind a big one covers a part of it instead: it is mostly zeros, and the big one would look torn,
+/// though it was acknowledged (simulator seed 1340).
+#[test]
+fn a_batch_that_was_covered_by_the_next_is_missed() {
+    let (vfs, mut store, mut model) = journal(2);
+    let big = entry(1, 3, data(9, 2 * BLOCK));
+    store.write(&append(vec![big.clone()])).unwrap();
+    model.entries.push(big);
+    let end =
+        |image: &Image| image[FIRST].len() - image[FIRST].iter().rev().take_while(|byte| **byte == 0).count();
+    let at = end(&vfs.image()).next_multiple_of(BLOCK);
+    store.write(&append(vec![entry(1, 4, data(9, 10))])).unwrap();
+    let image = vfs.image();
+    for inside in 1..3 {
+        let segment = &image[FIRST];
+        let small = segment[at..at + BLOCK].to_vec();
+        let mut segment = segment.clone();
+        segment[at - inside * BLOCK..at - (inside - 1) * BLOCK].copy_from_slice(&small);
+        segment[at..at + BLOCK].fill(0);
+        let mut image = image.clone();
+        image.insert(FIRST.into(), segment);
+        assert_eq!(cases(&report(&image)), [Case::DamageProven], "{inside} blocks from its end");
+        let (verdict, found, _) = recover(&image);
+        assert!(matches!(verdict, Verdict::Corrupt(_)), "{verdict:?}");
+        assert_eq!(found, on_probation(model.clone(), 3));
+    }
+}
+
 /// A batch that was written elsewhere in its segment was written: it may have been acknowledged. What is
 /// zero where it should be was not merely torn (simulator seed 8).
 #[test]

@@ -238,6 +238,8 @@ impl Journal for SimJournal {
         // The answer takes its way back.
         let back = lock(&shared.rng).below(50_000);
         shared.core.sleep(back).await;
+        // Only what follows the last write is rest.
+        shared.work.fetch_add(1, Ordering::Relaxed);
         shared.worked.notify_one();
         result
     }
