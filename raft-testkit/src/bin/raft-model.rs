@@ -36,6 +36,9 @@ struct Args {
     /// Says which there are.
     #[arg(long)]
     list: bool,
+    /// Ends with the first configuration in which something is found.
+    #[arg(long)]
+    stop: bool,
     /// Writes the figures there.
     #[arg(long, value_name = "FILE")]
     json: Option<std::path::PathBuf>,
@@ -54,8 +57,13 @@ fn main() -> ExitCode {
     let wanted =
         |bounds: &&Bounds| args.config.is_empty() || args.config.iter().any(|name| *name == bounds.name);
     let all: Vec<&Bounds> = CONFIGURATIONS.iter().filter(wanted).collect();
-    let mut reports = Vec::new();
+    let mut reports: Vec<(Bounds, Report, f64)> = Vec::new();
+    let mut ended = 0;
     for some in all.chunks(args.threads.max(1)) {
+        if args.stop && reports.iter().any(|(_, report, _)| report.found.is_some()) {
+            break;
+        }
+        ended += some.len();
         std::thread::scope(|scope| {
             let running: Vec<_> = some
                 .iter()
@@ -76,27 +84,33 @@ fn main() -> ExitCode {
             reports.extend(running.into_iter().filter_map(|thread| thread.join().ok()));
         });
     }
-    let broken = reports.len() < all.len();
-    let mut rows = Vec::new();
+    let broken = reports.len() < ended;
+    let (mut rows, mut violations) = (Vec::new(), Vec::new());
     for (bounds, report, seconds) in &reports {
         print(bounds, report, *seconds);
         rows.push(json!({
             "config": bounds.name, "bounds": format!("{bounds:?}"), "states": report.distinct,
             "generated": report.generated, "nodes": report.nodes, "messages": report.messages,
             "depth": report.depth, "exhausted": report.exhausted, "seconds": seconds,
-            "violation": report.found.as_ref().map(|found| &found.what),
         }));
+        if let Some(found) = &report.found {
+            let checker = found.what.split(':').next().unwrap_or_default();
+            violations.push(json!({ "config": bounds.name, "checker": checker, "what": found.what }));
+        }
     }
     if let Some(file) = &args.json
-        && let Err(error) = std::fs::write(file, format!("{:#}\n", json!(rows)))
+        && let Err(error) = std::fs::write(
+            file,
+            format!("{:#}\n", json!({ "configurations": rows, "violations": violations })),
+        )
     {
         eprintln!("cannot write {}: {error}", file.display());
         return ExitCode::FAILURE;
     }
     let states: u64 = reports.iter().map(|(_, report, _)| report.distinct).sum();
-    let violations = reports.iter().filter(|(_, report, _)| report.found.is_some()).count();
-    println!("model: configurations={} states={states} violations={violations}", reports.len());
-    if violations == 0 && !broken { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let count = violations.len();
+    println!("model: configurations={} states={states} violations={count}", reports.len());
+    if count == 0 && !broken { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn print(bounds: &Bounds, report: &Report, seconds: f64) {
