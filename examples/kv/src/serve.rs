@@ -73,6 +73,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Exit> {
 
 /// Opens everything, from what is most often wrong to what is changed for good.
 async fn start(settings: &Settings, config: Config) -> Result<(NodeHandle, Arc<Server>), Exit> {
+    tracing::warn!("no TLS: whoever reaches the ports of this node can read and change everything");
     let clients = listen(settings.listen).await?;
     let thin = match settings.sp {
         Some(address) => Some(listen(address).await?),

@@ -83,6 +83,10 @@ flags! {
     /// Clients must send AUTH with this password first.
     #[arg(value_name = "PASSWORD")]
     requirepass: String;
+    /// Listen where other machines can connect, although they need no TLS there. Without this only loopback
+    /// addresses are taken for --listen and --peer-listen without TLS, and for --sp, which has none.
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    insecure: bool;
     /// Clients at once. Default: 10000.
     #[arg(value_name = "N")]
     max_clients: usize;
@@ -137,13 +141,20 @@ impl Settings {
                 return Err(Usage("--cluster-id is needed where --members is not given".into()));
             }
         };
+        let listen = needed(flags.listen, "listen")?;
+        let peer_listen = needed(flags.peer_listen, "peer-listen")?;
+        if flags.insecure != Some(true) {
+            guarded("listen", Some(listen))?;
+            guarded("peer-listen", Some(peer_listen))?;
+            guarded("sp", flags.sp)?;
+        }
         let log = flags.log.as_deref().unwrap_or("info");
         let milliseconds = |value: Option<u64>, default| Duration::from_millis(value.unwrap_or(default));
         Ok(Self {
             id,
             data: needed(flags.data, "data")?,
-            listen: needed(flags.listen, "listen")?,
-            peer_listen: needed(flags.peer_listen, "peer-listen")?,
+            listen,
+            peer_listen,
             sp: flags.sp,
             initial: members,
             cluster,
@@ -172,6 +183,17 @@ fn needed<T>(value: Option<T>, name: &str) -> Result<T, Usage> {
 fn only(name: &str, value: Option<String>, known: &str) -> Result<(), Usage> {
     match value {
         Some(value) if value != known => Err(Usage(format!("--{name} knows '{known}' only, not '{value}'"))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses an address that other machines can reach: whoever does could read and change everything.
+fn guarded(name: &str, address: Option<SocketAddr>) -> Result<(), Usage> {
+    match address {
+        Some(address) if !address.ip().to_canonical().is_loopback() => Err(Usage(format!(
+            "--{name} {address} is open to other machines without TLS: listen on a loopback address, or say \
+             --insecure"
+        ))),
         _ => Ok(()),
     }
 }
@@ -298,6 +320,28 @@ mod tests {
             refused(Flags { log: Some("loud".into()), ..flags() }),
             "--log does not know the level 'loud'"
         );
+    }
+
+    #[test]
+    fn only_who_says_so_is_open_to_other_machines() {
+        for address in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[::ffff:10.0.0.1]:1"] {
+            let address: SocketAddr = address.parse().unwrap();
+            let open = [
+                ("listen", Flags { listen: Some(address), ..flags() }),
+                ("peer-listen", Flags { peer_listen: Some(address), ..flags() }),
+                ("sp", Flags { sp: Some(address), ..flags() }),
+            ];
+            for (name, flags) in open {
+                let said = refused(flags.clone());
+                assert!(said.starts_with(&format!("--{name} {address} is open to other machines")), "{said}");
+                refused(Flags { insecure: Some(false), ..flags.clone() });
+                Settings::new(Flags { insecure: Some(true), ..flags }).unwrap();
+            }
+        }
+        for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            let address = Some(address.parse().unwrap());
+            Settings::new(Flags { listen: address, peer_listen: address, sp: address, ..flags() }).unwrap();
+        }
     }
 
     #[test]

@@ -45,6 +45,21 @@ fn wrong_flags_are_named() {
 }
 
 #[test]
+fn an_address_that_others_reach_is_refused_without_tls() {
+    for flag in ["--listen", "--peer-listen", "--sp"] {
+        refused(with(flag, "0.0.0.0:1"), 2, &format!("{flag} 0.0.0.0:1 is open to other machines"));
+    }
+    let mut cluster = Cluster::planned(1, &["--insecure"]);
+    let node = &mut cluster.nodes[0];
+    for flag in ["--listen", "--peer-listen"] {
+        let at = node.flags.iter().position(|word| word == flag).unwrap() + 1;
+        node.flags[at] = node.flags[at].replace("127.0.0.1", "0.0.0.0");
+    }
+    node.start();
+    assert_eq!(node.log().matches("no TLS").count(), 1, "{}", node.log());
+}
+
+#[test]
 fn an_unusable_data_folder_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
