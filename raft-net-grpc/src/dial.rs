@@ -22,6 +22,7 @@ use crate::lane::{self, Greeter};
 use crate::peer::Peer;
 use crate::proto::Frame;
 use crate::proto::raft_client::RaftClient;
+use crate::security::is_refusal;
 use crate::transport::{Options, Shared};
 
 /// Why there is no stream to a peer.
@@ -31,6 +32,8 @@ pub(crate) enum Failure {
     Connect(io::Error),
     /// A connection, but no handshake.
     Io(io::Error),
+    /// A connection to somebody who is not what it must be, before a word was spoken.
+    Insecure(io::Error),
     Refused {
         ours: bool,
         why: Refusal,
@@ -45,13 +48,20 @@ impl From<io::Error> for Failure {
 
 impl From<hyper::Error> for Failure {
     fn from(error: hyper::Error) -> Self {
-        Self::Io(io_error(error))
+        Self::of(io_error(error))
     }
 }
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        Self::Io(io_error(status))
+        Self::of(io_error(status))
+    }
+}
+
+impl Failure {
+    /// The other side's refusal may come after this side was content.
+    fn of(error: io::Error) -> Self {
+        if is_refusal(&error) { Self::Insecure(error) } else { Self::Io(error) }
     }
 }
 
@@ -141,7 +151,13 @@ async fn greet(
 ) -> Result<Link, Failure> {
     shared.options.prepare(&stream)?;
     let guard = Group::begin(Arc::clone(&shared.tasks));
-    let (sender, connection) = builder(&guard, &shared.options).handshake(TokioIo::new(stream)).await?;
+    let secured = shared.security.connect(stream, peer.id).await.map_err(Failure::of)?;
+    if let Some(claimed) = secured.node.filter(|node| *node != peer.id) {
+        let why = Refusal::WrongNode { expected: peer.id, claimed };
+        return Err(Failure::Refused { ours: true, why });
+    }
+    let io = TokioIo::new(secured.stream);
+    let (sender, connection) = builder(&guard, &shared.options).handshake(io).await?;
     let running = guard.0.spawn(async move {
         // How it ended is seen by its stream.
         let _ = connection.await;
@@ -180,7 +196,7 @@ async fn answer(link: &mut Link, greeter: Greeter, peer: &Arc<Peer>, shared: &Sh
         Some(Said::Welcome { version, identity }) => {
             handshake::check_welcome(shared.local, peer.id, version, identity)
         }
-        Some(_) => return Err(invalid("an unexpected frame in the handshake").into()),
+        Some(_) => return Err(io::Error::other("an unexpected frame in the handshake").into()),
         None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
     };
     let verdict = match verdict {
@@ -196,10 +212,6 @@ async fn answer(link: &mut Link, greeter: Greeter, peer: &Arc<Peer>, shared: &Sh
     }
     greeter.ready(handshake::ready());
     Ok(())
-}
-
-fn invalid(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 fn builder(guard: &Guard, options: &Options) -> Builder<Executor> {

@@ -11,6 +11,7 @@
 //! | `dial` | one HTTP/2 connection to a peer, up to the end of its handshake |
 //! | `serve` | one stream of a peer: shakes hands, reads, delivers |
 //! | `listen` | accepts connections and shows them the services |
+//! | `security` | what may lie between TCP and HTTP/2 |
 //! | `service` | what can be added to a server of your own |
 //! | `transport` | what the node sees |
 //!
@@ -30,6 +31,7 @@ mod lane;
 mod listen;
 mod newest;
 mod peer;
+mod security;
 mod serve;
 mod service;
 mod stats;
@@ -55,6 +57,7 @@ pub mod proto {
 
 pub use error::WireError;
 pub use handshake::WIRE_VERSIONS;
+pub use security::{Duplex, Secured, Security};
 pub use service::{Authenticated, RaftService};
 pub use stats::Stats;
 pub use transport::{GrpcTransport, Options};

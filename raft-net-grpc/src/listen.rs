@@ -20,7 +20,8 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::group::{Executor, Group, Guard};
 use crate::proto::FILE_DESCRIPTOR_SET;
-use crate::service::{Over, RaftService};
+use crate::security::is_refusal;
+use crate::service::{Authenticated, Over, RaftService};
 use crate::stats::count;
 use crate::transport::Shared;
 
@@ -137,13 +138,33 @@ async fn serve(stream: TcpStream, router: Router, shared: &Shared) {
         return;
     }
     let from = stream.peer_addr().ok();
+    let accepted = shared.security.accept(stream);
+    let secured = match tokio::time::timeout(options.handshake_timeout, accepted).await {
+        Ok(Ok(secured)) => secured,
+        Ok(Err(error)) => {
+            if is_refusal(&error) {
+                count(&shared.counters.refused);
+                let host = from.map_or_else(String::new, |from| from.ip().to_string());
+                shared.log_insecure(&host, &error);
+            }
+            return;
+        }
+        Err(_) => {
+            count(&shared.counters.turned_away);
+            return;
+        }
+    };
     let guard = Group::begin(Arc::clone(&shared.tasks));
     let over = Over(Arc::clone(&guard.0));
+    let proven = secured.node.map(Authenticated);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(over.clone());
+        if let Some(proven) = proven {
+            request.extensions_mut().insert(proven);
+        }
         router.call(request)
     });
-    let connection = builder(&guard, shared).serve_connection(TokioIo::new(stream), service);
+    let connection = builder(&guard, shared).serve_connection(TokioIo::new(secured.stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         biased;

@@ -170,6 +170,12 @@ impl Peer {
                     after_loss = false;
                     tracing::trace!(peer = %self.id, ?lane, %error, "no handshake");
                 }
+                Err(Failure::Insecure(error)) => {
+                    after_loss = false;
+                    count(&shared.counters.refused);
+                    shared.log_insecure(&address, &error);
+                    backoff.at_least(REFUSED_BACKOFF);
+                }
                 Err(Failure::Refused { ours, why }) => {
                     after_loss = false;
                     count(&shared.counters.refused);

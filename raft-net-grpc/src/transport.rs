@@ -21,6 +21,7 @@ use crate::lane::is_sendable;
 use crate::listen::{self, Router};
 use crate::newest::Newest;
 use crate::peer::Peer;
+use crate::security::{Plain, Security};
 use crate::service::{Host, RaftService};
 use crate::stats::{Counters, Stats, count};
 
@@ -92,6 +93,7 @@ pub(crate) struct Shared {
     pub(crate) local: Identity,
     pub(crate) inbox: Inbox,
     pub(crate) options: Options,
+    pub(crate) security: Arc<dyn Security>,
     pub(crate) counters: Arc<Counters>,
     /// Of the listener.
     pub(crate) connections: Arc<Semaphore>,
@@ -103,6 +105,7 @@ pub(crate) struct Shared {
     peers: RwLock<BTreeMap<NodeId, Dialled>>,
     /// Refusals that were logged: once each.
     logged: Mutex<BTreeSet<(NodeId, bool, String)>>,
+    logged_insecure: Mutex<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -143,6 +146,16 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Says once that somebody was not what it must be, before it could say who it is.
+    pub(crate) fn log_insecure(&self, host: &str, error: &io::Error) {
+        let mut logged = self.logged_insecure.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() < LOGGED && logged.insert(format!("{host}: {error}")) {
+            tracing::warn!(host, %error, "refused a connection");
+        }
+    }
+}
+
 /// Carries messages over gRPC: to each peer one HTTP/2 connection for control and one for bulk.
 ///
 /// Each node dials its peers for what it sends, and is dialled for what it receives. Needs a tokio
@@ -151,6 +164,7 @@ impl Shared {
 pub struct GrpcTransport {
     listen: Option<SocketAddr>,
     options: Options,
+    security: Arc<dyn Security>,
     counters: Arc<Counters>,
     address: RwLock<Option<SocketAddr>>,
     running: Host,
@@ -172,7 +186,15 @@ impl GrpcTransport {
 
     fn with(listen: Option<SocketAddr>, options: Options) -> Self {
         let (address, running) = (RwLock::default(), Host::default());
-        Self { listen, options, counters: Arc::default(), address, running }
+        let security = Arc::new(Plain);
+        Self { listen, options, security, counters: Arc::default(), address, running }
+    }
+
+    /// The same with connections that are secured, on both sides.
+    #[must_use]
+    pub fn with_security(mut self, security: Arc<dyn Security>) -> Self {
+        self.security = security;
+        self
     }
 
     /// The service that its listener serves, for a server of your own. Before `start` and after `shutdown` it
@@ -244,6 +266,7 @@ impl Transport for GrpcTransport {
             local,
             inbox,
             options: self.options.clone(),
+            security: Arc::clone(&self.security),
             counters: Arc::clone(&self.counters),
             connections: Arc::new(Semaphore::new(self.options.connections)),
             streams: Arc::new(Semaphore::new(self.options.connections)),
@@ -252,6 +275,7 @@ impl Transport for GrpcTransport {
             health: health.clone(),
             peers: RwLock::default(),
             logged: Mutex::default(),
+            logged_insecure: Mutex::default(),
         });
         if let Some((listener, address)) = listener {
             let router = Router::new(self.service(), health);

@@ -1,6 +1,8 @@
 //! An inbox that shows what came, and nodes on loopback.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod raw;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -88,9 +90,12 @@ impl Node {
     }
 
     pub(crate) async fn start_at(identity: Identity, listen: SocketAddr, options: Options) -> Self {
+        Self::start_this(GrpcTransport::new(listen, options), identity).await
+    }
+
+    pub(crate) async fn start_this(transport: GrpcTransport, identity: Identity) -> Self {
         let (sender, seen) = mpsc::unbounded_channel();
         let (front, inbox) = inbox(sender);
-        let transport = GrpcTransport::new(listen, options);
         transport.start(identity, front).await.unwrap();
         Self { id: identity.node, transport, inbox, seen }
     }

@@ -1,0 +1,67 @@
+//! What lies between a TCP connection and HTTP/2, such as TLS.
+
+use std::io;
+
+use async_trait::async_trait;
+use raft_core::ids::NodeId;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+/// Bytes in both directions.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// A connection that may carry HTTP/2.
+pub struct Secured {
+    /// It.
+    pub stream: Box<dyn Duplex>,
+    /// The node at its other end, where that was proven. The handshake must then name the same.
+    pub node: Option<NodeId>,
+}
+
+impl std::fmt::Debug for Secured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secured").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// Secures each connection before HTTP/2 begins, on both sides; see
+/// [`GrpcTransport::with_security`](crate::GrpcTransport::with_security).
+///
+/// Both functions have as long as the handshake may take, and are cancelled with the connection.
+#[async_trait]
+pub trait Security: std::fmt::Debug + Send + Sync + 'static {
+    /// Secures a connection that a peer, or anyone else, has made.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`] or [`io::ErrorKind::PermissionDenied`] if the other side is not what it
+    /// must be: it is refused, logged once and counted. Others if the connection broke.
+    async fn accept(&self, stream: TcpStream) -> io::Result<Secured>;
+
+    /// Secures a connection that was made to `node`.
+    ///
+    /// # Errors
+    /// As those of [`accept`](Self::accept).
+    async fn connect(&self, stream: TcpStream, node: NodeId) -> io::Result<Secured>;
+}
+
+/// Whether a connection was refused for what the other side is.
+pub(crate) fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::PermissionDenied)
+}
+
+/// None at all.
+#[derive(Debug)]
+pub(crate) struct Plain;
+
+#[async_trait]
+impl Security for Plain {
+    async fn accept(&self, stream: TcpStream) -> io::Result<Secured> {
+        Ok(Secured { stream: Box::new(stream), node: None })
+    }
+
+    async fn connect(&self, stream: TcpStream, _: NodeId) -> io::Result<Secured> {
+        Ok(Secured { stream: Box::new(stream), node: None })
+    }
+}

@@ -1,0 +1,182 @@
+//! What else the listener serves, and a server of one's own.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use raft_core::backend::{Sent, SentDropped, Transport};
+use raft_core::ids::NodeId;
+use raft_core::membership::Member;
+use raft_core::message::{Lane, PeerEvent};
+use raft_net_grpc::proto::refused::Why;
+use raft_net_grpc::{Authenticated, GrpcTransport, Options};
+use support::raw::{self, Talk};
+use support::{Node, Seen, heartbeat, identity};
+use tokio::sync::{mpsc, oneshot};
+use tonic::Code;
+use tonic::codegen::tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::interceptor::InterceptedService;
+use tonic_health::ServingStatus;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+
+#[tokio::test]
+async fn health_is_served() {
+    let a = Node::start(identity(1), Options::default()).await;
+    let mut health = HealthClient::new(raw::connect(a.address()).await);
+    for service in ["", "raft.v1.Raft"] {
+        let answer = health.check(HealthCheckRequest { service: service.into() }).await.unwrap();
+        assert_eq!(answer.into_inner().status, ServingStatus::Serving as i32, "{service}");
+    }
+    let unknown = health.check(HealthCheckRequest { service: "other".into() }).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    // Who watches hears of the end.
+    let watched = health.watch(HealthCheckRequest { service: "raft.v1.Raft".into() }).await.unwrap();
+    let mut watched = watched.into_inner();
+    let first = watched.message().await.unwrap().unwrap();
+    assert_eq!(first.status, ServingStatus::Serving as i32);
+    let watcher = tokio::spawn(async move { while let Ok(Some(_)) = watched.message().await {} });
+    a.transport.shutdown().await;
+    watcher.await.unwrap();
+}
+
+#[tokio::test]
+async fn reflection_describes_the_protocol() {
+    let a = Node::start(identity(1), Options::default()).await;
+    let mut reflection = ServerReflectionClient::new(raw::connect(a.address()).await);
+    let ask = |message| ServerReflectionRequest { host: String::new(), message_request: Some(message) };
+    let requests = [
+        ask(MessageRequest::ListServices(String::new())),
+        ask(MessageRequest::FileContainingSymbol("raft.v1.Raft".into())),
+        ask(MessageRequest::FileContainingSymbol("raft.v1.SnapshotChunk".into())),
+    ];
+    let requests = tonic::codegen::tokio_stream::iter(requests);
+    let mut answers = reflection.server_reflection_info(requests).await.unwrap().into_inner();
+    let mut next = async || {
+        let answer: ServerReflectionResponse = answers.message().await.unwrap().unwrap();
+        answer.message_response.unwrap()
+    };
+    let MessageResponse::ListServicesResponse(list) = next().await else { panic!() };
+    let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+    for name in ["raft.v1.Raft", "grpc.health.v1.Health"] {
+        assert!(names.iter().any(|found| found == name), "{names:?}");
+    }
+    for _ in 0..2 {
+        let MessageResponse::FileDescriptorResponse(files) = next().await else { panic!() };
+        assert!(
+            files.file_descriptor_proto.iter().any(|file| file.windows(7).any(|part| part == b"raft.v1"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_unimplemented() {
+    let a = Node::start(identity(1), Options::default()).await;
+    for path in ["/raft.v1.Raft/Other", "/other.Service/Call", "/"] {
+        let mut client = tonic::client::Grpc::new(raw::connect(a.address()).await);
+        client.ready().await.unwrap();
+        let request = tonic::Request::new(bytes::Bytes::new());
+        let path = path.parse().unwrap();
+        let status = client.unary(request, path, raw::Raw).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unimplemented, "{status:?}");
+    }
+    assert_eq!(a.transport.stats().misbehaved, 0);
+}
+
+/// A server of the user's, with health of its own beside the transport's service.
+struct Server {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(transport: &GrpcTransport, proven: Option<Authenticated>) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (_, health) = tonic_health::server::health_reporter();
+        let raft = InterceptedService::new(transport.service(), move |mut request: tonic::Request<()>| {
+            if let Some(proven) = proven {
+                request.extensions_mut().insert(proven);
+            }
+            Ok(request)
+        });
+        let server = tonic::transport::Server::builder().add_service(health).add_service(raft);
+        let task = tokio::spawn(async move {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped).await.unwrap();
+        });
+        Self { address, stop, task }
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_ones_own_carries_the_transport() {
+    let (sender, mut seen) = mpsc::unbounded_channel();
+    let (front, inbox) = support::inbox(sender);
+    let transport = GrpcTransport::without_listener(Options::default());
+    let server = Server::start(&transport, None).await;
+    // Not yet.
+    let channel = raw::connect(server.address).await;
+    let early = Talk::open(channel, "Control", raw::hello(&identity(1), 2, (1, 1))).await.unwrap();
+    assert!(matches!(early.refusal().await, Why::NotReady(_)));
+    transport.start(identity(2), front).await.unwrap();
+    assert_eq!(transport.local_addr(), None);
+    let mut a = Node::start(identity(1), Options::default()).await;
+    let member = Member::new(NodeId(2), server.address.to_string());
+    a.transport.members(std::slice::from_ref(&member));
+    transport.members(&[a.member()]);
+    a.up(2).await;
+    while seen.recv().await.unwrap() != Seen::Peer(NodeId(1), PeerEvent::Up) {}
+    for round in 0..100 {
+        assert_eq!(a.transport.send(&member, Lane::Control, heartbeat(1, 2, round)), Sent::Queued);
+        assert_eq!(transport.send(&a.member(), Lane::Control, heartbeat(2, 1, round)), Sent::Queued);
+    }
+    for round in 0..100 {
+        assert_eq!(seen.recv().await.unwrap(), Seen::Message(heartbeat(1, 2, round)));
+        assert_eq!(a.message().await, heartbeat(2, 1, round));
+    }
+    // The user's own service answers on the same port.
+    let mut health = HealthClient::new(raw::connect(server.address).await);
+    health.check(HealthCheckRequest { service: String::new() }).await.unwrap();
+    // The transport's end is not the server's: its streams end, and what comes later is not ready.
+    transport.shutdown().await;
+    a.until(|seen| *seen == Seen::Peer(NodeId(2), PeerEvent::Down)).await;
+    a.until(|seen| matches!(seen, Seen::Refused(NodeId(2), raft_core::backend::Refusal::NotReady))).await;
+    let sent = transport.send(&a.member(), Lane::Control, heartbeat(2, 1, 0));
+    assert_eq!(sent, Sent::Dropped(SentDropped::Stopped));
+    assert_eq!(Arc::strong_count(&inbox), 1, "nothing keeps the node");
+    health.check(HealthCheckRequest { service: String::new() }).await.unwrap();
+    a.transport.shutdown().await;
+    drop(health);
+    server.stop.send(()).unwrap();
+    server.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_layer_has_proven_must_be_what_the_peer_says() {
+    let (sender, mut seen) = mpsc::unbounded_channel();
+    let (front, _inbox) = support::inbox(sender);
+    let transport = GrpcTransport::without_listener(Options::default());
+    transport.start(identity(2), front).await.unwrap();
+    let server = Server::start(&transport, Some(Authenticated(NodeId(1)))).await;
+    let hello = |node| raw::hello(&identity(node), 2, (1, 1));
+    let other = Talk::open(raw::connect(server.address).await, "Control", hello(3)).await.unwrap();
+    assert!(matches!(other.refusal().await, Why::WrongNode(pair) if (pair.ours, pair.theirs) == (1, 3)));
+    assert_eq!(transport.stats().refused, 1);
+    let right = Talk::greet(raw::connect(server.address).await, "Control", identity(1), 2).await;
+    right.say(raw::heartbeat(1, 2, 8)).await;
+    assert_eq!(seen.recv().await.unwrap(), Seen::Message(heartbeat(1, 2, 8)));
+    transport.shutdown().await;
+    drop(right);
+    drop(server.stop);
+    server.task.await.unwrap();
+}
