@@ -90,6 +90,15 @@ pub struct Fatal(pub String);
 ///
 /// Called from one task, one call at a time. It must be deterministic: what it does may depend on
 /// nothing but its state and the commands. An error or a panic stops the node; no entry is ever skipped.
+///
+/// * **A1** `apply` pushes one answer for each command.
+/// * **A2** Commands are executed and answered in their order, whatever the batches.
+/// * **A3** Whether answers are wanted changes nothing but the answers.
+/// * **A4** Two machines that are given the same log are equal: same answers, same bytes of snapshots.
+/// * **A5** `last_applied` is the last entry whose effects are in the state; what follows it is applied again
+///   after a restart.
+/// * **A6** A snapshot is a point in time, whatever is applied while it is read.
+/// * **A7** An installed snapshot replaces everything; one that cannot be read to its end is an error.
 #[async_trait]
 pub trait StateMachine: Send + 'static {
     /// The last entry whose effects are in the state as it is now; zero for an empty one. Asked once at

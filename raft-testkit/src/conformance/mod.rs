@@ -5,6 +5,7 @@
 
 pub mod journal;
 pub mod snapshot;
+pub mod state_machine;
 pub mod transport;
 
 mod failure;

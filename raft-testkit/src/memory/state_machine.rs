@@ -70,9 +70,17 @@ impl Recorder {
     }
 }
 
-/// Answers each command with its own bytes and keeps them all in its [`Recorder`]. Has no snapshots.
+/// Answers each command with its own bytes and keeps them all in its [`Recorder`].
 #[derive(Debug)]
 pub struct RecordingMachine(Recorder);
+
+impl RecordingMachine {
+    /// What it keeps its commands in.
+    #[must_use]
+    pub fn recorder(&self) -> Recorder {
+        self.0.clone()
+    }
+}
 
 #[async_trait]
 impl StateMachine for RecordingMachine {
@@ -104,11 +112,60 @@ impl StateMachine for RecordingMachine {
     }
 
     async fn snapshot(&mut self) -> Result<Box<dyn SnapshotSource>, Fatal> {
-        Err(Fatal("a recording machine has no snapshots".into()))
+        Ok(Box::new(Pieces(Some(self.0.lock().0.encode()))))
     }
 
-    async fn install(&mut self, _: Box<dyn SnapshotReader>) -> Result<(), Fatal> {
-        Err(Fatal("a recording machine has no snapshots".into()))
+    async fn install(&mut self, mut snapshot: Box<dyn SnapshotReader>) -> Result<(), Fatal> {
+        let data = read_all(&mut *snapshot).await?;
+        let recorded = Recorded::decode(&data, snapshot.meta().upto);
+        let recorded = recorded.ok_or_else(|| Fatal("it is not a record's snapshot".into()))?;
+        self.0.lock().0 = recorded;
+        self.0.0.changed.notify_waiters();
+        Ok(())
+    }
+}
+
+impl Recorded {
+    /// Each command: term, index, position, length, data.
+    fn encode(&self) -> Bytes {
+        let mut out = Vec::new();
+        for Command { id, position, data, .. } in &self.commands {
+            for number in [id.term.0, id.index.0, u64::from(*position), data.len() as u64] {
+                out.extend_from_slice(&number.to_le_bytes());
+            }
+            out.extend_from_slice(data);
+        }
+        out.into()
+    }
+
+    fn decode(mut data: &[u8], through: LogId) -> Option<Self> {
+        let mut commands = Vec::new();
+        while !data.is_empty() {
+            let mut numbers = [0; 4];
+            for number in &mut numbers {
+                let (eight, rest) = data.split_first_chunk::<8>()?;
+                (*number, data) = (u64::from_le_bytes(*eight), rest);
+            }
+            let [term, index, position, length] = numbers;
+            let (bytes, rest) = data.split_at_checked(usize::try_from(length).ok()?)?;
+            let (id, position) = (LogId::new(term, index), u32::try_from(position).ok()?);
+            commands.push(Command::new(id, position, Bytes::copy_from_slice(bytes)));
+            data = rest;
+        }
+        Some(Self { commands, through })
+    }
+}
+
+/// All of a snapshot, however short the pieces are in which it comes.
+async fn read_all(snapshot: &mut dyn SnapshotReader) -> Result<Vec<u8>, Fatal> {
+    let mut data = Vec::new();
+    loop {
+        let piece = snapshot.read(data.len() as u64, 64 << 10).await;
+        let piece = piece.map_err(|error| Fatal(error.to_string()))?;
+        if piece.is_empty() {
+            return Ok(data);
+        }
+        data.extend_from_slice(&piece);
     }
 }
 
@@ -213,7 +270,7 @@ impl StateMachine for Register {
     }
 
     async fn install(&mut self, mut snapshot: Box<dyn SnapshotReader>) -> Result<(), Fatal> {
-        let data = snapshot.read(0, 8).await.map_err(|error| Fatal(error.to_string()))?;
+        let data = read_all(&mut *snapshot).await?;
         self.value = Self::answer(&data).ok_or_else(|| Fatal("it is not a register's snapshot".into()))?;
         self.applied = snapshot.meta().upto;
         Ok(())

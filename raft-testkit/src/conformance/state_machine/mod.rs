@@ -1,0 +1,106 @@
+//! A1 to A7 of [`StateMachine`].
+//!
+//! The author of a state machine implements [`StateMachineBackend`] and writes
+//! [`state_machine_conformance!`](crate::state_machine_conformance) in one of the tests. [`CLAUSES`] lists
+//! what is then run; [`names`] has the same as an index.
+
+mod table;
+
+mod apply;
+mod log;
+mod snapshots;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use raft_core::backend::StateMachine;
+
+use super::Random;
+
+pub use table::{CLAUSES, names, run};
+
+/// What the author of a state machine provides so that the suite can test it.
+#[async_trait]
+pub trait StateMachineBackend: Send + Sync {
+    /// The machine.
+    type Machine: StateMachine;
+
+    /// A new one, empty.
+    fn machine(&self) -> Self::Machine;
+
+    /// Any command that the machine takes; the same for the same numbers. What it does should depend on
+    /// what came before it, and change it, as often as possible.
+    fn command(&self, random: &mut Random) -> Bytes;
+
+    /// The machine after a restart of its process: what it keeps in memory only is gone. One that keeps
+    /// nothing else is new.
+    async fn restart(&self, machine: Self::Machine) -> Self::Machine {
+        drop(machine);
+        self.machine()
+    }
+}
+
+/// The state machine conformance suite: expands to one `#[test]` per clause.
+///
+/// ```
+/// use bytes::Bytes;
+/// use raft_testkit::conformance::Random;
+/// use raft_testkit::conformance::state_machine::StateMachineBackend;
+/// use raft_testkit::memory::{Register, RegisterCommand};
+///
+/// struct Mine;
+///
+/// impl StateMachineBackend for Mine {
+///     type Machine = Register;
+///
+///     fn machine(&self) -> Register {
+///         Register::new()
+///     }
+///
+///     fn command(&self, random: &mut Random) -> Bytes {
+///         match random.below(3) {
+///             0 => RegisterCommand::Set(random.next()).encode(),
+///             _ => RegisterCommand::Add(random.next()).encode(),
+///         }
+///     }
+/// }
+///
+/// raft_testkit::state_machine_conformance! { backend: Mine }
+/// # fn main() {}
+/// ```
+///
+/// `backend` is evaluated once for each test. A machine without snapshots skips the clauses about them, each
+/// with a reason, as in the other suites; a name in `skip` that is no clause does not compile.
+#[macro_export]
+macro_rules! state_machine_conformance {
+    (backend: $backend:expr $(,)?) => {
+        $crate::state_machine_conformance! { backend: $backend, skip: {} }
+    };
+    (backend: $backend:expr, skip: { $($skip:ident => $reason:expr),* $(,)? } $(,)?) => {
+        const STATE_MACHINE_SKIPS: &[(&str, &str)] =
+            &[$(($crate::conformance::state_machine::names::$skip, $reason)),*];
+        #[test]
+        fn a00_clauses_are_run() {
+            $crate::conformance::check_suite(
+                $crate::conformance::state_machine::CLAUSES,
+                STATE_MACHINE_SKIPS,
+            );
+        }
+        $crate::__state_machine_clauses! { __state_machine_tests { $backend } }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __state_machine_tests {
+    ({ $backend:expr } $($name:ident $module:ident $sentence:literal)*) => {
+        $(
+            #[doc = $sentence]
+            #[test]
+            fn $name() {
+                $crate::conformance::run_test(stringify!($name), STATE_MACHINE_SKIPS, || async {
+                    $crate::conformance::state_machine::run(&$backend, stringify!($name)).await
+                });
+            }
+        )*
+    };
+}
