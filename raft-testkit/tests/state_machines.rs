@@ -149,7 +149,7 @@ impl StateMachine for BrokenMachine {
         }
         let mut answers = Vec::new();
         for command in &batch {
-            let decoded = RegisterCommand::decode(&command.data).ok_or(Fatal("no command".into()))?;
+            let decoded = RegisterCommand::decode(&command.data).ok_or_else(|| Fatal("no command".into()))?;
             let asked = responses.wanted() || !self.lies(Mutant::ExecutesOnlyWhatIsAsked);
             let value = if asked { self.inner.execute(decoded) } else { 0 };
             answers.push(Bytes::copy_from_slice(&value.to_le_bytes()));

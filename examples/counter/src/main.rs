@@ -111,4 +111,39 @@ mod tests {
     async fn nothing_is_lost_when_the_leader_stops() {
         assert_eq!(super::run().await.unwrap(), 4321);
     }
+
+    /// The contract of state machines, clause by clause.
+    mod contract {
+        use bytes::Bytes;
+        use raft_testkit::conformance::Random;
+        use raft_testkit::conformance::state_machine::StateMachineBackend;
+
+        use crate::{Counter, encode};
+
+        struct Counters;
+
+        impl StateMachineBackend for Counters {
+            type Machine = Counter;
+
+            fn machine(&self) -> Counter {
+                Counter::default()
+            }
+
+            fn command(&self, random: &mut Random) -> Bytes {
+                encode(&random.next().cast_signed()).unwrap().into()
+            }
+        }
+
+        raft_testkit::state_machine_conformance! {
+            backend: Counters,
+            skip: {
+                a05_last_applied_is_what_was_applied => "the sum is in memory: asked at the start, it is zero",
+                a06_snapshot_is_a_point_in_time => "a counter needs no snapshots",
+                a06_taking_a_snapshot_changes_nothing => "a counter needs no snapshots",
+                a07_install_replaces_everything => "a counter needs no snapshots",
+                a07_snapshot_and_log_are_the_whole_log => "a counter needs no snapshots",
+                a07_damaged_snapshot_is_fatal => "a counter needs no snapshots",
+            },
+        }
+    }
 }

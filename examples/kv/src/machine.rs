@@ -156,4 +156,73 @@ mod tests {
         let fatal = machine.apply(&batch, LogId::new(1, 7), &mut Responses::kept(1)).await.unwrap_err();
         assert_eq!(fatal.0, "command 0 of entry 1.7: the bytes are not a command of this program");
     }
+
+    /// The contract of state machines, clause by clause.
+    mod contract {
+        use raft_testkit::conformance::Random;
+        use raft_testkit::conformance::state_machine::StateMachineBackend;
+
+        use super::super::*;
+        use crate::command::Op;
+        use crate::log_codec::{put_command, put_transaction};
+
+        struct Machines;
+
+        /// Few keys, so that commands meet each other, and find other kinds of values.
+        fn draw(random: &mut Random) -> (Op, Vec<String>) {
+            let key = format!("k{}", random.below(6));
+            let (field, number) = (format!("f{}", random.below(5)), random.below(40).to_string());
+            match random.below(16) {
+                0 => (Op::Set, vec![key, number]),
+                1 => (Op::Incr, vec![key]),
+                2 => (Op::Append, vec![key, number]),
+                3 => (Op::Cas, vec![key, number, field]),
+                4 => (Op::RPush, vec![key, number]),
+                5 => (Op::LPop, vec![key]),
+                6 => (Op::LRange, vec![key, "0".into(), "-1".into()]),
+                7 => (Op::HSet, vec![key, field, number]),
+                8 => (Op::HIncrBy, vec![key, field, number]),
+                9 => (Op::HGetAll, vec![key]),
+                10 => (Op::SAdd, vec![key, field, number]),
+                11 => (Op::SMembers, vec![key]),
+                12 => (Op::Del, vec![key]),
+                13 => (Op::Keys, vec!["*".into()]),
+                14 => (Op::GetSet, vec![key, number]),
+                _ => (Op::Get, vec![key]),
+            }
+        }
+
+        impl StateMachineBackend for Machines {
+            type Machine = Machine;
+
+            fn machine(&self) -> Machine {
+                Machine::new(Shared::default())
+            }
+
+            fn command(&self, random: &mut Random) -> Bytes {
+                let mut data = bytes::BytesMut::new();
+                if random.one_in(6) {
+                    let commands = [draw(random), draw(random)];
+                    let watched = [(format!("k{}", random.below(6)), random.below(30))];
+                    put_transaction(&mut data, &watched, &commands);
+                } else {
+                    let (op, args) = draw(random);
+                    put_command(&mut data, op, &args);
+                }
+                data.freeze()
+            }
+        }
+
+        raft_testkit::state_machine_conformance! {
+            backend: Machines,
+            skip: {
+                a05_last_applied_is_what_was_applied => "the data is in memory: asked at the start, it is zero",
+                a06_snapshot_is_a_point_in_time => "this version takes no snapshots",
+                a06_taking_a_snapshot_changes_nothing => "this version takes no snapshots",
+                a07_install_replaces_everything => "this version takes no snapshots",
+                a07_snapshot_and_log_are_the_whole_log => "this version takes no snapshots",
+                a07_damaged_snapshot_is_fatal => "this version takes no snapshots",
+            },
+        }
+    }
 }

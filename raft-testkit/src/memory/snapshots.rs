@@ -92,6 +92,21 @@ impl MemorySnapshotDisk {
         }
     }
 
+    /// A second disk with the same complete snapshot.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let copy = Self::new();
+        copy.become_like(self);
+        copy
+    }
+
+    /// Sets the complete snapshot back to what another disk has, as if it had never been durable.
+    #[doc(hidden)]
+    pub fn become_like(&self, other: &Self) {
+        let latest = other.lock().latest.clone();
+        self.lock().latest = latest;
+    }
+
     /// Forgets the complete snapshot, as a store would have it that drops the old one too early.
     #[doc(hidden)]
     pub fn drop_latest(&self) {
