@@ -151,10 +151,11 @@ async fn greet(
 ) -> Result<Link, Failure> {
     shared.options.prepare(&stream)?;
     let guard = Group::begin(Arc::clone(&shared.tasks));
-    let secured = shared.security.connect(stream, peer.id).await.map_err(Failure::of)?;
-    if let Some(claimed) = secured.node.filter(|node| *node != peer.id) {
-        let why = Refusal::WrongNode { expected: peer.id, claimed };
-        return Err(Failure::Refused { ours: true, why });
+    let secured =
+        shared.security.connect(stream, shared.local.cluster, peer.id).await.map_err(Failure::of)?;
+    if let Some(proof) = secured.proof {
+        let refused = |why| Failure::Refused { ours: true, why };
+        proof.check(shared.local.cluster, peer.id).map_err(refused)?;
     }
     let io = TokioIo::new(secured.stream);
     let (sender, connection) = builder(&guard, &shared.options).handshake(io).await?;

@@ -57,7 +57,7 @@ pub mod proto {
 
 pub use error::WireError;
 pub use handshake::WIRE_VERSIONS;
-pub use security::{Duplex, Secured, Security};
+pub use security::{Duplex, Proof, Secured, Security};
 pub use service::{Authenticated, RaftService};
 pub use stats::Stats;
 pub use transport::{GrpcTransport, Options};

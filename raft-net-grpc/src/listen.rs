@@ -21,7 +21,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use crate::group::{Executor, Group, Guard};
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::security::is_refusal;
-use crate::service::{Authenticated, Over, RaftService};
+use crate::service::{Over, Proven, RaftService};
 use crate::stats::count;
 use crate::transport::Shared;
 
@@ -156,11 +156,11 @@ async fn serve(stream: TcpStream, router: Router, shared: &Shared) {
     };
     let guard = Group::begin(Arc::clone(&shared.tasks));
     let over = Over(Arc::clone(&guard.0));
-    let proven = secured.node.map(Authenticated);
+    let proven = secured.proof.map(Proven);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(over.clone());
-        if let Some(proven) = proven {
-            request.extensions_mut().insert(proven);
+        if let Some(proven) = &proven {
+            request.extensions_mut().insert(proven.clone());
         }
         router.call(request)
     });

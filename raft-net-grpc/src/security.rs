@@ -1,9 +1,11 @@
 //! What lies between a TCP connection and HTTP/2, such as TLS.
 
 use std::io;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use raft_core::ids::NodeId;
+use raft_core::backend::Refusal;
+use raft_core::ids::{ClusterId, NodeId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -12,17 +14,26 @@ pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
+/// What a connection has proven of who is at its other end.
+pub trait Proof: std::fmt::Debug + Send + Sync + 'static {
+    /// Whether it may speak for a node of a cluster (T6).
+    ///
+    /// # Errors
+    /// [`Refusal`]; the peer is told, logged once and counted.
+    fn check(&self, cluster: ClusterId, claimed: NodeId) -> Result<(), Refusal>;
+}
+
 /// A connection that may carry HTTP/2.
 pub struct Secured {
     /// It.
     pub stream: Box<dyn Duplex>,
-    /// The node at its other end, where that was proven. The handshake must then name the same.
-    pub node: Option<NodeId>,
+    /// What it has proven of its other end, if anything: the handshake must then claim nothing else.
+    pub proof: Option<Arc<dyn Proof>>,
 }
 
 impl std::fmt::Debug for Secured {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Secured").field("node", &self.node).finish_non_exhaustive()
+        f.debug_struct("Secured").field("proof", &self.proof).finish_non_exhaustive()
     }
 }
 
@@ -39,11 +50,11 @@ pub trait Security: std::fmt::Debug + Send + Sync + 'static {
     /// must be: it is refused, logged once and counted. Others if the connection broke.
     async fn accept(&self, stream: TcpStream) -> io::Result<Secured>;
 
-    /// Secures a connection that was made to `node`.
+    /// Secures a connection that was made to a node.
     ///
     /// # Errors
     /// As those of [`accept`](Self::accept).
-    async fn connect(&self, stream: TcpStream, node: NodeId) -> io::Result<Secured>;
+    async fn connect(&self, stream: TcpStream, cluster: ClusterId, node: NodeId) -> io::Result<Secured>;
 }
 
 /// Whether a connection was refused for what the other side is.
@@ -58,10 +69,10 @@ pub(crate) struct Plain;
 #[async_trait]
 impl Security for Plain {
     async fn accept(&self, stream: TcpStream) -> io::Result<Secured> {
-        Ok(Secured { stream: Box::new(stream), node: None })
+        Ok(Secured { stream: Box::new(stream), proof: None })
     }
 
-    async fn connect(&self, stream: TcpStream, _: NodeId) -> io::Result<Secured> {
-        Ok(Secured { stream: Box::new(stream), node: None })
+    async fn connect(&self, stream: TcpStream, _: ClusterId, _: NodeId) -> io::Result<Secured> {
+        Ok(Secured { stream: Box::new(stream), proof: None })
     }
 }

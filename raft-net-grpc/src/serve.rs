@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use raft_core::backend::{Delivery, Refusal};
-use raft_core::ids::{Identity, NodeId};
+use raft_core::ids::Identity;
 use raft_core::message::{Envelope, Lane};
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
@@ -13,6 +13,7 @@ use crate::group::Group;
 use crate::handshake::{self, Said};
 use crate::newest::Claim;
 use crate::proto::Frame;
+use crate::security::Proof;
 use crate::stats::count;
 use crate::transport::Shared;
 
@@ -23,8 +24,8 @@ pub(crate) const REPLIES: usize = 4;
 pub(crate) struct Visitor {
     pub(crate) frames: Streaming<Frame>,
     pub(crate) replies: mpsc::Sender<Result<Frame, Status>>,
-    /// The node that the connection belongs to, if that was proven.
-    pub(crate) proven: Option<NodeId>,
+    /// What the connection has proven of who opened it.
+    pub(crate) proof: Option<Arc<dyn Proof>>,
     /// The connection, if it is ours.
     pub(crate) group: Option<Arc<Group>>,
     pub(crate) lane: Lane,
@@ -156,10 +157,7 @@ async fn greet(visitor: &mut Visitor, shared: &Shared) -> Result<Option<Identity
 
 /// Whether a peer is who its connection has proven it to be.
 fn prove(visitor: &Visitor, peer: Identity) -> Result<Identity, Refusal> {
-    match visitor.proven {
-        Some(expected) if expected != peer.node => Err(Refusal::WrongNode { expected, claimed: peer.node }),
-        _ => Ok(peer),
-    }
+    visitor.proof.as_ref().map_or(Ok(()), |proof| proof.check(peer.cluster, peer.node)).map(|()| peer)
 }
 
 /// Reads messages and delivers them, until the stream ends or misbehaves.

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use raft_core::backend::Refusal;
-use raft_core::ids::NodeId;
+use raft_core::ids::{ClusterId, NodeId};
 use raft_core::message::Lane;
 use tokio::sync::mpsc;
 use tonic::body::Body;
@@ -19,6 +19,7 @@ use crate::group::Group;
 use crate::handshake;
 use crate::proto::Frame;
 use crate::proto::raft_server::{Raft, RaftServer};
+use crate::security::Proof;
 use crate::serve::{self, Visitor};
 use crate::stats::count;
 use crate::transport::{Options, SLACK_BYTES, Shared};
@@ -28,6 +29,17 @@ use crate::transport::{Options, SLACK_BYTES, Shared};
 /// name the same node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authenticated(pub NodeId);
+
+impl Proof for Authenticated {
+    fn check(&self, _: ClusterId, claimed: NodeId) -> Result<(), Refusal> {
+        let Self(expected) = *self;
+        if claimed == expected { Ok(()) } else { Err(Refusal::WrongNode { expected, claimed }) }
+    }
+}
+
+/// What the connection of a request has proven, where it is ours.
+#[derive(Clone, Debug)]
+pub(crate) struct Proven(pub(crate) Arc<dyn Proof>);
 
 /// The connection that a request came over, where it is ours.
 #[derive(Clone, Debug)]
@@ -150,9 +162,10 @@ impl Handler {
                     return Err(Status::resource_exhausted("too many streams"));
                 };
                 let extensions = request.extensions();
-                let proven = extensions.get::<Authenticated>().map(|Authenticated(node)| *node);
+                let layer = extensions.get::<Authenticated>().map(|proof| Arc::new(*proof) as Arc<dyn Proof>);
+                let proof = extensions.get::<Proven>().map(|Proven(proof)| Arc::clone(proof)).or(layer);
                 let group = extensions.get::<Over>().map(|Over(group)| Arc::clone(group));
-                let visitor = Visitor { frames: request.into_inner(), replies, proven, group, lane };
+                let visitor = Visitor { frames: request.into_inner(), replies, proof, group, lane };
                 let tasks = Arc::clone(&shared.tasks);
                 let task = async move {
                     serve::serve(visitor, &shared).await;

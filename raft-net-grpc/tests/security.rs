@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use raft_core::backend::{Refusal, Transport};
-use raft_core::ids::NodeId;
+use raft_core::ids::{ClusterId, NodeId};
 use raft_core::message::Lane;
-use raft_net_grpc::{GrpcTransport, Options, Secured, Security};
+use raft_net_grpc::{Authenticated, GrpcTransport, Options, Secured, Security};
 use support::raw;
 use support::{Node, Seen, any_port, heartbeat, identity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,7 +25,10 @@ impl Badge {
         let mut theirs = [0; 2];
         stream.read_exact(&mut theirs).await?;
         match theirs {
-            [b'#', node] => Ok(Secured { stream: Box::new(stream), node: Some(NodeId(node.into())) }),
+            [b'#', node] => {
+                let proof = Arc::new(Authenticated(NodeId(node.into())));
+                Ok(Secured { stream: Box::new(stream), proof: Some(proof) })
+            }
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "no badge")),
         }
     }
@@ -36,7 +39,7 @@ impl Security for Badge {
     async fn accept(&self, stream: TcpStream) -> io::Result<Secured> {
         self.swap(stream).await
     }
-    async fn connect(&self, stream: TcpStream, _: NodeId) -> io::Result<Secured> {
+    async fn connect(&self, stream: TcpStream, _: ClusterId, _: NodeId) -> io::Result<Secured> {
         self.swap(stream).await
     }
 }
