@@ -23,6 +23,8 @@ pub mod node;
 pub mod raft;
 pub mod status;
 pub mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use config::Config;
 #[cfg(feature = "typed")]

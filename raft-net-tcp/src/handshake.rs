@@ -66,13 +66,37 @@ pub(crate) struct Welcome {
 /// Why one side refuses the other, on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum WireRefusal {
-    WrongCluster { ours: u128, theirs: u128 },
-    WrongGroup { ours: u64, theirs: u64 },
-    WrongNode { expected: u64, claimed: u64 },
-    StoreReplaced { node: u64, known: u128, offered: u128 },
-    RolledBack { node: u64, known: u64, offered: u64 },
-    WireVersion { ours: (u16, u16), theirs: (u16, u16) },
+    WrongCluster {
+        ours: u128,
+        theirs: u128,
+    },
+    WrongGroup {
+        ours: u64,
+        theirs: u64,
+    },
+    WrongNode {
+        expected: u64,
+        claimed: u64,
+    },
+    StoreReplaced {
+        node: u64,
+        known: u128,
+        offered: u128,
+    },
+    RolledBack {
+        node: u64,
+        known: u64,
+        offered: u64,
+    },
+    WireVersion {
+        ours: (u16, u16),
+        theirs: (u16, u16),
+    },
     NotReady,
+    /// Only said over TLS.
+    NotCertified {
+        claimed: u64,
+    },
 }
 
 impl From<Identity> for WireIdentity {
@@ -113,6 +137,7 @@ impl From<Refusal> for WireRefusal {
             }
             Refusal::RolledBack { node, known, offered } => Self::RolledBack { node: node.0, known, offered },
             Refusal::WireVersion { ours, theirs } => Self::WireVersion { ours, theirs },
+            Refusal::NotCertified { claimed } => Self::NotCertified { claimed: claimed.0 },
             _ => Self::NotReady,
         }
     }
@@ -138,6 +163,7 @@ impl From<WireRefusal> for Refusal {
             }
             WireRefusal::WireVersion { ours, theirs } => Self::WireVersion { ours, theirs },
             WireRefusal::NotReady => Self::NotReady,
+            WireRefusal::NotCertified { claimed } => Self::NotCertified { claimed: NodeId(claimed) },
         }
     }
 }
@@ -331,6 +357,15 @@ mod tests {
         let written: Vec<String> = messages.map(|message| hex(&encode(&message))).collect();
         let golden = include_str!("golden_handshakes_v1.txt");
         assert_eq!(written, golden.lines().collect::<Vec<_>>(), "{}", written.join("\n"));
+    }
+
+    /// What was added to wire version 1 later; only nodes with TLS say it.
+    #[test]
+    fn golden_bytes_of_not_certified() {
+        let refused = Handshake::Refused(Refusal::NotCertified { claimed: NodeId(3) }.into());
+        let wire = encode(&refused);
+        assert_eq!(wire[FIXED_BYTES..], [3, 7, 3]);
+        assert_eq!(decode(&mut wire.clone()), Ok(Some(refused)));
     }
 
     proptest! {

@@ -103,6 +103,12 @@ pub enum Refusal {
         /// Lowest and highest of the refused node.
         theirs: (u16, u16),
     },
+    /// It has shown no certificate for the node that it speaks for.
+    #[error("it has no certificate for node {claimed}")]
+    NotCertified {
+        /// Who it says it is.
+        claimed: NodeId,
+    },
     /// The node is not ready, or is stopping. May be tried again.
     #[error("it is not ready")]
     NotReady,

@@ -1,0 +1,196 @@
+//! Who a node is, proved by certificates: what all transports share. Feature `tls`.
+//!
+//! Like rustls itself this does no I/O: PEM bytes come in, configurations for both sides of a connection go
+//! out, and the time at which a certificate is judged comes from a [`TimeProvider`] of the caller's.
+//!
+//! * TLS is always mutual: both sides show a certificate that the cluster's CA has signed. TLS 1.3 only.
+//! * A certificate is bound to one node of one cluster by its subject alternative name, see [`node_name`].
+//!   The dialling side demands the name of the node that it dials; the listening side demands the name of
+//!   the node that the handshake claims to speak for ([`TlsIdentity::check_peer`]).
+//! * Sessions are not resumed: every connection is judged by the certificates and the CA of that moment.
+//! * [`TlsIdentity::reload`] puts new certificates in the place of the old, for all connections made from
+//!   then on. Those that are open go on.
+//!
+//! The provider of cryptography is ring, named explicitly: nothing global is set or read.
+
+mod name;
+mod pem;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use std::sync::{PoisonError, RwLock};
+
+use rustls::client::Resumption;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::time_provider::TimeProvider;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
+
+pub use name::{names_of, node_name};
+pub use pem::Pem;
+
+use crate::backend::Refusal;
+use crate::ids::{ClusterId, NodeId};
+
+/// Why certificates cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// Not PEM, or damaged.
+    #[error("{what}: {cause}")]
+    Pem {
+        /// Which of the three.
+        what: &'static str,
+        /// What is wrong with it.
+        cause: Arc<str>,
+    },
+    /// There is no certificate, or no key, where one is needed.
+    #[error("{what}: there is none in it")]
+    Empty {
+        /// Which of the three.
+        what: &'static str,
+    },
+    /// The key does not fit the certificate, or either is of a kind that is not known.
+    #[error("the certificate and its key cannot be used: {0}")]
+    Unusable(Arc<str>),
+    /// The certificate was made for somebody else.
+    #[error("the certificate is not for {expected}; it is for {found:?}")]
+    NotOurs {
+        /// The name that it needs.
+        expected: Arc<str>,
+        /// The names that it has.
+        found: Vec<Arc<str>>,
+    },
+}
+
+struct Configs {
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+    own: CertificateDer<'static>,
+}
+
+struct Shared {
+    time: Arc<dyn TimeProvider>,
+    configs: RwLock<Configs>,
+}
+
+/// A node's certificate, key and CA. Cheap to clone; clones see each other's [`reload`](Self::reload).
+#[derive(Clone)]
+pub struct TlsIdentity(Arc<Shared>);
+
+impl core::fmt::Debug for TlsIdentity {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("TlsIdentity")
+    }
+}
+
+impl TlsIdentity {
+    /// From PEM bytes. `time` says when now is; `rustls::time_provider::DefaultTimeProvider` asks the system.
+    ///
+    /// # Errors
+    /// [`TlsError`]
+    pub fn new(pem: &Pem, time: Arc<dyn TimeProvider>) -> Result<Self, TlsError> {
+        let configs = configs(pem, &time)?;
+        Ok(Self(Arc::new(Shared { time, configs: RwLock::new(configs) })))
+    }
+
+    /// Other certificates for all connections made from now on. After an error the old ones stay.
+    ///
+    /// # Errors
+    /// [`TlsError`]
+    pub fn reload(&self, pem: &Pem) -> Result<(), TlsError> {
+        let configs = configs(pem, &self.0.time)?;
+        *self.0.configs.write().unwrap_or_else(PoisonError::into_inner) = configs;
+        Ok(())
+    }
+
+    fn with<T>(&self, get: impl FnOnce(&Configs) -> T) -> T {
+        get(&self.0.configs.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// For the listening side of the next connection.
+    #[must_use]
+    pub fn server(&self) -> Arc<ServerConfig> {
+        self.with(|configs| Arc::clone(&configs.server))
+    }
+
+    /// For the dialling side of the next connection.
+    #[must_use]
+    pub fn client(&self) -> Arc<ClientConfig> {
+        self.with(|configs| Arc::clone(&configs.client))
+    }
+
+    /// The name that the dialled node must have a certificate for.
+    ///
+    /// # Errors
+    /// Never, in fact: every [`node_name`] is a DNS name. As [`Refusal::NotCertified`].
+    pub fn server_name(cluster: ClusterId, node: NodeId) -> Result<ServerName<'static>, Refusal> {
+        ServerName::try_from(node_name(cluster, node)).map_err(|_| Refusal::NotCertified { claimed: node })
+    }
+
+    /// Whether the own certificate is for this node: better known at the start than from every peer's
+    /// refusal.
+    ///
+    /// # Errors
+    /// [`TlsError::NotOurs`]
+    pub fn check_own(&self, cluster: ClusterId, node: NodeId) -> Result<(), TlsError> {
+        let expected = node_name(cluster, node);
+        let found = self.with(|configs| names_of(&configs.own));
+        if found.contains(&expected) {
+            return Ok(());
+        }
+        let found = found.into_iter().map(Arc::from).collect();
+        Err(TlsError::NotOurs { expected: expected.into(), found })
+    }
+
+    /// Whether the peer of a connection, who has shown these certificates, may speak for a node (T6).
+    ///
+    /// # Errors
+    /// [`Refusal::NotCertified`]
+    pub fn check_peer(
+        certificates: Option<&[CertificateDer<'_>]>,
+        cluster: ClusterId,
+        claimed: NodeId,
+    ) -> Result<(), Refusal> {
+        let own = certificates.and_then(<[_]>::first);
+        let holds = own.is_some_and(|own| names_of(own).contains(&node_name(cluster, claimed)));
+        if holds { Ok(()) } else { Err(Refusal::NotCertified { claimed }) }
+    }
+}
+
+fn configs(pem: &Pem, time: &Arc<dyn TimeProvider>) -> Result<Configs, TlsError> {
+    let parsed = pem.parse()?;
+    let unusable = |error: &dyn core::fmt::Display| TlsError::Unusable(alloc::format!("{error}").into());
+    let mut roots = RootCertStore::empty();
+    for ca in parsed.ca {
+        roots.add(ca).map_err(|error| unusable(&error))?;
+    }
+    let roots = Arc::new(roots);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = &[&version::TLS13];
+    let own = parsed.chain.first().cloned().ok_or(TlsError::Empty { what: "the certificate" })?;
+
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
+        .build()
+        .map_err(|error| unusable(&error))?;
+    let mut server = ServerConfig::builder_with_details(Arc::clone(&provider), Arc::clone(time))
+        .with_protocol_versions(versions)
+        .map_err(|error| unusable(&error))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(parsed.chain.clone(), parsed.key.clone_key())
+        .map_err(|error| unusable(&error))?;
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
+
+    let mut client = ClientConfig::builder_with_details(provider, Arc::clone(time))
+        .with_protocol_versions(versions)
+        .map_err(|error| unusable(&error))?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(parsed.chain, parsed.key)
+        .map_err(|error| unusable(&error))?;
+    client.resumption = Resumption::disabled();
+    Ok(Configs { server: Arc::new(server), client: Arc::new(client), own })
+}
+
+#[cfg(test)]
+mod tests;
