@@ -2,6 +2,7 @@
 //!
 //! * [`memory`]: a journal, a network and state machines in memory, with faults on demand.
 //! * [`conformance`]: the contracts of the backends as tests, one for each clause.
+//! * [`guide`]: how to write a backend of one's own.
 //! * [`linearizability`]: what clients saw, checked against a model of the data.
 //! * `sim` (feature `sim`): whole nodes with the file journal, simulated from one seed, with faults.
 //! * `model` (feature `sim`): the protocol, explored state by state.
@@ -10,9 +11,12 @@
 //! # For the author of a backend
 //!
 //! Add this crate as a dev-dependency, implement
-//! [`JournalBackend`](conformance::journal::JournalBackend) or
-//! [`TransportBackend`](conformance::transport::TransportBackend) in one of your tests, and write
-//! [`journal_conformance!`] or [`transport_conformance!`] below it; each has an example that compiles.
+//! [`JournalBackend`](conformance::journal::JournalBackend),
+//! [`SnapshotBackend`](conformance::snapshot::SnapshotBackend),
+//! [`TransportBackend`](conformance::transport::TransportBackend) or
+//! [`StateMachineBackend`](conformance::state_machine::StateMachineBackend) in one of your tests, and write
+//! [`journal_conformance!`], [`snapshot_conformance!`], [`transport_conformance!`] or
+//! [`state_machine_conformance!`] below it; each has an example that compiles.
 //! `cargo test` then shows one test for each clause, named by its number in the contract
 //! ([`Journal`](raft_core::backend::Journal), [`Transport`](raft_core::backend::Transport)). A failure
 //! says what the contract says, what was expected and what was seen:
@@ -67,6 +71,7 @@
 //! ```
 
 pub mod conformance;
+pub mod guide;
 pub mod linearizability;
 pub mod memory;
 #[cfg(feature = "sim")]

@@ -1,0 +1,3 @@
+//! Guides for authors of backends. The code in them is compiled, and held to what they say by the suites.
+
+pub mod transport;
