@@ -9,8 +9,8 @@ use raft_core::backend::{
 };
 use raft_core::ids::LogId;
 use raft_core::membership::Membership;
-use raft_testkit::conformance::Unsupported;
 use raft_testkit::conformance::snapshot::{CLAUSES, SnapshotBackend, run};
+use raft_testkit::conformance::{Unsupported, report_mutant};
 use raft_testkit::memory::{MemorySnapshotDisk, MemorySnapshots};
 
 struct Reference;
@@ -330,7 +330,9 @@ impl SnapshotReader for Served {
 async fn every_mutant_is_caught_by_its_clause() {
     let mut escaped = Vec::new();
     for (mutant, clause) in TABLE {
-        match run(&Broken(Some(*mutant)), clause).await {
+        let result = run(&Broken(Some(*mutant)), clause).await;
+        report_mutant("snapshot", mutant, clause, &result);
+        match result {
             Ok(()) => escaped.push((mutant, clause)),
             Err(failure) => assert_eq!(failure.clause, *clause, "{mutant:?}"),
         }

@@ -10,8 +10,8 @@ use raft_core::backend::{
     Command, Fatal, Responses, SnapshotError, SnapshotReader, SnapshotSource, StateMachine,
 };
 use raft_core::ids::LogId;
-use raft_testkit::conformance::Random;
 use raft_testkit::conformance::state_machine::{CLAUSES, StateMachineBackend, run};
+use raft_testkit::conformance::{Random, report_mutant};
 use raft_testkit::memory::{Recorder, RecordingMachine, Register, RegisterCommand};
 
 struct Registers;
@@ -234,7 +234,9 @@ impl StateMachineBackend for Broken {
 async fn every_mutant_is_caught_by_its_clause() {
     let mut escaped = Vec::new();
     for (mutant, clause) in TABLE {
-        match run(&Broken(Some(*mutant)), clause).await {
+        let result = run(&Broken(Some(*mutant)), clause).await;
+        report_mutant("state_machine", mutant, clause, &result);
+        match result {
             Ok(()) => escaped.push((mutant, clause)),
             Err(failure) => assert_eq!(failure.clause, *clause, "{mutant:?}"),
         }

@@ -10,10 +10,13 @@ pub mod transport;
 
 mod failure;
 mod random;
+mod report;
 mod run;
 
 pub use failure::{ClauseFailure, Unsupported};
 pub use random::Random;
+#[doc(hidden)]
+pub use report::{REPORT_FILE, report_mutant};
 #[doc(hidden)]
 pub use run::{check_suite, run_test};
 

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 
 use raft_core::backend::Transport;
 use raft_core::ids::NodeId;
-use raft_testkit::conformance::Unsupported;
 use raft_testkit::conformance::transport::{CLAUSES, TransportBackend, Wire, WireVersion, run};
+use raft_testkit::conformance::{Unsupported, report_mutant};
 
 use carrier::{CONNECTIONS, Carrier};
 use lies::{Lie, TABLE};
@@ -93,7 +93,9 @@ async fn every_lie_is_noticed_by_its_clause() {
     let mut escaped = Vec::new();
     for (lie, clause) in TABLE {
         eprintln!("{lie:?}");
-        match run(&Carriers { lie: Some(*lie), ..Carriers::default() }, clause).await {
+        let result = run(&Carriers { lie: Some(*lie), ..Carriers::default() }, clause).await;
+        report_mutant("transport", lie, clause, &result);
+        match result {
             Ok(()) => escaped.push((lie, clause)),
             Err(failure) => {
                 assert_eq!(failure.clause, *clause, "{lie:?}");
