@@ -311,4 +311,44 @@ mod between_any_two_operations {
             FileSnapshots::open_on(Arc::new(vfs.clone())).await.unwrap();
         });
     }
+
+    /// Whatever a complete file is cut to, or has in place of some of its bytes: it is damaged by name, or
+    /// what it was; and a new one can be made.
+    #[test]
+    fn a_file_that_was_cut_or_overwritten_is_named() {
+        let vfs = MemVfs::default();
+        block_on(async {
+            store(&FileSnapshots::open_on(Arc::new(vfs.clone())).await.unwrap(), 1).await.unwrap();
+        });
+        let (image, mut rng) = (vfs.image(), Rng(8));
+        let (name, whole) = image.iter().next().unwrap();
+        let mut named = 0;
+        for turn in 0..400 {
+            let mut bytes = whole.to_vec();
+            let at = rng.below(whole.len() as u64) as usize;
+            match turn % 4 {
+                0 => bytes.truncate(at),
+                1 => bytes.extend((0..=at % 700).map(|_| 0)),
+                // Headers and lengths, where a number decides what is read next.
+                2 => bytes[at % 64..][..4].copy_from_slice(&(rng.next() as u32).to_le_bytes()),
+                _ => {
+                    let end = bytes.len().min(at + 1 + rng.below(2000) as usize);
+                    bytes[at..end].iter_mut().for_each(|byte| *byte = rng.next() as u8);
+                }
+            }
+            let changed = bytes != **whole;
+            let disk = MemVfs::of(&Image::from([(name.clone(), bytes.into())]));
+            block_on(async {
+                let files = FileSnapshots::open_on(Arc::new(disk)).await.unwrap();
+                match found(&files).await {
+                    Ok(number) => assert!(number == 1 && !changed, "{number} in turn {turn}"),
+                    Err(SnapshotError::Corrupt(_)) => named += 1,
+                    Err(other) => panic!("{other:?} in turn {turn}"),
+                }
+                store(&files, 2).await.unwrap();
+                assert_eq!(found(&files).await, Ok(2));
+            });
+        }
+        assert!(named > 390, "{named}");
+    }
 }
