@@ -39,7 +39,8 @@ struct Part {
     upto: LogId,
     membership: Membership,
     data: BytesMut,
-    writer: u64,
+    /// Who writes it, if anybody does.
+    writer: Option<u64>,
 }
 
 impl MemorySnapshotDisk {
@@ -168,9 +169,9 @@ impl SnapshotStore for MemorySnapshots {
         let writer = disk.writers;
         let goes_on = |part: &Part| part.upto == upto && part.membership == membership;
         let kept = disk.parts.remove(&id).filter(goes_on).map(|part| part.data).unwrap_or_default();
-        disk.parts.clear();
+        disk.parts.retain(|_, part| part.writer.is_some());
         let received = kept.len() as u64;
-        disk.parts.insert(id, Part { upto, membership, data: kept, writer });
+        disk.parts.insert(id, Part { upto, membership, data: kept, writer: Some(writer) });
         drop(disk);
         Ok(Box::new(Writer { disk: self.0.clone(), id, writer, received }))
     }
@@ -195,8 +196,16 @@ struct Writer {
 
 impl Writer {
     fn part<'a>(&self, disk: &'a mut Disk) -> Result<&'a mut Part, SnapshotError> {
-        let part = disk.parts.get_mut(&self.id).filter(|part| part.writer == self.writer);
+        let part = disk.parts.get_mut(&self.id).filter(|part| part.writer == Some(self.writer));
         part.ok_or(SnapshotError::NotFound)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Ok(part) = self.part(&mut self.disk.lock()) {
+            part.writer = None;
+        }
     }
 }
 

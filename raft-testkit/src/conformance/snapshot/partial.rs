@@ -85,3 +85,27 @@ pub(super) async fn s02_same_name_of_another_place_begins_anew<B: SnapshotBacken
     }
     Ok(())
 }
+
+pub(super) async fn s02_two_are_written_side_by_side<B: SnapshotBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let (place, own, received) =
+        (backend.place(), Sample::new(1, 90, 300_000)?, Sample::new(2, 95, 400_000)?);
+    let store = open(backend, &place).await?;
+    let mut writers = Vec::new();
+    for sample in [&own, &received] {
+        let created = store.create(sample.meta.id, sample.meta.upto, sample.meta.membership.clone()).await;
+        writers.push((sample, ok("creating a snapshot beside another", created)?));
+    }
+    for (from, to) in [(0, 70_000), (70_000, 290_000)] {
+        for (sample, writer) in &mut writers {
+            ok("writing by turns", writer.write(sample.data.slice(from..to)).await)?;
+        }
+    }
+    for (sample, mut writer) in writers {
+        ok("writing the rest", writer.write(sample.data.slice(290_000..)).await)?;
+        ok("finishing", writer.finish(Some(sample.meta.content)).await)?;
+        sample.is_latest(&*store).await?;
+    }
+    Ok(())
+}

@@ -26,6 +26,8 @@ macro_rules! __snapshot_clauses {
                 "S2: half-received snapshots that nobody goes on with are removed."
             s02_same_name_of_another_place_begins_anew partial
                 "S2: a half-received snapshot is not continued under another log id or membership."
+            s02_two_are_written_side_by_side partial
+                "S2: two snapshots can be written at the same time, as when one is received while one's own is taken."
             s03_pieces_of_any_size_come_back stream
                 "S3: pieces of any size go in, and reading gives at most what was asked for, from any offset."
             s03_memory_stays_bounded stream
