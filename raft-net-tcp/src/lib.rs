@@ -7,6 +7,7 @@
 //! | `lane` | one queue to one peer, bounded in bytes |
 //! | `peer` | dials, reconnects, writes, notices loss |
 //! | `listen` | accepts, shakes hands, reads, delivers |
+//! | `stream` | a connection, with TLS or without |
 //! | `transport` | what the node sees |
 //!
 //! The bytes are described in `docs/wire-format.md`.
@@ -18,6 +19,7 @@ mod lane;
 mod listen;
 mod peer;
 mod stats;
+mod stream;
 mod transport;
 
 pub use error::WireError;

@@ -17,6 +17,7 @@ use crate::frame;
 use crate::handshake::{self, Handshake};
 use crate::peer::read_handshake;
 use crate::stats::count;
+use crate::stream::Stream;
 use crate::transport::Shared;
 
 /// Read at once, in bytes, when nothing larger is announced.
@@ -103,11 +104,15 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn serve(mut stream: TcpStream, shared: &Shared) {
+async fn serve(stream: TcpStream, shared: &Shared) {
     let patience = shared.options.handshake_timeout;
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
-    let greeted = tokio::time::timeout(patience, greet(&mut stream, &mut buffer, shared)).await;
-    let (peer, lane) = match greeted {
+    let greeted = async {
+        let mut stream = secure(stream, shared).await?;
+        let (peer, lane) = greet(&mut stream, &mut buffer, shared).await?;
+        Some((stream, peer, lane))
+    };
+    let (mut stream, peer, lane) = match tokio::time::timeout(patience, greeted).await {
         Ok(Some(greeted)) => greeted,
         Ok(None) => return,
         Err(_) => {
@@ -125,9 +130,26 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
     }
 }
 
+/// The listening side of TLS, where it is wanted. `None` if the other side shows no certificate of the
+/// cluster's CA, or speaks no TLS at all.
+async fn secure(stream: TcpStream, shared: &Shared) -> Option<Stream> {
+    shared.options.prepare(&stream).ok()?;
+    let from = stream.peer_addr().ok();
+    match Stream::accept(stream, &shared.options).await {
+        Ok(stream) => Some(stream),
+        Err(error) => {
+            // One that only looks whether somebody listens has said nothing wrong.
+            if error.kind() == std::io::ErrorKind::InvalidData {
+                count(&shared.counters.refused);
+                shared.log_stranger(from, &error);
+            }
+            None
+        }
+    }
+}
+
 /// The listening side of the handshake. `None` if this is not, or may not be, one of us.
-async fn greet(stream: &mut TcpStream, buffer: &mut BytesMut, shared: &Shared) -> Option<(Identity, Lane)> {
-    shared.options.prepare(stream).ok()?;
+async fn greet(stream: &mut Stream, buffer: &mut BytesMut, shared: &Shared) -> Option<(Identity, Lane)> {
     let hello = match read_handshake(stream, buffer).await {
         Ok(Handshake::Hello(hello)) if hello.lane <= 1 => hello,
         Ok(_) => {
@@ -137,13 +159,16 @@ async fn greet(stream: &mut TcpStream, buffer: &mut BytesMut, shared: &Shared) -
         Err(error) => {
             if error.kind() == std::io::ErrorKind::InvalidData {
                 count(&shared.counters.misbehaved);
-                tracing::warn!(%error, from = ?stream.peer_addr().ok(), "not a peer");
+                shared.log_stranger(stream.peer_addr(), &error);
             }
             return None;
         }
     };
     let verdict = match handshake::check_hello(shared.local, &hello) {
-        Ok((peer, lane)) => shared.inbox.admit(peer).await.map(|()| (peer, lane)),
+        Ok((peer, lane)) => match stream.check_peer(peer) {
+            Ok(()) => shared.inbox.admit(peer).await.map(|()| (peer, lane)),
+            Err(why) => Err(why),
+        },
         Err(why) => Err(why),
     };
     let (peer, lane) = match verdict {
@@ -170,7 +195,7 @@ async fn greet(stream: &mut TcpStream, buffer: &mut BytesMut, shared: &Shared) -
     }
 }
 
-async fn refuse(stream: &mut TcpStream, node: NodeId, why: Refusal, shared: &Shared) {
+async fn refuse(stream: &mut Stream, node: NodeId, why: Refusal, shared: &Shared) {
     count(&shared.counters.refused);
     shared.log_refusal(node, true, &why);
     // The peer may be gone already.
@@ -180,7 +205,7 @@ async fn refuse(stream: &mut TcpStream, node: NodeId, why: Refusal, shared: &Sha
 
 /// Reads frames and delivers them, until the connection ends or misbehaves.
 async fn read(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     buffer: &mut BytesMut,
     peer: Identity,
     lane: Lane,

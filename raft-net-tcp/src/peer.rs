@@ -10,7 +10,7 @@ use raft_core::backend::{Inbox, Refusal, Sent};
 use raft_core::ids::NodeId;
 use raft_core::membership::Member;
 use raft_core::message::{Envelope, Lane, PeerEvent};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -18,6 +18,7 @@ use crate::frame::Outgoing;
 use crate::handshake::{self, Handshake};
 use crate::lane::Queue;
 use crate::stats::count;
+use crate::stream::Stream;
 use crate::transport::Shared;
 
 /// Encoded before one write, in bytes.
@@ -176,6 +177,13 @@ impl Peer {
                         self.gone(&shared.inbox);
                     }
                     after_loss = false;
+                    #[cfg(feature = "tls")]
+                    if let Some(why) = crate::stream::tls_failure(&error) {
+                        // It will not be better at once: another certificate, another CA, or no TLS there.
+                        count(&shared.counters.refused);
+                        shared.log_peer(self.id, why);
+                        backoff.at_least(REFUSED_BACKOFF);
+                    }
                     tracing::trace!(peer = %self.id, ?lane, %error, "no handshake");
                 }
                 Err(Failure::Refused { ours, why }) => {
@@ -201,7 +209,7 @@ impl Peer {
         }
     }
 
-    async fn dial(&self, address: &str, lane: Lane, shared: &Shared) -> Result<TcpStream, Failure> {
+    async fn dial(&self, address: &str, lane: Lane, shared: &Shared) -> Result<Stream, Failure> {
         let patience = shared.options.handshake_timeout;
         let attempt = async {
             let mut last = io::Error::new(io::ErrorKind::NotFound, "the address names no host");
@@ -219,13 +227,9 @@ impl Peer {
         tokio::time::timeout(patience, attempt).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn shake_hands(
-        &self,
-        mut stream: TcpStream,
-        lane: Lane,
-        shared: &Shared,
-    ) -> Result<TcpStream, Failure> {
+    async fn shake_hands(&self, stream: TcpStream, lane: Lane, shared: &Shared) -> Result<Stream, Failure> {
         shared.options.prepare(&stream)?;
+        let mut stream = Stream::connect(stream, shared.local.cluster, self.id, &shared.options).await?;
         stream.write_all(&handshake::encode(&handshake::hello(shared.local, self.id, lane))).await?;
         let mut buffer = BytesMut::with_capacity(512);
         let verdict = match read_handshake(&mut stream, &mut buffer).await? {
@@ -243,18 +247,33 @@ impl Peer {
             return Err(Failure::Refused { ours: true, why });
         }
         stream.write_all(&handshake::encode(&Handshake::Ready)).await?;
+        stream.flush().await?;
         Ok(stream)
     }
 
     /// Writes what waits until the connection ends, the peer speaks, or its address changes.
-    async fn carry(
+    async fn carry(&self, stream: Stream, lane: Lane, address: &str, shared: &Shared) -> io::Result<()> {
+        match stream {
+            Stream::Plain(mut stream) => {
+                let (reading, writing) = stream.split();
+                self.carry_over(reading, writing, lane, address, shared).await
+            }
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => {
+                let (reading, writing) = tokio::io::split(stream);
+                self.carry_over(reading, writing, lane, address, shared).await
+            }
+        }
+    }
+
+    async fn carry_over(
         &self,
-        mut stream: TcpStream,
+        mut reading: impl AsyncRead + Unpin,
+        mut writing: impl AsyncWrite + Unpin,
         lane: Lane,
         address: &str,
         shared: &Shared,
     ) -> io::Result<()> {
-        let (mut reading, mut writing) = stream.split();
         let queue = self.queue(lane);
         let mut out = Outgoing::default();
         let mut unexpected = [0_u8; 64];
@@ -283,6 +302,9 @@ impl Peer {
                 }
                 out.advance(written);
             }
+            // Over TLS the last of it may still be on this side.
+            let flushed = tokio::time::timeout(shared.options.write_timeout, writing.flush()).await;
+            flushed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
             tokio::select! {
                 biased;
                 // The listener never speaks after the handshake, except to say why it ends.
@@ -326,7 +348,7 @@ fn invalid(what: &'static str) -> io::Error {
 }
 
 /// The next handshake message of a connection.
-pub(crate) async fn read_handshake(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<Handshake> {
+pub(crate) async fn read_handshake(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<Handshake> {
     loop {
         let message =
             handshake::decode(buffer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;

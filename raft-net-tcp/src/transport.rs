@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -42,6 +42,10 @@ pub struct Options {
     pub reconnect: (Duration, Duration),
     /// How long `shutdown` waits for what is queued to leave. Default 100 ms.
     pub linger: Duration,
+    /// Mutual TLS with every peer, by these certificates; none: no encryption, and whoever reaches the port may
+    /// say that it is a node. Default none.
+    #[cfg(feature = "tls")]
+    pub tls: Option<raft_core::tls::TlsIdentity>,
 }
 
 impl Default for Options {
@@ -55,6 +59,8 @@ impl Default for Options {
             write_timeout: Duration::from_secs(10),
             reconnect: (Duration::from_millis(10), Duration::from_secs(1)),
             linger: Duration::from_millis(100),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }
@@ -114,6 +120,9 @@ pub(crate) struct Shared {
     peers: RwLock<BTreeMap<NodeId, Dialled>>,
     /// Refusals that were logged: once each.
     logged: Mutex<BTreeSet<(NodeId, bool, String)>>,
+    /// Connections that ended before anybody said who they are, by where they came from and why: logged
+    /// once each.
+    strangers: Mutex<BTreeSet<(IpAddr, String)>>,
 }
 
 /// A peer and the tasks that keep its lanes connected.
@@ -135,6 +144,26 @@ impl Shared {
         }
     }
 
+    /// Says once that somebody from there is no peer, and why.
+    pub(crate) fn log_stranger(&self, from: Option<SocketAddr>, why: &dyn std::fmt::Display) {
+        let from = from.map_or(IpAddr::from([0; 4]), |from| from.ip());
+        let why = why.to_string();
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if strangers.len() < LOGGED && strangers.insert((from, why.clone())) {
+            tracing::warn!(%from, %why, "refused a connection");
+        }
+    }
+
+    /// Says once that a peer cannot be reached as it should be.
+    #[cfg(feature = "tls")]
+    pub(crate) fn log_peer(&self, peer: NodeId, why: &dyn std::fmt::Display) {
+        let why = why.to_string();
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() < LOGGED && logged.insert((peer, false, why.clone())) {
+            tracing::warn!(%peer, %why, "no TLS with a node");
+        }
+    }
+
     /// Says once that a node was refused, or refuses this one.
     pub(crate) fn log_refusal(&self, peer: NodeId, ours: bool, why: &Refusal) {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
@@ -151,8 +180,8 @@ impl Shared {
 /// Carries messages over TCP: to each peer one connection for control and one for bulk.
 ///
 /// Each node dials its peers for what it sends, and is dialled for what it receives. Needs a tokio
-/// runtime of either flavour. There is no encryption and no authentication yet: listen on loopback or on a
-/// network that only the cluster can reach.
+/// runtime of either flavour. Without [`Options::tls`] (feature `tls`) there is no encryption and no
+/// authentication: listen on loopback or on a network that only the cluster can reach.
 #[derive(Debug)]
 pub struct TcpTransport {
     listen: SocketAddr,
@@ -230,6 +259,11 @@ impl Transport for TcpTransport {
                 _ => TransportError::Listen { address, cause: error.to_string().into() },
             }
         };
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.options.tls {
+            tls.check_own(local.cluster, local.node)
+                .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        }
         let listener = bind(self.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared {
@@ -242,6 +276,7 @@ impl Transport for TcpTransport {
             tasks: Arc::new(Tasks::new()),
             peers: RwLock::default(),
             logged: Mutex::default(),
+            strangers: Mutex::default(),
         });
         shared.tasks.spawn(listen::accept(listener, Arc::clone(&shared)));
         *running = Some(Running { shared, address });
