@@ -146,7 +146,7 @@ impl Shared {
 
     /// Says once that somebody from there is no peer, and why.
     pub(crate) fn log_stranger(&self, from: Option<SocketAddr>, why: &dyn std::fmt::Display) {
-        let from = from.map_or(IpAddr::from([0; 4]), |from| from.ip());
+        let from = from.map_or_else(|| IpAddr::from([0; 4]), |from| from.ip());
         let why = why.to_string();
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
         if strangers.len() < LOGGED && strangers.insert((from, why.clone())) {

@@ -86,3 +86,80 @@ raft_testkit::transport_conformance! {
         t11_no_common_version_is_refused => "src/handshake.rs tests it: no option makes a transport lie about its version",
     },
 }
+
+/// The same with TLS between all nodes.
+#[cfg(feature = "tls")]
+mod over_tls {
+    use super::*;
+
+    use raft_core::ids::ClusterId;
+    use raft_core::tls::{Pem, TlsIdentity, node_name};
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use tokio_rustls::rustls::time_provider::DefaultTimeProvider;
+
+    /// Those that the suite speaks of.
+    const CLUSTERS: [u128; 2] = [0x7e57, 0xbad];
+
+    struct OverTls;
+
+    /// A certificate for this node, whatever cluster of the suite it is in.
+    fn certificate(node: NodeId) -> TlsIdentity {
+        static AUTHORITY: std::sync::LazyLock<(Issuer<'static, KeyPair>, Vec<u8>)> =
+            std::sync::LazyLock::new(|| {
+                let key = KeyPair::generate().unwrap();
+                let mut params = CertificateParams::new(Vec::new()).unwrap();
+                params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+                let pem = params.self_signed(&key).unwrap().pem().into_bytes();
+                (Issuer::new(params, key), pem)
+            });
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<String> =
+            CLUSTERS.iter().map(|cluster| node_name(ClusterId(*cluster), node)).collect();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &AUTHORITY.0).unwrap();
+        let pem = Pem {
+            chain: certificate.pem().into_bytes(),
+            key: key.serialize_pem().into_bytes(),
+            ca: AUTHORITY.1.clone(),
+        };
+        TlsIdentity::new(&pem, Arc::new(DefaultTimeProvider)).unwrap()
+    }
+
+    #[async_trait]
+    impl TransportBackend for OverTls {
+        fn address(&self) -> String {
+            Loopback.address()
+        }
+
+        fn transport(&self, node: NodeId, address: &str) -> Arc<dyn Transport> {
+            let mut options = options();
+            options.tls = Some(certificate(node));
+            Arc::new(TcpTransport::new(address.parse().unwrap(), options))
+        }
+
+        fn wire(&self) -> Result<Arc<dyn Wire>, Unsupported> {
+            Loopback.wire()
+        }
+
+        fn peak_bytes(&self) -> Option<u64> {
+            Loopback.peak_bytes()
+        }
+
+        fn connection_limit(&self) -> Result<usize, Unsupported> {
+            Loopback.connection_limit()
+        }
+
+        async fn send_nonsense(&self, address: &str) -> Result<(), Unsupported> {
+            Loopback.send_nonsense(address).await
+        }
+    }
+
+    raft_testkit::transport_conformance! {
+        backend: OverTls,
+        skip: {
+            t07_announced_length_takes_no_memory => "what is announced can only be said inside of TLS, after the handshake",
+            t06_wrong_node_is_refused => "its certificate gives it away before it is told anything: tests/tls.rs",
+            t11_previous_version_interoperates => "there is one wire version so far; src/golden_*.txt pin its bytes",
+            t11_no_common_version_is_refused => "src/handshake.rs tests it: no option makes a transport lie about its version",
+        },
+    }
+}
