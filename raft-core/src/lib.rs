@@ -21,6 +21,8 @@ pub mod message;
 #[cfg(feature = "node")]
 pub mod node;
 pub mod raft;
+#[cfg(feature = "slots")]
+pub mod slots;
 pub mod status;
 pub mod time;
 #[cfg(feature = "tls")]

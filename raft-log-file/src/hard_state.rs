@@ -1,49 +1,16 @@
-//! What is kept in slots: superblock, hard state, known peers. Their bytes, and a pair of slot files.
+//! What is kept in slots: the bytes of the superblock, and a pair of slot files. The bytes of the slots
+//! themselves, of the hard state and of the known peers are in [`raft_core::slots`].
 
 use std::io;
 use std::sync::Arc;
 
-use raft_core::backend::{HardState, Vote};
-use raft_core::ids::{
-    ClusterId, GroupId, Identity, Incarnation, Index, KnownPeer, LogId, NodeId, StoreId, Term,
+use raft_core::ids::{Identity, Index, LogId, Term};
+use raft_core::slots::{
+    COUNT_LIMIT, Layout, Reader, Record, SlotState, Writer, decode_identity, encode_identity,
 };
 
-use crate::layout::{COUNT_LIMIT, VERSION};
-use crate::slots::{Layout, Record, SlotState};
+use crate::layout::VERSION;
 use crate::vfs::{self, Vfs, VfsFile};
-
-/// Builds bytes of little-endian numbers.
-#[derive(Default)]
-pub(crate) struct Writer(pub(crate) Vec<u8>);
-
-impl Writer {
-    pub(crate) fn u64(mut self, value: u64) -> Self {
-        self.0.extend_from_slice(&value.to_le_bytes());
-        self
-    }
-
-    pub(crate) fn u128(mut self, value: u128) -> Self {
-        self.0.extend_from_slice(&value.to_le_bytes());
-        self
-    }
-}
-
-/// Takes them apart again; `None` past the end.
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
-
-impl Reader<'_> {
-    pub(crate) fn u64(&mut self) -> Option<u64> {
-        let (word, rest) = self.0.split_first_chunk::<8>()?;
-        self.0 = rest;
-        Some(u64::from_le_bytes(*word))
-    }
-
-    pub(crate) fn u128(&mut self) -> Option<u128> {
-        let (word, rest) = self.0.split_first_chunk::<16>()?;
-        self.0 = rest;
-        Some(u128::from_le_bytes(*word))
-    }
-}
 
 /// Where the walk over the segments begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,15 +44,8 @@ pub(crate) struct Super {
 
 impl Super {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let id = &self.identity;
-        Writer::default()
-            .u64(u64::from(self.complete))
-            .u128(id.cluster.0)
-            .u64(id.group.0)
-            .u64(id.node.0)
-            .u128(id.store.0)
-            .u64(id.incarnation.number)
-            .u64(id.incarnation.nonce)
+        let head = Writer::default().u64(u64::from(self.complete));
+        encode_identity(head, &self.identity)
             .u64(self.floor.index.0)
             .u64(self.floor.term.0)
             .u64(self.floor_batch)
@@ -101,13 +61,7 @@ impl Super {
         let mut r = Reader(bytes);
         let found = Self {
             complete: r.u64()? != 0,
-            identity: Identity {
-                cluster: ClusterId(r.u128()?),
-                group: GroupId(r.u64()?),
-                node: NodeId(r.u64()?),
-                store: StoreId(r.u128()?),
-                incarnation: Incarnation { number: r.u64()?, nonce: r.u64()? },
-            },
+            identity: decode_identity(&mut r)?,
             floor: LogId { index: Index(r.u64()?), term: Term(r.u64()?) },
             floor_batch: r.u64()?,
             start: Start { seq: r.u64()?, batch: r.u64()?, chain: r.u64()? },
@@ -118,60 +72,6 @@ impl Super {
         let counts = [found.identity.incarnation.number, found.floor.index.0, seq, batch];
         (counts.iter().all(|count| *count <= COUNT_LIMIT) && batch > 0).then_some(found)
     }
-}
-
-/// The hard state of a store as bytes.
-pub(crate) fn encode_hard_state(store: StoreId, state: &HardState) -> Vec<u8> {
-    let (tag, node) = match state.vote {
-        Vote::None => (0, 0),
-        Vote::For(node) => (1, node.0),
-        Vote::Blocked => (2, 0),
-    };
-    Writer::default().u128(store.0).u64(state.term.0).u64(tag).u64(node).u64(u64::from(state.probation)).0
-}
-
-/// Undoes [`encode_hard_state`]; `None` for other bytes or another store.
-pub(crate) fn decode_hard_state(store: StoreId, bytes: &[u8]) -> Option<HardState> {
-    let mut r = Reader(bytes);
-    if r.u128()? != store.0 {
-        return None;
-    }
-    let term = Term(r.u64()?);
-    let vote = match (r.u64()?, r.u64()?) {
-        (0, _) => Vote::None,
-        (1, node) => Vote::For(NodeId(node)),
-        (2, _) => Vote::Blocked,
-        _ => return None,
-    };
-    Some(HardState { term, vote, probation: r.u64()? != 0 })
-}
-
-/// The known peers of a store as bytes.
-pub(crate) fn encode_peers(store: StoreId, peers: &[KnownPeer]) -> Vec<u8> {
-    let head = Writer::default().u128(store.0).u64(peers.len() as u64);
-    let all = peers.iter().fold(head, |w, peer| {
-        let incarnation = peer.incarnation;
-        w.u64(peer.node.0).u128(peer.store.0).u64(incarnation.number).u64(incarnation.nonce)
-    });
-    all.0
-}
-
-/// Undoes [`encode_peers`]; `None` for other bytes or another store.
-pub(crate) fn decode_peers(store: StoreId, bytes: &[u8]) -> Option<Vec<KnownPeer>> {
-    let mut r = Reader(bytes);
-    if r.u128()? != store.0 {
-        return None;
-    }
-    let count = r.u64()?;
-    let mut peers = Vec::new();
-    for _ in 0..count {
-        peers.push(KnownPeer {
-            node: NodeId(r.u64()?),
-            store: StoreId(r.u128()?),
-            incarnation: Incarnation { number: r.u64()?, nonce: r.u64()? },
-        });
-    }
-    Some(peers)
 }
 
 /// The two files of a pair, as found.

@@ -1,13 +1,9 @@
 //! The names and sizes of a journal's files.
 
-use crate::slots::Layout;
+use raft_core::slots::{COUNT_LIMIT, Layout};
 
 /// The version of the format that this program writes, and the newest that it reads.
 pub(crate) const VERSION: u32 = 1;
-
-/// No journal counts so far: its generations, segments, batches, indexes, incarnations. A number beyond it
-/// is damage, so that whatever was read can be counted further.
-pub(crate) const COUNT_LIMIT: u64 = u64::MAX / 2;
 
 /// Batches begin at multiples of this, in bytes: an acknowledged byte's block is never written again.
 pub(crate) const BLOCK: usize = 4096;

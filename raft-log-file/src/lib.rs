@@ -5,8 +5,8 @@
 //!
 //! [`FileSnapshots`] keeps snapshots in a folder beside it.
 //!
-//! Read in this order: `docs/journal-format.md` (the bytes and the rules), `layout` and `slots` (the
-//! files), `record` and `segment` (a batch, a file of batches), `store` (writing), `cases` and `recover`
+//! Read in this order: `docs/journal-format.md` (the bytes and the rules), `layout` and
+//! `hard_state` (the files), `record` and `segment` (a batch, a file of batches), `store` (writing), `cases` and `recover`
 //! (judging what is found), `open` (acting on it), `index` and `read`, `journal` (threads).
 
 mod cases;
@@ -20,7 +20,6 @@ mod read;
 mod record;
 mod recover;
 mod segment;
-mod slots;
 mod snapshots;
 mod store;
 mod verify;

@@ -7,10 +7,11 @@ use raft_core::backend::{HardState, Mismatch, OpenError, Verdict};
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, Term};
 use raft_core::membership::Membership;
+use raft_core::slots::{Layout, Record, SlotState, encode_hard_state, encode_peers};
 
 use crate::cases::Policy;
 use crate::error::Context;
-use crate::hard_state::{self, Pair, PairState, Start, Super, encode_hard_state, encode_peers};
+use crate::hard_state::{self, Pair, PairState, Start, Super};
 use crate::index::{Change, Log};
 use crate::layout::{
     BLOCK_BYTES, HARD_STATE, HARD_STATE_LAYOUT, LOCK, PEERS, PEERS_LAYOUT, SUPER, SUPER_LAYOUT, TEMPORARY,
@@ -19,7 +20,6 @@ use crate::layout::{
 use crate::record::{self, ENTRIES, Found, Header, MARK, SEAL, TRUNCATE};
 use crate::recover::{Pending, Scan, read_super};
 use crate::segment::{self, Origin, SegmentHeader};
-use crate::slots::{Layout, Record, SlotState};
 use crate::store::{Active, Options, Random, Store, segment_error, store_id, unusable};
 use crate::vfs::{self, LockError, Vfs};
 

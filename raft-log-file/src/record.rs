@@ -10,10 +10,10 @@ use bytes::Bytes;
 use crc32c::{crc32c, crc32c_append};
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{Index, LogId, StoreId, Term};
+use raft_core::slots::{COUNT_LIMIT, SECTOR};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::layout::{BLOCK, COUNT_LIMIT};
-use crate::slots::SECTOR;
+use crate::layout::BLOCK;
 
 /// Size of the header, in bytes.
 pub(crate) const HEADER: usize = 96;

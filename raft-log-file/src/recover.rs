@@ -7,10 +7,11 @@ use std::sync::Arc;
 use raft_core::backend::{Corruption, HardState, OpenError, Verdict};
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{Index, KnownPeer, LogId, Term};
+use raft_core::slots::{Layout, decode_hard_state, decode_peers};
 
 use crate::cases::{Case, Observation, Policy, judge};
 use crate::error::{Context, damage, damage_of};
-use crate::hard_state::{PairState, Start, Super, decode_hard_state, decode_peers};
+use crate::hard_state::{PairState, Start, Super};
 use crate::index::{Change, Log};
 use crate::layout::{
     BLOCK, BLOCK_BYTES, HARD_STATE, HARD_STATE_LAYOUT, PEERS, PEERS_LAYOUT, SUPER, SUPER_LAYOUT, VERSION,
@@ -199,7 +200,7 @@ fn check_version(found: u32) -> Result<(), OpenError> {
 
 fn read_pair(
     vfs: &dyn Vfs,
-    layout: crate::slots::Layout,
+    layout: Layout,
     names: [&'static str; 2],
     may_tear: bool,
     findings: &mut Vec<Finding>,

@@ -5,9 +5,10 @@ use std::io;
 use std::sync::Arc;
 
 use raft_core::ids::StoreId;
+use raft_core::slots::{COUNT_LIMIT, Reader, Writer};
 
-use crate::hard_state::{Reader, Start, Writer};
-use crate::layout::{BLOCK, BLOCK_BYTES, COUNT_LIMIT, SEGMENT_LAYOUT, TEMPORARY, segment_name};
+use crate::hard_state::Start;
+use crate::layout::{BLOCK, BLOCK_BYTES, SEGMENT_LAYOUT, TEMPORARY, segment_name};
 use crate::record::Seed;
 use crate::vfs::{self, Vfs, VfsFile};
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 use raft_core::backend::{HardState, JournalError, JournalState, JournalWrite, OpenError, Verdict};
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{Identity, Index, KnownPeer, LogId, StoreId};
+use raft_core::slots::{encode_hard_state, encode_peers};
 
 use crate::error::{cause, damage};
-use crate::hard_state::{Pair, Start, Super, encode_hard_state, encode_peers};
+use crate::hard_state::{Pair, Start, Super};
 use crate::index::{Change, Log};
 use crate::layout::{BLOCK_BYTES, segment_name};
 use crate::read::LogReader;

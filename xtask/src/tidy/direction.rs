@@ -57,6 +57,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("log", &["raft", "node", "message"]),
     ("raft", &["node"]),
     ("backend", &["log", "raft", "node"]),
+    ("slots", &["log", "raft", "node", "message", "config", "status"]),
 ];
 
 /// The traits that backends implement, and what goes with them: `raft` and `log` may use the data that

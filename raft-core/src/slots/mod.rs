@@ -5,76 +5,94 @@
 //! the newest durable value is never overwritten. A slot holds the same record twice. A record that
 //! fits one 512-byte sector is old or new after a crash, never broken: then a broken copy means rot,
 //! and two broken copies mean that the newest value may be lost.
+//!
+//! For journals that keep their hard state so (J17); the bytes are in `docs/journal-format.md`.
+
+mod body;
+
+use alloc::vec::Vec;
 
 use crc32c::{crc32c, crc32c_append};
 
-use crate::layout::COUNT_LIMIT;
+pub use body::{
+    Reader, Writer, decode_hard_state, decode_identity, decode_peers, encode_hard_state, encode_identity,
+    encode_peers,
+};
+
+/// No journal counts so far: its generations, batches, indexes, incarnations. A number beyond it is
+/// damage, so that whatever was read can be counted further.
+pub const COUNT_LIMIT: u64 = u64::MAX / 2;
 
 /// Bytes before the body of a record.
-pub(crate) const HEADER: usize = 32;
+pub const HEADER: usize = 32;
 const MAGIC: [u8; 4] = *b"RSLT";
 
 /// The size of what a disk writes as a whole, in bytes.
-pub(crate) const SECTOR: usize = 512;
+pub const SECTOR: usize = 512;
 
 /// What distinguishes one kind of slots from another.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Layout {
+pub struct Layout {
     /// What the records are.
-    pub(crate) kind: [u8; 4],
+    pub kind: [u8; 4],
     /// The version of their bodies.
-    pub(crate) version: u32,
+    pub version: u32,
     /// From the start of one copy to the next, in bytes; also the most a record may take.
-    pub(crate) stride: usize,
+    pub stride: usize,
 }
 
 /// A valid copy of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Record {
+pub struct Record {
     /// Counts the writes.
-    pub(crate) generation: u64,
+    pub generation: u64,
     /// The version of the body.
-    pub(crate) version: u32,
+    pub version: u32,
     /// What was stored.
-    pub(crate) body: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 /// What a slot holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SlotState {
+pub struct SlotState {
     /// The newest valid copy.
-    pub(crate) record: Option<Record>,
+    pub record: Option<Record>,
     /// Why each copy is not valid, where it is not.
-    pub(crate) broken: [Option<&'static str>; 2],
+    pub broken: [Option<&'static str>; 2],
     /// Both copies are valid and of different generations: a write was cut between them.
-    pub(crate) uneven: bool,
+    pub uneven: bool,
 }
 
 impl SlotState {
     /// Whether it needs no repair.
-    pub(crate) fn is_sound(&self) -> bool {
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
         self.broken == [None, None] && !self.uneven
     }
 }
 
 impl Layout {
     /// The slot that a generation goes to.
-    pub(crate) const fn slot_of(generation: u64) -> u8 {
+    #[must_use]
+    pub const fn slot_of(generation: u64) -> u8 {
         (generation % 2) as u8
     }
 
     /// The size of a slot's file, in bytes.
-    pub(crate) const fn slot_bytes(&self) -> usize {
+    #[must_use]
+    pub const fn slot_bytes(&self) -> usize {
         self.stride * 2
     }
 
     /// The largest body, in bytes.
-    pub(crate) const fn body_limit(&self) -> usize {
+    #[must_use]
+    pub const fn body_limit(&self) -> usize {
         self.stride - HEADER
     }
 
     /// One copy, padded to whole sectors; `None` if the body is too large.
-    pub(crate) fn encode(&self, slot: u8, copy: u8, generation: u64, body: &[u8]) -> Option<Vec<u8>> {
+    #[must_use]
+    pub fn encode(&self, slot: u8, copy: u8, generation: u64, body: &[u8]) -> Option<Vec<u8>> {
         if body.len() > self.body_limit() {
             return None;
         }
@@ -94,7 +112,8 @@ impl Layout {
     }
 
     /// Reads a slot. Never fails: what cannot be read is broken.
-    pub(crate) fn decode(&self, slot: u8, bytes: &[u8]) -> SlotState {
+    #[must_use]
+    pub fn decode(&self, slot: u8, bytes: &[u8]) -> SlotState {
         let mut state = SlotState::default();
         let mut records = [None, None];
         for (copy, (record, broken)) in records.iter_mut().zip(&mut state.broken).enumerate() {

@@ -1,0 +1,151 @@
+//! What goes into slots: numbers, the hard state, the known peers, the identity of a store.
+
+use alloc::vec::Vec;
+
+use crate::backend::{HardState, Vote};
+use crate::ids::{ClusterId, GroupId, Identity, Incarnation, KnownPeer, NodeId, StoreId, Term};
+
+/// Builds bytes of little-endian numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Writer(pub Vec<u8>);
+
+impl Writer {
+    /// Adds a number.
+    #[must_use]
+    pub fn u64(mut self, value: u64) -> Self {
+        self.0.extend_from_slice(&value.to_le_bytes());
+        self
+    }
+
+    /// Adds a number.
+    #[must_use]
+    pub fn u128(mut self, value: u128) -> Self {
+        self.0.extend_from_slice(&value.to_le_bytes());
+        self
+    }
+}
+
+/// Takes them apart again; `None` past the end.
+#[derive(Clone, Debug)]
+pub struct Reader<'a>(pub &'a [u8]);
+
+impl Reader<'_> {
+    /// The next number.
+    pub fn u64(&mut self) -> Option<u64> {
+        let (word, rest) = self.0.split_first_chunk::<8>()?;
+        self.0 = rest;
+        Some(u64::from_le_bytes(*word))
+    }
+
+    /// The next number.
+    pub fn u128(&mut self) -> Option<u128> {
+        let (word, rest) = self.0.split_first_chunk::<16>()?;
+        self.0 = rest;
+        Some(u128::from_le_bytes(*word))
+    }
+}
+
+/// The hard state of a store as bytes.
+#[must_use]
+pub fn encode_hard_state(store: StoreId, state: &HardState) -> Vec<u8> {
+    let (tag, node) = match state.vote {
+        Vote::None => (0, 0),
+        Vote::For(node) => (1, node.0),
+        Vote::Blocked => (2, 0),
+    };
+    Writer::default().u128(store.0).u64(state.term.0).u64(tag).u64(node).u64(u64::from(state.probation)).0
+}
+
+/// Undoes [`encode_hard_state`]; `None` for other bytes or another store.
+#[must_use]
+pub fn decode_hard_state(store: StoreId, bytes: &[u8]) -> Option<HardState> {
+    let mut r = Reader(bytes);
+    if r.u128()? != store.0 {
+        return None;
+    }
+    let term = Term(r.u64()?);
+    let vote = match (r.u64()?, r.u64()?) {
+        (0, _) => Vote::None,
+        (1, node) => Vote::For(NodeId(node)),
+        (2, _) => Vote::Blocked,
+        _ => return None,
+    };
+    Some(HardState { term, vote, probation: r.u64()? != 0 })
+}
+
+/// The known peers of a store as bytes.
+#[must_use]
+pub fn encode_peers(store: StoreId, peers: &[KnownPeer]) -> Vec<u8> {
+    let head = Writer::default().u128(store.0).u64(peers.len() as u64);
+    let all = peers.iter().fold(head, |w, peer| {
+        let incarnation = peer.incarnation;
+        w.u64(peer.node.0).u128(peer.store.0).u64(incarnation.number).u64(incarnation.nonce)
+    });
+    all.0
+}
+
+/// Undoes [`encode_peers`]; `None` for other bytes or another store.
+#[must_use]
+pub fn decode_peers(store: StoreId, bytes: &[u8]) -> Option<Vec<KnownPeer>> {
+    let mut r = Reader(bytes);
+    if r.u128()? != store.0 {
+        return None;
+    }
+    let count = r.u64()?;
+    let mut peers = Vec::new();
+    for _ in 0..count {
+        peers.push(KnownPeer {
+            node: NodeId(r.u64()?),
+            store: StoreId(r.u128()?),
+            incarnation: Incarnation { number: r.u64()?, nonce: r.u64()? },
+        });
+    }
+    Some(peers)
+}
+
+/// The identity of a store, with its incarnation, added to other bytes.
+#[must_use]
+pub fn encode_identity(to: Writer, identity: &Identity) -> Writer {
+    to.u128(identity.cluster.0)
+        .u64(identity.group.0)
+        .u64(identity.node.0)
+        .u128(identity.store.0)
+        .u64(identity.incarnation.number)
+        .u64(identity.incarnation.nonce)
+}
+
+/// Undoes [`encode_identity`]; `None` if bytes are missing.
+pub fn decode_identity(from: &mut Reader<'_>) -> Option<Identity> {
+    Some(Identity {
+        cluster: ClusterId(from.u128()?),
+        group: GroupId(from.u64()?),
+        node: NodeId(from.u64()?),
+        store: StoreId(from.u128()?),
+        incarnation: Incarnation { number: from.u64()?, nonce: from.u64()? },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hard_state_and_peers_come_back_to_their_store_only() {
+        let store = StoreId(7);
+        for vote in [Vote::None, Vote::For(NodeId(3)), Vote::Blocked] {
+            for probation in [false, true] {
+                let state = HardState { term: Term(9), vote, probation };
+                let bytes = encode_hard_state(store, &state);
+                assert_eq!(decode_hard_state(store, &bytes), Some(state));
+                assert_eq!(decode_hard_state(StoreId(8), &bytes), None);
+                assert_eq!(decode_hard_state(store, &bytes[..bytes.len() - 1]), None);
+            }
+        }
+        let incarnation = Incarnation { number: 2, nonce: 5 };
+        let peers = [KnownPeer { node: NodeId(4), store: StoreId(6), incarnation }];
+        let bytes = encode_peers(store, &peers);
+        assert_eq!(decode_peers(store, &bytes).as_deref(), Some(&peers[..]));
+        assert_eq!(decode_peers(StoreId(8), &bytes), None);
+        assert_eq!(decode_peers(store, &bytes[..bytes.len() - 1]), None);
+    }
+}
