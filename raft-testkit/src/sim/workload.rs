@@ -180,7 +180,7 @@ impl Client {
     async fn read(&mut self, node: usize, reach: &Reach, key: u32, patience: Nanos) -> Answer {
         let handle = reach.handle.clone();
         let call = Box::pin(async move { handle.read_barrier().await });
-        let barrier = within(&self.town, patience, call, self.rng.chance(500)).await;
+        let barrier = within(&self.town, patience, call, self.rng.chance(100)).await;
         let Some(Ok(index)) = barrier else {
             self.town.oracle.hit(Point::ReadFailed);
             self.hint = None;
@@ -217,7 +217,7 @@ impl Client {
         let command = encode(operation, &request, self.rng.below(most + 1) as usize);
         let handle = reach.handle.clone();
         let call = Box::pin(async move { handle.propose(command).await });
-        let result = within(&self.town, patience, call, self.rng.chance(500)).await;
+        let result = within(&self.town, patience, call, self.rng.chance(100)).await;
         match result {
             None => {
                 self.hint = None;
