@@ -39,6 +39,8 @@ pub(crate) struct Town {
     pub(crate) load: LoadPlan,
     /// Clients shall end.
     pub(crate) closing: AtomicBool,
+    /// The election timeout.
+    pub(crate) timeout: Nanos,
     /// Clients that have not.
     pub(crate) busy: AtomicU64,
     /// Answers that nobody waits for any more, and that are due all the same.
@@ -55,12 +57,21 @@ impl Town {
     }
 }
 
+/// Election timeouts after which a node that does not lead has ended what it was asked for.
+const TOO_LONG: Nanos = 6;
+
 /// What a node is asked for.
 type Call<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Lets a call take so long and no longer. Then it is cancelled, or goes on with nobody waiting for it: it
 /// must end in either case.
-async fn within<T: 'static>(town: &Arc<Town>, nanos: Nanos, mut call: Call<T>, cancel: bool) -> Option<T> {
+async fn within<T: Send + 'static>(
+    town: &Arc<Town>,
+    (node, life): (usize, u64),
+    nanos: Nanos,
+    mut call: Call<T>,
+    cancel: bool,
+) -> Option<T> {
     {
         let mut patience = pin!(town.core.sleep(nanos));
         let mut answer = None;
@@ -80,7 +91,29 @@ async fn within<T: 'static>(town: &Arc<Town>, nanos: Nanos, mut call: Call<T>, c
         town.due.fetch_add(1, Ordering::Relaxed);
         let mine = Arc::clone(town);
         town.core.spawn(Owner { node: usize::MAX, life: 0 }, async move {
-            let _ = call.await;
+            loop {
+                let ended = {
+                    let mut patience = pin!(mine.core.sleep(mine.timeout));
+                    poll_fn(|context| {
+                        if call.as_mut().poll(context).is_ready() {
+                            return Poll::Ready(true);
+                        }
+                        patience.as_mut().poll(context).map(|()| false)
+                    })
+                    .await
+                };
+                if ended {
+                    break;
+                }
+                // Whoever has not led for so long can promise nothing any more, and must say so; but a
+                // process that stands still says nothing.
+                let (still, not_led) = mine.oracle.since(node);
+                let lives = mine.reach(node).is_some_and(|now| now.life == life);
+                if lives && still < mine.timeout && not_led > TOO_LONG * mine.timeout {
+                    let what = "a proposal or read has no answer; its node leads no more".to_owned();
+                    mine.oracle.violated("liveness", Some(node), what);
+                }
+            }
             mine.due.fetch_sub(1, Ordering::Relaxed);
         });
     }
@@ -180,7 +213,7 @@ impl Client {
     async fn read(&mut self, node: usize, reach: &Reach, key: u32, patience: Nanos) -> Answer {
         let handle = reach.handle.clone();
         let call = Box::pin(async move { handle.read_barrier().await });
-        let barrier = within(&self.town, patience, call, self.rng.chance(100)).await;
+        let barrier = within(&self.town, (node, reach.life), patience, call, self.rng.chance(100)).await;
         let Some(Ok(index)) = barrier else {
             self.town.oracle.hit(Point::ReadFailed);
             self.hint = None;
@@ -217,7 +250,7 @@ impl Client {
         let command = encode(operation, &request, self.rng.below(most + 1) as usize);
         let handle = reach.handle.clone();
         let call = Box::pin(async move { handle.propose(command).await });
-        let result = within(&self.town, patience, call, self.rng.chance(100)).await;
+        let result = within(&self.town, (node, reach.life), patience, call, self.rng.chance(100)).await;
         match result {
             None => {
                 self.hint = None;

@@ -113,6 +113,7 @@ impl World {
             nodes: Mutex::new(vec![None; plan.nodes]),
             load: plan.load,
             closing: AtomicBool::new(false),
+            timeout: plan.election.as_nanos() as u64,
             busy: AtomicU64::new(0),
             due: AtomicU64::new(0),
         };

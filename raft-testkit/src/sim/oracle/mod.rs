@@ -9,6 +9,7 @@
 //! | state-machine-safety | all execute the same at the same index, once | Figure 3 |
 //! | commit-retracted | nobody cuts away what is committed | §5.4 |
 //! | commit-not-durable | what is committed is synced on a quorum | §5.4, J1 |
+//! | stale-answer | an answer of one term counts in no other | §5.1, dissertation §6.4 |
 //! | match-not-durable | what a leader counts as acknowledged is synced there | Figure 2 (matchIndex) |
 //! | ack-not-durable | what is acknowledged is synced | Figure 2 |
 //! | state-not-durable | term and vote are synced before anything leaves | Figure 2 |
@@ -90,12 +91,18 @@ pub(crate) struct Model {
     pub(crate) ppm: u64,
     /// How far behind it was, at most, since it last had everything.
     pub(crate) lag: u64,
+    /// The term of the answer that it deals with, if it is one.
+    pub(crate) answer_of: Option<Term>,
+    /// When it last dealt with anything, and when it last led.
+    pub(crate) seen_at: (Nanos, Nanos),
 }
 
 /// What is known of the whole run.
 pub(crate) struct State {
     pub(crate) nodes: Vec<Model>,
     pub(crate) leaders: BTreeMap<Term, usize>,
+    /// The highest round that a leader of each term has asked for.
+    pub(crate) rounds: BTreeMap<Term, u64>,
     /// In which term each node last counted how much of which other's log.
     pub(crate) beliefs: Vec<Vec<(Term, Index)>>,
     /// Who stood for election in a term.
@@ -141,6 +148,7 @@ impl Oracle {
         let state = State {
             nodes,
             leaders: BTreeMap::new(),
+            rounds: BTreeMap::new(),
             beliefs: vec![vec![(Term::ZERO, Index::ZERO); ppm.len()]; ppm.len()],
             candidates: BTreeMap::new(),
             votes: BTreeMap::new(),
@@ -250,6 +258,14 @@ impl Oracle {
     #[must_use]
     pub fn latest_term(&self) -> Term {
         self.lock().leaders.last_key_value().map_or(Term::ZERO, |(term, _)| *term)
+    }
+
+    /// For how long a node has dealt with nothing, and for how long it has not led.
+    #[must_use]
+    pub fn since(&self, node: usize) -> (Nanos, Nanos) {
+        let now = self.now();
+        let (dealt, led) = self.lock().nodes[node].seen_at;
+        (now - dealt, now - led)
     }
 
     /// What the node shows.

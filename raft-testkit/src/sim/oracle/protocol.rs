@@ -32,6 +32,14 @@ impl Observer for Ear {
 
     fn input(&self, raft: &Raft, _now: Time, input: Input<'_>) {
         let mut state = self.oracle.lock();
+        state.nodes[self.node].answer_of = match input {
+            Input::Message(Envelope { term, message, .. })
+                if matches!(message, Message::AppendReply(_) | Message::HeartbeatReply(_)) =>
+            {
+                Some(*term)
+            }
+            _ => None,
+        };
         match input {
             Input::Message(envelope) => state.heard(raft, envelope),
             Input::Fetched(_) => state.cover.hit(Point::Fetched),
@@ -79,6 +87,8 @@ impl State {
     /// The node has dealt with an input.
     fn settled(&mut self, at: Nanos, node: usize, raft: &Raft) {
         let view = raft.view();
+        let led = if view.role == RoleKind::Leader { at } else { self.nodes[node].seen_at.1 };
+        self.nodes[node].seen_at = (at, led);
         let Some(before) = self.nodes[node].view.replace(view) else { return };
         if view.role == RoleKind::Leader {
             self.check_beliefs(at, node, view, raft);
@@ -125,7 +135,12 @@ impl State {
             if self.beliefs[node][peer] == believed {
                 continue;
             }
-            self.beliefs[node][peer] = believed;
+            let (term, before) = std::mem::replace(&mut self.beliefs[node][peer], believed);
+            let more = matched > if term == view.hard.term { before } else { Index::ZERO };
+            if let Some(of) = self.nodes[node].answer_of.filter(|of| more && *of < view.hard.term) {
+                let what = format!("it leads {}, and counts an answer of {of}", view.hard.term);
+                self.violated(at, "stale-answer", Some(node), what);
+            }
             let model = &self.nodes[peer];
             let excused = model.damaged || model.lossy || model.hard.term > view.hard.term;
             if matched == Index::ZERO || excused {
@@ -328,6 +343,18 @@ impl State {
                 if matched.0 > durable {
                     let what = format!("it acknowledges {matched}; on its disk is {durable}");
                     self.violated(at, "ack-not-durable", Some(node), what);
+                }
+            }
+            Message::Heartbeat(heartbeat) => {
+                let asked = self.rounds.entry(envelope.term).or_default();
+                *asked = heartbeat.round.max(*asked);
+            }
+            Message::HeartbeatReply(reply) => {
+                let asked = self.rounds.get(&envelope.term).copied().unwrap_or_default();
+                if reply.round > asked {
+                    let (term, round) = (envelope.term, reply.round);
+                    let what = format!("it answers round {round} of {term}, where {asked} were asked");
+                    self.violated(at, "stale-answer", Some(node), what);
                 }
             }
             Message::AppendReply(AppendReply::Rejected { .. }) => self.cover.hit(Point::RejectedAppend),
