@@ -91,8 +91,8 @@ pub(crate) struct Model {
     pub(crate) ppm: u64,
     /// How far behind it was, at most, since it last had everything.
     pub(crate) lag: u64,
-    /// The term of the answer that it deals with, if it is one.
-    pub(crate) answer_of: Option<Term>,
+    /// While a leader deals with an answer of an earlier term: that term, and its state before.
+    pub(crate) answer_of: Option<(Term, u64)>,
     /// When it last dealt with anything, and when it last led.
     pub(crate) seen_at: (Nanos, Nanos),
 }

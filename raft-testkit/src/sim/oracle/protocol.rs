@@ -1,5 +1,6 @@
 //! What nodes do and say.
 
+use std::hash::Hasher;
 use std::sync::Arc;
 
 use raft_core::backend::JournalWrite;
@@ -36,7 +37,9 @@ impl Observer for Ear {
             Input::Message(Envelope { term, message, .. })
                 if matches!(message, Message::AppendReply(_) | Message::HeartbeatReply(_)) =>
             {
-                Some(*term)
+                // A leader that hears an answer of an earlier term must be as it was before.
+                let stale = *term < raft.view().hard.term && raft.view().role == RoleKind::Leader;
+                stale.then(|| (*term, digest_of(raft)))
             }
             _ => None,
         };
@@ -73,6 +76,13 @@ impl Observer for Ear {
     }
 }
 
+/// The state of the protocol, without times.
+fn digest_of(raft: &Raft) -> u64 {
+    let mut hasher = std::collections::hash_map::DefaultHasher::new();
+    raft.hash_protocol(&mut hasher);
+    hasher.finish()
+}
+
 impl State {
     fn started(&mut self, at: Nanos, node: usize, raft: &Raft) {
         let view = raft.view();
@@ -90,6 +100,12 @@ impl State {
         let led = if view.role == RoleKind::Leader { at } else { self.nodes[node].seen_at.1 };
         self.nodes[node].seen_at = (at, led);
         let Some(before) = self.nodes[node].view.replace(view) else { return };
+        if let Some((of, before)) = self.nodes[node].answer_of.take()
+            && digest_of(raft) != before
+        {
+            let what = format!("it leads {}, and counts an answer of {of}", view.hard.term);
+            self.violated(at, "stale-answer", Some(node), what);
+        }
         if view.role == RoleKind::Leader {
             self.check_beliefs(at, node, view, raft);
         }
@@ -135,12 +151,7 @@ impl State {
             if self.beliefs[node][peer] == believed {
                 continue;
             }
-            let (term, before) = std::mem::replace(&mut self.beliefs[node][peer], believed);
-            let more = matched > if term == view.hard.term { before } else { Index::ZERO };
-            if let Some(of) = self.nodes[node].answer_of.filter(|of| more && *of < view.hard.term) {
-                let what = format!("it leads {}, and counts an answer of {of}", view.hard.term);
-                self.violated(at, "stale-answer", Some(node), what);
-            }
+            self.beliefs[node][peer] = believed;
             let model = &self.nodes[peer];
             let excused = model.damaged || model.lossy || model.hard.term > view.hard.term;
             if matched == Index::ZERO || excused {
