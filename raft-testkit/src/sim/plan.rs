@@ -548,6 +548,8 @@ impl Plan {
         let timeout = self.election.as_nanos() as u64;
         (self.append_bytes, self.window) = (1, *rng.pick(&[1, 1, 8]));
         let late = rng.chance(500);
+        // Two nodes hand leadership to each other: what was said in one of its terms meets a leader in another.
+        let swings = late && rng.chance(500);
         if late {
             self.net.overtake_ppm = rng.between(10_000, 200_000) as u32;
             self.net.overtake_most = rng.between(timeout, timeout * 20);
@@ -560,13 +562,18 @@ impl Plan {
         let mut at = S;
         while at < self.duration {
             let fault = match rng.below(10) {
+                _ if swings => Fault::Transfer { to: Some(self.faults.len() % 2) },
                 0 => Fault::Kill { who: Who::Leader, down: rng.skewed(MS, timeout * 4) },
                 1 if late => Fault::Transfer { to: None },
                 2..=4 => Fault::Campaign { who: self.who(&mut rng) },
                 _ => self.lonely(&mut rng),
             };
             self.faults.push((at, fault));
-            at += rng.between(timeout / 4, timeout * 3);
+            at += if swings {
+                rng.between(timeout / 4, timeout)
+            } else {
+                rng.between(timeout / 4, timeout * 3)
+            };
         }
     }
 }
