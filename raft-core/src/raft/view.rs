@@ -45,4 +45,11 @@ impl Raft {
             }
         }
     }
+
+    /// Hashes what a leader knows of its followers, without times; nothing if it does not lead.
+    pub fn hash_leadership<H: Hasher>(&self, state: &mut H) {
+        if let Role::Leader(leader) = &self.role {
+            leader.hash_protocol(state);
+        }
+    }
 }

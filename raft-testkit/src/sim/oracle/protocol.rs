@@ -37,7 +37,7 @@ impl Observer for Ear {
             Input::Message(Envelope { term, message, .. })
                 if matches!(message, Message::AppendReply(_) | Message::HeartbeatReply(_)) =>
             {
-                // A leader that hears an answer of an earlier term must be as it was before.
+                // A leader that hears an answer of an earlier term must know what it knew before.
                 let stale = *term < raft.view().hard.term && raft.view().role == RoleKind::Leader;
                 stale.then(|| (*term, digest_of(raft)))
             }
@@ -76,10 +76,10 @@ impl Observer for Ear {
     }
 }
 
-/// The state of the protocol, without times.
+/// What a leader knows, without times.
 fn digest_of(raft: &Raft) -> u64 {
     let mut hasher = std::collections::hash_map::DefaultHasher::new();
-    raft.hash_protocol(&mut hasher);
+    raft.hash_leadership(&mut hasher);
     hasher.finish()
 }
 
