@@ -34,9 +34,11 @@ impl Observer for Ear {
     fn input(&self, raft: &Raft, _now: Time, input: Input<'_>) {
         let mut state = self.oracle.lock();
         state.nodes[self.node].answer_of = match input {
-            Input::Message(Envelope { term, message, .. })
-                if matches!(message, Message::AppendReply(_) | Message::HeartbeatReply(_)) =>
-            {
+            Input::Message(Envelope {
+                term,
+                message: Message::AppendReply(_) | Message::HeartbeatReply(_),
+                ..
+            }) => {
                 // A leader that hears an answer of an earlier term must know what it knew before.
                 let stale = *term < raft.view().hard.term && raft.view().role == RoleKind::Leader;
                 stale.then(|| (*term, digest_of(raft)))
