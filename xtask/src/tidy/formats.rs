@@ -27,6 +27,15 @@ const FORMATS: &[Format] = &[
     },
     Format { document: "docs/snapshot-format.md", sources: &["raft-log-file/src/snapshots/format.rs"] },
     Format {
+        document: "docs/journal-sqlite.md",
+        sources: &[
+            "raft-core/src/slots/mod.rs",
+            "raft-core/src/slots/body.rs",
+            "raft-log-sqlite/src/rows.rs",
+            "raft-log-sqlite/src/side.rs",
+        ],
+    },
+    Format {
         document: "docs/wire-format.md",
         sources: &["raft-net-tcp/src/frame.rs", "raft-net-tcp/src/handshake.rs", "raft-core/src/message.rs"],
     },

@@ -1,0 +1,282 @@
+//! The one connection to the database. Nothing here is pooled, and nothing reopens it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use raft_core::backend::OpenError;
+use raft_core::entry::{Entry, EntryKind};
+use raft_core::ids::{Index, LogId, StoreId, Term};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteLockingMode, SqliteRow,
+    SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqlSafeStr};
+
+use crate::error::{Context, Kind};
+use crate::rows::{Seal, State};
+use crate::side::VERSION;
+
+/// `RSQL`: what `PRAGMA application_id` says of our databases.
+const APPLICATION: i64 = 0x5253_514c;
+
+/// The oldest SQLite without the defect that a reset of the write-ahead log could damage a database.
+const OLDEST: [u32; 3] = [3, 51, 3];
+
+/// Rows of one INSERT.
+const CHUNK: usize = 32;
+
+/// A row as stored.
+pub(crate) struct Stored {
+    pub(crate) id: LogId,
+    pub(crate) kind: i64,
+    pub(crate) data: Vec<u8>,
+    pub(crate) crc: i64,
+    pub(crate) chain: u64,
+}
+
+impl Stored {
+    /// Its entry, if the checksum says that it is what was written.
+    pub(crate) fn entry(self, store: StoreId) -> Option<(Entry, Seal)> {
+        let number = u8::try_from(self.kind).ok()?;
+        let kind = EntryKind::from_u8(number)?;
+        let crc = crate::rows::row_crc(store, self.id, number, &self.data);
+        let sound = i64::from(crc) == self.crc;
+        sound.then(|| (Entry { id: self.id, kind, data: self.data.into() }, Seal { crc, chain: self.chain }))
+    }
+}
+
+/// Numbers of SQLite are signed: the bits are kept.
+const fn signed(number: u64) -> i64 {
+    number.cast_signed()
+}
+
+fn migrations() -> Migrator {
+    let sql = include_str!("../migrations/0001_journal.sql").into_sql_str();
+    Migrator::with_migrations(vec![Migration::new(1, "journal".into(), MigrationType::Simple, sql, false)])
+}
+
+fn options(path: &Path, create: bool) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(create)
+        // Before the journal mode, so that no shared memory is needed.
+        .locking_mode(SqliteLockingMode::Exclusive)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::ZERO)
+        .pragma("wal_autocheckpoint", "0")
+        .pragma("mmap_size", "0")
+        .pragma("cell_size_check", "ON")
+        .pragma("trusted_schema", "OFF")
+        .disable_statement_logging()
+}
+
+/// The connection.
+pub(crate) struct Db {
+    pub(crate) connection: SqliteConnection,
+    insert_many: String,
+}
+
+impl Db {
+    /// Opens a database; with `create` it is made with its schema.
+    pub(crate) async fn connect(dir: &Path, name: &str, create: bool) -> Result<Self, sqlx::Error> {
+        let mut connection = options(&dir.join(name), create).connect().await?;
+        if create {
+            sqlx::raw_sql(AssertSqlSafe(format!(
+                "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
+            )))
+            .execute(&mut connection)
+            .await?;
+        }
+        let many = vec!["(?,?,?,?,?,?)"; CHUNK].join(",");
+        let insert_many = format!("INSERT INTO log (idx, term, kind, data, crc, chain) VALUES {many}");
+        let mut db = Self { connection, insert_many };
+        if create {
+            db.migrate().await?;
+        }
+        Ok(db)
+    }
+
+    /// Brings the schema up to date.
+    pub(crate) async fn migrate(&mut self) -> Result<(), sqlx::Error> {
+        let done = migrations().run_direct(None, &mut self.connection, false).await;
+        done.map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(error) => error,
+            other => sqlx::Error::Migrate(Box::new(other)),
+        })
+    }
+
+    /// Refuses a SQLite with a known defect.
+    pub(crate) async fn check_version(&mut self) -> Result<(), OpenError> {
+        let row = sqlx::query("SELECT sqlite_version()").fetch_one(&mut self.connection).await;
+        let version: String = row.and_then(|row| row.try_get(0)).during("ask SQLite for its version")?;
+        let numbers: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
+        if numbers.as_slice() < OLDEST.as_slice() {
+            return Err(OpenError::Io {
+                what: "open the database".into(),
+                cause: format!("SQLite {version} is older than 3.51.3 and may damage it").into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The state of the log; `None` if it is damaged.
+    pub(crate) async fn state(&mut self, store: StoreId) -> Result<Option<State>, sqlx::Error> {
+        let row = sqlx::query("SELECT state FROM meta WHERE id = 1").fetch_one(&mut self.connection).await?;
+        let bytes: Vec<u8> = row.try_get(0)?;
+        Ok(State::from_row(store, &bytes))
+    }
+
+    /// Rows after `after` in order, up to `limit` of them; at least one and otherwise as many as fit in
+    /// `bytes`.
+    pub(crate) async fn rows(
+        &mut self,
+        after: Index,
+        limit: u64,
+        bytes: u64,
+    ) -> Result<Vec<Stored>, sqlx::Error> {
+        use futures_util::TryStreamExt;
+        let query = "SELECT idx, term, kind, data, crc, chain FROM log WHERE idx > ? ORDER BY idx LIMIT ?";
+        let (after, limit) = (signed(after.0), i64::try_from(limit).unwrap_or(i64::MAX));
+        let mut stream = sqlx::query(query).bind(after).bind(limit).fetch(&mut self.connection);
+        let (mut rows, mut left) = (Vec::new(), bytes);
+        while let Some(row) = stream.try_next().await? {
+            let row = stored(&row)?;
+            let size = row.data.len() as u64;
+            if size > left && !rows.is_empty() {
+                break;
+            }
+            rows.push(row);
+            if size > left {
+                break;
+            }
+            left -= size;
+        }
+        Ok(rows)
+    }
+
+    /// Runs one transaction: cut, append, state. After an error its outcome is not known.
+    pub(crate) async fn transact(&mut self, change: &Change<'_>) -> Result<(), sqlx::Error> {
+        self.run("BEGIN IMMEDIATE").await?;
+        let done = match self.apply(change).await {
+            Ok(()) if change.fail_commit => {
+                Err(sqlx::Error::Io(std::io::Error::other("a sync that was told to fail")))
+            }
+            Ok(()) => self.run("COMMIT").await,
+            Err(error) => Err(error),
+        };
+        if done.is_err() {
+            // Where SQLite has rolled back by itself this fails, which says nothing new.
+            let _ = self.run("ROLLBACK").await;
+        }
+        done
+    }
+
+    async fn apply(&mut self, change: &Change<'_>) -> Result<(), sqlx::Error> {
+        if let Some(from) = change.cut_from {
+            sqlx::query("DELETE FROM log WHERE idx >= ?")
+                .bind(signed(from.0))
+                .execute(&mut self.connection)
+                .await?;
+        }
+        if let Some(upto) = change.purge_upto {
+            sqlx::query("DELETE FROM log WHERE idx <= ?")
+                .bind(signed(upto.0))
+                .execute(&mut self.connection)
+                .await?;
+        }
+        let (many, rest) = change.rows.as_chunks::<CHUNK>();
+        for chunk in many {
+            self.insert(chunk, true).await?;
+        }
+        for row in rest {
+            self.insert(std::slice::from_ref(row), false).await?;
+        }
+        let state = change.state.to_row().unwrap_or_default();
+        sqlx::query("INSERT OR REPLACE INTO meta (id, state) VALUES (1, ?)")
+            .bind(state)
+            .execute(&mut self.connection)
+            .await?;
+        Ok(())
+    }
+
+    async fn insert(&mut self, rows: &[(&Entry, Seal)], many: bool) -> Result<(), sqlx::Error> {
+        let sql = if many {
+            AssertSqlSafe(self.insert_many.clone())
+        } else {
+            AssertSqlSafe(String::from(
+                "INSERT INTO log (idx, term, kind, data, crc, chain) VALUES (?,?,?,?,?,?)",
+            ))
+        };
+        let mut query = sqlx::query(sql);
+        for (entry, seal) in rows {
+            query = query
+                .bind(signed(entry.id.index.0))
+                .bind(signed(entry.id.term.0))
+                .bind(i64::from(entry.kind.as_u8()))
+                .bind(&entry.data[..])
+                .bind(i64::from(seal.crc))
+                .bind(signed(seal.chain));
+        }
+        query.execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Moves the write-ahead log into the database and empties it.
+    pub(crate) async fn checkpoint(&mut self) -> Result<(), sqlx::Error> {
+        let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut self.connection).await?;
+        let busy: i64 = row.try_get(0)?;
+        if busy == 0 {
+            Ok(())
+        } else {
+            Err(sqlx::Error::Io(std::io::Error::other("the checkpoint was blocked")))
+        }
+    }
+
+    /// Lets the database grow no further, or as it likes. For tests: SQLite then answers `SQLITE_FULL`.
+    pub(crate) async fn limit_size(&mut self, full: bool) -> Result<(), sqlx::Error> {
+        self.run(if full { "PRAGMA max_page_count = 1" } else { "PRAGMA max_page_count = 4294967294" }).await
+    }
+
+    async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(sql).execute(&mut self.connection).await.map(drop)
+    }
+
+    /// Closes it; SQLite moves what is left of the write-ahead log into the database.
+    pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
+        self.connection.close().await
+    }
+}
+
+/// Whether an error of opening or reading means that the database is damaged.
+pub(crate) fn is_damage(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Migrate(_)) || Kind::of(error) == Kind::Damaged
+}
+
+/// What one transaction does.
+pub(crate) struct Change<'a> {
+    pub(crate) cut_from: Option<Index>,
+    pub(crate) purge_upto: Option<Index>,
+    pub(crate) rows: Vec<(&'a Entry, Seal)>,
+    pub(crate) state: State,
+    pub(crate) fail_commit: bool,
+}
+
+impl Change<'_> {
+    /// One that changes the state only.
+    pub(crate) const fn of(state: State) -> Self {
+        Self { cut_from: None, purge_upto: None, rows: Vec::new(), state, fail_commit: false }
+    }
+}
+
+fn stored(row: &SqliteRow) -> Result<Stored, sqlx::Error> {
+    let number = |at: usize| row.try_get::<i64, _>(at);
+    Ok(Stored {
+        id: LogId { index: Index(number(0)?.cast_unsigned()), term: Term(number(1)?.cast_unsigned()) },
+        kind: number(2)?,
+        data: row.try_get(3)?,
+        crc: number(4)?,
+        chain: number(5)?.cast_unsigned(),
+    })
+}

@@ -1,0 +1,28 @@
+//! A journal in SQLite for `raft-core`, which notices what SQLite alone forgets.
+//!
+//! SQLite takes the first bad frame of its write-ahead log as the end of that log: one flipped bit and
+//! every later transaction is gone, and `PRAGMA integrity_check` says `ok`. Nor does it look at the bytes
+//! of a payload. So here every row has a checksum and a chain, a watermark outside the database says how
+//! far the database must reach, the write-ahead log is judged before SQLite sees it, and the hard state
+//! is not in the database at all.
+//!
+//! Read in this order: `docs/journal-sqlite.md` (the bytes and the rules), `rows` (checksums), `side`
+//! (the files beside the database), `wal` (judging the write-ahead log), `db` (the one connection),
+//! `open` (the verdict), `store` (writing), `journal` (the thread).
+
+mod db;
+mod error;
+mod journal;
+mod open;
+mod options;
+mod rows;
+mod scan;
+mod side;
+mod store;
+mod verify;
+mod wal;
+
+pub use journal::SqliteJournal;
+pub use options::{Faults, Options, Owner, Witness};
+pub use side::Finding;
+pub use verify::Report;

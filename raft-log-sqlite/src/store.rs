@@ -1,0 +1,301 @@
+//! Writing: hard state and known peers beside the database, everything else as one transaction.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use raft_core::backend::{HardState, JournalError, JournalState, JournalWrite, Verdict};
+use raft_core::entry::Entry;
+use raft_core::ids::{Identity, Index, KnownPeer, LogId};
+use raft_core::slots::{encode_hard_state, encode_peers};
+
+use crate::db::{Change, Db};
+use crate::error::{damage, damage_of, io_error, journal_error, refused};
+use crate::options::{Faults, Options, Witness};
+use crate::rows::{Seal, State};
+use crate::scan::Log;
+use crate::side::{Finding, Pair};
+use crate::wal::WAL;
+
+/// The watermark is synced at the latest after so many transactions.
+const UNSETTLED_LIMIT: u32 = 64;
+
+/// An open journal. One owner, one connection.
+pub(crate) struct Store {
+    pub(crate) dir: PathBuf,
+    /// Held as long as the store lives.
+    pub(crate) _lock: File,
+    pub(crate) identity: Identity,
+    pub(crate) hard_state: HardState,
+    pub(crate) hard_pair: Pair,
+    pub(crate) peers: Vec<KnownPeer>,
+    pub(crate) peers_pair: Pair,
+    pub(crate) mark: Pair,
+    /// Transactions since the watermark was synced.
+    pub(crate) unsettled: u32,
+    /// The write-ahead log is empty: the first transaction in it syncs the watermark, so that a log that
+    /// is missing as a whole is always noticed.
+    pub(crate) fresh_wal: bool,
+    pub(crate) db: Db,
+    pub(crate) log: Arc<RwLock<Log>>,
+    pub(crate) options: Options,
+    /// A test has limited the size of the database.
+    pub(crate) limited: bool,
+    pub(crate) failed: Option<Arc<str>>,
+    pub(crate) verdict: Verdict,
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Store {
+    /// What a node needs to start.
+    pub(crate) fn load(&self) -> Result<JournalState, JournalError> {
+        self.check()?;
+        let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
+        let mut state = JournalState::empty(self.identity);
+        state.verdict = self.verdict.clone();
+        state.hard_state = self.hard_state;
+        state.known_peers = self.peers.clone();
+        state.purged = log.state.purged;
+        state.last = log.state.last;
+        state.terms = log.terms.clone();
+        state.memberships = log.memberships.clone();
+        state.commit_hint = log.state.commit_hint;
+        Ok(state)
+    }
+
+    fn check(&self) -> Result<(), JournalError> {
+        match &self.failed {
+            Some(cause) => Err(JournalError::Poisoned { cause: Arc::clone(cause) }),
+            None => Ok(()),
+        }
+    }
+
+    /// From here on nothing is written any more (J8).
+    fn poison(&mut self, error: JournalError) -> JournalError {
+        self.failed = Some(error.to_string().into());
+        error
+    }
+
+    fn state(&self) -> State {
+        self.log.read().unwrap_or_else(PoisonError::into_inner).state
+    }
+
+    /// Makes a write durable (J1, J2).
+    pub(crate) async fn write(&mut self, write: &JournalWrite) -> Result<(), JournalError> {
+        self.check()?;
+        let cut_from = self.plan(write)?;
+        let store = self.identity.store;
+        let peers = write.known_peers.as_ref().filter(|peers| **peers != self.peers);
+        let encoded = peers.map(|peers| encode_peers(store, peers));
+        if encoded.as_ref().is_some_and(|encoded| !self.peers_pair.fits(encoded)) {
+            return Err(refused("too many known peers"));
+        }
+        if let Some(state) = write.hard_state.filter(|state| *state != self.hard_state) {
+            let done = self.hard_pair.write(&encode_hard_state(store, &state));
+            done.map_err(|error| self.poison(io_error("write the hard state", error.to_string())))?;
+            self.hard_state = state;
+        }
+        if let Some((peers, encoded)) = peers.zip(encoded) {
+            let done = self.peers_pair.write(&encoded);
+            done.map_err(|error| self.poison(io_error("write the known peers", error.to_string())))?;
+            self.peers.clone_from(peers);
+        }
+        if cut_from.is_none() && write.entries.is_empty() {
+            return Ok(());
+        }
+        let mut state = self.state();
+        state.commit_hint = state.commit_hint.max(write.commit_hint);
+        if let Some(from) = cut_from {
+            (state.last, state.last_chain) = self.before(from).await?;
+        }
+        let mut rows: Vec<(&Entry, Seal)> = Vec::with_capacity(write.entries.len());
+        for entry in &write.entries {
+            let seal = Seal::of(store, state.last_chain, entry);
+            (state.last, state.last_chain) = (entry.id, seal.chain);
+            rows.push((entry, seal));
+        }
+        let needed = write.entries.iter().map(|entry| entry.data.len() as u64).sum();
+        let state = self.transact(Change { cut_from, rows, ..Change::of(state) }, needed).await?;
+        let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(from) = cut_from {
+            log.cut(from);
+        }
+        write.entries.iter().for_each(|entry| log.push(entry));
+        log.state = state;
+        Ok(())
+    }
+
+    /// Checks that the write fits the log (J4); answers where it is to be cut.
+    fn plan(&self, write: &JournalWrite) -> Result<Option<Index>, JournalError> {
+        let State { purged, last, .. } = self.state();
+        let mut expected = last.index.next();
+        let cut_from = write.truncate_from.filter(|from| *from < expected);
+        if let Some(from) = cut_from {
+            if from <= purged.index {
+                return Err(refused(format!("truncate from {from}: entries up to {purged} were purged")));
+            }
+            expected = from;
+        }
+        for entry in &write.entries {
+            if entry.id.index != expected {
+                return Err(JournalError::Gap { expected, got: entry.id.index });
+            }
+            // SQLite takes no row of 1 GB.
+            if entry.data.len() > 900_000_000 {
+                return Err(refused(format!("entry {} is larger than SQLite can store", entry.id)));
+            }
+            expected = expected.next();
+        }
+        Ok(cut_from)
+    }
+
+    /// The entry before an index, with the chain behind it.
+    async fn before(&mut self, index: Index) -> Result<(LogId, u64), JournalError> {
+        let State { purged, purged_chain, .. } = self.state();
+        let wanted = Index(index.0.saturating_sub(1));
+        if wanted <= purged.index {
+            return Ok((purged, purged_chain));
+        }
+        let rows = self.db.rows(Index(wanted.0 - 1), 1, u64::MAX).await;
+        let rows = rows.map_err(|error| journal_error(&error, "read an entry", 0))?;
+        let row = rows.into_iter().next().filter(|row| row.id.index == wanted);
+        let found = row.and_then(|row| row.entry(self.identity.store));
+        found.map(|(entry, seal)| (entry.id, seal.chain)).ok_or_else(|| broken(wanted))
+    }
+
+    /// Runs a transaction and moves the watermark. Any error leaves its outcome unknown and poisons.
+    async fn transact(&mut self, mut change: Change<'_>, needed: u64) -> Result<State, JournalError> {
+        change.state.op += 1;
+        change.state.hard = self.hard_pair.generation();
+        let full = Faults::is_full(self.options.faults.as_ref());
+        if full != self.limited {
+            let done = self.db.limit_size(full).await;
+            done.map_err(|error| self.poison(journal_error(&error, "limit the database", needed)))?;
+            self.limited = full;
+        }
+        change.fail_commit = Faults::take_sync(self.options.faults.as_ref());
+        let done = self.db.transact(&change).await;
+        done.map_err(|error| self.poison(journal_error(&error, "write to the database", needed)))?;
+        self.unsettled += 1;
+        let settle =
+            self.fresh_wal || self.unsettled >= UNSETTLED_LIMIT || self.options.witness == Witness::EachWrite;
+        let body = change.state.encode();
+        let done = if settle { self.mark.write(&body) } else { self.mark.note(&body) };
+        done.map_err(|error| self.poison(io_error("write the watermark", error.to_string())))?;
+        if settle {
+            (self.unsettled, self.fresh_wal) = (0, false);
+        }
+        Ok(change.state)
+    }
+
+    /// Drops entries up to and including `upto` (J6).
+    pub(crate) async fn purge(&mut self, upto: LogId) -> Result<(), JournalError> {
+        self.check()?;
+        let mut state = self.state();
+        let term = self.log.read().unwrap_or_else(PoisonError::into_inner).term_of(upto.index);
+        if term != Some(upto.term) {
+            return Err(refused(format!("purge up to {upto}: it is not in the log")));
+        }
+        if upto == state.purged {
+            return Ok(());
+        }
+        (state.purged, state.purged_chain) = self.before(upto.index.next()).await?;
+        let change = Change { purge_upto: Some(upto.index), ..Change::of(state) };
+        let state = self.transact(change, 0).await?;
+        self.settle()?;
+        let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
+        log.purge(upto);
+        log.state = state;
+        Ok(())
+    }
+
+    /// Empties the log: it begins after `to` (J7).
+    pub(crate) async fn reset(&mut self, to: LogId) -> Result<(), JournalError> {
+        self.check()?;
+        let before = self.state();
+        if to.index < before.purged.index {
+            return Err(refused(format!("reset to {to}: entries up to {} were purged", before.purged)));
+        }
+        let fresh = State::after(self.identity.store, to);
+        let state = State { op: before.op, commit_hint: before.commit_hint, ..fresh };
+        let change = Change { cut_from: Some(Index(0)), ..Change::of(state) };
+        let state = self.transact(change, 0).await?;
+        self.settle()?;
+        let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
+        *log = Log::new(state, self.options.tail_bytes);
+        Ok(())
+    }
+
+    /// Whether the watermark still is to be synced.
+    pub(crate) const fn is_settled(&self) -> bool {
+        self.mark.is_settled() || self.failed.is_some()
+    }
+
+    /// Syncs the watermark.
+    pub(crate) fn settle(&mut self) -> Result<(), JournalError> {
+        self.check()?;
+        let done = self.mark.settle();
+        done.map_err(|error| self.poison(io_error("sync the watermark", error.to_string())))?;
+        self.unsettled = 0;
+        Ok(())
+    }
+
+    /// Moves the write-ahead log into the database once it is big.
+    pub(crate) async fn tidy(&mut self) -> Result<(), JournalError> {
+        self.check()?;
+        let length = std::fs::metadata(self.dir.join(WAL)).map_or(0, |found| found.len());
+        if length <= self.options.wal_bytes {
+            return Ok(());
+        }
+        // What leaves the write-ahead log must not be behind the watermark.
+        self.settle()?;
+        let done = self.db.checkpoint().await;
+        done.map_err(|error| self.poison(journal_error(&error, "empty the write-ahead log", length)))?;
+        self.fresh_wal = true;
+        Ok(())
+    }
+
+    /// Reads entries that are not in memory. The range is in the log, as of a moment ago.
+    pub(crate) async fn read(
+        &mut self,
+        from: Index,
+        to: Index,
+        max: u64,
+    ) -> Result<Vec<Entry>, JournalError> {
+        check_range(&self.state(), from, to)?;
+        let rows = self.db.rows(Index(from.0 - 1), to.0.saturating_sub(from.0), max).await;
+        let rows = rows.map_err(|error| journal_error(&error, "read entries", 0))?;
+        let mut entries = Vec::with_capacity(rows.len());
+        let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
+        for (row, index) in rows.into_iter().zip(from.0..) {
+            let found = row.entry(self.identity.store).map(|(entry, _)| entry);
+            let found = found.filter(|entry| entry.id.index == Index(index));
+            let found = found.filter(|entry| log.term_of(entry.id.index) == Some(entry.id.term));
+            entries.push(found.ok_or_else(|| broken(Index(index)))?);
+        }
+        if entries.is_empty() && from < to { Err(broken(from)) } else { Ok(entries) }
+    }
+
+    /// Ends: the watermark is synced, the database closed, the lock released.
+    pub(crate) async fn close(mut self) {
+        // An error was, or will be, met by the next opening.
+        let _ = self.settle();
+        let _ = self.db.close().await;
+    }
+}
+
+fn broken(index: Index) -> JournalError {
+    let row = damage("journal.db, table log", index.0, "not what was written");
+    JournalError::Corrupt(damage_of(row, index.0, index.next().0))
+}
+
+/// Whether a range can be read.
+pub(crate) fn check_range(state: &State, from: Index, to: Index) -> Result<(), JournalError> {
+    if from <= state.purged.index {
+        return Err(JournalError::Compacted { purged: state.purged });
+    }
+    if to > state.last.index.next() {
+        return Err(JournalError::OutOfRange { last: state.last.index });
+    }
+    Ok(())
+}

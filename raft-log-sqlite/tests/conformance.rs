@@ -1,0 +1,79 @@
+//! The journal contract, clause by clause, on the real file system.
+//!
+//! A crash is the folder as it was before the journal was dropped. A failing sync is injected at COMMIT and
+//! at the sync of the files beside the database; a full disk is SQLite's own answer to `max_page_count`.
+
+mod support;
+
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use raft_core::backend::{Journal, OpenError};
+use raft_core::membership::Membership;
+use raft_log_sqlite::SqliteJournal;
+use raft_testkit::conformance::Unsupported;
+use raft_testkit::conformance::journal::{JournalBackend, Owner};
+use support::Place;
+
+struct Sqlite;
+
+#[async_trait]
+impl JournalBackend for Sqlite {
+    type Place = Place;
+
+    fn place(&self) -> Place {
+        Place::new()
+    }
+
+    async fn create(
+        &self,
+        place: &Place,
+        owner: Owner,
+        initial: Option<&Membership>,
+    ) -> Result<Box<dyn Journal>, OpenError> {
+        let Owner { cluster, group, node } = owner;
+        let options = place.options();
+        Ok(Box::new(SqliteJournal::create(&place.dir(), cluster, group, node, initial, options).await?))
+    }
+
+    async fn open(&self, place: &Place, owner: Owner) -> Result<Box<dyn Journal>, OpenError> {
+        let Owner { cluster, group, node } = owner;
+        Ok(Box::new(SqliteJournal::open(&place.dir(), cluster, group, node, place.options()).await?))
+    }
+
+    async fn crash(&self, place: &Place, journal: Box<dyn Journal>) -> Result<(), Unsupported> {
+        let image = place.image();
+        drop(journal);
+        place.restore(&image);
+        Ok(())
+    }
+
+    fn stored_bytes(&self, place: &Place) -> Result<u64, Unsupported> {
+        Ok(place.files().iter().map(|path| path.metadata().unwrap().len()).sum())
+    }
+
+    fn flip_bit(&self, place: &Place, mut at: u64, bit: u8) -> Result<(), Unsupported> {
+        for path in place.files() {
+            let mut bytes = std::fs::read(&path).unwrap();
+            if let Some(byte) = bytes.get_mut(at as usize) {
+                *byte ^= 1 << bit;
+                std::fs::write(&path, bytes).unwrap();
+                break;
+            }
+            at -= bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn fail_next_sync(&self, place: &Place) -> Result<(), Unsupported> {
+        place.faults.next_sync.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn set_full(&self, place: &Place, full: bool) -> Result<(), Unsupported> {
+        place.faults.full.store(full, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+raft_testkit::journal_conformance! { backend: Sqlite }

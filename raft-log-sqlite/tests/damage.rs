@@ -1,0 +1,173 @@
+//! What SQLite alone forgets without a word (its write-ahead log damaged, cut or gone; a payload changed)
+//! is noticed, and what is left can be gone on with.
+
+mod support;
+
+use std::fs;
+
+use raft_core::backend::{Journal, JournalState, OpenError, Verdict};
+use raft_core::ids::{Index, LogId};
+use raft_log_sqlite::{Options, SqliteJournal};
+use support::{CLUSTER, GROUP, NODE, Place, append, entry, fill, flip, payload, read_all, wal};
+
+/// A killed node with 40 acknowledged entries in the write-ahead log.
+async fn killed() -> Place {
+    let place = Place::new();
+    let options = place.options().wal_bytes(16 << 20);
+    let mut journal = SqliteJournal::create(&place.dir(), CLUSTER, GROUP, NODE, None, options).await.unwrap();
+    fill(&mut journal, 1, 40).await;
+    let image = place.image();
+    drop(journal);
+    place.restore(&image);
+    assert!(wal(&place.dir()).metadata().unwrap().len() > 40 * 4096);
+    place
+}
+
+/// Opens; what is missing must have been named, what is there must be right, and it must go on.
+async fn must_be_noticed(place: &Place, what: &str) -> JournalState {
+    let before = place.image();
+    let report = SqliteJournal::verify(&place.dir()).unwrap();
+    assert!(!report.is_clean(), "{what}: the scrub says {report:?}");
+    let kept = |image: &[(std::path::PathBuf, Vec<u8>)]| {
+        image
+            .iter()
+            .filter(|(path, bytes)| !path.ends_with("journal.db") && !bytes.is_empty())
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let after = place.image();
+    assert_eq!(kept(&before).len(), kept(&after).len(), "{what}: a scrub changes nothing");
+    assert!(kept(&before) == kept(&after), "{what}: a scrub changes nothing");
+
+    let mut journal = place.open().await.unwrap();
+    let state = journal.load().await.unwrap();
+    let named = !matches!(state.verdict, Verdict::Clean | Verdict::TornTail { .. });
+    assert!(named, "{what}: {:?} with last {}", state.verdict, state.last);
+    assert!(state.hard_state.probation, "{what}: probation");
+    for found in read_all(&journal, 1, state.last.index.0).await {
+        assert_eq!(found.data, payload(found.id.index.0), "{what}");
+    }
+    let next = state.last.index.0 + 1;
+    journal.write(append(vec![entry(next, "on")])).await.unwrap();
+    drop(journal);
+    let mut journal = place.open().await.unwrap();
+    let again = journal.load().await.unwrap();
+    assert_eq!((again.verdict, again.last.index), (Verdict::Clean, Index(next)), "{what}: judged once");
+    assert!(again.hard_state.probation, "{what}: probation lasts");
+    let evidence = fs::read_dir(place.dir()).unwrap();
+    let evidence = evidence.filter(|found| {
+        found.as_ref().unwrap().file_name().to_str().is_some_and(|name| name.starts_with("evidence"))
+    });
+    assert_eq!(evidence.count(), 1, "{what}: the bytes are kept");
+    state
+}
+
+#[tokio::test]
+async fn an_unharmed_log_survives_the_kill() {
+    let place = killed().await;
+    assert!(SqliteJournal::verify(&place.dir()).unwrap().is_clean());
+    let mut journal = place.open().await.unwrap();
+    let state = journal.load().await.unwrap();
+    assert_eq!((state.verdict, state.last), (Verdict::Clean, LogId::new(1, 40)));
+    for found in read_all(&journal, 1, 40).await {
+        assert_eq!(found.data, payload(found.id.index.0));
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_the_write_ahead_log_is_noticed() {
+    let place = killed().await;
+    let length = fs::metadata(wal(&place.dir())).unwrap().len() as usize;
+    // The header, the middle, the last frame.
+    for at in [3, 17, length / 2, length - 40] {
+        let place = killed().await;
+        flip(&wal(&place.dir()), at);
+        must_be_noticed(&place, &format!("a flip at {at}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_write_ahead_log_cut_in_half_is_noticed() {
+    let place = killed().await;
+    let length = fs::metadata(wal(&place.dir())).unwrap().len();
+    for cut in [0, 1, length / 2, 32 + (4096 + 24) * 10] {
+        let place = killed().await;
+        fs::OpenOptions::new().write(true).open(wal(&place.dir())).unwrap().set_len(cut).unwrap();
+        must_be_noticed(&place, &format!("cut to {cut} bytes")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_missing_write_ahead_log_is_noticed() {
+    let place = killed().await;
+    fs::remove_file(wal(&place.dir())).unwrap();
+    let state = must_be_noticed(&place, "a missing log").await;
+    assert_eq!(state.last, LogId::ZERO);
+}
+
+#[tokio::test]
+async fn a_zeroed_sector_of_the_write_ahead_log_is_noticed() {
+    let place = killed().await;
+    let path = wal(&place.dir());
+    let mut bytes = fs::read(&path).unwrap();
+    let third = bytes.len() / 3;
+    bytes[third..third + 512].fill(0);
+    fs::write(&path, bytes).unwrap();
+    must_be_noticed(&place, "a zeroed sector").await;
+}
+
+#[tokio::test]
+async fn a_flipped_bit_of_a_payload_is_noticed() {
+    let place = Place::new();
+    let mut journal = place.create(None).await;
+    fill(&mut journal, 1, 40).await;
+    drop(journal);
+    let database = place.dir().join("journal.db");
+    let bytes = fs::read(&database).unwrap();
+    let wanted = payload(23);
+    let at = bytes.windows(wanted.len()).position(|window| window == wanted).unwrap();
+    flip(&database, at + 150);
+    let state = must_be_noticed(&place, "a payload").await;
+    assert_eq!(state.last, LogId::new(1, 22));
+}
+
+#[tokio::test]
+async fn a_missing_or_foreign_database_is_noticed() {
+    let place = killed().await;
+    fs::remove_file(place.dir().join("journal.db")).unwrap();
+    must_be_noticed(&place, "no database").await;
+    let place = Place::new();
+    let mut journal = place.create(None).await;
+    fill(&mut journal, 1, 40).await;
+    drop(journal);
+    fs::write(place.dir().join("journal.db"), vec![0x55; 8192]).unwrap();
+    must_be_noticed(&place, "no database, but something else").await;
+}
+
+#[tokio::test]
+async fn a_single_voter_refuses_and_changes_nothing_unless_the_loss_is_accepted() {
+    use raft_core::membership::{Member, Membership};
+    let place = Place::new();
+    let member = Member::new(NODE, "127.0.0.1:1");
+    let alone = Membership::of_voters([member]).unwrap();
+    let mut journal = place.create(Some(&alone)).await;
+    fill(&mut journal, 2, 40).await;
+    let image = place.image();
+    drop(journal);
+    place.restore(&image);
+    let path = wal(&place.dir());
+    let middle = fs::metadata(&path).unwrap().len() as usize / 2;
+    flip(&path, middle);
+    let bytes = fs::read(&path).unwrap();
+    for _ in 0..2 {
+        let refused = place.open().await.err();
+        assert!(matches!(refused, Some(OpenError::Corrupt(_))), "{refused:?}");
+        assert!(fs::read(&path).unwrap() == bytes, "the evidence is as it was");
+    }
+    let options = Options::default().accept_loss(true);
+    let mut journal = SqliteJournal::open(&place.dir(), CLUSTER, GROUP, NODE, options).await.unwrap();
+    let state = journal.load().await.unwrap();
+    assert!(matches!(state.verdict, Verdict::Corrupt(_)), "{:?}", state.verdict);
+    assert!(!state.hard_state.probation);
+    assert!(state.last.index < Index(40));
+}
