@@ -6,6 +6,7 @@
 
 mod ci;
 mod cluster;
+mod conformance;
 mod crash;
 mod demo;
 mod fuzz;
@@ -43,6 +44,8 @@ enum Command {
     Test(test::Args),
     /// Runs every check that a change must pass.
     Ci(ci::Args),
+    /// Holds every backend against every clause of its contract, and shows the suites broken ones.
+    Conformance(conformance::Args),
     /// Looks at states of the file journal after crashes, by the million.
     Crash(crash::Args),
     /// Hunts for bytes that a decoder cannot stand.
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Cluster(args) => cluster::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Ci(args) => ci::run(&args),
+        Command::Conformance(args) => conformance::run(&args),
         Command::Crash(args) => crash::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Model(args) => model::run(&args),
