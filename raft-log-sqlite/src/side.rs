@@ -85,6 +85,22 @@ pub(crate) fn slot_path(dir: &Path, name: &str, slot: u8) -> PathBuf {
     dir.join(format!("{name}.{}", if slot == 0 { 'a' } else { 'b' }))
 }
 
+/// Opens both files of a pair. A new one gets its space at once: a vote can be kept on a full disk.
+fn open_both(dir: &Path, name: &str) -> io::Result<[File; 2]> {
+    let open = |slot| {
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.read(true).write(true).create(true).truncate(false).open(slot_path(dir, name, slot))?;
+        let (length, whole) = (file.metadata()?.len(), layout(name).slot_bytes());
+        if length < whole as u64 {
+            file.seek(io::SeekFrom::Start(length))?;
+            file.write_all(&vec![0; whole.saturating_sub(length as usize)])?;
+        }
+        Ok::<_, io::Error>(file)
+    };
+    Ok([open(0)?, open(1)?])
+}
+
 /// The two files of a pair, as found.
 pub(crate) struct PairState {
     pub(crate) slots: [SlotState; 2],
@@ -145,7 +161,7 @@ impl PairState {
             OpenError::Corrupt(self.lost().unwrap_or_else(|| damage(self.name, 0, "no record")))
         })?;
         let mut pair = Pair {
-            files: [0, 1].map(|slot| slot_path(dir, self.name, slot)),
+            files: open_both(dir, self.name).during(&what)?,
             layout: layout(self.name),
             generation: newest.generation,
             settled: true,
@@ -171,7 +187,7 @@ impl PairState {
 
 /// The two files of a pair, for writing.
 pub(crate) struct Pair {
-    files: [PathBuf; 2],
+    files: [File; 2],
     layout: Layout,
     generation: u64,
     /// The newest record is durable.
@@ -187,8 +203,8 @@ impl Pair {
         body: &[u8],
         faults: Option<Arc<Faults>>,
     ) -> io::Result<Self> {
-        let files = [0, 1].map(|slot| slot_path(dir, name, slot));
-        let mut pair = Self { files, layout: layout(name), generation: 0, settled: true, faults };
+        let mut pair =
+            Self { files: open_both(dir, name)?, layout: layout(name), generation: 0, settled: true, faults };
         for generation in 0..2 {
             pair.generation = generation;
             pair.put(generation, body)?;
@@ -242,21 +258,15 @@ impl Pair {
         self.write_copy(generation, body, 1)
     }
 
-    fn open(&self, generation: u64) -> io::Result<File> {
+    const fn file(&self, generation: u64) -> &File {
         let [a, b] = &self.files;
-        let path = if Layout::slot_of(generation) == 0 { a } else { b };
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+        if Layout::slot_of(generation) == 0 { a } else { b }
     }
 
     fn write_copy(&self, generation: u64, body: &[u8], copy: u8) -> io::Result<()> {
         let record = self.layout.encode(Layout::slot_of(generation), copy, generation, body);
         let record = record.ok_or(io::ErrorKind::InvalidInput)?;
-        let mut file = self.open(generation)?;
-        let length = self.layout.slot_bytes() as u64;
-        if file.metadata()?.len() < length {
-            // Its space is taken once: a vote can be kept on a full disk.
-            file.write_all(&vec![0; self.layout.slot_bytes()])?;
-        }
+        let mut file = self.file(generation);
         file.seek(io::SeekFrom::Start(u64::from(copy) * self.layout.stride as u64))?;
         file.write_all(&record)
     }
@@ -265,6 +275,6 @@ impl Pair {
         if Faults::take_sync(self.faults.as_ref()) {
             return Err(io::Error::other("a sync that was told to fail"));
         }
-        self.open(generation)?.sync_data()
+        self.file(generation).sync_data()
     }
 }

@@ -108,3 +108,74 @@ pub(crate) fn judge(bytes: &[u8]) -> Shape {
         None => Shape::Sound,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: usize = 512;
+    const FRAME: usize = FRAME_HEADER + PAGE;
+
+    /// A log of transactions of two frames each.
+    fn log(transactions: u8) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for number in [0x377f_0682, 3_007_000, PAGE as u32, 0, 0x1111_2222, 0x3333_4444_u32] {
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        let mut sum = checksum(false, (0, 0), &bytes);
+        bytes.extend_from_slice(&[sum.0.to_be_bytes(), sum.1.to_be_bytes()].concat());
+        for number in 0..transactions * 2 {
+            let commit = if number % 2 == 1 { 9_u32 } else { 0 };
+            let head = [u32::from(number + 1).to_be_bytes(), commit.to_be_bytes()].concat();
+            let page = vec![number + 1; PAGE];
+            sum = checksum(false, checksum(false, sum, &head), &page);
+            bytes.extend_from_slice(&head);
+            bytes.extend_from_slice(&[0x1111_2222_u32.to_be_bytes(), 0x3333_4444_u32.to_be_bytes()].concat());
+            bytes.extend_from_slice(&[sum.0.to_be_bytes(), sum.1.to_be_bytes()].concat());
+            bytes.extend_from_slice(&page);
+        }
+        bytes
+    }
+
+    #[test]
+    fn what_is_complete_is_sound() {
+        assert_eq!(judge(&[]), Shape::Sound);
+        assert_eq!(judge(&log(0)), Shape::Sound);
+        assert_eq!(judge(&log(3)), Shape::Sound);
+    }
+
+    #[test]
+    fn a_cut_of_the_last_transaction_is_torn() {
+        let whole = log(3);
+        let begins = HEADER + 4 * FRAME;
+        for cut in begins + 1..whole.len() {
+            assert_eq!(judge(&whole[..cut]), Shape::Torn { at: begins as u64 }, "cut to {cut}");
+        }
+    }
+
+    #[test]
+    fn a_missing_sector_of_the_last_transaction_is_torn() {
+        for frame in [4, 5] {
+            let mut bytes = log(3);
+            bytes[HEADER + frame * FRAME + FRAME_HEADER..][..PAGE].fill(0);
+            assert_eq!(judge(&bytes), Shape::Torn { at: (HEADER + 4 * FRAME) as u64 });
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_damage_and_an_earlier_one_is_proved() {
+        let whole = log(3);
+        for at in 0..whole.len() {
+            for bit in 0..8 {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << bit;
+                let shape = judge(&bytes);
+                let Shape::Damaged { proved, .. } = shape else { panic!("bit {bit} of {at}: {shape:?}") };
+                // Whose own frame says no more that it ends a transaction proves nothing by itself.
+                if at < HEADER + 2 * FRAME {
+                    assert!(proved, "bit {bit} of {at}");
+                }
+            }
+        }
+    }
+}

@@ -171,3 +171,51 @@ async fn a_single_voter_refuses_and_changes_nothing_unless_the_loss_is_accepted(
     assert!(!state.hard_state.probation);
     assert!(state.last.index < Index(40));
 }
+
+/// Flips everywhere in what a killed node leaves. Whatever opening says, nothing acknowledged is missing
+/// without a word, and nothing else than what was written comes back.
+#[tokio::test]
+async fn no_flip_takes_anything_away_without_a_word() {
+    let place = killed().await;
+    let image = place.image();
+    let total: usize = image.iter().map(|(_, bytes)| bytes.len()).sum();
+    let (mut noticed, mut state) = (0, 1_u64);
+    for _ in 0..300 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let mut at = (state >> 20) as usize % total;
+        let mut damaged = image.clone();
+        let (path, bytes) = damaged
+            .iter_mut()
+            .find(|(_, bytes)| {
+                let inside = at < bytes.len();
+                at -= if inside { 0 } else { bytes.len() };
+                inside
+            })
+            .unwrap();
+        bytes[at] ^= 1 << (state >> 60 & 7);
+        let what = format!("byte {at} of {}", path.display());
+        place.restore(&damaged);
+        for evidence in fs::read_dir(place.dir()).unwrap().map(|found| found.unwrap().path()) {
+            if evidence.is_dir() {
+                fs::remove_dir_all(evidence).unwrap();
+            }
+        }
+        let scrub = SqliteJournal::verify(&place.dir());
+        let Ok(mut journal) = place.open().await else {
+            noticed += 1;
+            continue;
+        };
+        let state = journal.load().await.unwrap();
+        for found in read_all(&journal, 1, state.last.index.0).await {
+            assert_eq!(found.data, payload(found.id.index.0), "{what}");
+        }
+        match state.verdict {
+            Verdict::Clean | Verdict::TornTail { .. } => assert_eq!(state.last, LogId::new(1, 40), "{what}"),
+            _ => {
+                noticed += 1;
+                assert!(!scrub.unwrap().is_clean(), "{what}: the scrub sees what opening sees");
+            }
+        }
+    }
+    assert!(noticed > 200, "{noticed} of 300 were noticed");
+}
