@@ -353,8 +353,17 @@ impl<'a> Walk<'a> {
         if sound && resume >= self.superblock.start.seq && self.walked.iter().all(|seq| *seq < resume) {
             finding = self.missing(resume, "it is missing, or what leads to it is");
         }
-        let witness = self.superblock.witness;
-        self.witness(witness);
+        // The superblock counts batches of the log as it was. Where a part of that is gone, a record of the same
+        // number may be one that an earlier opening has left out, and that never reached the disk: what no
+        // record behind it proves is written again. What lies before the floor cannot be, and is proved by it.
+        let below = |pending: &Pending| {
+            pending.header.has(ENTRIES | TRUNCATE | RESET)
+                && pending.header.batch < self.superblock.floor_batch
+        };
+        if finding.case.row().policy != Policy::Quarantine || self.pending.iter().any(below) {
+            let witness = self.superblock.witness;
+            self.witness(witness);
+        }
         if !self.floored {
             // The log was cut before the floor took effect.
             self.set_floor();
@@ -527,9 +536,6 @@ impl<'a> Walk<'a> {
         self.at.offset += batch.total;
         self.at.batch += 1;
         self.at.chain = batch.chain;
-        if found.batch <= self.superblock.witness {
-            self.witness(found.batch);
-        }
         Ok(None)
     }
 
