@@ -37,7 +37,7 @@ fn a_seed_decides_everything() {
 #[test]
 fn seeds_that_have_found_something_find_nothing_more() {
     for seed in [245, 465, 1340, 206_603, 305_309] {
-        let outcome = raft_testkit::sim::run(&raft_testkit::sim::Plan::draw(seed, None), false);
+        let outcome = sim::run(&Plan::draw(seed, None), false);
         assert_eq!(outcome.violation, None, "seed {seed}");
     }
 }
