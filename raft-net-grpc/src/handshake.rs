@@ -107,6 +107,7 @@ pub(crate) fn refused(why: &Refusal) -> Frame {
             let (ours, theirs) = (Some(range(ours)), Some(range(theirs)));
             Why::WireVersion(proto::VersionMismatch { ours, theirs })
         }
+        Refusal::NotCertified { claimed } => Why::NotCertified(proto::NotCertified { claimed: claimed.0 }),
         _ => Why::NotReady(proto::NotReady {}),
     };
     Frame { kind: Some(Kind::Refused(proto::Refused { why: Some(why) })), checksum: 0 }
@@ -214,6 +215,7 @@ fn from_refused(wire: proto::Refused) -> Result<Refusal, WireError> {
         Some(Why::WireVersion(wire)) => {
             Refusal::WireVersion { ours: from_range(wire.ours)?, theirs: from_range(wire.theirs)? }
         }
+        Some(Why::NotCertified(wire)) => Refusal::NotCertified { claimed: NodeId(wire.claimed) },
         Some(Why::NotReady(proto::NotReady {})) | None => Refusal::NotReady,
     })
 }

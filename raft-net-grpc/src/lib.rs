@@ -12,6 +12,7 @@
 //! | `serve` | one stream of a peer: shakes hands, reads, delivers |
 //! | `listen` | accepts connections and shows them the services |
 //! | `security` | what may lie between TCP and HTTP/2 |
+//! | `tls` | mutual TLS (feature `tls`) |
 //! | `service` | what can be added to a server of your own |
 //! | `transport` | what the node sees |
 //!
@@ -35,6 +36,8 @@ mod security;
 mod serve;
 mod service;
 mod stats;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 #[cfg(test)]
 mod wire_tests;

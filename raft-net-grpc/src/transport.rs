@@ -197,6 +197,16 @@ impl GrpcTransport {
         self
     }
 
+    /// The same with mutual TLS on every connection, in and out (feature `tls`): a peer's certificate must be for the
+    /// node that it says it is, in this cluster. Whoever comes without one, with another's, or in plain text is
+    /// refused, logged once and counted. Does not concern a server of your own: give it TLS of its own, and
+    /// [`Authenticated`](crate::Authenticated).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(self, identity: raft_core::tls::TlsIdentity) -> Self {
+        self.with_security(Arc::new(crate::tls::Tls(identity)))
+    }
+
     /// The service that its listener serves, for a server of your own. Before `start` and after `shutdown` it
     /// answers that the node is not ready.
     #[must_use]

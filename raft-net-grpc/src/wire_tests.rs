@@ -40,7 +40,7 @@ fn read(bytes: &[u8]) -> Result<Said, WireError> {
     handshake::read(frame)
 }
 
-fn refusals() -> [Refusal; 7] {
+fn refusals() -> [Refusal; 8] {
     let node = NodeId(1);
     [
         Refusal::WrongCluster { ours: ClusterId(1), theirs: ClusterId(2) },
@@ -50,6 +50,7 @@ fn refusals() -> [Refusal; 7] {
         Refusal::RolledBack { node, known: 2, offered: 3 },
         Refusal::WireVersion { ours: (1, 2), theirs: (3, 4) },
         Refusal::NotReady,
+        Refusal::NotCertified { claimed: NodeId(3) },
     ]
 }
 

@@ -3,6 +3,8 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | `settings`, `exit` | flags, the configuration file, exit codes |
+//! | `tls`, `password` | certificates and their replacement; AUTH |
+//! | `journal` | the two ways to keep a log |
 //! | `serve` | starts a node and its listeners, stops them |
 //! | `client` | one connection: turns, transactions, `CLUSTER`, `RAFT` |
 //! | `refusal` | the library's errors in words that Redis clients know |
@@ -15,9 +17,11 @@
 mod client;
 mod command;
 mod exit;
+mod journal;
 mod log_codec;
 mod machine;
 mod offline;
+mod password;
 mod refusal;
 mod resp;
 mod serve;
@@ -25,6 +29,7 @@ mod server;
 mod settings;
 mod store;
 mod thin;
+mod tls;
 
 use std::process::ExitCode;
 

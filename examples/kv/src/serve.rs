@@ -6,19 +6,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_core::backend::{Journal, JournalError, OpenError, TransportError, Verdict};
+use raft_core::backend::{JournalError, OpenError, Transport, TransportError, Verdict};
 use raft_core::error::{ConfigError, FatalReason};
-use raft_core::ids::GroupId;
 use raft_core::{Config, Node, NodeHandle};
-use raft_log_file::{FileJournal, Options};
+use raft_net_grpc::GrpcTransport;
 use raft_net_tcp::TcpTransport;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Exit;
+use crate::journal::{JournalKind, Opened, Place};
 use crate::machine::{Machine, Shared};
 use crate::server::{Parts, Server};
-use crate::settings::Settings;
+use crate::settings::{Settings, TransportKind};
+use crate::tls::Certificates;
 use crate::{client, thin};
 
 /// A stop may take so long before it is forced.
@@ -49,13 +50,17 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Exit> {
     };
     let mut told = std::pin::pin!(told);
 
+    let hangup = match &settings.tls {
+        Some(_) => Some(signal(SignalKind::hangup()).map_err(|error| Exit::other(error.to_string()))?),
+        None => None,
+    };
     let (node, server) = tokio::select! {
         biased;
         signal = &mut told => {
             tracing::info!(signal, "stops before it serves");
             return Ok(());
         }
-        started = start(&settings, config) => started?,
+        started = start(&settings, config, hangup) => started?,
     };
     tokio::spawn(follow(node.clone()));
     tokio::select! {
@@ -72,31 +77,46 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Exit> {
 }
 
 /// Opens everything, from what is most often wrong to what is changed for good.
-async fn start(settings: &Settings, config: Config) -> Result<(NodeHandle, Arc<Server>), Exit> {
-    tracing::warn!("no TLS: whoever reaches the ports of this node can read and change everything");
+async fn start(
+    settings: &Settings,
+    config: Config,
+    hangup: Option<Signal>,
+) -> Result<(NodeHandle, Arc<Server>), Exit> {
+    let certificates = match &settings.tls {
+        Some(files) => {
+            let certificates = Certificates::new(files, settings.cluster, settings.id);
+            Some(Arc::new(certificates.map_err(|error| Exit::usage(error.to_string()))?))
+        }
+        None => {
+            tracing::warn!("no TLS: whoever reaches the ports of this node can read and change everything");
+            None
+        }
+    };
     let clients = listen(settings.listen).await?;
     let thin = match settings.sp {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
-    let mut journal = open(settings).await?;
+    let Opened { mut journal, findings } = open(settings).await?;
     let state = journal.load().await.map_err(|error| journal_exit(&error))?;
-    for finding in journal.findings() {
-        tracing::warn!(?finding, "the journal was not as it was written");
+    for finding in findings {
+        tracing::warn!(finding, "the journal was not as it was written");
     }
     let data = Shared::default();
     let reader = journal.reader();
-    let transport = TcpTransport::new(settings.peer_listen, raft_net_tcp::Options::default());
     let node = Node::builder(config)
-        .journal(journal)
-        .transport(Arc::new(transport))
+        .boxed_journal(journal)
+        .transport(transport(settings, certificates.as_deref()))
         .state_machine(Machine::new(data.clone()))
         .start()
         .await
         .map_err(|reason| fatal(&reason))?;
     let server =
         Arc::new(Server::new(Parts { node: node.clone(), data, reader, last: state.last.index }, settings));
-    tokio::spawn(accept(Arc::clone(&server), clients));
+    if let (Some(certificates), Some(hangup)) = (&certificates, hangup) {
+        tokio::spawn(Arc::clone(certificates).follow(hangup));
+    }
+    tokio::spawn(accept(Arc::clone(&server), clients, certificates));
     if let Some(listener) = thin {
         tokio::spawn(thin::listen(Arc::clone(&server), listener));
     }
@@ -137,18 +157,51 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Exit> {
     })
 }
 
+/// How this node talks to the others.
+fn transport(settings: &Settings, certificates: Option<&Certificates>) -> Arc<dyn Transport> {
+    let identity = certificates.map(Certificates::identity);
+    match settings.transport {
+        TransportKind::Tcp => {
+            let mut options = raft_net_tcp::Options::default();
+            options.tls = identity;
+            Arc::new(TcpTransport::new(settings.peer_listen, options))
+        }
+        TransportKind::Grpc => {
+            let transport = GrpcTransport::new(settings.peer_listen, raft_net_grpc::Options::default());
+            Arc::new(match identity {
+                Some(identity) => transport.with_tls(identity),
+                None => transport,
+            })
+        }
+    }
+}
+
 /// Opens the journal, or makes one where there is none.
-async fn open(settings: &Settings) -> Result<FileJournal, Exit> {
-    let options = Options::default().durability(settings.durability).segment_bytes(settings.segment_bytes);
+async fn open(settings: &Settings) -> Result<Opened, Exit> {
     let Settings { data, cluster, id, .. } = settings;
-    let opened = FileJournal::open(data, *cluster, GroupId(0), *id, options.clone()).await;
-    let journal = match opened {
+    if let Some(found) = JournalKind::found(data).filter(|found| *found != settings.journal) {
+        return Err(Exit::usage(format!(
+            "the data folder {} holds a journal of the kind {found:?}, not {:?}: give its own --journal, or copy it \
+             with 'raft-kv journal copy'",
+            data.display(),
+            settings.journal
+        )));
+    }
+    let place = Place {
+        dir: data,
+        kind: settings.journal,
+        cluster: *cluster,
+        id: *id,
+        durability: settings.durability,
+        segment_bytes: settings.segment_bytes,
+    };
+    let journal = match place.open().await {
         Err(OpenError::NotInitialised) => {
             // Before anything is locked: whatever stands in the way is named as the system names it.
             std::fs::create_dir_all(data).map_err(|error| {
                 Exit::other(format!("cannot use the data folder {}: {error}", data.display()))
             })?;
-            FileJournal::create(data, *cluster, GroupId(0), *id, settings.initial.as_ref(), options).await
+            place.create(settings.initial.as_ref()).await
         }
         other => other,
     };
@@ -161,11 +214,12 @@ async fn open(settings: &Settings) -> Result<FileJournal, Exit> {
     })
 }
 
-async fn accept(server: Arc<Server>, listener: TcpListener) {
+async fn accept(server: Arc<Server>, listener: TcpListener, certificates: Option<Arc<Certificates>>) {
     loop {
         match listener.accept().await {
             Ok((socket, _)) => {
-                tokio::spawn(client::serve(Arc::clone(&server), socket));
+                let tls = certificates.as_ref().map(|certificates| certificates.acceptor());
+                tokio::spawn(client::serve(Arc::clone(&server), socket, tls));
             }
             Err(error) => {
                 // Out of files, most often: some client will go.

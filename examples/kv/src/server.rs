@@ -12,6 +12,7 @@ use raft_core::status::RoleKind;
 use raft_log_file::Durability;
 
 use crate::machine::Shared;
+use crate::password::Password;
 use crate::settings::CLIENT;
 
 /// Input that waits on all connections together, in bytes; what a connection may always have is not
@@ -24,7 +25,7 @@ pub(crate) struct Server {
     pub(crate) data: Shared,
     pub(crate) reader: Arc<dyn JournalReader>,
     pub(crate) cluster: ClusterId,
-    pub(crate) password: Option<String>,
+    pub(crate) password: Option<Password>,
     pub(crate) max_clients: usize,
     pub(crate) durability: Durability,
     pub(crate) election_timeout: std::time::Duration,
@@ -36,6 +37,7 @@ pub(crate) struct Server {
     busy: AtomicUsize,
     last_client: AtomicU64,
     waiting_bytes: AtomicUsize,
+    strangers: AtomicU64,
 }
 
 impl std::fmt::Debug for Server {
@@ -72,6 +74,7 @@ impl Server {
             busy: AtomicUsize::new(0),
             last_client: AtomicU64::new(0),
             waiting_bytes: AtomicUsize::new(0),
+            strangers: AtomicU64::new(0),
         }
     }
 
@@ -88,6 +91,18 @@ impl Server {
     /// How many clients are connected.
     pub(crate) fn clients(&self) -> usize {
         self.clients.load(Ordering::Relaxed)
+    }
+
+    /// Counts a client with which there is no TLS. The first one is logged: their number is up to strangers.
+    pub(crate) fn refuse(&self, address: &str, why: &dyn std::fmt::Display) {
+        if self.strangers.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(address, %why, "no TLS with a client; INFO counts those to come");
+        }
+    }
+
+    /// How many clients there were with which there was no TLS.
+    pub(crate) fn refused(&self) -> u64 {
+        self.strangers.load(Ordering::Relaxed)
     }
 
     /// Whether some client waits for a reply that is being made.
@@ -116,10 +131,7 @@ impl Server {
 
     /// Whether a password opens this server.
     pub(crate) fn opens(&self, password: &[u8]) -> bool {
-        let Some(expected) = &self.password else { return true };
-        // Takes the same time wherever they differ.
-        let same = expected.bytes().zip(password).fold(0, |all, (a, b)| all | (a ^ b)) == 0;
-        same && expected.len() == password.len()
+        self.password.as_ref().is_none_or(|expected| expected.is(password))
     }
 
     /// A node's name as Redis Cluster writes it: 40 hexadecimal digits.

@@ -10,6 +10,9 @@ use raft_log_file::Durability;
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::journal::JournalKind;
+use crate::password::Password;
+
 /// The attribute of a member that says where its clients connect.
 pub(crate) const CLIENT: &str = "client";
 
@@ -61,10 +64,10 @@ flags! {
     /// The name of the cluster. Without it, it is computed from --members.
     #[arg(value_name = "UUID")]
     cluster_id: String;
-    /// How the log is kept: file. Default: file.
+    /// How the log is kept: file or sqlite. Default: file.
     #[arg(value_name = "KIND")]
     journal: String;
-    /// How nodes talk: tcp. Default: tcp.
+    /// How nodes talk: tcp or grpc; the same on all nodes. Default: tcp.
     #[arg(value_name = "KIND")]
     transport: String;
     /// How often a leader says that it leads. Default: 50.
@@ -80,11 +83,22 @@ flags! {
     /// The size of a file of the log. Default: 16777216.
     #[arg(value_name = "N")]
     segment_bytes: u64;
-    /// Clients must send AUTH with this password first.
+    /// This node's certificate as PEM, and those between it and the CA. With it peers and clients must speak
+    /// TLS. Read again on SIGHUP, and when it has changed.
+    #[arg(value_name = "FILE")]
+    tls_cert: PathBuf;
+    /// The key of the certificate.
+    #[arg(value_name = "FILE")]
+    tls_key: PathBuf;
+    /// The certificate of the CA that has signed those of all nodes.
+    #[arg(value_name = "FILE")]
+    tls_ca: PathBuf;
+    /// Clients must send AUTH with this password first. In the file of --config it is not shown to all who
+    /// list processes.
     #[arg(value_name = "PASSWORD")]
     requirepass: String;
-    /// Listen where other machines can connect, although they need no TLS there. Without this only loopback
-    /// addresses are taken for --listen and --peer-listen without TLS, and for --sp, which has none.
+    /// Listen where other machines can connect, although no TLS is spoken there. Without this only loopback
+    /// addresses are taken for --listen and --peer-listen without TLS, and for --sp, which never has it.
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     insecure: bool;
     /// Clients at once. Default: 10000.
@@ -96,6 +110,22 @@ flags! {
     /// What goes to stderr: off, error, warn, info, debug or trace. Default: info.
     #[arg(value_name = "LEVEL")]
     log: String;
+}
+
+/// Where the certificates are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TlsFiles {
+    /// Of this node, with its chain.
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) ca: PathBuf,
+}
+
+/// How nodes talk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TransportKind {
+    Tcp,
+    Grpc,
 }
 
 /// Everything checked.
@@ -111,9 +141,12 @@ pub(crate) struct Settings {
     pub(crate) cluster: ClusterId,
     pub(crate) heartbeat_interval: Duration,
     pub(crate) election_timeout: Duration,
+    pub(crate) journal: JournalKind,
+    pub(crate) transport: TransportKind,
     pub(crate) durability: Durability,
     pub(crate) segment_bytes: u64,
-    pub(crate) password: Option<String>,
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) password: Option<Password>,
     pub(crate) max_clients: usize,
     pub(crate) log: tracing::level_filters::LevelFilter,
 }
@@ -131,8 +164,16 @@ impl Settings {
             return Err(Usage("--id must not be 0".into()));
         }
         let id = NodeId(id);
-        only("journal", flags.journal, "file")?;
-        only("transport", flags.transport, "tcp")?;
+        let journal = match flags.journal.as_deref() {
+            None => JournalKind::File,
+            Some(name) => JournalKind::named(name)
+                .ok_or_else(|| Usage(format!("--journal knows 'file' and 'sqlite', not '{name}'")))?,
+        };
+        let transport = match flags.transport.as_deref() {
+            None | Some("tcp") => TransportKind::Tcp,
+            Some("grpc") => TransportKind::Grpc,
+            Some(other) => return Err(Usage(format!("--transport knows 'tcp' and 'grpc', not '{other}'"))),
+        };
         let members = flags.members.as_deref().map(|list| members(list, id)).transpose()?;
         let cluster = match (&flags.cluster_id, &members) {
             (Some(text), _) => cluster(text)?,
@@ -143,10 +184,21 @@ impl Settings {
         };
         let listen = needed(flags.listen, "listen")?;
         let peer_listen = needed(flags.peer_listen, "peer-listen")?;
+        let tls = match (flags.tls_cert, flags.tls_key, flags.tls_ca) {
+            (Some(cert), Some(key), Some(ca)) => Some(TlsFiles { cert, key, ca }),
+            (None, None, None) => None,
+            _ => return Err(Usage("--tls-cert, --tls-key and --tls-ca are needed together".into())),
+        };
         if flags.insecure != Some(true) {
-            guarded("listen", Some(listen))?;
-            guarded("peer-listen", Some(peer_listen))?;
+            if tls.is_none() {
+                guarded("listen", Some(listen))?;
+                guarded("peer-listen", Some(peer_listen))?;
+            }
             guarded("sp", flags.sp)?;
+        }
+        let durability = durability(flags.fsync.as_deref().unwrap_or("always"))?;
+        if journal == JournalKind::Sqlite && durability != Durability::Always {
+            return Err(Usage("--fsync 'always' is all that --journal sqlite knows".into()));
         }
         let log = flags.log.as_deref().unwrap_or("info");
         let milliseconds = |value: Option<u64>, default| Duration::from_millis(value.unwrap_or(default));
@@ -160,9 +212,12 @@ impl Settings {
             cluster,
             heartbeat_interval: milliseconds(flags.heartbeat_ms, 50),
             election_timeout: milliseconds(flags.election_timeout_ms, 300),
-            durability: durability(flags.fsync.as_deref().unwrap_or("always"))?,
+            durability,
+            journal,
+            transport,
             segment_bytes: flags.segment_bytes.unwrap_or(16 << 20),
-            password: flags.requirepass.filter(|password| !password.is_empty()),
+            tls,
+            password: flags.requirepass.filter(|text| !text.is_empty()).map(|text| Password::new(&text)),
             max_clients: flags.max_clients.unwrap_or(10_000),
             log: log.parse().map_err(|_| Usage(format!("--log does not know the level '{log}'")))?,
         })
@@ -180,19 +235,12 @@ fn needed<T>(value: Option<T>, name: &str) -> Result<T, Usage> {
     value.ok_or_else(|| Usage(format!("--{name} is needed")))
 }
 
-fn only(name: &str, value: Option<String>, known: &str) -> Result<(), Usage> {
-    match value {
-        Some(value) if value != known => Err(Usage(format!("--{name} knows '{known}' only, not '{value}'"))),
-        _ => Ok(()),
-    }
-}
-
 /// Refuses an address that other machines can reach: whoever does could read and change everything.
 fn guarded(name: &str, address: Option<SocketAddr>) -> Result<(), Usage> {
     match address {
         Some(address) if !address.ip().to_canonical().is_loopback() => Err(Usage(format!(
-            "--{name} {address} is open to other machines without TLS: listen on a loopback address, or say \
-             --insecure"
+            "--{name} {address} is open to other machines without TLS: listen on a loopback address, give \
+             --tls-cert, --tls-key and --tls-ca (--sp has no TLS), or say --insecure"
         ))),
         _ => Ok(()),
     }
@@ -309,8 +357,16 @@ mod tests {
             "--cluster-id is needed where --members is not given"
         );
         assert_eq!(
-            refused(Flags { journal: Some("sqlite".into()), ..flags() }),
-            "--journal knows 'file' only, not 'sqlite'"
+            refused(Flags { journal: Some("etched".into()), ..flags() }),
+            "--journal knows 'file' and 'sqlite', not 'etched'"
+        );
+        assert_eq!(
+            refused(Flags { transport: Some("pigeon".into()), ..flags() }),
+            "--transport knows 'tcp' and 'grpc', not 'pigeon'"
+        );
+        assert_eq!(
+            refused(Flags { journal: Some("sqlite".into()), fsync: Some("never".into()), ..flags() }),
+            "--fsync 'always' is all that --journal sqlite knows"
         );
         assert_eq!(
             refused(Flags { fsync: Some("interval:0".into()), ..flags() }),
@@ -345,15 +401,42 @@ mod tests {
     }
 
     #[test]
+    fn with_tls_others_may_come_except_to_the_thin_protocol() {
+        let open: SocketAddr = "0.0.0.0:1".parse().unwrap();
+        let tls = Flags {
+            tls_cert: Some("c".into()),
+            tls_key: Some("k".into()),
+            tls_ca: Some("a".into()),
+            listen: Some(open),
+            peer_listen: Some(open),
+            ..flags()
+        };
+        let files = TlsFiles { cert: "c".into(), key: "k".into(), ca: "a".into() };
+        assert_eq!(Settings::new(tls.clone()).unwrap().tls, Some(files));
+        assert!(refused(Flags { sp: Some(open), ..tls.clone() }).starts_with("--sp 0.0.0.0:1 is open"));
+        for part in [
+            Flags { tls_cert: None, ..tls.clone() },
+            Flags { tls_key: None, ..tls.clone() },
+            Flags { tls_ca: None, ..tls },
+        ] {
+            assert_eq!(refused(part), "--tls-cert, --tls-key and --tls-ca are needed together");
+        }
+    }
+
+    #[test]
     fn the_file_is_read_and_flags_win() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("raft-kv.toml");
-        std::fs::write(&path, "heartbeat-ms = 20\nelection-timeout-ms = 111\nfsync = 'never'\n").unwrap();
+        let text = "heartbeat-ms = 20\nelection-timeout-ms = 111\nfsync = 'never'\n\
+            requirepass = 'secret'\ntls-cert = 'c'\ntls-key = 'k'\ntls-ca = 'a'\ninsecure = true\n";
+        std::fs::write(&path, text).unwrap();
         let with = Flags { config: Some(path.clone()), heartbeat_ms: Some(30), ..flags() };
         let settings = Settings::new(with.clone()).unwrap();
         assert_eq!(settings.heartbeat_interval, Duration::from_millis(30));
         assert_eq!(settings.election_timeout, Duration::from_millis(111));
         assert_eq!(settings.durability, Durability::Never);
+        assert!(settings.password.unwrap().is(b"secret"));
+        assert_eq!(settings.tls.unwrap().key, Path::new("k"));
         std::fs::write(&path, "heartbeet-ms = 20\n").unwrap();
         assert!(refused(with.clone()).contains("unknown field `heartbeet-ms`"));
         std::fs::remove_file(&path).unwrap();

@@ -35,10 +35,11 @@ fn wrong_flags_are_named() {
     refused(with("--listen", "here"), 2, "--listen");
     refused(with("--election-timeout-ms", "100"), 2, "must be at least 150ms");
     refused(with("--cluster-id", "x"), 2, "'x' is no UUID");
-    refused(with("--transport", "grpc"), 2, "--transport knows 'tcp' only");
+    refused(with("--transport", "pigeon"), 2, "--transport knows 'tcp' and 'grpc'");
+    refused(with("--journal", "etched"), 2, "--journal knows 'file' and 'sqlite'");
     refused(with("--config", "/nonexistent.toml"), 2, "cannot read /nonexistent.toml");
     // What this version does not have is not taken silently.
-    for flag in ["--snapshot-every", "--http", "--tls-cert"] {
+    for flag in ["--snapshot-every", "--http"] {
         refused(with(flag, "1"), 2, &format!("unexpected argument '{flag}'"));
     }
     refused(run(["serve"]), 2, "--id is needed");

@@ -15,10 +15,14 @@ mod client;
 mod command;
 #[path = "../../../xtask/fuzz/mod.rs"]
 mod fuzz;
+#[path = "../src/journal.rs"]
+mod journal;
 #[path = "../src/log_codec.rs"]
 mod log_codec;
 #[path = "../src/machine.rs"]
 mod machine;
+#[path = "../src/password.rs"]
+mod password;
 #[path = "../src/refusal.rs"]
 mod refusal;
 #[path = "../src/resp/mod.rs"]
@@ -504,7 +508,7 @@ async fn start() -> ([SocketAddr; 2], TcpStream) {
     tokio::spawn(thin::listen(Arc::clone(&server), thin));
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
-            tokio::spawn(client::serve(Arc::clone(&server), socket));
+            tokio::spawn(client::serve(Arc::clone(&server), socket, None));
         }
     });
     (addresses, TcpStream::connect(address).await.unwrap())

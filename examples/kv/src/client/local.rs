@@ -85,26 +85,40 @@ impl Session {
             protocol = match version.as_ref() {
                 b"2" => Protocol::Resp2,
                 b"3" => Protocol::Resp3,
+                other if !is_number(other) => {
+                    return reply.error("ERR Protocol version is not an integer or out of range");
+                }
                 _ => return reply.error("NOPROTO unsupported protocol version"),
             };
             rest = after;
         }
+        // All is read before any of it is done, as Redis does it.
+        let mut credentials = None;
         let mut name = None;
         while let Some(option) = rest.first() {
             match (upper(Some(option)).as_slice(), rest) {
                 (b"AUTH", [_, user, password, after @ ..]) => {
-                    let mut refused = Reply::default();
-                    self.auth(&[user.clone(), password.clone()], &mut refused);
-                    if !refused.is_ok() {
-                        return reply.raw(&refused.into_bytes());
-                    }
+                    credentials = Some([user.clone(), password.clone()]);
                     rest = after;
                 }
                 (b"SETNAME", [_, given, after @ ..]) => {
-                    name = Some(given.clone());
+                    match connection_name(given) {
+                        Ok(given) => name = Some(given),
+                        Err(error) => return reply.error(error),
+                    }
                     rest = after;
                 }
-                _ => return reply.error("ERR Syntax error in HELLO"),
+                _ => {
+                    let option = String::from_utf8_lossy(option.get(..128).unwrap_or(option));
+                    return reply.error(&format!("ERR Syntax error in HELLO option '{option}'"));
+                }
+            }
+        }
+        if let Some(credentials) = credentials {
+            let mut refused = Reply::default();
+            self.auth(&credentials, &mut refused);
+            if !refused.is_ok() {
+                return reply.raw(&refused.into_bytes());
             }
         }
         if !self.authenticated {
@@ -113,10 +127,7 @@ impl Session {
             );
         }
         if let Some(name) = name {
-            match connection_name(&name) {
-                Ok(name) => self.name = name,
-                Err(error) => return reply.error(error),
-            }
+            self.name = name;
         }
         self.protocol = protocol;
         reply.map(7);
@@ -177,6 +188,7 @@ impl Session {
             format!("uptime_in_seconds:{}", server.started.elapsed().as_secs()),
             "# Clients".to_owned(),
             format!("connected_clients:{}", server.clients()),
+            format!("rejected_tls_handshakes:{}", server.refused()),
             "# Replication".to_owned(),
             format!("role:{role}"),
             format!("connected_slaves:{}", status.peers.len()),
@@ -188,6 +200,10 @@ impl Session {
         ];
         lines.join("\r\n") + "\r\n"
     }
+}
+
+fn is_number(text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok_and(|text| text.parse::<i64>().is_ok())
 }
 
 fn connection_name(name: &[u8]) -> Result<String, &'static str> {

@@ -8,10 +8,11 @@ mod turn;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio_rustls::TlsAcceptor;
 
 use crate::resp::{Limits, Requests};
 use crate::server::Server;
@@ -25,9 +26,15 @@ const READ_BYTES: usize = 32 << 10;
 /// take them, nothing of it is read or done.
 const WRITE_BYTES: usize = 256 << 10;
 
+/// A TLS handshake takes no longer.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// What a client sends, through TLS or plain.
+type Input = Box<dyn AsyncRead + Send + Unpin>;
+
 /// Replies on their way.
 pub(crate) struct Output {
-    socket: OwnedWriteHalf,
+    socket: Box<dyn AsyncWrite + Send + Unpin>,
     pub(crate) buffer: Vec<u8>,
 }
 
@@ -36,6 +43,8 @@ impl Output {
     async fn flush(&mut self) -> io::Result<()> {
         if !self.buffer.is_empty() {
             self.socket.write_all(&self.buffer).await?;
+            // TLS may hold some of it.
+            self.socket.flush().await?;
             self.buffer.clear();
             self.buffer.shrink_to(WRITE_BYTES);
         }
@@ -48,17 +57,45 @@ impl Output {
     }
 }
 
+/// Both directions of a connection. `None` if there is no TLS where there must be.
+async fn open(
+    server: &Server,
+    socket: TcpStream,
+    address: &str,
+    tls: Option<TlsAcceptor>,
+) -> Option<(Input, Output)> {
+    let Some(tls) = tls else {
+        let (input, socket) = socket.into_split();
+        return Some((Box::new(input), Output { socket: Box::new(socket), buffer: Vec::new() }));
+    };
+    let stream = match tokio::time::timeout(HANDSHAKE, tls.accept(socket)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            server.refuse(address, &error);
+            return None;
+        }
+        Err(_) => {
+            server.refuse(address, &"it took too long");
+            return None;
+        }
+    };
+    let (input, socket) = tokio::io::split(stream);
+    Some((Box::new(input), Output { socket: Box::new(socket), buffer: Vec::new() }))
+}
+
 /// Serves a client until it goes.
-pub(crate) async fn serve(server: Arc<Server>, socket: TcpStream) {
+pub(crate) async fn serve(server: Arc<Server>, mut socket: TcpStream, tls: Option<TlsAcceptor>) {
     let address = socket.peer_addr().map_or_else(|_| String::from("?"), |address| address.to_string());
     // Without it small replies may wait; nothing else is lost.
     let _ = socket.set_nodelay(true);
-    let (mut input, socket) = socket.into_split();
-    let mut output = Output { socket, buffer: Vec::new() };
     let Some((id, mut guest)) = server.admit() else {
-        let _ = output.socket.write_all(b"-ERR max number of clients reached\r\n").await;
+        // One that expects TLS could not read it, and a handshake for this would cost too much.
+        if tls.is_none() {
+            let _ = socket.write_all(b"-ERR max number of clients reached\r\n").await;
+        }
         return;
     };
+    let Some((mut input, mut output)) = open(&server, socket, &address, tls).await else { return };
     let mut session = Session::new(Arc::clone(&server), id, address);
     let mut requests = Requests::default();
     loop {
@@ -91,11 +128,11 @@ pub(crate) async fn serve(server: Arc<Server>, socket: TcpStream) {
 }
 
 /// Lets the client read the last reply: a socket that is closed with input unread would be reset.
-async fn linger(input: &mut tokio::net::tcp::OwnedReadHalf, mut output: Output) {
+async fn linger(input: &mut Input, mut output: Output) {
     let _ = output.socket.shutdown().await;
     let mut rest = [0; 4096];
     let drained = async { while input.read(&mut rest).await.is_ok_and(|count| count > 0) {} };
-    let _ = tokio::time::timeout(std::time::Duration::from_millis(500), drained).await;
+    let _ = tokio::time::timeout(Duration::from_millis(500), drained).await;
 }
 
 impl Session {

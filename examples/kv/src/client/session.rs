@@ -102,9 +102,9 @@ impl Session {
             Some(spec) => Ok(spec),
         };
         let stranger = !self.authenticated
-            && !spec
+            && spec
                 .as_ref()
-                .is_ok_and(|spec| matches!(spec.op, Op::Auth | Op::Hello | Op::Quit | Op::Reset));
+                .is_ok_and(|spec| !matches!(spec.op, Op::Auth | Op::Hello | Op::Quit | Op::Reset));
         if stranger {
             turn.answer(|reply| reply.error("NOAUTH Authentication required."));
             return Ok(());

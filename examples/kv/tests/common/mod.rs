@@ -6,8 +6,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 
 /// Nothing here takes so long on any machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,6 +44,8 @@ pub struct Node {
     pub peer: SocketAddr,
     pub data: PathBuf,
     pub flags: Vec<String>,
+    /// How clients connect to it: with TLS, and for which name.
+    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     child: Option<Child>,
 }
 
@@ -116,13 +120,22 @@ impl Node {
     }
 
     pub fn connect(&self) -> Client {
-        Client::connect(self.client)
+        self.try_connect().unwrap()
+    }
+
+    fn try_connect(&self) -> Option<Client> {
+        match &self.tls {
+            None => Client::try_connect(self.client),
+            Some((config, name)) => Client::try_connect_tls(self.client, config, name),
+        }
     }
 
     /// A row of `RAFT INFO`; `None` if the node does not answer.
     pub fn info(&self, row: &str) -> Option<String> {
-        let mut client = Client::try_connect(self.client)?;
-        client.send("RAFT INFO");
+        let mut client = self.try_connect()?;
+        if client.try_send("RAFT INFO").is_err() {
+            return None;
+        }
         let text = client.try_reply()?;
         let words: Vec<&str> = text.trim_matches(['[', ']']).split(", ").collect();
         words.as_chunks::<2>().0.iter().find(|[name, _]| *name == row).map(|[_, value]| (*value).to_owned())
@@ -162,7 +175,7 @@ impl Cluster {
             let mut flags = flags(*id, *client, *peer, &data);
             flags.extend(["--members".into(), members.clone()]);
             flags.extend(more.iter().map(|flag| (*flag).to_owned()));
-            Node { id: *id, client: *client, peer: *peer, data, flags, child: None }
+            Node { id: *id, client: *client, peer: *peer, data, flags, tls: None, child: None }
         };
         let nodes = pairs.iter().map(node).collect();
         Self { nodes, dir }
@@ -248,9 +261,21 @@ pub fn run<S: AsRef<std::ffi::OsStr>>(flags: impl IntoIterator<Item = S>) -> (i3
     (child.wait().unwrap().code().unwrap(), text)
 }
 
+fn socket(address: SocketAddr) -> Option<TcpStream> {
+    let stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    Some(stream)
+}
+
+/// A connection, with TLS or without.
+pub trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
+
 /// A client. Replies are shown as text: `OK`, `5`, `(null)`, `[a, b]`, errors with their dash.
 pub struct Client {
-    pub stream: BufReader<TcpStream>,
+    pub stream: BufReader<Box<dyn Stream>>,
 }
 
 impl Client {
@@ -259,10 +284,18 @@ impl Client {
     }
 
     fn try_connect(address: SocketAddr) -> Option<Self> {
-        let stream = TcpStream::connect(address).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Some(Self { stream: BufReader::new(stream) })
+        Some(Self { stream: BufReader::new(Box::new(socket(address)?)) })
+    }
+
+    /// With TLS. The handshake happens with what is sent first.
+    pub fn try_connect_tls(
+        address: SocketAddr,
+        config: &Arc<ClientConfig>,
+        name: &ServerName<'static>,
+    ) -> Option<Self> {
+        let tls = ClientConnection::new(Arc::clone(config), name.clone()).unwrap();
+        let stream = StreamOwned::new(tls, socket(address)?);
+        Some(Self { stream: BufReader::new(Box::new(stream)) })
     }
 
     pub fn raw(&mut self, bytes: &[u8]) {
@@ -271,6 +304,11 @@ impl Client {
 
     /// Sends commands, one a line, in one piece.
     pub fn send(&mut self, lines: &str) {
+        self.try_send(lines).unwrap();
+    }
+
+    /// The same; fails if the connection does, its TLS included.
+    pub fn try_send(&mut self, lines: &str) -> std::io::Result<()> {
         let mut out = String::new();
         for line in lines.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -279,7 +317,8 @@ impl Client {
                 out += &format!("${}\r\n{word}\r\n", word.len());
             }
         }
-        self.raw(out.as_bytes());
+        self.stream.get_mut().write_all(out.as_bytes())?;
+        self.stream.get_mut().flush()
     }
 
     pub fn reply(&mut self) -> String {
