@@ -140,6 +140,11 @@ mod on_real_files {
         backend: Real,
         skip: {
             j01_acknowledged_survives_a_crash => "a process cannot be killed here; the failing disk does it",
+            j01_vote_alone_survives_a_crash => "a process cannot be killed here; the failing disk does it",
+            j01_long_log_survives_a_crash => "a process cannot be killed here; the failing disk does it",
+            j05_unsynced_is_not_read => "the real disk does not fail to order; the failing disk does",
+            j06_crash_in_a_purge_keeps_what_is_above => "a process cannot be killed here; the failing disk does it",
+            j13_write_after_a_dropped_one_is_durable => "a process cannot be killed here; the failing disk does it",
             j02_unfinished_write_is_a_prefix => "a process cannot be killed here; the failing disk does it",
             j08_failed_sync_poisons => "the real disk does not fail to order; the failing disk does",
             j09_no_space_is_typed => "the real disk is not full to order; the failing disk is",

@@ -137,3 +137,53 @@ pub(super) async fn j02_unfinished_write_is_a_prefix<B: JournalBackend>(
     }
     Ok(())
 }
+
+/// Begins a write with a vote and entries, drops it after so many polls, and does another one.
+async fn superseded<B: JournalBackend>(
+    backend: &B,
+    polls: usize,
+) -> Result<(B::Place, Box<dyn Journal>, HardState, bool), ClauseFailure> {
+    let story = story();
+    let (place, mut journal) = prepare(backend, &story).await?;
+    let ready = {
+        let mut write = journal.write(story.write.clone());
+        poll_times(&mut write, polls).await.is_ready()
+    };
+    let next = with_vote(3, Vote::For(NodeId(2)), replace(6, run_of(3, 6..9)));
+    let hard_state = next.hard_state.unwrap_or_default();
+    ok("the next write", journal.write(next).await)?;
+    Ok((place, journal, hard_state, ready))
+}
+
+pub(super) async fn j13_write_after_a_dropped_one_is_durable<B: JournalBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    for polls in 0..50 {
+        let (place, journal, hard_state, ready) = superseded(backend, polls).await?;
+        backend.crash(&place, journal).await?;
+        let (state, entries, _journal) = everything(backend, &place).await?;
+        let mut expected = run_of(1, 2..6);
+        expected.extend(run_of(3, 6..9));
+        same_entries(&entries, &expected)?;
+        equal("the hard state", &state.hard_state, &hard_state)?;
+        if ready {
+            break;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn j13_dropped_hard_state_does_not_come_back<B: JournalBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    for polls in 0..50 {
+        let (place, journal, hard_state, ready) = superseded(backend, polls).await?;
+        drop(journal);
+        let (state, _, _journal) = everything(backend, &place).await?;
+        equal("the hard state", &state.hard_state, &hard_state)?;
+        if ready {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -5,7 +5,7 @@ use raft_core::ids::{Incarnation, Index, KnownPeer, NodeId, StoreId, Term};
 
 use super::super::ClauseFailure;
 use super::JournalBackend;
-use super::pair::{Pair, append, replace, run_of, three, with_vote};
+use super::pair::{Pair, append, entry, replace, run_of, three, with_vote};
 
 pub(super) async fn j01_acknowledged_survives_reopening<B: JournalBackend>(
     backend: &B,
@@ -72,4 +72,52 @@ pub(super) async fn j02_one_write_does_all_its_parts<B: JournalBackend>(
     pair.write_ok(write).await?;
     pair.check_entries().await?;
     pair.reopen().await
+}
+
+pub(super) async fn j01_vote_alone_survives_a_crash<B: JournalBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let mut pair = Pair::create(backend, None).await?;
+    for count in 1..8 {
+        pair.write_ok(with_vote(count, Vote::For(NodeId(count)), append(Vec::new()))).await?;
+        pair.crash().await?;
+        let mut write = append(Vec::new());
+        let incarnation = Incarnation { number: count, nonce: 9 };
+        write.known_peers = Some(vec![KnownPeer { node: NodeId(2), store: StoreId(77), incarnation }]);
+        pair.write_ok(write).await?;
+        pair.crash().await?;
+    }
+    Ok(())
+}
+
+/// Entries that need more than one file, for a backend that is tested with small ones.
+pub(super) fn large(index: u64) -> raft_core::entry::Entry {
+    entry(1 + index / 20, index, vec![index as u8; 4000])
+}
+
+pub(super) async fn j01_long_log_survives_reopening<B: JournalBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let mut pair = Pair::create(backend, None).await?;
+    for index in 1..=60 {
+        pair.write_ok(append(vec![large(index)])).await?;
+        if index % 10 == 0 {
+            pair.reopen().await?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn j01_long_log_survives_a_crash<B: JournalBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let mut pair = Pair::create(backend, None).await?;
+    for index in 1..=60 {
+        pair.write_ok(append(vec![large(index)])).await?;
+        // Not after each: a fresh opening may begin a new file, and hide what happens at a border.
+        if index % 15 == 0 {
+            pair.crash().await?;
+        }
+    }
+    Ok(())
 }

@@ -61,3 +61,18 @@ pub(super) async fn j09_no_space_is_typed<B: JournalBackend>(backend: &B) -> Res
     let next = state.last.index.0 + 1;
     ok("a write after space returned", journal.write(append(run_of(2, [next]))).await)
 }
+
+pub(super) async fn j05_unsynced_is_not_read<B: JournalBackend>(backend: &B) -> Result<(), ClauseFailure> {
+    let place = backend.place();
+    let mut journal = ok("creating", backend.create(&place, OWNER, None).await)?;
+    ok("loading", journal.load().await)?;
+    ok("a write", journal.write(append(run_of(1, 1..10))).await)?;
+    let reader = journal.reader();
+    backend.fail_next_sync(&place)?;
+    let failed = journal.write(append(run_of(1, 10..12))).await;
+    ensure(failed.is_err(), "an error for the write whose sync failed", &failed)?;
+    let seen = reader.entries(Index(10)..Index(12), ALL).await;
+    equal("reading what was not synced", &seen, &Err(JournalError::OutOfRange { last: Index(9) }))?;
+    let seen = ok("reading what was", reader.entries(Index(1)..Index(10), ALL).await)?;
+    same_entries(&seen, &run_of(1, 1..10))
+}

@@ -1,10 +1,12 @@
 //! J6 and J7: the beginning of the log.
 
-use raft_core::ids::LogId;
+use raft_core::ids::{Index, LogId};
 
-use super::super::ClauseFailure;
+use super::super::{ClauseFailure, equal, fail, ok};
 use super::JournalBackend;
-use super::pair::{Pair, append, run_of, three};
+use super::cancel::poll_times;
+use super::durable::large;
+use super::pair::{ALL, OWNER, Pair, append, run_of, same_entries, three};
 
 async fn filled<B: JournalBackend>(backend: &B) -> Result<Pair<'_, B>, ClauseFailure> {
     let mut pair = Pair::create(backend, Some(&three()?)).await?;
@@ -33,9 +35,9 @@ pub(super) async fn j06_purged_is_compacted<B: JournalBackend>(backend: &B) -> R
     for round in 0..2 {
         let reader = pair.reader()?;
         for index in 1..=10 {
-            let seen = reader.entries(raft_core::ids::Index(index)..raft_core::ids::Index(12), 1).await;
+            let seen = reader.entries(Index(index)..Index(12), 1).await;
             let compacted = raft_core::backend::JournalError::Compacted { purged: LogId::new(2, 10) };
-            super::super::equal(format!("reading from {index}"), &seen, &Err(compacted))?;
+            equal(format!("reading from {index}"), &seen, &Err(compacted))?;
         }
         if round == 0 {
             pair.reopen().await?;
@@ -96,4 +98,55 @@ pub(super) async fn j07_reset_inside_the_log_empties<B: JournalBackend>(
     // What comes at the old indexes is new.
     pair.write_ok(append(run_of(9, 11..15))).await?;
     pair.reopen().await
+}
+
+pub(super) async fn j06_purge_of_a_long_log_keeps_what_is_above<B: JournalBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let mut pair = Pair::create(backend, None).await?;
+    for index in 1..=60 {
+        pair.write_ok(append(vec![large(index)])).await?;
+    }
+    for index in [2, 3, 5, 8, 13, 21, 34, 55] {
+        pair.purge(large(index).id).await?;
+        pair.check_entries().await?;
+        pair.reopen().await?;
+    }
+    pair.write_ok(append(vec![large(61)])).await?;
+    pair.reopen().await
+}
+
+/// For every number of polls after which the machine goes down, until the purge is done before that.
+pub(super) async fn j06_crash_in_a_purge_keeps_what_is_above<B: JournalBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    for polls in 0..20 {
+        let place = backend.place();
+        let mut journal = ok("creating", backend.create(&place, OWNER, None).await)?;
+        ok("loading", journal.load().await)?;
+        for index in 1..=40 {
+            ok("a write", journal.write(append(vec![large(index)])).await)?;
+        }
+        let upto = large(33).id;
+        let ready = {
+            let mut purge = journal.purge(upto);
+            poll_times(&mut purge, polls).await.is_ready()
+        };
+        backend.crash(&place, journal).await?;
+        let mut journal = ok("opening after the crash", backend.open(&place, OWNER).await)?;
+        let state = ok("loading", journal.load().await)?;
+        if state.purged != upto && (ready || state.purged != LogId::ZERO) {
+            return Err(fail(format!("purged up to {upto}, or not yet"), state.purged));
+        }
+        equal("the last log id", &state.last, &large(40).id)?;
+        let kept = Index(34)..Index(41);
+        let seen = ok("reading", journal.reader().entries(kept, ALL).await)?;
+        same_entries(&seen, &(34..=40).map(large).collect::<Vec<_>>())?;
+        ok("purging again", journal.purge(upto).await)?;
+        ok("a write", journal.write(append(vec![large(41)])).await)?;
+        if ready {
+            break;
+        }
+    }
+    Ok(())
 }

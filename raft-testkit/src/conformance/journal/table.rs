@@ -12,6 +12,12 @@ macro_rules! __journal_clauses {
                 "J1: a write that returned Ok is there when the journal is opened again: hard state and all entries."
             j01_acknowledged_survives_a_crash durable
                 "J1: a write that returned Ok survives a crash."
+            j01_vote_alone_survives_a_crash durable
+                "J1: a hard state or known peers that were written without entries survive a crash."
+            j01_long_log_survives_reopening durable
+                "J1: a log that outgrows its files keeps every entry once, also those at the borders, when it is opened again."
+            j01_long_log_survives_a_crash durable
+                "J1: a log that outgrows its files keeps every acknowledged entry through crashes."
             j01_newest_hard_state_is_the_one durable
                 "J1: of all hard states that were written, with or without entries, the last is there."
             j01_state_describes_the_log history
@@ -36,8 +42,14 @@ macro_rules! __journal_clauses {
                 "J5: a reader sees a write from the moment the write returned."
             j05_readers_do_not_wait_for_a_write reading
                 "J5: a reader does not wait for a write that is under way."
+            j05_unsynced_is_not_read faults
+                "J5: entries of a write whose sync failed are not read from this journal."
             j06_purge_keeps_what_is_above purge
                 "J6: purge keeps every entry above, also after a restart."
+            j06_purge_of_a_long_log_keeps_what_is_above purge
+                "J6: purging a log of many files keeps every entry above, wherever it ends, also after a restart."
+            j06_crash_in_a_purge_keeps_what_is_above purge
+                "J6: after a crash in the middle of a purge the log begins where it did or where it should, and goes on."
             j06_purged_is_compacted purge
                 "J6: reading at or below the purged log id is Compacted and names it, also after a restart."
             j06_log_can_be_purged_to_its_end purge
@@ -72,6 +84,10 @@ macro_rules! __journal_clauses {
                 "J12: what a node remembers of its peers is there after a restart."
             j13_dropped_write_is_whole_or_nothing cancel
                 "J13: a write whose future is dropped happened as a whole or not at all; the journal can be used again."
+            j13_write_after_a_dropped_one_is_durable cancel
+                "J13: a write that returned Ok after another one's future was dropped survives a crash."
+            j13_dropped_hard_state_does_not_come_back cancel
+                "J13: the hard state of a write whose future was dropped never replaces a later one."
             j14_max_bytes_is_honoured reading
                 "J14: reading returns as many entries as fit in max_bytes, in order, but at least one."
             j15_every_size_comes_back bytes
