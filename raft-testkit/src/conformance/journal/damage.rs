@@ -63,6 +63,9 @@ async fn look<B: JournalBackend>(
         let hard_state = HardState { probation: written.hard_state.probation, ..state.hard_state };
         ensure(named && hard_state == written.hard_state, "the vote that was written", state.hard_state)?;
     }
+    // Before anything is read: an index that was flipped may be too great to be counted up to.
+    let end = written.entries.last().map(|entry| entry.id).unwrap_or_default();
+    ensure(state.last.index <= end.index, format!("no entry behind {end}"), state.last)?;
     let first = state.purged.index.next().max(Index(2));
     let mut read = Vec::new();
     let reader = journal.reader();
