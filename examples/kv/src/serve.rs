@@ -181,8 +181,7 @@ async fn open(settings: &Settings) -> Result<Opened, Exit> {
     let Settings { data, cluster, id, .. } = settings;
     if let Some(found) = JournalKind::found(data).filter(|found| *found != settings.journal) {
         return Err(Exit::usage(format!(
-            "the data folder {} holds a journal of the kind {found:?}, not {:?}: give its own --journal, or copy it \
-             with 'raft-kv journal copy'",
+            "the data folder {} holds a journal of the kind {found:?}, not {:?}: give its own --journal",
             data.display(),
             settings.journal
         )));
