@@ -81,21 +81,22 @@ pub(crate) struct Db {
 impl Db {
     /// Opens a database; with `create` it is made with its schema.
     pub(crate) async fn connect(dir: &Path, name: &str, create: bool) -> Result<Self, sqlx::Error> {
-        let mut connection = options(&dir.join(name), create).connect().await?;
-        if create {
-            sqlx::raw_sql(AssertSqlSafe(format!(
-                "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
-            )))
-            .execute(&mut connection)
-            .await?;
-        }
+        let connection = options(&dir.join(name), create).connect().await?;
         let many = vec!["(?,?,?,?,?,?)"; CHUNK].join(",");
         let insert_many = format!("INSERT INTO log (idx, term, kind, data, crc, chain) VALUES {many}");
         let mut db = Self { connection, insert_many };
-        if create {
-            db.migrate().await?;
+        if create && let Err(error) = db.make_schema().await {
+            // Dropping it would close it later, on a thread of its own.
+            let _ = db.close().await;
+            return Err(error);
         }
         Ok(db)
+    }
+
+    async fn make_schema(&mut self) -> Result<(), sqlx::Error> {
+        let marks = format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};");
+        sqlx::raw_sql(AssertSqlSafe(marks)).execute(&mut self.connection).await?;
+        self.migrate().await
     }
 
     /// Brings the schema up to date.

@@ -55,6 +55,12 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Copies a file, durably.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::copy(from, to)?;
+    File::open(to)?.sync_all()
+}
+
 /// Whose journal is here, and the pair that says so.
 fn read_identity(dir: &Path) -> Result<(Identity, PairState), OpenError> {
     let pair = PairState::read(dir, IDENTITY)?;
@@ -128,29 +134,24 @@ pub(crate) async fn create(
     let peers = encode_peers(store, &[]);
     let peers_pair = Pair::create(dir, PEERS, &peers, faults()).during("create the known peers")?;
     let mut db = Db::connect(dir, DATABASE, true).await.during("create the database")?;
-    db.check_version().await?;
-    let mut log = Log::new(State::new(store), options.tail_bytes);
-    let first_entry = initial.map(|membership| Entry {
-        id: LogId::new(0, 1),
-        kind: EntryKind::Membership,
-        data: membership.encode(),
-    });
-    let mut state = State { op: 1, ..log.state };
-    let mut rows = Vec::new();
-    if let Some(entry) = &first_entry {
-        let seal = Seal::of(store, state.last_chain, entry);
-        (state.last, state.last_chain) = (entry.id, seal.chain);
-        rows.push((entry, seal));
-        log.push(entry);
-    }
-    db.transact(&Change { rows, ..Change::of(state) }).await.during("write the first state")?;
-    db.checkpoint().await.during("write the first state")?;
-    log.state = state;
-    let mark = Pair::create(dir, WATERMARK, &state.encode(), faults()).during("create the watermark")?;
-    sync_dir(dir).during("sync the folder")?;
-    // With this creation is done.
-    identities.write(&encode(&identity, true)).during(what)?;
-    identities.write(&encode(&identity, true)).during(what)?;
+    let made = async {
+        let log = first_state(&mut db, store, initial, options.tail_bytes).await?;
+        let body = log.state.encode();
+        let mark = Pair::create(dir, WATERMARK, &body, faults()).during("create the watermark")?;
+        sync_dir(dir).during("sync the folder")?;
+        // With this creation is done.
+        identities.write(&encode(&identity, true)).during(what)?;
+        identities.write(&encode(&identity, true)).during(what)?;
+        Ok((log, mark))
+    };
+    let (log, mark) = match made.await {
+        Ok(made) => made,
+        Err(error) => {
+            // While the lock is held: closing removes a write-ahead log, whosever it is by then.
+            let _ = db.close().await;
+            return Err(error);
+        }
+    };
     Ok(Store {
         dir: dir.to_path_buf(),
         _lock: lock,
@@ -172,9 +173,37 @@ pub(crate) async fn create(
     })
 }
 
+/// The first transaction of a new journal.
+async fn first_state(
+    db: &mut Db,
+    store: StoreId,
+    initial: Option<&Membership>,
+    tail_bytes: usize,
+) -> Result<Log, OpenError> {
+    db.check_version().await?;
+    let mut log = Log::new(State::new(store), tail_bytes);
+    let first_entry = initial.map(|membership| Entry {
+        id: LogId::new(0, 1),
+        kind: EntryKind::Membership,
+        data: membership.encode(),
+    });
+    let mut state = State { op: 1, ..log.state };
+    let mut rows = Vec::new();
+    if let Some(entry) = &first_entry {
+        let seal = Seal::of(store, state.last_chain, entry);
+        (state.last, state.last_chain) = (entry.id, seal.chain);
+        rows.push((entry, seal));
+        log.push(entry);
+    }
+    db.transact(&Change { rows, ..Change::of(state) }).await.during("write the first state")?;
+    db.checkpoint().await.during("write the first state")?;
+    log.state = state;
+    Ok(log)
+}
+
 /// Everything about a journal that is not open.
 pub(crate) struct Examined {
-    _lock: File,
+    lock: File,
     pub(crate) identity: Identity,
     identities: PairState,
     pub(crate) hard_state: HardState,
@@ -277,7 +306,7 @@ pub(crate) async fn examine(
         (None, Shape::Sound) => Verdict::Clean,
     };
     Ok(Examined {
-        _lock: lock,
+        lock,
         identity,
         identities,
         hard_state,
@@ -330,8 +359,7 @@ async fn look(dir: &Path, store: StoreId, mark: Option<State>, tail: usize) -> R
 fn keep_wal(dir: &Path) -> io::Result<Shape> {
     let (wal, kept) = (dir.join(WAL), dir.join(WAL_KEPT));
     if kept.exists() {
-        fs::copy(&kept, &wal)?;
-        File::open(&wal)?.sync_all()?;
+        copy(&kept, &wal)?;
         sync_dir(dir)?;
     }
     let bytes = match fs::read(&wal) {
@@ -377,8 +405,30 @@ impl Examined {
 /// Opens what [`create`] has made.
 pub(crate) async fn open(dir: &Path, owner: Owner, options: Options) -> Result<Store, OpenError> {
     let mut found = examine(dir, Some(owner), options.tail_bytes).await?;
+    let mut db = found.db.take();
+    let lock = found.lock.try_clone().during("keep the lock")?;
+    let opened = act(dir, owner, options, found, &mut db).await;
+    if opened.is_err() {
+        if let Some(db) = db {
+            // While the lock is held: closing removes a write-ahead log, whosever it is by then.
+            let _ = db.close().await;
+        }
+        restore_wal(dir)?;
+    }
+    drop(lock);
+    opened
+}
+
+/// Acts on what was found. After an error the database is left in `slot`, for the caller to close.
+async fn act(
+    dir: &Path,
+    owner: Owner,
+    options: Options,
+    mut found: Examined,
+    slot: &mut Option<Db>,
+) -> Result<Store, OpenError> {
     if found.scan.damage.is_none()
-        && let Some(db) = &mut found.db
+        && let Some(db) = slot
         && let Err(error) = db.migrate().await
     {
         let damage = damage("journal.db, its schema", 0, error.to_string());
@@ -391,19 +441,20 @@ pub(crate) async fn open(dir: &Path, owner: Owner, options: Options) -> Result<S
         if !found.scan.log.is_single_voter(owner.node) {
             hard_state.probation = true;
         } else if !options.accept_loss {
-            let damage = damage.clone();
-            found.put_back(dir).await?;
-            return Err(OpenError::Corrupt(damage));
+            return Err(OpenError::Corrupt(damage.clone()));
         }
     }
     let faults = || options.faults.clone();
     let store = found.identity.store;
     let before = found.identity.incarnation.number;
     let mut log = found.scan.log.clone();
-    if quarantine.is_some() {
-        found.close().await;
+    if quarantine.is_some()
+        && let Some(db) = slot.take()
+    {
+        // Whatever it answers: nothing was written by us.
+        let _ = db.close().await;
     }
-    let Examined { _lock: lock, identities, hard_pair, peers_pair, mark_pair, mark, db, .. } = found;
+    let Examined { lock, identities, hard_pair, peers_pair, mark_pair, mark, .. } = found;
 
     let mut hard_pair = hard_pair.into_pair(dir, faults())?;
     if hard_state != found.hard_state {
@@ -411,13 +462,13 @@ pub(crate) async fn open(dir: &Path, owner: Owner, options: Options) -> Result<S
         hard_pair.write(&encode_hard_state(store, &hard_state)).during("write the hard state")?;
     }
     let peers_pair = peers_pair.into_pair(dir, faults())?;
-    let mut db = match db {
+    let db = match slot {
         Some(db) => db,
         None => {
             let op = log.state.op.max(mark.map_or(0, |mark| mark.op)) + 1;
             log.state.op = op;
             let evidence = dir.join(format!("evidence-{before}"));
-            replace(dir, &evidence, &log).await?
+            slot.insert(replace(dir, &evidence, &log).await?)
         }
     };
     // Moving the write-ahead log into the database writes all of it again: what was read may never have
@@ -440,6 +491,8 @@ pub(crate) async fn open(dir: &Path, owner: Owner, options: Options) -> Result<S
     sync_dir(dir).during("sync the folder")?;
     let mut findings = found.findings;
     findings.extend(quarantine.map(|damage| Finding { damage }));
+    let gone = || OpenError::Io { what: "open the database".into(), cause: "it is closed".into() };
+    let db = slot.take().ok_or_else(gone)?;
     Ok(Store {
         dir: dir.to_path_buf(),
         _lock: lock,
@@ -496,10 +549,12 @@ async fn replace(dir: &Path, evidence: &Path, log: &Log) -> Result<Db, OpenError
     // The evidence first, then one rename: there is a database at every moment.
     fs::create_dir_all(evidence).during("keep the evidence")?;
     if dir.join(WAL_KEPT).exists() {
-        fs::copy(dir.join(WAL_KEPT), evidence.join(WAL)).during("keep the evidence")?;
+        copy(&dir.join(WAL_KEPT), &evidence.join(WAL)).during("keep the evidence")?;
     }
     if old.exists() && !evidence.join(DATABASE).exists() {
-        fs::hard_link(&old, evidence.join(DATABASE)).during("keep the evidence")?;
+        // Not every file system has links.
+        let (from, to) = (&old, evidence.join(DATABASE));
+        fs::hard_link(from, &to).or_else(|_| copy(from, &to)).during("keep the evidence")?;
     }
     sync_dir(evidence).during("keep the evidence")?;
     remove(&dir.join(WAL_KEPT)).during(what)?;

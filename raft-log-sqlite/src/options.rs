@@ -1,7 +1,7 @@
 //! Whose journal it is and how it behaves.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use raft_core::backend::Mismatch;
 use raft_core::ids::{ClusterId, GroupId, Identity, NodeId};
@@ -115,13 +115,18 @@ impl Options {
 pub struct Faults {
     /// The next COMMIT fails as if its sync had, and so does the next sync of a file beside the database.
     pub next_sync: AtomicBool,
+    /// After so many of them one fails; 0: none does.
+    pub sync_in: AtomicU64,
     /// The database may not grow: SQLite itself says so.
     pub full: AtomicBool,
 }
 
 impl Faults {
     pub(crate) fn take_sync(faults: Option<&Arc<Self>>) -> bool {
-        faults.is_some_and(|faults| faults.next_sync.swap(false, Ordering::SeqCst))
+        faults.is_some_and(|faults| {
+            let left = faults.sync_in.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+            faults.next_sync.swap(false, Ordering::SeqCst) || left == Ok(1)
+        })
     }
 
     pub(crate) fn is_full(faults: Option<&Arc<Self>>) -> bool {

@@ -1,5 +1,5 @@
 //! Folders that can be copied and damaged.
-#![allow(dead_code)] // Not every test needs all of it.
+#![allow(dead_code, reason = "each test uses its part")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
