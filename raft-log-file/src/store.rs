@@ -152,6 +152,8 @@ pub struct Store {
     pub(crate) witnessed: u64,
     /// The last batch that is not a mark.
     pub(crate) content: u64,
+    /// The last batch, if it is a mark that is not known durable: the next one brings it again.
+    pub(crate) loose: Option<Vec<u8>>,
     pub(crate) commit_hint: Index,
     pub(crate) buffer: Vec<u8>,
     pub(crate) failed: Option<Arc<str>>,
@@ -364,6 +366,7 @@ impl Store {
             let done = self.active.file.sync_data();
             self.poison_on_error("sync a segment", done)?;
             self.synced = self.batch - 1;
+            self.loose = None;
         }
         Ok(())
     }
@@ -488,6 +491,10 @@ impl Store {
     }
 
     /// Writes one batch with one call. Returns where it is and its size.
+    ///
+    /// A mark is not synced. If what follows were written behind it and the mark did not come to be where it
+    /// belongs, that would be found as zeros before a whole batch, as a crash during this very write may leave
+    /// them: an acknowledged batch would pass for torn. So this writes the mark again.
     fn append(
         &mut self,
         flags: u32,
@@ -508,10 +515,15 @@ impl Store {
         };
         let offset = self.active.offset;
         self.buffer.clear();
+        self.buffer.extend(self.loose.take().into_iter().flatten());
+        let before = self.buffer.len();
         let chain = record::encode(&mut self.buffer, self.active.header.seed(), offset, header, entries);
-        let bytes = self.buffer.len() as u64;
-        let done = vfs::write_all_at(&*self.active.file, &self.buffer, offset);
+        let bytes = (self.buffer.len() - before) as u64;
+        let done = vfs::write_all_at(&*self.active.file, &self.buffer, offset - before as u64);
         self.poison_on_error("write a batch", done)?;
+        if flags & MARK != 0 {
+            self.loose = Some(self.buffer.clone());
+        }
         if self.buffer.capacity() > BUFFER_LIMIT {
             self.buffer = Vec::new();
         }

@@ -6,7 +6,8 @@ use raft_core::backend::{OpenError, Verdict};
 use raft_core::ids::{Index, LogId};
 use raft_log_file::{Case, Options, Report, Store, verify};
 use support::{
-    CrashPoint, Image, MemVfs, Model, Op, append, create, data, entry, open, options, peer, vote, voters,
+    CrashPoint, Fault, Image, MemVfs, Mode, Model, Op, Plan, Rng, append, create, data, entry, open, options,
+    peer, vote, voters,
 };
 
 const BLOCK: usize = 4096;
@@ -602,4 +603,75 @@ fn a_batch_that_went_astray_is_missed() {
     let (verdict, found, _) = recover(&image);
     assert!(matches!(verdict, Verdict::Corrupt(_)), "{verdict:?}");
     assert_eq!(found, on_probation(model, 4));
+}
+
+/// A mark that goes astray leaves zeros where it should be. It is not synced, so what is written behind it could be
+/// a tear that lost the mark: the next write brings the mark again (simulator seed 311809).
+#[test]
+fn a_write_behind_a_mark_that_went_astray_is_kept() {
+    for closes in [false, true] {
+        let (vfs, mut store, mut model) = journal(2);
+        let used = |image: &Image| {
+            let segment = &image[FIRST];
+            (segment.len() - segment.iter().rev().take_while(|byte| **byte == 0).count())
+                .next_multiple_of(BLOCK)
+        };
+        let at = used(&vfs.image());
+        store.mark().unwrap();
+        let mut image = vfs.image();
+        assert_eq!(used(&image), at + BLOCK);
+        let mark = image[FIRST][at..at + BLOCK].to_vec();
+        let segment = image.get_mut(FIRST).unwrap();
+        segment[at..at + BLOCK].fill(0);
+        segment[at + BLOCK..at + 2 * BLOCK].copy_from_slice(&mark);
+        vfs.replace(FIRST, &image[FIRST]);
+        if closes {
+            // Found durable, or not: then the next one says that it was.
+            store.sync().unwrap();
+        }
+        let next = entry(1, 3, data(3, 100));
+        store.write(&append(vec![next.clone()])).unwrap();
+        model.entries.push(next);
+        drop(store);
+        let image = vfs.image();
+        let (verdict, found, _) = recover(&image);
+        if closes {
+            assert!(matches!(verdict, Verdict::Corrupt(_)), "{verdict:?}");
+        } else {
+            assert_eq!(verdict, Verdict::Clean);
+            assert_eq!(found, model);
+        }
+    }
+}
+
+/// A write may be cut at any byte by the system and completed by the next call. A sector of which the first call
+/// wrote a part may be found so after a crash, with later ones in place: that would not look like a tear (simulator
+/// seed 308232).
+#[test]
+fn a_write_in_two_pieces_that_was_torn_looks_torn() {
+    let mut torn = 0;
+    for piece in [1, 60, 87, 88, 123, 300, 511, 513, 700, 1300] {
+        let (vfs, mut store, model) = journal(2);
+        let before = vfs.op_count();
+        vfs.set_fault(Some(Fault::OddWrites(piece)));
+        store.write(&append(vec![entry(1, 3, data(3, 900)), entry(1, 4, data(4, 700))])).unwrap();
+        let ops = vfs.ops();
+        let mut point = CrashPoint::of(&Image::new());
+        let mut rng = Rng(piece as u64);
+        for (n, op) in ops.iter().enumerate() {
+            point.advance(op);
+            if n < before {
+                continue;
+            }
+            let plan = Plan { exhaustive: 8, sampled: 40, steps: 8 };
+            point.crashes(Mode::Atomic, plan, &mut rng, &mut |image, _| {
+                let found = report(image);
+                let left_out = Verdict::TornTail { discarded_from: Index(3) };
+                assert!(found.verdict == Verdict::Clean || found.verdict == left_out, "{piece}: {found:?}");
+                assert!(found.last.index == Index(4) || found.last == model.last(), "{piece}: {found:?}");
+                torn += u32::from(found.verdict == left_out);
+            });
+        }
+    }
+    assert!(torn > 40, "{torn}");
 }

@@ -12,6 +12,8 @@ mod os;
 use std::io;
 use std::sync::Arc;
 
+use raft_core::slots::SECTOR;
+
 pub use os::OsVfs;
 
 /// One folder. Names are plain file names.
@@ -111,13 +113,25 @@ pub enum LockError {
 }
 
 /// Writes all of `buf`, in as many calls as it takes.
+///
+/// A call may end within a sector. Then that sector is completed and made durable before anything behind it is
+/// written: else a crash could leave it half written in front of others that are whole, and recovery would have to
+/// tell that from rot.
 pub(crate) fn write_all_at(file: &dyn VfsFile, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
+    let mut cut = false;
     while !buf.is_empty() {
-        match file.pwrite(buf, offset) {
+        let within = (offset % SECTOR as u64) as usize;
+        if cut && within == 0 {
+            file.sync_data()?;
+            cut = false;
+        }
+        let piece = if cut { buf.get(..SECTOR - within).unwrap_or(buf) } else { buf };
+        match file.pwrite(piece, offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
                 buf = buf.get(written..).unwrap_or_default();
                 offset += written as u64;
+                cut |= !offset.is_multiple_of(SECTOR as u64);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -31,7 +31,10 @@ fn random_step(rng: &mut Rng, several: bool) -> Step {
         5 => fail_sync(rng.below(9), step),
         6 => fail(Fault::Full(rng.below(3)), step),
         7 if several && rng.one_in(2) => Step::Rot(rng.one_in(2)),
-        8 => fail([Fault::SectorWrites, Fault::ShortWrites][rng.below(2) as usize], step),
+        8 => {
+            let odd = Fault::OddWrites(1 + rng.below(700) as usize);
+            fail([Fault::SectorWrites, Fault::ShortWrites, odd][rng.below(3) as usize], step)
+        }
         _ => step,
     }
 }

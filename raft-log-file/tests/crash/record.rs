@@ -149,7 +149,8 @@ impl Recorder {
                 self.reopen_if_unsure()?;
                 self.vfs.keep_of_failed_sync(*keep);
                 self.vfs.set_fault(Some(*fault));
-                self.faulty = !matches!(fault, Fault::ShortWrites | Fault::SectorWrites);
+                self.faulty =
+                    !matches!(fault, Fault::ShortWrites | Fault::SectorWrites | Fault::OddWrites(_));
                 let done = self.step(step);
                 self.vfs.set_fault(None);
                 self.faulty = false;

@@ -429,6 +429,8 @@ fn faults() -> Vec<Workload> {
                 crash(fail(Fault::ShortWrites, append(2, 1900).vote().step())),
                 fail(Fault::ShortWrites, append(1, 9000).step()),
                 fail(Fault::ShortWrites, Reopen),
+                fail(Fault::OddWrites(123), append(2, 1500).vote().step()),
+                fail(Fault::OddWrites(700), append(3, 300).step()),
             ],
         ),
         workload(

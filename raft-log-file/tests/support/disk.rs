@@ -78,6 +78,8 @@ pub enum Fault {
     ShortWrites,
     /// Every write ends at the next sector.
     SectorWrites,
+    /// Every write that begins with a sector ends after so many bytes.
+    OddWrites(usize),
     /// The next sync of a file that is in use fails; one that is being made is not.
     NextSync,
 }
@@ -151,6 +153,13 @@ impl MemVfs {
     pub fn restore(&self, image: &Image) {
         let other = Self::of(image);
         *self.disk.lock().unwrap() = std::mem::take(&mut *other.disk.lock().unwrap());
+    }
+
+    /// Gives a file other contents behind everyone's back.
+    pub fn replace(&self, name: &str, bytes: &[u8]) {
+        let mut disk = self.disk.lock().unwrap();
+        let id = disk.names[name];
+        disk.files[id] = Content::from(bytes.to_vec());
     }
 
     /// Changes a stored byte behind everyone's back.
@@ -299,6 +308,7 @@ impl VfsFile for MemFile {
         let length = match disk.fault {
             Some(Fault::ShortWrites) => whole.div_ceil(2),
             Some(Fault::SectorWrites) => whole.min(SECTOR - offset as usize % SECTOR),
+            Some(Fault::OddWrites(length)) if (offset as usize).is_multiple_of(SECTOR) => whole.min(length),
             _ => whole,
         };
         let end = offset as usize + whole;
