@@ -235,7 +235,7 @@ async fn every_mutant_is_caught_by_its_clause() {
     let mut escaped = Vec::new();
     for (mutant, clause) in TABLE {
         let result = run(&Broken(Some(*mutant)), clause).await;
-        report_mutant("state_machine", mutant, clause, &result);
+        report_mutant("state machine", mutant, clause, &result);
         match result {
             Ok(()) => escaped.push((mutant, clause)),
             Err(failure) => assert_eq!(failure.clause, *clause, "{mutant:?}"),

@@ -16,7 +16,7 @@ mod run;
 pub use failure::{ClauseFailure, Unsupported};
 pub use random::Random;
 #[doc(hidden)]
-pub use report::{REPORT_FILE, report_mutant};
+pub use report::{REPORT_FILE, Subject, report_mutant};
 #[doc(hidden)]
 pub use run::{check_suite, run_test};
 

@@ -13,12 +13,54 @@ pub const REPORT_FILE: &str = "RAFT_CONFORMANCE_JSON";
 /// # Panics
 /// If the file cannot be written: a report with holes is none.
 pub fn report_mutant(suite: &str, mutant: &dyn Debug, clause: &str, result: &Result<(), ClauseFailure>) {
+    append(|| mutant_line(suite, mutant, clause, result));
+}
+
+/// A backend under a suite, as the report names them.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    /// As in `journal`.
+    pub suite: &'static str,
+    /// The package and the module whose tests these are.
+    pub backend: &'static str,
+}
+
+/// What became of a clause.
+pub(super) enum Outcome<'a> {
+    Skipped(&'a str),
+    Ended(&'a Result<(), ClauseFailure>),
+}
+
+/// Says how a clause has ended, if anybody asks for it.
+///
+/// # Panics
+/// If the file cannot be written.
+pub(super) fn report_clause(subject: Subject, clause: &str, outcome: &Outcome<'_>) {
+    append(|| clause_line(subject, clause, outcome));
+}
+
+fn append(line: impl FnOnce() -> String) {
     let Some(path) = std::env::var_os(REPORT_FILE) else { return };
-    let line = mutant_line(suite, mutant, clause, result);
     let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
     // In one call: other tests append to it as well.
-    let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
+    let written = file.and_then(|mut file| file.write_all(line().as_bytes()));
     assert!(written.is_ok(), "cannot write to {}: {written:?}", path.display());
+}
+
+fn clause_line(subject: Subject, clause: &str, outcome: &Outcome<'_>) -> String {
+    let (result, reason) = match outcome {
+        Outcome::Skipped(reason) => ("skipped", (*reason).to_owned()),
+        Outcome::Ended(Ok(())) => ("ok", String::new()),
+        Outcome::Ended(Err(failure)) => {
+            ("failed", format!("expected: {}; seen: {}", failure.expected, failure.seen))
+        }
+    };
+    let reason: String = reason.chars().take(600).collect();
+    let [suite, backend, clause, reason] = [subject.suite, subject.backend, clause, &reason].map(quoted);
+    format!(
+        "{{\"kind\":\"clause\",\"suite\":{suite},\"backend\":{backend},\"clause\":{clause},\
+         \"result\":\"{result}\",\"reason\":{reason}}}\n"
+    )
 }
 
 fn mutant_line(suite: &str, mutant: &dyn Debug, clause: &str, result: &Result<(), ClauseFailure>) -> String {
@@ -64,5 +106,18 @@ mod tests {
         assert_eq!(line, format!("{expected}\n"));
         assert!(mutant_line("transport", &1, "t02_b", &Err(failure)).contains("\"caught\":false"));
         assert!(mutant_line("transport", &1, "t02_b", &Ok(())).contains("\"caught\":false"));
+    }
+
+    #[test]
+    fn a_clause_has_a_line_too() {
+        let subject = Subject { suite: "journal", backend: "some-crate / tests" };
+        let line = |outcome| clause_line(subject, "j01_a", &outcome);
+        let start = r#"{"kind":"clause","suite":"journal","backend":"some-crate / tests","clause":"j01_a","#;
+        let ended = |rest: &str| format!("{start}{rest}}}\n");
+        assert_eq!(line(Outcome::Ended(&Ok(()))), ended(r#""result":"ok","reason":"""#));
+        assert_eq!(line(Outcome::Skipped("\"")), ended(r#""result":"skipped","reason":"\"""#));
+        let failed = Err(super::super::fail("more", "less"));
+        let rest = r#""result":"failed","reason":"expected: more; seen: less""#;
+        assert_eq!(line(Outcome::Ended(&failed)), ended(rest));
     }
 }

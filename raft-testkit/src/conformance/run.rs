@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use super::report::{Outcome, Subject, report_clause};
 use super::{Clause, ClauseFailure, fail};
 
 /// Ends a test that hangs. Nothing is measured against it.
@@ -23,14 +24,15 @@ pub(crate) async fn within_deadline(
 /// The body of a generated test.
 ///
 /// # Panics
-/// If the clause does not hold: that is how a test fails.
+/// If the clause does not hold: that is how a test fails. If the report cannot be written.
 #[doc(hidden)]
-pub fn run_test<F>(name: &str, skips: &[(&str, &str)], run: impl FnOnce() -> F)
+pub fn run_test<F>(subject: Subject, name: &str, skips: &[(&str, &str)], run: impl FnOnce() -> F)
 where
     F: Future<Output = Result<(), ClauseFailure>>,
 {
     if let Some((_, reason)) = skips.iter().find(|(skipped, _)| *skipped == name) {
         eprintln!("{name}: skipped: {reason}");
+        report_clause(subject, name, &Outcome::Skipped(reason));
         return;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -38,6 +40,7 @@ where
         Ok(runtime) => runtime.block_on(async { run().await }),
         Err(error) => Err(fail("a runtime", error)),
     };
+    report_clause(subject, name, &Outcome::Ended(&result));
     if let Err(failure) = result {
         panic!("{failure}");
     }

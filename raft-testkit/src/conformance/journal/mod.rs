@@ -166,6 +166,10 @@ macro_rules! journal_conformance {
         $crate::journal_conformance! { backend: $backend, skip: {} }
     };
     (backend: $backend:expr, skip: { $($skip:ident => $reason:expr),* $(,)? } $(,)?) => {
+        const JOURNAL_SUBJECT: $crate::conformance::Subject = $crate::conformance::Subject {
+            suite: "journal",
+            backend: concat!(env!("CARGO_PKG_NAME"), " / ", module_path!()),
+        };
         const JOURNAL_SKIPS: &[(&str, &str)] =
             &[$(($crate::conformance::journal::names::$skip, $reason)),*];
         #[test]
@@ -184,7 +188,7 @@ macro_rules! __journal_tests {
             #[doc = $sentence]
             #[test]
             fn $name() {
-                $crate::conformance::run_test(stringify!($name), JOURNAL_SKIPS, || async {
+                $crate::conformance::run_test(JOURNAL_SUBJECT, stringify!($name), JOURNAL_SKIPS, || async {
                     $crate::conformance::journal::run(&$backend, stringify!($name)).await
                 });
             }

@@ -137,6 +137,10 @@ macro_rules! snapshot_conformance {
         $crate::snapshot_conformance! { backend: $backend, skip: {} }
     };
     (backend: $backend:expr, skip: { $($skip:ident => $reason:expr),* $(,)? } $(,)?) => {
+        const SNAPSHOT_SUBJECT: $crate::conformance::Subject = $crate::conformance::Subject {
+            suite: "snapshot",
+            backend: concat!(env!("CARGO_PKG_NAME"), " / ", module_path!()),
+        };
         const SNAPSHOT_SKIPS: &[(&str, &str)] =
             &[$(($crate::conformance::snapshot::names::$skip, $reason)),*];
         #[test]
@@ -155,7 +159,7 @@ macro_rules! __snapshot_tests {
             #[doc = $sentence]
             #[test]
             fn $name() {
-                $crate::conformance::run_test(stringify!($name), SNAPSHOT_SKIPS, || async {
+                $crate::conformance::run_test(SNAPSHOT_SUBJECT, stringify!($name), SNAPSHOT_SKIPS, || async {
                     $crate::conformance::snapshot::run(&$backend, stringify!($name)).await
                 });
             }

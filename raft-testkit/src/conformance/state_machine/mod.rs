@@ -76,6 +76,10 @@ macro_rules! state_machine_conformance {
         $crate::state_machine_conformance! { backend: $backend, skip: {} }
     };
     (backend: $backend:expr, skip: { $($skip:ident => $reason:expr),* $(,)? } $(,)?) => {
+        const STATE_MACHINE_SUBJECT: $crate::conformance::Subject = $crate::conformance::Subject {
+            suite: "state machine",
+            backend: concat!(env!("CARGO_PKG_NAME"), " / ", module_path!()),
+        };
         const STATE_MACHINE_SKIPS: &[(&str, &str)] =
             &[$(($crate::conformance::state_machine::names::$skip, $reason)),*];
         #[test]
@@ -97,7 +101,7 @@ macro_rules! __state_machine_tests {
             #[doc = $sentence]
             #[test]
             fn $name() {
-                $crate::conformance::run_test(stringify!($name), STATE_MACHINE_SKIPS, || async {
+                $crate::conformance::run_test(STATE_MACHINE_SUBJECT, stringify!($name), STATE_MACHINE_SKIPS, || async {
                     $crate::conformance::state_machine::run(&$backend, stringify!($name)).await
                 });
             }

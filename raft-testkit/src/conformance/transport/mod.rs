@@ -158,6 +158,10 @@ macro_rules! transport_conformance {
         $crate::transport_conformance! { backend: $backend, skip: {} }
     };
     (backend: $backend:expr, skip: { $($skip:ident => $reason:expr),* $(,)? } $(,)?) => {
+        const TRANSPORT_SUBJECT: $crate::conformance::Subject = $crate::conformance::Subject {
+            suite: "transport",
+            backend: concat!(env!("CARGO_PKG_NAME"), " / ", module_path!()),
+        };
         const TRANSPORT_SKIPS: &[(&str, &str)] =
             &[$(($crate::conformance::transport::names::$skip, $reason)),*];
         #[test]
@@ -176,7 +180,7 @@ macro_rules! __transport_tests {
             #[doc = $sentence]
             #[test]
             fn $name() {
-                $crate::conformance::run_test(stringify!($name), TRANSPORT_SKIPS, || async {
+                $crate::conformance::run_test(TRANSPORT_SUBJECT, stringify!($name), TRANSPORT_SKIPS, || async {
                     $crate::conformance::transport::run(&$backend, stringify!($name)).await
                 });
             }
