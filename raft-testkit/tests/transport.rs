@@ -10,8 +10,8 @@ use raft_core::backend::{Delivery, Inbox, InboxHandler, Refusal, Sent, Transport
 use raft_core::ids::{ClusterId, Identity, NodeId};
 use raft_core::membership::Member;
 use raft_core::message::{Envelope, Lane, Message, PeerEvent};
-use raft_testkit::conformance::ClauseFailure;
 use raft_testkit::conformance::transport::{CLAUSES, TransportBackend, run};
+use raft_testkit::conformance::{ClauseFailure, report_mutant};
 use raft_testkit::memory::MemoryNetwork;
 
 #[derive(Default)]
@@ -365,7 +365,9 @@ impl InboxHandler for BrokenInbox {
 async fn every_mutant_is_caught_by_its_clause() {
     let mut escaped = Vec::new();
     for (mutant, clause) in TABLE {
-        match run(&Broken::new(*mutant), clause).await {
+        let result = run(&Broken::new(*mutant), clause).await;
+        report_mutant("transport (more)", mutant, clause, &result);
+        match result {
             Ok(()) => escaped.push((mutant, clause)),
             Err(failure) => assert_eq!(failure.clause, *clause, "{mutant:?}"),
         }

@@ -49,9 +49,21 @@ impl Place {
         files
     }
 
-    /// What a killed process leaves: the files as they are now.
+    /// What a killed process leaves: the files as they are at one moment.
+    ///
+    /// The journal may still be at work, and files are read one after another. Two readings in a row that
+    /// agree are those of any moment between them.
     pub(crate) fn image(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        self.files().into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+        let mut before = None;
+        loop {
+            // A file may go away between its name and its bytes.
+            let read = |path: PathBuf| Some((path.clone(), fs::read(path).ok()?));
+            let now: Vec<_> = self.files().into_iter().filter_map(read).collect();
+            if before.as_ref() == Some(&now) {
+                return now;
+            }
+            before = Some(now);
+        }
     }
 
     pub(crate) fn restore(&self, image: &[(PathBuf, Vec<u8>)]) {

@@ -58,3 +58,30 @@ pub fn check_suite(clauses: &[Clause], skips: &[(&str, &str)]) {
     let run = clauses.iter().filter(|clause| skips.iter().all(|(name, _)| *name != clause.name));
     assert!(run.count() > 0, "a suite without clauses proves nothing");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUBJECT: Subject = Subject { suite: "none", backend: "none" };
+
+    async fn broken() -> Result<(), ClauseFailure> {
+        Err(fail("more", "less"))
+    }
+
+    #[test]
+    fn only_what_is_skipped_is_not_run() {
+        run_test(SUBJECT, "j01_a", &[("j01_a", "as it is broken")], broken);
+        let other = std::panic::catch_unwind(|| run_test(SUBJECT, "j01_b", &[("j01_a", "why")], broken));
+        assert!(other.is_err());
+    }
+
+    #[test]
+    fn a_skip_needs_a_reason_and_something_must_be_left() {
+        let clauses = &[Clause { name: "j01_a", sentence: "J1" }, Clause { name: "j01_b", sentence: "J1" }];
+        check_suite(clauses, &[("j01_a", "why")]);
+        let panics = |skips| std::panic::catch_unwind(|| check_suite(clauses, skips)).is_err();
+        assert!(panics(&[("j01_a", " ")]));
+        assert!(panics(&[("j01_a", "why"), ("j01_b", "why")]));
+    }
+}

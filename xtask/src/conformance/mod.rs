@@ -55,7 +55,6 @@ pub(crate) fn run(args: &Args) -> Outcome {
             continue;
         }
         command.env(LINES, &lines);
-        eprintln!("$ {}", proc::shown(&command));
         // What a test prints is not asked for: a clause that fails says so in its line.
         let (ended, _) = proc::run_keeping(&mut command, |_| false)?;
         passed &= ended;
