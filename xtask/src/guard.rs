@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 
 use crate::Outcome;
+use crate::chaos::netns;
 use crate::util::{Context, Failure};
 
 /// Our end of the guard.
@@ -44,6 +45,16 @@ impl Guard {
         self.say(&folder.display().to_string());
     }
 
+    /// A network namespace that will be removed.
+    pub(crate) fn add_namespace(&self, name: &str) {
+        self.say(&format!("n{name}"));
+    }
+
+    /// A network device that will be removed.
+    pub(crate) fn add_device(&self, name: &str) {
+        self.say(&format!("d{name}"));
+    }
+
     /// No folder will be removed.
     pub(crate) fn keep_folders(&self) {
         self.say("keep");
@@ -77,12 +88,15 @@ pub(crate) fn own_group(command: &mut Command) {
 pub(crate) fn run() -> Outcome {
     let mut processes = BTreeSet::new();
     let mut folders = BTreeSet::new();
+    let (mut namespaces, mut devices) = (BTreeSet::new(), BTreeSet::new());
     for line in std::io::stdin().lock().lines() {
         let Ok(line) = line else { break };
         match line.split_at_checked(1) {
             Some(("+", id)) => drop(id.parse::<i32>().map(|id| processes.insert(id))),
             Some(("-", id)) => drop(id.parse::<i32>().map(|id| processes.remove(&id))),
             Some(("k", "eep")) => folders.clear(),
+            Some(("n", name)) => drop(namespaces.insert(name.to_owned())),
+            Some(("d", name)) => drop(devices.insert(name.to_owned())),
             Some(("/", _)) => drop(folders.insert(PathBuf::from(&line[..]))),
             _ => {}
         }
@@ -90,6 +104,8 @@ pub(crate) fn run() -> Outcome {
     for id in processes {
         let _ = signal(id, Signal::Kill);
     }
+    namespaces.iter().for_each(|name| netns::remove_namespace(name));
+    devices.iter().for_each(|name| netns::remove_device(name));
     for folder in folders.iter().filter(|folder| folder.exists()) {
         // A killed process may still be writing; the folder goes with the second attempt then.
         for _ in 0..50 {

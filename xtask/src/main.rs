@@ -4,9 +4,11 @@
 //! code 0 means that what the command checks holds, 1 that it does not, 2 a wrong command line. The
 //! last line of each command is for machines.
 
+mod chaos;
 mod ci;
 mod cluster;
 mod conformance;
+mod content;
 mod crash;
 mod demo;
 mod fuzz;
@@ -19,6 +21,7 @@ mod sim;
 mod test;
 mod tidy;
 mod util;
+mod verdict;
 
 use std::process::ExitCode;
 
@@ -38,6 +41,9 @@ struct Args {
 enum Command {
     /// Starts real processes, writes, kills the leader again and again, and counts what was lost.
     Demo(demo::Args),
+    /// Harms real processes and the network between them, and checks that the clients saw one copy of the
+    /// data.
+    Chaos(chaos::Args),
     /// Starts the same processes and leaves them running until ctrl-c, enter or the end of stdin.
     Cluster(cluster::Args),
     /// Runs every test.
@@ -66,6 +72,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Demo(args) => demo::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Ci(args) => ci::run(&args),

@@ -10,7 +10,7 @@ use crate::guard::{self, Guard, Signal};
 use crate::util::resp::{Client, Reply};
 use crate::util::{Context, Failure, ports, proc};
 
-/// Flags of both `demo` and `cluster`.
+/// Flags of `demo`, `cluster` and `chaos`.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Options {
     /// How many nodes.
@@ -39,13 +39,34 @@ pub(crate) struct Options {
 /// How long a node may take to start, to find a leader or to catch up before the command gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Where a node lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// For clients.
+    pub(crate) client: SocketAddr,
+    /// Where it listens for the other nodes.
+    pub(crate) peer: SocketAddr,
+    /// Where the other nodes dial to reach it: elsewhere, if something lies between.
+    pub(crate) dialled: SocketAddr,
+    /// What the command begins with: a program that starts another one, with its flags.
+    pub(crate) wrapper: Vec<String>,
+}
+
+/// Places on loopback.
+pub(crate) fn loopback(nodes: usize) -> Result<Vec<Place>, Failure> {
+    let addresses = ports::free(2 * nodes)?;
+    let place =
+        |pair: &[SocketAddr]| Place { client: pair[0], peer: pair[1], dialled: pair[1], wrapper: Vec::new() };
+    Ok(addresses.chunks(2).map(place).collect())
+}
+
 /// One node.
 pub(crate) struct Server {
     /// From 1.
     pub(crate) id: usize,
     /// For clients.
     pub(crate) address: SocketAddr,
-    peer_address: SocketAddr,
+    place: Place,
     child: Option<Child>,
 }
 
@@ -64,7 +85,17 @@ pub(crate) struct Servers {
 impl Servers {
     /// Builds and starts them, and waits until one leads.
     pub(crate) fn start(options: &Options) -> Result<Self, Failure> {
-        if options.nodes == 0 {
+        let mut servers = Self::prepare(options, loopback(options.nodes)?)?;
+        for at in 0..servers.all.len() {
+            servers.launch(at)?;
+        }
+        servers.wait_for_leader()?;
+        Ok(servers)
+    }
+
+    /// Builds them, each in its place; none runs yet.
+    pub(crate) fn prepare(options: &Options, places: Vec<Place>) -> Result<Self, Failure> {
+        if places.is_empty() {
             return Err(Failure::new("a cluster needs at least one node"));
         }
         let binary = match &options.binary {
@@ -76,18 +107,29 @@ impl Servers {
         if temporary.is_some() {
             guard.add_folder(&dir);
         }
-        let addresses = ports::free(2 * options.nodes)?;
-        let all = addresses
-            .chunks(2)
-            .zip(1..)
-            .map(|(pair, id)| Server { id, address: pair[0], peer_address: pair[1], child: None })
-            .collect();
-        let mut servers = Self { all, options: options.clone(), binary, dir, guard, temporary };
-        for at in 0..options.nodes {
-            servers.launch(at)?;
-        }
-        servers.wait_for_leader()?;
-        Ok(servers)
+        let server = |(place, id): (Place, usize)| Server { id, address: place.client, place, child: None };
+        let all: Vec<Server> = places.into_iter().zip(1..).map(server).collect();
+        Ok(Self { all, options: options.clone(), binary, dir, guard, temporary })
+    }
+
+    /// The `raft-kv` that they run.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// The folder of a node's data.
+    pub(crate) fn data(&self, at: usize) -> PathBuf {
+        self.dir.join(format!("node-{}", self.all[at].id))
+    }
+
+    /// The number of a node's process, if it has one.
+    pub(crate) fn process(&self, at: usize) -> Option<u32> {
+        self.all[at].child.as_ref().map(Child::id)
+    }
+
+    /// What cleans up after this process.
+    pub(crate) const fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// The folder with a folder and a log of each node.
@@ -98,16 +140,24 @@ impl Servers {
     /// Starts the process of a node that has none. Always with the same flags.
     pub(crate) fn launch(&mut self, at: usize) -> Result<(), Failure> {
         let members: Vec<String> =
-            self.all.iter().map(|s| format!("{}={}@{}", s.id, s.peer_address, s.address)).collect();
+            self.all.iter().map(|s| format!("{}={}@{}", s.id, s.place.dialled, s.address)).collect();
+        let data = self.data(at);
         let server = &mut self.all[at];
         let log = self.dir.join(format!("node-{}.log", server.id));
         let log = File::options().create(true).append(true).open(&log);
         let log = log.context(|| format!("cannot write to {}", self.dir.display()))?;
-        let mut command = Command::new(&self.binary);
+        let mut command = match server.place.wrapper.split_first() {
+            Some((program, flags)) => {
+                let mut command = Command::new(program);
+                command.args(flags).arg(&self.binary);
+                command
+            }
+            None => Command::new(&self.binary),
+        };
         command.arg("serve").arg("--id").arg(server.id.to_string());
-        command.arg("--data").arg(self.dir.join(format!("node-{}", server.id)));
+        command.arg("--data").arg(&data);
         command.arg("--listen").arg(server.address.to_string());
-        command.arg("--peer-listen").arg(server.peer_address.to_string());
+        command.arg("--peer-listen").arg(server.place.peer.to_string());
         command.arg("--members").arg(members.join(","));
         command.args(["--journal", &self.options.journal, "--transport", &self.options.transport]);
         command.args(&self.options.more);
@@ -146,23 +196,30 @@ impl Servers {
             }
         }
         for at in 0..self.all.len() {
-            let deadline = Instant::now() + Duration::from_secs(10);
-            let Some(child) = &mut self.all[at].child else { continue };
-            loop {
-                match child.try_wait().context(|| String::from("cannot wait for a node"))? {
-                    Some(status) => {
-                        well &= status.success();
-                        break;
-                    }
-                    None if Instant::now() > deadline => {
-                        well = false;
-                        break;
-                    }
-                    None => std::thread::sleep(Duration::from_millis(10)),
-                }
-            }
-            self.kill(at)?;
+            well &= self.wait_end(at)?;
         }
+        Ok(well)
+    }
+
+    /// SIGTERM to one; `false` if it did not end well within ten seconds.
+    pub(crate) fn terminate(&mut self, at: usize) -> Result<bool, Failure> {
+        self.signal(at, Signal::Terminate)?;
+        self.wait_end(at)
+    }
+
+    /// Waits for the end of a node that was told to stop, and kills it after ten seconds; `true` if it ended
+    /// well, or has no process.
+    fn wait_end(&mut self, at: usize) -> Result<bool, Failure> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let Some(child) = &mut self.all[at].child else { return Ok(true) };
+        let well = loop {
+            match child.try_wait().context(|| String::from("cannot wait for a node"))? {
+                Some(status) => break status.success(),
+                None if Instant::now() > deadline => break false,
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        self.kill(at)?;
         Ok(well)
     }
 
@@ -187,13 +244,24 @@ impl Servers {
 
     /// What a node says of itself.
     pub(crate) fn info(&self, at: usize) -> Option<Info> {
-        let mut client = Client::connect(self.all[at].address, Duration::from_secs(2)).ok()?;
+        self.info_within(at, Duration::from_secs(2))
+    }
+
+    /// The same, from a node that answers soon.
+    pub(crate) fn info_within(&self, at: usize, patience: Duration) -> Option<Info> {
+        let mut client = Client::connect(self.all[at].address, patience).ok()?;
         Info::parse(&client.call(&[b"RAFT", b"INFO"]).ok()?)
     }
 
     /// Who says that it leads, of those who answer; the highest term counts.
     pub(crate) fn leader(&self) -> Option<usize> {
-        let leads = |at: &usize| self.info(*at).filter(Info::leads).map(|info| info.number("term"));
+        self.leader_within(Duration::from_secs(2))
+    }
+
+    /// The same, of those who answer soon.
+    pub(crate) fn leader_within(&self, patience: Duration) -> Option<usize> {
+        let info = |at: &usize| self.info_within(*at, patience);
+        let leads = |at: &usize| info(at).filter(Info::leads).map(|info| info.number("term"));
         (0..self.all.len()).filter_map(|at| leads(&at).map(|term| (term, at))).max().map(|(_, at)| at)
     }
 
@@ -249,7 +317,8 @@ impl Drop for Servers {
     }
 }
 
-fn build() -> Result<PathBuf, Failure> {
+/// Builds `raft-kv` in release.
+pub(crate) fn build() -> Result<PathBuf, Failure> {
     eprintln!("building raft-kv in release");
     if !proc::run(proc::cargo().args(["build", "--release", "--package", "raft-kv"]))? {
         return Err(Failure::new("raft-kv does not compile"));

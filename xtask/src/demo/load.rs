@@ -8,6 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::util::resp::{Client, Reply};
+use crate::util::watch::Watch;
+use crate::verdict::{Verdict, verdict};
 
 /// One write: the client's number and its count.
 pub(crate) type Write = (u32, u32);
@@ -24,21 +26,11 @@ const NONE: usize = usize::MAX;
 struct Shared {
     nodes: Vec<SocketAddr>,
     value_bytes: usize,
-    origin: Instant,
+    watch: Watch,
     stop: AtomicBool,
     acked: AtomicU64,
-    /// Acknowledgements of writes that were sent after this are watched for; in nanoseconds.
-    watch_from: AtomicU64,
-    /// The first such acknowledgement.
-    watched: AtomicU64,
     /// A node that is frozen: the extra client does not try it.
     frozen: AtomicUsize,
-}
-
-impl Shared {
-    fn now(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
 }
 
 /// Running clients.
@@ -75,11 +67,9 @@ impl Load {
         let shared = Arc::new(Shared {
             nodes,
             value_bytes,
-            origin: Instant::now(),
+            watch: Watch::new(),
             stop: AtomicBool::new(false),
             acked: AtomicU64::new(0),
-            watch_from: AtomicU64::new(u64::MAX),
-            watched: AtomicU64::new(u64::MAX),
             frozen: AtomicUsize::new(NONE),
         });
         let start = |number: usize| {
@@ -100,22 +90,19 @@ impl Load {
 
     /// Waits for the next acknowledgement of a write that is sent after now, and returns now.
     pub(crate) fn begin_watch(&self, frozen: Option<usize>) -> Instant {
-        self.shared.watched.store(u64::MAX, Ordering::SeqCst);
-        let now = self.shared.now();
-        self.shared.watch_from.store(now, Ordering::SeqCst);
+        let now = self.shared.watch.begin();
         self.shared.frozen.store(frozen.unwrap_or(NONE), Ordering::SeqCst);
-        self.shared.origin + Duration::from_nanos(now)
+        now
     }
 
     /// When that acknowledgement came.
     pub(crate) fn first_ack(&self) -> Option<Instant> {
-        let at = self.shared.watched.load(Ordering::SeqCst);
-        (at != u64::MAX).then(|| self.shared.origin + Duration::from_nanos(at))
+        self.shared.watch.first()
     }
 
     /// Watches no longer.
     pub(crate) fn end_watch(&self) {
-        self.shared.watch_from.store(u64::MAX, Ordering::SeqCst);
+        self.shared.watch.end();
         self.shared.frozen.store(NONE, Ordering::SeqCst);
     }
 
@@ -132,32 +119,6 @@ impl Load {
         }
         totals.latencies_us.sort_unstable();
         totals
-    }
-}
-
-/// What an answer, or its absence, says about a write.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Acked,
-    /// Certainly not done: send it again, here or at the address.
-    NotDone(Option<SocketAddr>),
-    /// Not done now, but maybe later, or already.
-    Unknown,
-}
-
-fn verdict(answer: &Result<Reply, std::io::Error>) -> Verdict {
-    match answer {
-        Ok(Reply::Simple(text)) if text == "OK" => Verdict::Acked,
-        Ok(Reply::Error(text)) => {
-            let mut words = text.split(' ');
-            match words.next() {
-                Some("MOVED") => Verdict::NotDone(words.nth(1).and_then(|address| address.parse().ok())),
-                Some("CLUSTERDOWN" | "BUSY" | "TRYAGAIN" | "LOADING") => Verdict::NotDone(None),
-                // UNKNOWN, and whatever else is not known to mean "not done".
-                _ => Verdict::Unknown,
-            }
-        }
-        Ok(_) | Err(_) => Verdict::Unknown,
     }
 }
 
@@ -214,17 +175,15 @@ impl<'a> Writer<'a> {
             return false;
         };
         let (key, value) = (key(write), value(write, self.shared.value_bytes));
-        let sent = self.shared.now();
+        let sent = self.shared.watch.now();
         let answer = client.call(&[b"SET", &key, &value]);
-        let came = self.shared.now();
-        match verdict(&answer) {
-            Verdict::Acked => {
+        let came = self.shared.watch.now();
+        match verdict(answer) {
+            Verdict::Done(Reply::Simple(text)) if text == "OK" => {
                 self.totals.acked.push(write);
                 self.totals.latencies_us.push(u32::try_from((came - sent) / 1000).unwrap_or(u32::MAX));
                 self.shared.acked.fetch_add(1, Ordering::Relaxed);
-                if sent > self.shared.watch_from.load(Ordering::SeqCst) {
-                    self.shared.watched.fetch_min(came, Ordering::SeqCst);
-                }
+                self.shared.watch.acked(sent, came);
                 true
             }
             Verdict::NotDone(to) => {
@@ -240,7 +199,7 @@ impl<'a> Writer<'a> {
                 }
                 false
             }
-            Verdict::Unknown => {
+            Verdict::Unknown | Verdict::Done(_) => {
                 self.totals.unknown.push(write);
                 // The next answer of this connection may be the late one to this write.
                 self.go_on();
@@ -280,22 +239,7 @@ pub(crate) fn value(write: Write, bytes: usize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::ErrorKind;
-
     use super::*;
-
-    #[test]
-    fn only_what_is_certain_is_certain() {
-        let error = |text: &str| Ok(Reply::Error(text.into()));
-        assert_eq!(verdict(&Ok(Reply::Simple("OK".into()))), Verdict::Acked);
-        let moved = verdict(&error("MOVED 7 127.0.0.1:7002"));
-        assert_eq!(moved, Verdict::NotDone("127.0.0.1:7002".parse().ok()));
-        assert_eq!(verdict(&error("CLUSTERDOWN no leader")), Verdict::NotDone(None));
-        assert_eq!(verdict(&error("UNKNOWN the leader changed")), Verdict::Unknown);
-        assert_eq!(verdict(&error("ERR what")), Verdict::Unknown);
-        assert_eq!(verdict(&Err(ErrorKind::ConnectionReset.into())), Verdict::Unknown);
-        assert_eq!(verdict(&Ok(Reply::Bulk(None))), Verdict::Unknown);
-    }
 
     #[test]
     fn values_can_be_made_again_and_differ() {

@@ -4,9 +4,11 @@ pub(crate) mod json;
 pub(crate) mod ports;
 pub(crate) mod proc;
 pub(crate) mod progress;
+pub(crate) mod random;
 pub(crate) mod resp;
 pub(crate) mod rust_text;
 pub(crate) mod table;
+pub(crate) mod watch;
 
 /// Why a command could not do its work, as a sentence.
 #[derive(Debug)]
