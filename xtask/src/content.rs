@@ -28,8 +28,7 @@ pub(crate) struct Compared {
 /// meanwhile.
 pub(crate) fn compare(servers: &mut Servers, leader: usize) -> Result<Compared, Failure> {
     let content = read(servers, leader, false)?;
-    let last = servers.info(leader).and_then(|info| info.number("commit-index"));
-    let last = last.ok_or_else(|| Failure::new("the leader does not tell its commit index"))?;
+    let last = servers.wait_settled(leader)?;
     let mut different = Vec::new();
     for at in (0..servers.all.len()).filter(|at| *at != leader) {
         servers.wait_applied(at, last)?;

@@ -280,6 +280,30 @@ impl Servers {
         }
     }
 
+    /// Waits until a leader says that all of its log is committed, and returns the end of it. Nobody may
+    /// write meanwhile. What a node says of itself may be some milliseconds old, so right after an election
+    /// its commit index alone says little.
+    pub(crate) fn wait_settled(&mut self, leader: usize) -> Result<u64, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let number = |info: &Info, key: &str| info.number(key).unwrap_or(0);
+            if let Some(info) = self.info(leader).filter(Info::leads) {
+                let end = (number(&info, "log-start") + number(&info, "log-size")).saturating_sub(1);
+                if end > 0 && number(&info, "commit-index") == end {
+                    return Ok(end);
+                }
+            }
+            self.check_alive()?;
+            if Instant::now() > deadline {
+                let id = self.all[leader].id;
+                return Err(Failure::new(format!(
+                    "node {id} did not commit all of its log within {PATIENCE:?}"
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Waits until a node has applied everything through `index`.
     pub(crate) fn wait_applied(&mut self, at: usize, index: u64) -> Result<(), Failure> {
         let deadline = Instant::now() + PATIENCE;

@@ -131,7 +131,7 @@ fn stack(args: &Args, options: &Options, checker: &std::path::Path) -> Result<Re
         Ok(report) if report.holds => {}
         _ => {
             servers.keep();
-            eprintln!("history, faults and logs are kept in {}", servers.dir().display());
+            eprintln!("history.ndjson, faults.log and the nodes' logs stay in {}", servers.dir().display());
         }
     }
     // The processes go before their network does.
