@@ -156,6 +156,19 @@ pub struct Incarnation {
     pub nonce: u64,
 }
 
+impl Incarnation {
+    /// What a copy of the store begins with when its node is moved there: a number that no opening of the
+    /// old store reaches, so that peers who have met the copy refuse the old store however often it is
+    /// started. The lower half of a number counts openings, the upper half moves. `None` if there were
+    /// 2^31 moves.
+    #[must_use]
+    pub const fn moved(self, nonce: u64) -> Option<Self> {
+        const OPENINGS: u64 = 1 << 32;
+        let number = (self.number / OPENINGS).saturating_add(1).saturating_mul(OPENINGS);
+        if number > u64::MAX / 2 { None } else { Some(Self { number, nonce }) }
+    }
+}
+
 /// Who a node is: in whose cluster, under which name, on which disk, for which time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Identity {
@@ -180,4 +193,20 @@ pub struct KnownPeer {
     pub store: StoreId,
     /// The highest incarnation it showed.
     pub incarnation: Incarnation,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moved_store_is_ahead_of_every_opening_of_the_old_one() {
+        let old = Incarnation { number: 7, nonce: 1 };
+        let moved = old.moved(2).unwrap();
+        assert_eq!(moved, Incarnation { number: 1 << 32, nonce: 2 });
+        let opened = Incarnation { number: moved.number + 3, nonce: 3 };
+        assert_eq!(opened.moved(4).unwrap().number, 2 << 32);
+        assert_eq!(Incarnation { number: u64::MAX / 2, nonce: 1 }.moved(5), None);
+        assert_eq!(Incarnation { number: u64::MAX, nonce: 1 }.moved(5), None);
+    }
 }

@@ -103,6 +103,25 @@ impl FileJournal {
             .await
     }
 
+    /// A new, empty journal in the folder `dir`, which is empty or does not exist yet, that takes over the
+    /// identity of another one: the first step of moving a node. It is closed from the beginning, with
+    /// `why`: it can be written now, and opened again only after
+    /// [`FileView::release`](crate::FileView::release). Close the other one for good before that.
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create).
+    ///
+    /// # Cancellation
+    /// As for [`create`](Self::create).
+    pub async fn adopt(dir: &Path, from: Identity, why: &str, options: Options) -> Result<Self, OpenError> {
+        let (vfs, why) = (OsVfs::new(dir), why.to_owned());
+        Self::start(options.durability, move || {
+            vfs.create_dir().during(|| "create the folder".into())?;
+            Store::adopt(Arc::new(vfs), &from, &why, options, seed())
+        })
+        .await
+    }
+
     /// Opens the journal in the folder `dir`. What it found is in the verdict of
     /// [`load`](Journal::load)'s answer and in [`findings`](Self::findings).
     ///

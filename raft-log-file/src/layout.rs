@@ -12,6 +12,8 @@ pub(crate) const BLOCK_BYTES: u64 = BLOCK as u64;
 
 /// The file that is locked.
 pub(crate) const LOCK: &str = "LOCK";
+/// A text that says why the journal must not be opened. Where it exists, it is not.
+pub(crate) const CLOSED: &str = "CLOSED";
 /// The slots of the superblock: even generations, odd generations.
 pub(crate) const SUPER: [&str; 2] = ["super.a", "super.b"];
 /// The slots of the hard state.

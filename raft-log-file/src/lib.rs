@@ -7,7 +7,8 @@
 //!
 //! Read in this order: `docs/journal-format.md` (the bytes and the rules), `layout` and
 //! `hard_state` (the files), `record` and `segment` (a batch, a file of batches), `store` (writing), `cases` and `recover`
-//! (judging what is found), `open` (acting on it), `index` and `read`, `journal` (threads).
+//! (judging what is found), `open` (acting on it), `index` and `read`, `view` (looking at one that is not open), `journal`
+//! (threads).
 
 mod cases;
 mod error;
@@ -24,6 +25,7 @@ mod snapshots;
 mod store;
 mod verify;
 pub mod vfs;
+mod view;
 
 pub use cases::{Case, Policy, ROWS, Row};
 pub use journal::FileJournal;
@@ -33,3 +35,4 @@ pub use recover::Finding;
 pub use snapshots::FileSnapshots;
 pub use store::{Durability, Options, Spare, SpareJob, Store};
 pub use verify::{Report, verify};
+pub use view::FileView;

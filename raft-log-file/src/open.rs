@@ -22,6 +22,7 @@ use crate::recover::{Pending, Scan, read_super};
 use crate::segment::{self, Origin, SegmentHeader};
 use crate::store::{Active, Options, Random, Store, segment_error, store_id, unusable};
 use crate::vfs::{self, LockError, Vfs};
+use crate::view;
 
 /// Whose journal is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,12 @@ pub(crate) fn lock(vfs: &dyn Vfs) -> Result<Box<dyn Send + Sync>, OpenError> {
             OpenError::Io { what: "lock the folder".into(), cause: crate::error::cause(&error) }
         }
     })
+}
+
+/// What a journal that is made begins with.
+enum Origins<'a> {
+    New { owner: Owner, initial: Option<&'a Membership> },
+    Adopted { from: &'a Identity, why: &'a str },
 }
 
 /// A batch to be written at the start of a segment.
@@ -101,6 +108,22 @@ impl First {
 }
 
 impl Store {
+    /// A new, empty journal that takes over the identity of another one, as the first step of moving a node:
+    /// same store, and an incarnation that no opening of the other one reaches. It is closed, with `why`,
+    /// before anything else: what is cut halfway can never be opened.
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create).
+    pub fn adopt(
+        vfs: Arc<dyn Vfs>,
+        from: &Identity,
+        why: &str,
+        options: Options,
+        seed: u128,
+    ) -> Result<Self, OpenError> {
+        Self::make(vfs, Origins::Adopted { from, why }, options, seed)
+    }
+
     /// A new journal in an empty folder. `initial` is the membership of a new cluster, written as entry
     /// 0.1; `None` for a node in limbo. Everything random comes from `seed`.
     ///
@@ -114,8 +137,18 @@ impl Store {
         options: Options,
         seed: u128,
     ) -> Result<Self, OpenError> {
+        Self::make(vfs, Origins::New { owner, initial }, options, seed)
+    }
+
+    fn make(
+        vfs: Arc<dyn Vfs>,
+        origins: Origins<'_>,
+        options: Options,
+        seed: u128,
+    ) -> Result<Self, OpenError> {
         let lock = lock(&*vfs)?;
         let names = vfs.list().during(|| "list the folder".into())?;
+        view::refuse_closed(&*vfs, &names)?;
         match read_super(&*vfs, &names, &mut Vec::new()) {
             Err(OpenError::NotInitialised) => {}
             Ok(_) | Err(OpenError::Corrupt(_) | OpenError::Version { .. }) => {
@@ -133,9 +166,21 @@ impl Store {
         vfs.sync_dir().during(step("sync the folder"))?;
 
         let mut random = Random::new(seed);
-        let incarnation = Incarnation { number: 1, nonce: random.next() };
-        let Owner { cluster, group, node } = owner;
-        let identity = Identity { cluster, group, node, store: store_id(&mut random), incarnation };
+        let identity = match origins {
+            Origins::New { owner: Owner { cluster, group, node }, .. } => {
+                let incarnation = Incarnation { number: 1, nonce: random.next() };
+                Identity { cluster, group, node, store: store_id(&mut random), incarnation }
+            }
+            Origins::Adopted { from, why } => {
+                view::close(&*vfs, why)?;
+                let moved = from.incarnation.moved(random.next());
+                let too_often = || OpenError::Io {
+                    what: "take over the identity".into(),
+                    cause: "it was moved too often".into(),
+                };
+                Identity { incarnation: moved.ok_or_else(too_often)?, ..*from }
+            }
+        };
         let start = Start { seq: 1, batch: 1, chain: random.next() };
         let mut superblock = Super {
             complete: false,
@@ -163,7 +208,7 @@ impl Store {
         let origin = Origin::Resumed { prev: 0, valid: 0 };
         let mut header = SegmentHeader { store, seq: 1, salt: random.next(), size: 0, origin, start };
         let mut first = First::new(start.batch, start.chain);
-        if let Some(membership) = initial {
+        if let Origins::New { initial: Some(membership), .. } = origins {
             let id = LogId::new(0, 1);
             let entry = Entry { id, kind: EntryKind::Membership, data: membership.encode() };
             let batch = Header { first_index: 1, flags: ENTRIES, hard_state: 1, ..Header::default() };
@@ -237,6 +282,8 @@ impl Store {
             return Err(OpenError::NotInitialised);
         }
         let lock = lock(&*vfs)?;
+        let names = vfs.list().during(|| "list the folder".into())?;
+        view::refuse_closed(&*vfs, &names)?;
         let (found, _) = read_super(&*vfs, &names, &mut Vec::new())?;
         owner.check(&found.identity)?;
         let scan = Scan::read(&*vfs)?;

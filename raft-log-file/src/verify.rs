@@ -45,19 +45,25 @@ impl Report {
 /// # Errors
 /// [`OpenError`] for what opening would refuse as well.
 pub fn verify(vfs: &dyn Vfs) -> Result<Report, OpenError> {
+    judge(vfs).map(|(report, _)| report)
+}
+
+/// The report, and what it was made of.
+pub(crate) fn judge(vfs: &dyn Vfs) -> Result<(Report, Scan), OpenError> {
     let mut scan = Scan::read(vfs)?;
     let verdict = scan.verdict();
     scan.settle();
-    let mut findings = scan.findings;
+    let mut findings = std::mem::take(&mut scan.findings);
     if scan.end.case.row().policy != Policy::Go {
-        findings.push(scan.end);
+        findings.push(scan.end.clone());
     }
-    Ok(Report {
+    let report = Report {
         identity: scan.superblock.identity,
         verdict,
         purged: scan.log.purged,
         last: scan.log.last,
         segments: scan.walked.len(),
         findings,
-    })
+    };
+    Ok((report, scan))
 }

@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use crate::error::Context;
-use crate::open;
+use crate::open::{self, Origins};
 use crate::options::{Options, Owner};
 use crate::scan::Log;
 use crate::side::Finding;
@@ -71,10 +71,24 @@ impl SqliteJournal {
         initial: Option<&Membership>,
         options: Options,
     ) -> Result<Self, OpenError> {
-        let (dir, initial) = (dir.to_path_buf(), initial.cloned());
-        let owner = Owner { cluster, group, node };
-        Self::start(move |runtime| runtime.block_on(open::create(&dir, owner, initial.as_ref(), options)))
-            .await
+        let dir = dir.to_path_buf();
+        let origins = Origins::New(Owner { cluster, group, node }, initial.cloned());
+        Self::start(move |runtime| runtime.block_on(open::create(&dir, origins, options))).await
+    }
+
+    /// A new, empty journal in the folder `dir`, which is empty or does not exist yet, that takes over the
+    /// identity of another one: the first step of moving a node. It is closed from the beginning, with
+    /// `why`: it can be written now, and opened again only after
+    /// [`SqliteView::release`](crate::SqliteView::release). Close the other one for good before that.
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create).
+    ///
+    /// # Cancellation
+    /// As for [`create`](Self::create).
+    pub async fn adopt(dir: &Path, from: Identity, why: &str, options: Options) -> Result<Self, OpenError> {
+        let (dir, origins) = (dir.to_path_buf(), Origins::Adopted(from, why.to_owned()));
+        Self::start(move |runtime| runtime.block_on(open::create(&dir, origins, options))).await
     }
 
     /// Opens the journal in the folder `dir`. What it found is in the verdict of
@@ -155,7 +169,7 @@ impl SqliteJournal {
     }
 }
 
-fn runtime() -> Result<Runtime, OpenError> {
+pub(crate) fn runtime() -> Result<Runtime, OpenError> {
     Builder::new_current_thread().enable_time().build().during("start a runtime")
 }
 

@@ -8,7 +8,7 @@
 //!
 //! Read in this order: `docs/journal-sqlite.md` (the bytes and the rules), `rows` (checksums), `side`
 //! (the files beside the database), `wal` (judging the write-ahead log), `db` (the one connection),
-//! `open` (the verdict), `store` (writing), `journal` (the thread).
+//! `open` (the verdict), `store` (writing), `journal` (the thread), `view` (looking at one that is not open).
 
 mod db;
 mod error;
@@ -20,9 +20,11 @@ mod scan;
 mod side;
 mod store;
 mod verify;
+mod view;
 mod wal;
 
 pub use journal::SqliteJournal;
 pub use options::{Faults, Options, Owner, Witness};
 pub use side::Finding;
 pub use verify::Report;
+pub use view::SqliteView;

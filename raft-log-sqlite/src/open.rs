@@ -24,6 +24,7 @@ use crate::side::{
     self, DATABASE, Finding, HARD_STATE, IDENTITY, PEERS, Pair, PairState, WATERMARK, slot_path, sync_dir,
 };
 use crate::store::Store;
+use crate::view;
 use crate::wal::{self, Shape, WAL};
 
 /// A copy of the write-ahead log while an opening has not decided yet: closing a database removes it.
@@ -90,15 +91,19 @@ fn lost(pair: &PairState, name: &str) -> OpenError {
     OpenError::Corrupt(pair.lost().unwrap_or_else(|| damage(name, 0, "no record")))
 }
 
+/// What a journal that is made begins with.
+pub(crate) enum Origins {
+    /// The first membership of a new cluster, or nothing.
+    New(Owner, Option<Membership>),
+    /// The identity of another journal, and why this one must not be opened yet.
+    Adopted(Identity, String),
+}
+
 /// A new journal in an empty folder.
-pub(crate) async fn create(
-    dir: &Path,
-    owner: Owner,
-    initial: Option<&Membership>,
-    options: Options,
-) -> Result<Store, OpenError> {
+pub(crate) async fn create(dir: &Path, origins: Origins, options: Options) -> Result<Store, OpenError> {
     side::create_dir(dir).during("create the folder")?;
     let lock = side::lock(dir)?;
+    view::refuse_closed(dir)?;
     match read_identity(dir) {
         Err(OpenError::NotInitialised) => {}
         Ok(_) | Err(OpenError::Corrupt(_) | OpenError::Version { .. }) => {
@@ -119,10 +124,24 @@ pub(crate) async fn create(
     }
     sync_dir(dir).during("sync the folder")?;
 
-    let Owner { cluster, group, node } = owner;
-    let store = StoreId(u128::from(random()) << 64 | u128::from(random()));
-    let incarnation = Incarnation { number: 1, nonce: random() };
-    let identity = Identity { cluster, group, node, store, incarnation };
+    let (identity, initial) = match &origins {
+        Origins::New(Owner { cluster, group, node }, initial) => {
+            let store = StoreId(u128::from(random()) << 64 | u128::from(random()));
+            let incarnation = Incarnation { number: 1, nonce: random() };
+            let identity = Identity { cluster: *cluster, group: *group, node: *node, store, incarnation };
+            (identity, initial.as_ref())
+        }
+        Origins::Adopted(from, why) => {
+            view::close(dir, why)?;
+            let too_often = || OpenError::Io {
+                what: "take over the identity".into(),
+                cause: "it was moved too often".into(),
+            };
+            let incarnation = from.incarnation.moved(random()).ok_or_else(too_often)?;
+            (Identity { incarnation, ..*from }, None)
+        }
+    };
+    let store = identity.store;
     // Incomplete: from here on what is in the folder is known to be ours.
     let faults = || options.faults.clone();
     let what = "write the identity";
@@ -212,7 +231,7 @@ pub(crate) struct Examined {
     peers_pair: PairState,
     mark_pair: PairState,
     mark: Option<State>,
-    db: Option<Db>,
+    pub(crate) db: Option<Db>,
     pub(crate) scan: Scan,
     pub(crate) verdict: Verdict,
     pub(crate) findings: Vec<Finding>,
@@ -404,7 +423,13 @@ impl Examined {
 
 /// Opens what [`create`] has made.
 pub(crate) async fn open(dir: &Path, owner: Owner, options: Options) -> Result<Store, OpenError> {
+    view::refuse_closed(dir)?;
     let mut found = examine(dir, Some(owner), options.tail_bytes).await?;
+    // Again, under the lock.
+    if let Err(error) = view::refuse_closed(dir) {
+        found.put_back(dir).await?;
+        return Err(error);
+    }
     let mut db = found.db.take();
     let lock = found.lock.try_clone().during("keep the lock")?;
     let opened = act(dir, owner, options, found, &mut db).await;

@@ -22,6 +22,8 @@ pub(crate) const PEERS: &str = "knownpeers";
 pub(crate) const WATERMARK: &str = "watermark";
 /// The database.
 pub(crate) const DATABASE: &str = "journal.db";
+/// A text that says why the journal must not be opened. Where it exists, it is not.
+pub(crate) const CLOSED: &str = "CLOSED";
 /// The file that is locked.
 const LOCK: &str = "LOCK";
 

@@ -9,7 +9,7 @@ use raft_core::entry::Entry;
 use raft_core::ids::{Identity, Index, KnownPeer, LogId};
 use raft_core::slots::{encode_hard_state, encode_peers};
 
-use crate::db::{Change, Db};
+use crate::db::{Change, Db, Stored};
 use crate::error::{damage, damage_of, io_error, journal_error, refused};
 use crate::options::{Faults, Options, Witness};
 use crate::rows::{Seal, State};
@@ -265,15 +265,8 @@ impl Store {
         check_range(&self.state(), from, to)?;
         let rows = self.db.rows(Index(from.0 - 1), to.0.saturating_sub(from.0), max).await;
         let rows = rows.map_err(|error| journal_error(&error, "read entries", 0))?;
-        let mut entries = Vec::with_capacity(rows.len());
         let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
-        for (row, index) in rows.into_iter().zip(from.0..) {
-            let found = row.entry(self.identity.store).map(|(entry, _)| entry);
-            let found = found.filter(|entry| entry.id.index == Index(index));
-            let found = found.filter(|entry| log.term_of(entry.id.index) == Some(entry.id.term));
-            entries.push(found.ok_or_else(|| broken(Index(index)))?);
-        }
-        if entries.is_empty() && from < to { Err(broken(from)) } else { Ok(entries) }
+        checked(rows, &log, from, to)
     }
 
     /// Ends: the watermark is synced, the database closed, the lock released.
@@ -282,6 +275,23 @@ impl Store {
         let _ = self.settle();
         let _ = self.db.close().await;
     }
+}
+
+/// Rows as the entries of a range, each as it was written.
+pub(crate) fn checked(
+    rows: Vec<Stored>,
+    log: &Log,
+    from: Index,
+    to: Index,
+) -> Result<Vec<Entry>, JournalError> {
+    let mut entries = Vec::with_capacity(rows.len());
+    for (row, index) in rows.into_iter().zip(from.0..) {
+        let found = row.entry(log.state.store).map(|(entry, _)| entry);
+        let found = found.filter(|entry| entry.id.index == Index(index));
+        let found = found.filter(|entry| log.term_of(entry.id.index) == Some(entry.id.term));
+        entries.push(found.ok_or_else(|| broken(Index(index)))?);
+    }
+    if entries.is_empty() && from < to { Err(broken(from)) } else { Ok(entries) }
 }
 
 fn broken(index: Index) -> JournalError {

@@ -5,7 +5,7 @@ use std::path::Path;
 use raft_core::backend::{HardState, OpenError, Verdict};
 use raft_core::ids::{Identity, Index, KnownPeer, LogId};
 
-use crate::open;
+use crate::open::{self, Examined};
 use crate::side::Finding;
 
 /// What a scrub has found.
@@ -45,10 +45,17 @@ impl Report {
 
 /// Reads and checks a journal that nobody has open.
 pub(crate) async fn verify(dir: &Path) -> Result<Report, OpenError> {
-    let mut found = open::examine(dir, None, 0).await?;
-    let mut findings = std::mem::take(&mut found.findings);
+    let found = open::examine(dir, None, 0).await?;
+    let report = report(&found);
+    found.put_back(dir).await?;
+    Ok(report)
+}
+
+/// What there is to say of a journal.
+pub(crate) fn report(found: &Examined) -> Report {
+    let mut findings = found.findings.clone();
     findings.extend(found.scan.damage.clone().map(|damage| Finding { damage }));
-    let report = Report {
+    Report {
         identity: found.identity,
         verdict: found.verdict.clone(),
         hard_state: found.hard_state,
@@ -56,7 +63,5 @@ pub(crate) async fn verify(dir: &Path) -> Result<Report, OpenError> {
         purged: found.scan.log.state.purged,
         last: found.scan.log.state.last,
         findings,
-    };
-    found.put_back(dir).await?;
-    Ok(report)
+    }
 }

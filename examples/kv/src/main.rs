@@ -12,7 +12,7 @@
 //! | `command`, `log_codec` | the commands, and how they stand in the log |
 //! | `machine`, `store` | the replicated data |
 //! | `thin` | the load generator's protocol |
-//! | `offline` | looks at a journal |
+//! | `offline`, `show` | looks at a journal, moves it; commands of the log as text |
 
 mod client;
 mod command;
@@ -27,6 +27,7 @@ mod resp;
 mod serve;
 mod server;
 mod settings;
+mod show;
 mod store;
 mod thin;
 mod tls;
@@ -52,7 +53,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 enum Arguments {
     /// Runs a node.
     Serve(Box<Flags>),
-    /// Looks at the journal in a data folder that no node has open.
+    /// Looks at the journal in a data folder that no node has open, or moves it. DIR may be file:DIR or
+    /// sqlite:DIR.
     #[command(subcommand)]
     Journal(offline::Command),
 }

@@ -179,11 +179,14 @@ fn transport(settings: &Settings, certificates: Option<&Certificates>) -> Arc<dy
 /// Opens the journal, or makes one where there is none.
 async fn open(settings: &Settings) -> Result<Opened, Exit> {
     let Settings { data, cluster, id, .. } = settings;
-    if let Some(found) = JournalKind::found(data).filter(|found| *found != settings.journal) {
+    let other = JournalKind::found(data).into_iter().find(|found| *found != settings.journal);
+    if let Some(found) = other {
         return Err(Exit::usage(format!(
-            "the data folder {} holds a journal of the kind {found:?}, not {:?}: give its own --journal",
+            "the data folder {} holds a journal of the kind {}, not {}: give its own --journal, or move it \
+             with raft-kv journal copy",
             data.display(),
-            settings.journal
+            found.name(),
+            settings.journal.name()
         )));
     }
     let place = Place {
@@ -207,7 +210,10 @@ async fn open(settings: &Settings) -> Result<Opened, Exit> {
     journal.map_err(|error| {
         let text = format!("the data folder {}: {error}", data.display());
         match error {
-            OpenError::Foreign(_) | OpenError::Version { .. } | OpenError::Corrupt(_) => Exit::data(text),
+            OpenError::Foreign(_)
+            | OpenError::Version { .. }
+            | OpenError::Corrupt(_)
+            | OpenError::Closed { .. } => Exit::data(text),
             _ => Exit::other(text),
         }
     })

@@ -31,6 +31,8 @@ mod resp;
 mod server;
 #[path = "../src/settings.rs"]
 mod settings;
+#[path = "../src/show.rs"]
+mod show;
 #[path = "../src/store/mod.rs"]
 mod store;
 #[path = "../src/thin.rs"]

@@ -246,6 +246,13 @@ pub enum OpenError {
         /// The newest that is known.
         known: u32,
     },
+    /// It was closed for good: its node was moved elsewhere, or it is a copy that is not complete. Of two
+    /// copies of a node at most one may ever be opened (J12).
+    #[error("it must not be opened: {why}")]
+    Closed {
+        /// What was said when it was closed.
+        why: String,
+    },
     /// Damage that leaves the hard state or the identity in doubt: this identity must not go on.
     #[error("damaged beyond use: {0}")]
     Corrupt(Corruption),

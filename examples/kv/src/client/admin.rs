@@ -8,10 +8,10 @@ use raft_core::status::{RoleKind, Status};
 use raft_log_file::Durability;
 
 use super::local::{unknown_subcommand, upper};
-use crate::log_codec::{Logged, decode};
 use crate::refusal;
 use crate::resp::Reply;
 use crate::server::Server;
+use crate::show;
 
 /// Entries that one `RAFT SCAN` shows at most.
 const SCAN_ENTRIES: u64 = 1000;
@@ -169,28 +169,7 @@ async fn scan(server: &Server, from: u64, count: u64, reply: &mut Reply) {
         };
         reply.array(commands.len());
         for command in commands {
-            reply.bulk(show(&command).as_bytes());
+            reply.bulk(show::text(&command).as_bytes());
         }
-    }
-}
-
-/// A command in the log, for people.
-pub(crate) fn show(command: &[u8]) -> String {
-    let line = |op: crate::command::Op, args: &[&[u8]]| {
-        let name = crate::command::COMMANDS.iter().find(|spec| spec.op == op).map_or("?", |spec| spec.name);
-        let args = args.iter().map(|arg| {
-            let cut = if arg.len() > 64 { "..." } else { "" };
-            format!(" \"{}{cut}\"", arg.get(..64).unwrap_or(arg).escape_ascii())
-        });
-        name.to_owned() + &args.collect::<String>()
-    };
-    let mut args = Vec::new();
-    match decode(command, &mut args) {
-        Ok(Logged::Command(op)) => line(op, &args),
-        Ok(Logged::Transaction { watched, commands }) => {
-            let lines: Vec<_> = commands.iter().map(|(op, args)| line(*op, args)).collect();
-            format!("multi watching {}: {}", watched.len(), lines.join("; "))
-        }
-        Err(error) => error.to_string(),
     }
 }

@@ -1,0 +1,222 @@
+//! `raft-kv journal copy`: moves a node to another journal.
+//!
+//! At no moment are there two journals of one node that can be opened. The new one is closed from its first
+//! file on. It is written and read back; then the old one is closed for good, durably; only then the new one
+//! is released. Cut anywhere, the same command goes on where that is safe, and begins again otherwise: a new
+//! journal that is still closed was never opened.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use raft_core::backend::{Journal, JournalWrite, Verdict};
+use raft_core::ids::{Index, LogId};
+
+use super::progress::Progress;
+use super::{Place, STEP_BYTES, STEP_ENTRIES, of_journal, of_open};
+use crate::exit::Exit;
+use crate::journal::{JournalKind, View};
+
+/// The name of the file with the text, in both kinds of journals.
+const CLOSED: &str = "CLOSED";
+
+/// Does it.
+pub(super) fn run(from: &Place, to: &Place) -> Result<(), Exit> {
+    let Some(kind) = to.kind else {
+        return Err(Exit::usage("say what the copy is to be: file:DIR or sqlite:DIR".into()));
+    };
+    let source = Named::new(from.kind()?, &from.dir)?;
+    let target = Named::new(kind, &to.dir)?;
+    let mut old = View::new(source.kind, &source.dir).map_err(|error| of_open(&source.dir, &error))?;
+    if let Some(damage) = damage(&old) {
+        // In a copy nothing would tell any more: its checksums are new.
+        return Err(Exit::data(format!(
+            "{source} is damaged, nothing was copied: {damage}; let the node start there and repair it"
+        )));
+    }
+    let (unfinished, moved) = (format!("an unfinished copy of {source}"), format!("moved to {target}"));
+    let was_closed = JournalKind::closed(&source.dir).map_err(|error| of_open(&source.dir, &error))?;
+    let begun = target.is_unfinished(&unfinished)?;
+    match was_closed {
+        // Cut between the last two steps.
+        Some(why) if why == moved && begun => {}
+        Some(why) => {
+            return Err(Exit::data(format!("{source} must not be copied: it was {why}")));
+        }
+        None => {
+            if begun {
+                target.clear().map_err(|error| target.failed("cannot remove an earlier attempt", &error))?;
+            }
+            write(&old, &source, &target, &unfinished)?;
+        }
+    }
+    let mut new = View::new(target.kind, &target.dir).map_err(|error| of_open(&target.dir, &error))?;
+    compare(&old, &source, &new, &target)?;
+    old.close(&moved).map_err(|error| of_open(&source.dir, &error))?;
+    new.release().map_err(|error| of_open(&target.dir, &error))?;
+    let state = new.state();
+    let entries = state.last.index.0.saturating_sub(state.purged.index.0);
+    println!(
+        "node {} was moved to {target}: {entries} entries up to {}, read back and the same; {source} is closed",
+        state.identity.node, state.last
+    );
+    Ok(())
+}
+
+/// A journal with its whole name.
+struct Named {
+    kind: JournalKind,
+    dir: PathBuf,
+}
+
+impl std::fmt::Display for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.kind.name(), self.dir.display())
+    }
+}
+
+impl Named {
+    fn new(kind: JournalKind, dir: &Path) -> Result<Self, Exit> {
+        let dir = std::path::absolute(dir)
+            .map_err(|error| Exit::usage(format!("{} is no folder: {error}", dir.display())))?;
+        Ok(Self { kind, dir })
+    }
+
+    fn failed(&self, what: &str, error: &io::Error) -> Exit {
+        Exit::other(format!("{self}: {what}: {error}"))
+    }
+
+    /// Whether an earlier attempt of the same copy is there. Anything else but an empty folder is refused.
+    fn is_unfinished(&self, unfinished: &str) -> Result<bool, Exit> {
+        let mut names = match fs::read_dir(&self.dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(self.failed("it cannot be used", &error)),
+        };
+        if names.next().is_none() {
+            return Ok(false);
+        }
+        let closed = JournalKind::closed(&self.dir).map_err(|error| of_open(&self.dir, &error))?;
+        match closed {
+            Some(why) if why == unfinished => Ok(true),
+            Some(why) => Err(Exit::other(format!("{self} is there already: {why}"))),
+            None => Err(Exit::other(format!("{self} is there already: a copy never overwrites anything"))),
+        }
+    }
+
+    /// Removes an earlier attempt; what says that it is one goes last.
+    fn clear(&self) -> io::Result<()> {
+        for found in fs::read_dir(&self.dir)? {
+            let path = found?.path();
+            if path.file_name().is_some_and(|name| name == CLOSED) {
+                continue;
+            }
+            if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+        }
+        fs::File::open(&self.dir)?.sync_all()?;
+        fs::remove_file(self.dir.join(CLOSED))
+    }
+}
+
+/// What is not as it was written. A write that was cut before anyone was told of it is no damage.
+fn damage(view: &View) -> Option<String> {
+    let verdict = &view.state().verdict;
+    if !matches!(verdict, Verdict::Clean | Verdict::TornTail { .. }) {
+        return Some(format!("{verdict:?}"));
+    }
+    view.findings().into_iter().next()
+}
+
+/// The ranges of a pass, each with as many entries as were asked for at most.
+fn steps(view: &View, next: Index) -> Option<std::ops::Range<Index>> {
+    let end = view.state().last.index.next();
+    (next < end).then(|| next..end.min(Index(next.0.saturating_add(STEP_ENTRIES))))
+}
+
+fn total(view: &View) -> u64 {
+    view.state().last.index.0.saturating_sub(view.state().purged.index.0)
+}
+
+/// Writes the copy, which stays closed.
+fn write(old: &View, source: &Named, target: &Named, unfinished: &str) -> Result<(), Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|error| Exit::other(format!("no runtime: {error}")))?;
+    runtime.block_on(async {
+        let adopted = target.kind.adopt(&target.dir, old.state().identity, unfinished).await;
+        let mut new = adopted.map_err(|error| of_open(&target.dir, &error))?;
+        fill(old, source, &mut *new, target).await
+    })
+}
+
+async fn fill(old: &View, source: &Named, new: &mut dyn Journal, target: &Named) -> Result<(), Exit> {
+    let failed = |error| of_journal(&target.dir, &error);
+    let state = old.state();
+    let mut first = JournalWrite::default();
+    first.hard_state = Some(state.hard_state);
+    first.known_peers = Some(state.known_peers.clone());
+    new.write(first).await.map_err(failed)?;
+    if state.purged != LogId::ZERO {
+        new.reset(state.purged).await.map_err(failed)?;
+    }
+    let mut progress = Progress::new("copied", total(old));
+    let mut next = state.purged.index.next();
+    while let Some(range) = steps(old, next) {
+        let entries = old.entries(range, STEP_BYTES).map_err(|error| of_journal(&source.dir, &error))?;
+        let Some(last) = entries.last() else { break };
+        next = last.id.index.next();
+        let mut write = JournalWrite::default();
+        // What is committed is a prefix: never more than what is there.
+        write.commit_hint = state.commit_hint.min(last.id.index);
+        progress.add(entries.len() as u64);
+        write.entries = entries;
+        new.write(write).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Reads the copy back from the disk, and everything of the old one again.
+fn compare(old: &View, source: &Named, new: &View, target: &Named) -> Result<(), Exit> {
+    let differs =
+        |what: &str| Exit::other(format!("{target}: {what} is not that of {source}; it stays closed"));
+    if let Some(damage) = damage(new) {
+        return Err(Exit::data(format!("{target} is damaged, it stays closed: {damage}")));
+    }
+    let (a, b) = (old.state(), new.state());
+    let same = [
+        ("the cluster", a.identity.cluster == b.identity.cluster),
+        ("the group", a.identity.group == b.identity.group),
+        ("the node", a.identity.node == b.identity.node),
+        ("the store", a.identity.store == b.identity.store),
+        ("the incarnation, raised,", a.identity.incarnation.number < b.identity.incarnation.number),
+        ("the hard state", a.hard_state == b.hard_state),
+        ("what is known of the peers", a.known_peers == b.known_peers),
+        ("the first entry", a.purged == b.purged),
+        ("the last entry", a.last == b.last),
+        ("the list of terms", a.terms == b.terms),
+        ("the list of memberships", a.memberships == b.memberships),
+        ("the commit index", b.commit_hint <= a.commit_hint),
+    ];
+    if let Some((what, _)) = same.iter().find(|(_, same)| !same) {
+        return Err(differs(what));
+    }
+    let mut progress = Progress::new("compared", total(old));
+    let mut next = a.purged.index.next();
+    while let Some(range) = steps(old, next) {
+        let theirs = old.entries(range, STEP_BYTES).map_err(|error| of_journal(&source.dir, &error))?;
+        let Some(last) = theirs.last() else { break };
+        let upto = last.id.index.next();
+        let ours = new.entries(next..upto, u64::MAX).map_err(|error| of_journal(&target.dir, &error))?;
+        if let Some((entry, _)) = theirs.iter().zip(&ours).find(|(theirs, ours)| theirs != ours) {
+            return Err(differs(&format!("entry {}", entry.id)));
+        }
+        if theirs.len() != ours.len() {
+            return Err(differs("the number of entries"));
+        }
+        progress.add(ours.len() as u64);
+        next = upto;
+    }
+    if next != a.last.index.next() {
+        return Err(differs("the number of entries"));
+    }
+    Ok(())
+}
