@@ -1,258 +1,24 @@
-//! Reads a journal and judges what it finds. Changes nothing.
+//! Walks over the batches in order, as far as they are sound, and judges where that ends.
 
-use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
-use raft_core::backend::{Corruption, HardState, OpenError, Verdict};
+use raft_core::backend::OpenError;
 use raft_core::entry::{Entry, EntryKind};
-use raft_core::ids::{Index, KnownPeer, LogId, Term};
-use raft_core::slots::{Layout, decode_hard_state, decode_peers};
+use raft_core::ids::{Index, LogId, Term};
 
+use super::evidence::{Later, covered, from, strayed};
+use super::{Cut, Finding, Pending, SegmentFile, Segments};
 use crate::cases::{Case, Observation, Policy, judge};
 use crate::error::{Context, damage, damage_of};
-use crate::hard_state::{PairState, Start, Super};
+use crate::hard_state::{Start, Super};
 use crate::index::{Change, Log};
-use crate::layout::{
-    BLOCK, BLOCK_BYTES, HARD_STATE, HARD_STATE_LAYOUT, PEERS, PEERS_LAYOUT, SUPER, SUPER_LAYOUT, VERSION,
-    is_data, is_temporary, segment_name, segment_seq,
-};
-use crate::record::{self, Batch, ENTRIES, Found, Header, RESET, SEAL, Seed, TRUNCATE};
-use crate::segment::{FoundHeader, Origin, SegmentHeader, decode_header};
-use crate::vfs::{self, Vfs, VfsFile};
-
-/// Something that is not as it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Finding {
-    /// Which row of the recovery table it is.
-    pub case: Case,
-    /// Where and what.
-    pub damage: Corruption,
-}
-
-/// A batch that nothing proves durable yet.
-pub(crate) struct Pending {
-    pub(crate) header: Header,
-    pub(crate) seq: u64,
-    pub(crate) seed: Seed,
-    pub(crate) file: Arc<dyn VfsFile>,
-    pub(crate) offset: u64,
-    pub(crate) bytes: u64,
-    chain: u64,
-    terms: Vec<Term>,
-    memberships: Vec<Entry>,
-}
-
-/// A position between two batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Cut {
-    /// The segment.
-    pub(crate) seq: u64,
-    /// The offset in it.
-    pub(crate) offset: u64,
-    /// The number of the next batch.
-    pub(crate) batch: u64,
-    /// The chain value before it.
-    pub(crate) chain: u64,
-}
-
-/// All that reading has found.
-pub(crate) struct Scan {
-    pub(crate) superblock: Super,
-    pub(crate) super_pair: PairState,
-    pub(crate) hard_state: HardState,
-    pub(crate) hard_state_pair: PairState,
-    pub(crate) peers: Vec<KnownPeer>,
-    pub(crate) peers_pair: PairState,
-    /// The log up to `cut`.
-    pub(crate) log: Log,
-    /// After everything that is proved durable.
-    pub(crate) cut: Cut,
-    /// The sound batches after `cut`.
-    pub(crate) pending: Vec<Pending>,
-    /// The segments up to `cut`, with what each starts with.
-    pub(crate) live: Vec<Start>,
-    /// All segments that were walked.
-    pub(crate) walked: Vec<u64>,
-    /// How the walk ended.
-    pub(crate) end: Finding,
-    /// For the verdict: the first index that was left out or is in doubt.
-    pub(crate) doubt: Index,
-    /// Lesser damage.
-    pub(crate) findings: Vec<Finding>,
-    /// An empty segment that nothing names: its number and size.
-    pub(crate) spare: Option<(u64, u64)>,
-    /// Names that hold nothing: unfinished files, segments before the start or never used.
-    pub(crate) rubbish: Vec<String>,
-    /// The highest number that any segment has.
-    pub(crate) max_seq: u64,
-    /// The highest commit hint.
-    pub(crate) commit_hint: Index,
-}
-
-/// Segments by their numbers.
-type Segments = BTreeMap<u64, SegmentFile>;
-
-struct SegmentFile {
-    file: Arc<dyn VfsFile>,
-    found: FoundHeader,
-    length: u64,
-}
-
-impl Scan {
-    /// Reads everything.
-    ///
-    /// # Errors
-    /// [`OpenError`] for what must be refused whatever the log is like.
-    pub(crate) fn read(vfs: &dyn Vfs) -> Result<Self, OpenError> {
-        let names = match vfs.list() {
-            Ok(names) => names,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::NotInitialised),
-            Err(error) => return Err(error).during(|| "list the folder".into()),
-        };
-        let mut findings = Vec::new();
-        let (superblock, super_pair) = read_super(vfs, &names, &mut findings)?;
-        let store = superblock.identity.store;
-
-        let hard_state_pair = read_pair(vfs, HARD_STATE_LAYOUT, HARD_STATE, false, &mut findings)?;
-        let hard_state = hard_state_pair.newest().and_then(|record| decode_hard_state(store, &record.body));
-        let lost = |name, what| OpenError::Corrupt(damage(name, 0, what));
-        let hard_state = hard_state.ok_or_else(|| lost(HARD_STATE[0], "the hard state of another store"))?;
-        let peers_pair = read_pair(vfs, PEERS_LAYOUT, PEERS, true, &mut findings)?;
-        let peers = peers_pair.newest().and_then(|record| decode_peers(store, &record.body));
-        let peers = peers.ok_or_else(|| lost(PEERS[0], "the peers of another store"))?;
-
-        let segments = read_headers(vfs, &names, &superblock)?;
-        let mut walk = Walk::new(&superblock, &segments, findings);
-        let end = walk.run()?;
-        let hard_generation = hard_state_pair.newest().map_or(0, |record| record.generation);
-        if walk.hard_state > hard_generation {
-            return Err(lost(HARD_STATE[0], "it is older than the log: a vote may be lost"));
-        }
-        let mut rubbish: Vec<String> = names.iter().filter(|name| is_temporary(name)).cloned().collect();
-        let spare = walk.sort_out(&mut rubbish)?;
-        let doubt = walk.doubt;
-        let Walk { log, cut, pending, live, walked, findings, commit_hint, .. } = walk;
-        Ok(Self {
-            superblock,
-            super_pair,
-            hard_state,
-            hard_state_pair,
-            peers,
-            peers_pair,
-            log,
-            cut,
-            pending,
-            live,
-            walked,
-            end,
-            doubt,
-            findings,
-            spare,
-            rubbish,
-            max_seq: segments.keys().next_back().copied().unwrap_or(0).max(superblock.start.seq),
-            commit_hint,
-        })
-    }
-
-    /// What opening says of it.
-    pub(crate) fn verdict(&self) -> Verdict {
-        match (self.end.case, self.end.case.row().policy) {
-            (Case::Suspect, _) => Verdict::SuspectTail { from: self.doubt },
-            (_, Policy::Discard) => Verdict::TornTail { discarded_from: self.doubt },
-            (_, Policy::Quarantine) => Verdict::Corrupt(self.end.damage.clone()),
-            _ => Verdict::Clean,
-        }
-    }
-
-    /// Applies the pending batches where they are, for a reader that changes nothing.
-    pub(crate) fn settle(&mut self) {
-        for pending in self.pending.drain(..) {
-            apply(&mut self.log, &pending);
-        }
-    }
-}
-
-/// Reads the superblock and decides whether there is a journal at all.
-pub(crate) fn read_super(
-    vfs: &dyn Vfs,
-    names: &[String],
-    findings: &mut Vec<Finding>,
-) -> Result<(Super, PairState), OpenError> {
-    let pair = PairState::read(vfs, SUPER_LAYOUT, SUPER).during(|| "read the superblock".into())?;
-    let newest = pair.newest().and_then(|record| Super::decode(&record.body));
-    let others = names.iter().any(|name| is_data(name));
-    // Creation writes the second slot first, as incomplete, and gives the first one its name last.
-    let unfinished = newest.map_or(!others, |found| !found.complete) && !pair.exists(0);
-    if unfinished {
-        return Err(OpenError::NotInitialised);
-    }
-    check_version(pair.version())?;
-    judge_pair(&pair, false, findings)?;
-    let found = newest.ok_or_else(|| OpenError::Corrupt(damage(SUPER[0], 0, "not a superblock")))?;
-    Ok((found, pair))
-}
-
-fn check_version(found: u32) -> Result<(), OpenError> {
-    if found > VERSION { Err(OpenError::Version { found, known: VERSION }) } else { Ok(()) }
-}
-
-fn read_pair(
-    vfs: &dyn Vfs,
-    layout: Layout,
-    names: [&'static str; 2],
-    may_tear: bool,
-    findings: &mut Vec<Finding>,
-) -> Result<PairState, OpenError> {
-    let pair = PairState::read(vfs, layout, names).during(|| format!("read {}", names[0]))?;
-    check_version(pair.version())?;
-    judge_pair(&pair, may_tear, findings)?;
-    Ok(pair)
-}
-
-/// R2, R3, R3b, R3c.
-fn judge_pair(pair: &PairState, may_tear: bool, findings: &mut Vec<Finding>) -> Result<(), OpenError> {
-    let all_lost = pair.newest().is_none();
-    for (n, slot) in pair.slots.iter().enumerate() {
-        let why = slot.broken.iter().flatten().next().copied();
-        let Some(why) = why else { continue };
-        let case = match (&slot.record, all_lost) {
-            (Some(_), _) => Case::CopyDamaged,
-            (None, true) => Case::PairLost,
-            (None, false) if may_tear && pair.exists(n) => Case::SlotTorn,
-            (None, false) => Case::SlotLost,
-        };
-        let damage = damage(pair.name(n), 0, why);
-        if case.row().policy == Policy::Refuse {
-            return Err(OpenError::Corrupt(damage));
-        }
-        findings.push(Finding { case, damage });
-    }
-    Ok(())
-}
-
-fn read_headers(vfs: &dyn Vfs, names: &[String], superblock: &Super) -> Result<Segments, OpenError> {
-    let mut segments = Segments::new();
-    for seq in names.iter().filter_map(|name| segment_seq(name)) {
-        let read = || -> io::Result<SegmentFile> {
-            let file = vfs.open(&segment_name(seq))?;
-            let length = file.len()?;
-            let mut block = [0; BLOCK];
-            let filled = vfs::read_full_at(&*file, &mut block, 0)?;
-            let found =
-                decode_header(superblock.identity.store, seq, block.get(..filled).unwrap_or_default());
-            Ok(SegmentFile { file, found, length })
-        };
-        let segment = read().during(|| format!("read {}", segment_name(seq)))?;
-        check_version(segment.found.version)?;
-        segments.insert(seq, segment);
-    }
-    Ok(segments)
-}
+use crate::layout::{BLOCK, BLOCK_BYTES, VERSION, segment_name};
+use crate::record::{self, Batch, ENTRIES, Found, Header, RESET, SEAL, TRUNCATE};
+use crate::segment::{Origin, SegmentHeader};
+use crate::vfs;
 
 /// What a batch does to the log. The walk has checked that it fits.
-fn apply(log: &mut Log, pending: &Pending) {
+pub(super) fn apply(log: &mut Log, pending: &Pending) {
     let header = &pending.header;
     if header.has(RESET) {
         log.reset(LogId { term: Term(header.term), index: Index(header.first_index) });
@@ -269,30 +35,29 @@ fn apply(log: &mut Log, pending: &Pending) {
         }
     }
 }
-
 /// The walk over all batches in order.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     superblock: &'a Super,
     segments: &'a Segments,
-    log: Log,
+    pub(super) log: Log,
     /// No batch was applied yet and the floor is not in force: the log begins with the first batch.
     virgin: bool,
     /// The same with what is pending.
     fresh: bool,
     floored: bool,
-    cut: Cut,
+    pub(super) cut: Cut,
     /// Where the next batch is expected.
     at: Cut,
     /// The last index of the log with everything that is pending.
     last: u64,
-    pending: Vec<Pending>,
-    live: Vec<Start>,
+    pub(super) pending: Vec<Pending>,
+    pub(super) live: Vec<Start>,
     starts: Vec<Start>,
-    walked: Vec<u64>,
-    findings: Vec<Finding>,
-    doubt: Index,
-    hard_state: u64,
-    commit_hint: Index,
+    pub(super) walked: Vec<u64>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) doubt: Index,
+    pub(super) hard_state: u64,
+    pub(super) commit_hint: Index,
 }
 
 /// What a segment's walk led to.
@@ -302,7 +67,7 @@ enum Next {
 }
 
 impl<'a> Walk<'a> {
-    fn new(superblock: &'a Super, segments: &'a Segments, findings: Vec<Finding>) -> Self {
+    pub(super) fn new(superblock: &'a Super, segments: &'a Segments, findings: Vec<Finding>) -> Self {
         let Start { seq, batch, chain } = superblock.start;
         let at = Cut { seq, offset: BLOCK_BYTES, batch, chain };
         let mut walk = Self {
@@ -336,7 +101,7 @@ impl<'a> Walk<'a> {
         self.log.purge(self.superblock.floor);
     }
 
-    fn run(&mut self) -> Result<Finding, OpenError> {
+    pub(super) fn run(&mut self) -> Result<Finding, OpenError> {
         let mut bytes = Vec::new();
         let mut finding = loop {
             match self.segment(&mut bytes)? {
@@ -571,17 +336,17 @@ impl<'a> Walk<'a> {
         bytes: &[u8],
         resumed: bool,
     ) -> Result<Finding, OpenError> {
-        let (offset, segment_seed) = (self.at.offset, header.seed());
+        let (offset, seed) = (self.at.offset, header.seed());
         let rest = from(bytes, offset);
         let broken = match found {
             Found::Broken { header } => header,
             _ => None,
         };
         let mut later = Later::default();
-        later.scan(bytes, header.seed(), offset + BLOCK_BYTES);
+        later.scan(bytes, seed, offset + BLOCK_BYTES);
         if let Some(header) = broken {
             later.end_index = later.end_index.max(header.end_index());
-            later.witness = later.witness.max(covered(bytes, segment_seed, offset, &header));
+            later.witness = later.witness.max(covered(bytes, seed, offset, &header));
         }
         let here = std::mem::take(&mut later.witness);
         for (_, other) in self.segments.range(header.seq + 1..) {
@@ -594,10 +359,10 @@ impl<'a> Walk<'a> {
         let seen = Observation {
             continued: resumed || elsewhere >= batch,
             proven: later.witness.max(self.superblock.witness) >= batch,
-            misplaced: matches!(found, Found::Misplaced) || strayed(bytes, header.seed(), offset, batch),
+            misplaced: matches!(found, Found::Misplaced) || strayed(bytes, seed, offset, batch),
             short: segment.length < header.size,
             blank: record::is_zero(rest),
-            torn: record::is_torn(rest, header.seed(), offset, broken.as_ref()),
+            torn: record::is_torn(rest, seed, offset, broken.as_ref()),
         };
         let case = judge(&seen);
         let changes = broken.filter(|header| header.has(ENTRIES | TRUNCATE));
@@ -611,7 +376,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Finds the segments that hold nothing: the one that is ready for use, and rubbish.
-    fn sort_out(&mut self, rubbish: &mut Vec<String>) -> Result<Option<(u64, u64)>, OpenError> {
+    pub(super) fn sort_out(&mut self, rubbish: &mut Vec<String>) -> Result<Option<(u64, u64)>, OpenError> {
         let mut spare = None;
         for (seq, segment) in self.segments {
             if self.walked.contains(seq) {
@@ -647,56 +412,5 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(spare)
-    }
-}
-
-/// The bytes from a position on.
-fn from(bytes: &[u8], offset: u64) -> &[u8] {
-    usize::try_from(offset).ok().and_then(|at| bytes.get(at..)).unwrap_or_default()
-}
-
-/// Whether the batch that belongs at `offset` stands elsewhere in the segment: it was written, and may have
-/// been acknowledged, but went astray.
-fn strayed(bytes: &[u8], seed: Seed, offset: u64, batch: u64) -> bool {
-    let places = (BLOCK_BYTES..bytes.len() as u64).step_by(BLOCK).filter(|at| *at != offset);
-    places.filter_map(|at| Header::decode(from(bytes, at), seed, offset)).any(|header| header.batch == batch)
-}
-
-/// What the record that belongs right behind a broken batch proves durable, if it went astray and covers a part
-/// of that batch: it is mostly zeros, and what is left of the batch would look torn.
-fn covered(bytes: &[u8], seed: Seed, offset: u64, broken: &Header) -> u64 {
-    let Some(extent) = broken.extent() else { return 0 };
-    let end = offset.saturating_add(extent.next_multiple_of(BLOCK) as u64);
-    let places = (offset..end).step_by(BLOCK).skip(1).take_while(|at| *at < bytes.len() as u64);
-    let headers = places.filter_map(|at| Header::decode(from(bytes, at), seed, end));
-    headers.map(|header| header.witness).max().unwrap_or(0)
-}
-
-/// What valid records behind a damaged place tell.
-#[derive(Default)]
-struct Later {
-    witness: u64,
-    end_index: u64,
-}
-
-impl Later {
-    fn scan(&mut self, bytes: &[u8], seed: Seed, start: u64) {
-        let mut offset = start;
-        while offset < bytes.len() as u64 {
-            if let Some(header) = Header::decode(from(bytes, offset), seed, offset) {
-                self.witness = self.witness.max(header.witness);
-                if header.has(ENTRIES) {
-                    self.end_index = self.end_index.max(header.end_index());
-                }
-            }
-            offset += BLOCK_BYTES;
-        }
-    }
-}
-
-impl Pending {
-    /// Its membership entries.
-    pub(crate) fn memberships(&self) -> &[Entry] {
-        &self.memberships
     }
 }
