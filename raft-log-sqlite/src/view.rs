@@ -57,8 +57,9 @@ pub(crate) fn close(dir: &Path, why: &str) -> Result<(), OpenError> {
 
 type Reading = (Range<Index>, u64, Sender<Result<Vec<Entry>, JournalError>>);
 
-/// A journal that is looked at. It is locked as long as this lives, and nothing in it changes: its
-/// incarnation stays what it is. Dropping it waits until everything is as it was.
+/// A journal that is looked at. It is locked as long as this lives, and nothing that it holds changes: its
+/// incarnation stays what it is. Dropping it waits until its write-ahead log is as it was; SQLite may have
+/// moved what is in there into the database as well.
 pub struct SqliteView {
     dir: PathBuf,
     report: Report,

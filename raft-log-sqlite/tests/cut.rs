@@ -66,7 +66,7 @@ fn remains(bytes: &[u8]) -> Vec<Vec<u8>> {
 async fn is_no_journal_and_can_become_one(place: &Place, what: &str) {
     let before = place.image();
     assert_eq!(place.open().await.err(), Some(OpenError::NotInitialised), "{what}");
-    assert_eq!(place.image(), before, "{what}: what is no journal stays as it is");
+    assert!(place.image() == before, "{what}: what is no journal stays as it is");
     drop(place.create(None).await);
     let mut journal = place.open().await.unwrap();
     assert_eq!(journal.load().await.unwrap().verdict, Verdict::Clean, "{what}");

@@ -7,7 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use bytes::Bytes;
 use common::{Cluster, Node, PATIENCE};
+use raft_core::backend::{HardState, Journal, JournalWrite, Vote};
+use raft_core::entry::{Entry, EntryKind};
+use raft_core::ids::{ClusterId, GroupId, Incarnation, Index, KnownPeer, LogId, NodeId, StoreId, Term};
+use raft_core::membership::{Member, Membership};
+use raft_log_file::{FileJournal, FileView};
 
 /// Runs `raft-kv journal ...`: exit code, stdout, stderr.
 fn journal(args: &[&str]) -> (i32, String, String) {
@@ -405,4 +411,67 @@ fn a_dump_says_the_same_of_both_kinds() {
     let (code, out, _) = journal(&["inspect", new.to_str().unwrap()]);
     assert_eq!(code, 0);
     assert!(out.contains("journal: sqlite\n") && out.contains("verdict: Clean\n"), "{out}");
+}
+
+/// What no node of this version writes is copied as well: a log that was purged, probation, entries of any
+/// size and number.
+#[tokio::test]
+async fn everything_in_a_journal_is_copied() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let (cluster, group, node) = (ClusterId(7), GroupId(0), NodeId(3));
+    let members = [1, 2, 3].map(|id| Member::new(NodeId(id), format!("a:{id}")));
+    let initial = Membership::of_voters(members).unwrap();
+    let (dir, options) = (place("0"), raft_log_file::Options::default());
+    let mut journal = FileJournal::create(&dir, cluster, group, node, Some(&initial), options).await.unwrap();
+    let mut write = JournalWrite::default();
+    write.hard_state = Some(HardState { term: Term(9), vote: Vote::Blocked, probation: true });
+    let peer = |id: u64| KnownPeer {
+        node: NodeId(id),
+        store: StoreId(u128::from(id) << 100),
+        incarnation: Incarnation { number: id, nonce: u64::MAX },
+    };
+    write.known_peers = Some(vec![peer(1), peer(2)]);
+    let entry = |index: u64, term: u64, kind, data: Bytes| Entry { id: LogId::new(term, index), kind, data };
+    // More empty ones than are read at once, then some that are larger than what is.
+    let mut entries: Vec<Entry> =
+        (2..=10_000).map(|index| entry(index, index / 4000, EntryKind::Noop, Bytes::new())).collect();
+    entries.push(entry(10_001, 5, EntryKind::Membership, initial.encode()));
+    for (index, bytes) in (10_002..).zip([1, 16 << 20, 4 << 20, (4 << 20) - 1, 7]) {
+        entries.push(entry(index, 8, EntryKind::Commands, Bytes::from(vec![index as u8; bytes])));
+    }
+    write.entries = entries;
+    write.commit_hint = Index(10_003);
+    journal.write(write).await.unwrap();
+    journal.purge(LogId::new(1, 4500)).await.unwrap();
+    let first = journal.load().await.unwrap();
+    drop(journal);
+
+    let kinds = ["file", "sqlite", "sqlite", "file", "file"];
+    for (at, (from, to)) in kinds.iter().zip(&kinds[1..]).enumerate() {
+        copied(&named(from, &place(&at.to_string())), &named(to, &place(&(at + 1).to_string())));
+    }
+    let old = FileView::new(&place("0")).unwrap();
+    let last = FileView::new(&place("4")).unwrap();
+    let mut wanted = first.clone();
+    wanted.identity.incarnation.number = 4 << 32;
+    wanted.identity.incarnation.nonce = last.state().identity.incarnation.nonce;
+    assert!(last.state() == &wanted, "{:?}", last.state().identity);
+    let (mut next, end) = (Index(4501), Index(10_007));
+    while next < end {
+        let entries = old.entries(next..end, 1 << 20).unwrap();
+        let upto = entries.last().unwrap().id.index.next();
+        assert!(last.entries(next..upto, u64::MAX).unwrap() == entries, "from {next}");
+        next = upto;
+    }
+    drop(last);
+    // What was purged before everything else stays so.
+    let lines = journal_lines(&place("4"));
+    assert!(lines[0].starts_with("4501 1 noop"), "{}", lines[0]);
+}
+
+fn journal_lines(dir: &Path) -> Vec<String> {
+    let (code, out, said) = journal(&["dump", dir.to_str().unwrap(), "--to", "4600"]);
+    assert_eq!(code, 0, "{said}");
+    out.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
 }
