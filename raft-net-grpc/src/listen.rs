@@ -138,14 +138,14 @@ async fn serve(stream: TcpStream, router: Router, shared: &Shared) {
         return;
     }
     let from = stream.peer_addr().ok();
+    let host = || from.map_or_else(String::new, |from| from.ip().to_string());
     let accepted = shared.security.accept(stream);
     let secured = match tokio::time::timeout(options.handshake_timeout, accepted).await {
         Ok(Ok(secured)) => secured,
         Ok(Err(error)) => {
             if is_refusal(&error) {
                 count(&shared.counters.refused);
-                let host = from.map_or_else(String::new, |from| from.ip().to_string());
-                shared.log_insecure(&host, &error);
+                shared.log_stranger(&host(), &error);
             }
             return;
         }
@@ -189,7 +189,7 @@ async fn serve(stream: TcpStream, router: Router, shared: &Shared) {
         && !is_broken(&error)
     {
         count(&shared.counters.misbehaved);
-        tracing::warn!(%error, ?from, "not a peer");
+        shared.log_stranger(&host(), &format_args!("it does not speak gRPC as a peer does: {error}"));
     }
 }
 

@@ -173,7 +173,7 @@ impl Peer {
                 Err(Failure::Insecure(error)) => {
                     after_loss = false;
                     count(&shared.counters.refused);
-                    shared.log_insecure(&address, &error);
+                    shared.log_stranger(&address, &error);
                     backoff.at_least(REFUSED_BACKOFF);
                 }
                 Err(Failure::Refused { ours, why }) => {

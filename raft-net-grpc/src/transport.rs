@@ -105,7 +105,7 @@ pub(crate) struct Shared {
     peers: RwLock<BTreeMap<NodeId, Dialled>>,
     /// Refusals that were logged: once each.
     logged: Mutex<BTreeSet<(NodeId, bool, String)>>,
-    logged_insecure: Mutex<BTreeSet<String>>,
+    strangers: Mutex<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -147,11 +147,11 @@ impl Shared {
 }
 
 impl Shared {
-    /// Says once that somebody was not what it must be, before it could say who it is.
-    pub(crate) fn log_insecure(&self, host: &str, error: &io::Error) {
-        let mut logged = self.logged_insecure.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged.len() < LOGGED && logged.insert(format!("{host}: {error}")) {
-            tracing::warn!(host, %error, "refused a connection");
+    /// Says once that somebody there is no peer, and why, before it could say who it is.
+    pub(crate) fn log_stranger(&self, host: &str, why: &dyn std::fmt::Display) {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if strangers.len() < LOGGED && strangers.insert(format!("{host}: {why}")) {
+            tracing::warn!(host, %why, "refused a connection");
         }
     }
 }
@@ -285,7 +285,7 @@ impl Transport for GrpcTransport {
             health: health.clone(),
             peers: RwLock::default(),
             logged: Mutex::default(),
-            logged_insecure: Mutex::default(),
+            strangers: Mutex::default(),
         });
         if let Some((listener, address)) = listener {
             let router = Router::new(self.service(), health);

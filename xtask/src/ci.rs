@@ -14,6 +14,9 @@ pub(crate) struct Args {
     /// Runs only this step; may be given more than once.
     #[arg(long, value_name = "STEP")]
     only: Vec<String>,
+    /// Also what takes hours.
+    #[arg(long)]
+    nightly: bool,
     /// Says which steps there are.
     #[arg(long)]
     list: bool,
@@ -58,12 +61,20 @@ const STEPS: &[Step] = &[
     ("tools: redis-py", |_| redis_py()),
     ("demo: kill", |_| demo(&[])),
     ("demo: freeze", |_| demo(&["--freeze"])),
+    ("chaos", |_| chaos(&["--seconds", "20"], "linearizable=yes")),
+    ("chaos: stale reads", |_| chaos(&["--seconds", "5", "--stale-reads"], "linearizable=no")),
     ("sim: fixed seeds", |_| tool("raft-sim", &["--seeds", "0..400"])),
     ("sim: fresh seeds", |_| fresh_seeds()),
     ("sim: same everywhere", |_| same_everywhere()),
     ("model", |_| tool("raft-model", &["--states", "500000"])),
     ("crash", |_| cargo(&["run", "--quiet", "--package", "xtask", "--", "crash", "--states", "120000"])),
     ("test", Ci::test),
+];
+
+/// What a night is for. By name each of them can be run without the others.
+const NIGHTLY: &[Step] = &[
+    ("nightly: chaos, 3 nodes", |_| long_chaos("3", "relay")),
+    ("nightly: chaos, 5 nodes", |_| long_chaos("5", "auto")),
 ];
 
 /// What the steps leave behind.
@@ -74,20 +85,24 @@ struct Ci {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
+    let steps = || STEPS.iter().chain(NIGHTLY);
     if args.list {
-        STEPS.iter().for_each(|(name, _)| println!("{name}"));
+        steps().for_each(|(name, _)| println!("{name}"));
         return Ok(true);
     }
-    if let Some(unknown) = args.only.iter().find(|only| STEPS.iter().all(|(name, _)| name != only)) {
+    if let Some(unknown) = args.only.iter().find(|only| steps().all(|(name, _)| name != only)) {
         return Err(Failure::new(format!("there is no step {unknown:?}; see --list")));
     }
     let mut ci = Ci::default();
     let mut rows = Vec::new();
-    let mut steps = Vec::new();
+    let mut timed = Vec::new();
     let mut passed = true;
     let start = Instant::now();
-    for (name, step) in
-        STEPS.iter().filter(|(name, _)| args.only.is_empty() || args.only.iter().any(|o| o == name))
+    let night = if args.nightly || !args.only.is_empty() { NIGHTLY } else { &[] };
+    for (name, step) in STEPS
+        .iter()
+        .chain(night)
+        .filter(|(name, _)| args.only.is_empty() || args.only.iter().any(|only| only == name))
     {
         eprintln!("\n== {name}");
         let begin = Instant::now();
@@ -103,7 +118,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         };
         passed &= word != "FAILED";
         eprintln!("== {name}: {word} {why}");
-        steps.push(
+        timed.push(
             json!({ "step": name, "result": word, "why": why, "seconds": begin.elapsed().as_secs_f64() }),
         );
         rows.push(vec![name.to_string(), seconds(begin.elapsed()), word.to_string(), why]);
@@ -114,7 +129,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         String::from(if passed { "ok" } else { "FAILED" }),
     ]);
     println!("\n{}", table::render(&["step", "seconds", "result", "why"], &rows));
-    json_file::write(args.json.as_deref(), &json!({ "passed": passed, "steps": steps }))?;
+    json_file::write(args.json.as_deref(), &json!({ "passed": passed, "steps": timed }))?;
     // The runner's own summary comes last, where people and machines look for it.
     if let Some(summary) = ci.summary {
         println!("{summary}");
@@ -244,14 +259,40 @@ fn tool_test(name: &str) -> StepResult {
 
 /// A short demo with an unoptimised server: whether it holds, not how fast it is.
 fn demo(more: &[&str]) -> StepResult {
+    let Some(mut command) = ourselves("demo")? else { return Ok(Ended::Failed) };
+    command.args(["--seconds", "5", "--kills", "2", "--clients", "4"]).args(more);
+    Ok(ended(proc::run(&mut command)?))
+}
+
+/// Short chaos with an unoptimised server, over a network that needs no rights, and the verdict that it must
+/// come to.
+fn chaos(more: &[&str], verdict: &str) -> StepResult {
+    let Some(mut command) = ourselves("chaos")? else { return Ok(Ended::Failed) };
+    command.args(["--network", if cfg!(target_os = "linux") { "relay" } else { "none" }]).args(more);
+    let (held, lines) = proc::run_keeping(&mut command, |line| line.starts_with("chaos: "))?;
+    let said =
+        |word: &str| lines.last().is_some_and(|line| line.ends_with(word) && line.contains(" lost=0 "));
+    Ok(ended(said(verdict) && held == (verdict == "linearizable=yes")))
+}
+
+/// All stacks, a quarter of an hour each, with a seed that nobody has tried: the output says which.
+fn long_chaos(nodes: &str, network: &str) -> StepResult {
+    let seed = std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_secs()).to_string();
+    let mut command = Command::new(std::env::current_exe().context(|| String::from("no path of our own"))?);
+    command.args(["chaos", "--all-stacks", "--minutes", "15", "--seed", &seed]);
+    command.args(["--nodes", nodes, "--network", network]);
+    Ok(ended(proc::run(&mut command)?))
+}
+
+/// A command of this program on an unoptimised server; `None` if that does not compile.
+fn ourselves(name: &str) -> Result<Option<Command>, Failure> {
     if !proc::run(proc::cargo().args(["build", "--package", "raft-kv"]))? {
-        return Ok(Ended::Failed);
+        return Ok(None);
     }
     let server = proc::target_dir()?.join("debug").join(format!("raft-kv{}", std::env::consts::EXE_SUFFIX));
-    let program = std::env::current_exe().context(|| String::from("no path of our own"))?;
-    let mut command = Command::new(program);
-    command.args(["demo", "--seconds", "5", "--kills", "2", "--clients", "4", "--binary"]).arg(server);
-    Ok(ended(proc::run(command.args(more))?))
+    let mut command = Command::new(std::env::current_exe().context(|| String::from("no path of our own"))?);
+    command.args([name, "--binary"]).arg(server);
+    Ok(Some(command))
 }
 
 /// One of the testkit's tools.
