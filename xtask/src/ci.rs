@@ -268,11 +268,19 @@ fn demo(more: &[&str]) -> StepResult {
 /// come to.
 fn chaos(more: &[&str], verdict: &str) -> StepResult {
     let Some(mut command) = ourselves("chaos")? else { return Ok(Ended::Failed) };
+    // Reads that are refused leave their evidence; only what is not expected is worth keeping.
+    let dir = tempfile::Builder::new().prefix("raft-chaos-").tempdir();
+    let dir = dir.context(|| String::from("no temporary folder"))?;
+    command.arg("--dir").arg(dir.path());
     command.args(["--network", if cfg!(target_os = "linux") { "relay" } else { "none" }]).args(more);
     let (held, lines) = proc::run_keeping(&mut command, |line| line.starts_with("chaos: "))?;
     let said =
         |word: &str| lines.last().is_some_and(|line| line.ends_with(word) && line.contains(" lost=0 "));
-    Ok(ended(said(verdict) && held == (verdict == "linearizable=yes")))
+    let expected = said(verdict) && held == (verdict == "linearizable=yes");
+    if !expected {
+        eprintln!("history and logs are in {}", dir.keep().display());
+    }
+    Ok(ended(expected))
 }
 
 /// All stacks, a quarter of an hour each, with a seed that nobody has tried: the output says which.
