@@ -68,6 +68,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     place: Place,
     child: Option<Child>,
+    /// Whether it may end by itself.
+    doomed: bool,
 }
 
 /// All nodes. They are killed and their folder is removed when this is dropped, and by the guard when
@@ -107,7 +109,13 @@ impl Servers {
         if temporary.is_some() {
             guard.add_folder(&dir);
         }
-        let server = |(place, id): (Place, usize)| Server { id, address: place.client, place, child: None };
+        let server = |(place, id): (Place, usize)| Server {
+            id,
+            address: place.client,
+            place,
+            child: None,
+            doomed: false,
+        };
         let all: Vec<Server> = places.into_iter().zip(1..).map(server).collect();
         Ok(Self { all, options: options.clone(), binary, dir, guard, temporary })
     }
@@ -167,6 +175,7 @@ impl Servers {
         let child = command.spawn().context(|| format!("cannot start {}", self.binary.display()))?;
         self.guard.add_process(child.id());
         server.child = Some(child);
+        server.doomed = false;
         Ok(())
     }
 
@@ -178,6 +187,16 @@ impl Servers {
             self.guard.remove_process(child.id());
         }
         Ok(())
+    }
+
+    /// From now on a node may end by itself.
+    pub(crate) fn doom(&mut self, at: usize) {
+        self.all[at].doomed = true;
+    }
+
+    /// Whether a node's process has ended by itself.
+    pub(crate) fn has_ended(&mut self, at: usize) -> bool {
+        self.all[at].child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))))
     }
 
     /// Sends a signal.
@@ -227,6 +246,9 @@ impl Servers {
     pub(crate) fn check_alive(&mut self) -> Result<(), Failure> {
         for at in 0..self.all.len() {
             let id = self.all[at].id;
+            if self.all[at].doomed {
+                continue;
+            }
             let Some(child) = &mut self.all[at].child else { continue };
             if let Ok(Some(status)) = child.try_wait() {
                 let log = self.dir.join(format!("node-{id}.log"));

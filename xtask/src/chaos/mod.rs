@@ -6,6 +6,7 @@
 //! done to whom and when; what real processes make of it is theirs.
 
 mod check;
+mod limits;
 mod load;
 mod nemesis;
 pub(crate) mod netns;
@@ -24,6 +25,7 @@ use serde_json::{Value, json};
 use crate::Outcome;
 use crate::servers::{self, Options, Servers};
 use crate::util::progress::Progress;
+use crate::util::random::Random;
 use crate::util::{Context, Failure, json as json_file, table};
 use check::{Found, Linearizable};
 use load::{Habits, Load};
@@ -168,7 +170,9 @@ fn measured(
     let mut harmed = {
         let harm = Harm::default();
         let plan = Plan::new(args.seed, servers.all.len(), network.able());
-        let mut nemesis = Nemesis { servers, network, load: &load, progress: &progress, log, start, harm };
+        let random = Random::new(args.seed);
+        let mut nemesis =
+            Nemesis { servers, network, load: &load, progress: &progress, log, start, random, harm };
         let outcome = harm_for(&mut nemesis, plan, time, &record);
         (outcome, nemesis.harm, nemesis.log)
     };
@@ -177,10 +181,16 @@ fn measured(
         harmed.0 = Err(Failure::new("a client has panicked"));
     }
     let (outcome, harm, log) = harmed;
-    outcome?;
+    if let Err(failure) = outcome {
+        // What the clients were told until then is worth knowing all the same.
+        check::history(checker, record.file()?, args.check_seconds)?;
+        return Err(failure);
+    }
     let seconds = start.elapsed().as_secs_f64();
     progress.line("reading everything back, killing all nodes, and reading it again");
-    let mut nemesis = Nemesis { servers, network, load: &load, progress: &progress, log, start, harm };
+    let random = Random::new(args.seed);
+    let mut nemesis =
+        Nemesis { servers, network, load: &load, progress: &progress, log, start, random, harm };
     let mut found = check::nodes(&mut nemesis, &record)?;
     let harm = nemesis.harm;
     found.complaints.extend(record.complaints());
@@ -240,7 +250,7 @@ fn last_line(report: &Report) -> String {
     let Report { stack, network, seconds, counts, harm, found, linearizable, .. } = report;
     format!(
         "chaos: stack={stack} seconds={seconds:.0} network={network} ops={} acked={} unknown={} kills={} freezes={} \
-         cuts={} restarts={} lost={} nodes_agree={} journals_sound={} linearizable={}",
+         cuts={} restarts={} torn={} lost={} nodes_agree={} journals_sound={} linearizable={}",
         counts.operations,
         counts.acked,
         counts.unknown,
@@ -248,6 +258,7 @@ fn last_line(report: &Report) -> String {
         harm.freezes,
         harm.cuts,
         harm.restarts,
+        harm.torn,
         found.lost,
         found.nodes_agree,
         found.journals_sound,
@@ -263,7 +274,7 @@ fn as_json(report: &Report) -> Value {
     json!({
         "stack": stack, "network": network, "seconds": seconds, "ops": counts.operations,
         "acked": counts.acked, "unknown": counts.unknown, "kills": harm.kills, "freezes": harm.freezes,
-        "cuts": harm.cuts, "slowed": harm.slowed, "restarts": harm.restarts, "transfers": harm.transfers,
+        "cuts": harm.cuts, "slowed": harm.slowed, "restarts": harm.restarts, "transfers": harm.transfers, "torn": harm.torn,
         "lost": found.lost, "nodes_agree": found.nodes_agree, "journals_sound": found.journals_sound,
         "linearizable": linearizable.word(), "complaints": found.complaints, "holds": holds,
         "steps": steps.collect::<Vec<_>>(),

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use super::limits;
 use super::load::Load;
 use super::network::Network;
 use super::plan::{Fault, Rank, Step};
@@ -24,6 +25,8 @@ const ASK: Duration = Duration::from_millis(500);
 pub(super) struct Harm {
     /// Processes that were killed.
     pub(super) kills: u64,
+    /// Processes that died of a write that the system cut.
+    pub(super) torn: u64,
     /// Processes that were frozen.
     pub(super) freezes: u64,
     /// Times that links were cut.
@@ -46,6 +49,8 @@ pub(super) struct Nemesis<'a> {
     pub(super) progress: &'a Progress,
     pub(super) log: File,
     pub(super) start: Instant,
+    /// Decides where writes are cut.
+    pub(super) random: Random,
     pub(super) harm: Harm,
 }
 
@@ -53,6 +58,8 @@ pub(super) struct Nemesis<'a> {
 #[derive(Default)]
 struct Undo {
     start: Vec<usize>,
+    /// These may be dead or not.
+    doomed: Vec<usize>,
     thaw: Vec<usize>,
     heal: bool,
 }
@@ -131,6 +138,16 @@ impl Nemesis<'_> {
                     self.harm.freezes += 1;
                 }
             }
+            Fault::Tear(ranks) => {
+                let victims: Vec<usize> = nodes(ranks);
+                for at in victims {
+                    let end = limits::end_of_newest(&self.servers.data(at));
+                    let (Some(end), Some(process)) = (end, self.servers.process(at)) else { continue };
+                    self.servers.doom(at);
+                    limits::end_files(process, end + self.random.between(1, 3000))?;
+                    undo.doomed.push(at);
+                }
+            }
             Fault::Restart(rank) => {
                 for at in nodes(&[*rank]) {
                     if !self.servers.terminate(at)? {
@@ -175,6 +192,11 @@ impl Nemesis<'_> {
         for at in &undo.thaw {
             self.servers.signal(*at, Signal::Continue)?;
         }
+        for at in &undo.doomed {
+            self.harm.torn += u64::from(self.servers.has_ended(*at));
+            self.servers.kill(*at)?;
+            self.start_node(*at)?;
+        }
         for at in &undo.start {
             self.start_node(*at)?;
         }
@@ -216,7 +238,7 @@ impl Nemesis<'_> {
             pairs.iter().map(|(a, b)| format!("{}>{}", id(a), id(b))).collect::<Vec<_>>().join(" ")
         };
         let of = |fault: &Fault| match fault {
-            Fault::Kill(ranks) | Fault::Freeze(ranks) => ids(ranks),
+            Fault::Kill(ranks) | Fault::Freeze(ranks) | Fault::Tear(ranks) => ids(ranks),
             Fault::Restart(rank) => id(rank),
             Fault::Transfer(rank) => format!("to {}", id(rank)),
             Fault::Cut(pairs) => links(pairs),

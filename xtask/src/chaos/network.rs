@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::limits;
 use super::netns::Namespaces;
 use super::plan::Able;
 use super::relay::{Link, Relay};
@@ -53,10 +54,11 @@ impl Network {
     }
 
     pub(super) const fn able(&self) -> Able {
+        let tear = limits::ABLE;
         match self {
-            Self::Namespaces(_) => Able { cut: true, slow: false },
-            Self::Relay(_) => Able { cut: true, slow: true },
-            Self::None(_) => Able { cut: false, slow: false },
+            Self::Namespaces(_) => Able { cut: true, slow: false, tear },
+            Self::Relay(_) => Able { cut: true, slow: true, tear },
+            Self::None(_) => Able { cut: false, slow: false, tear },
         }
     }
 

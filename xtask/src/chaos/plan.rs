@@ -14,6 +14,9 @@ pub(super) enum Fault {
     Kill(Vec<Rank>),
     /// SIGSTOP; SIGCONT.
     Freeze(Vec<Rank>),
+    /// The system ends a file a little behind what is written now: the write that gets there is cut, and the
+    /// process dies of it (SIGXFSZ); started again.
+    Tear(Vec<Rank>),
     /// SIGTERM, which hands leadership over first; started again.
     Restart(Rank),
     /// Nothing goes from the first to the second of each pair.
@@ -40,11 +43,12 @@ pub(super) struct Step {
     pub(super) salt: u64,
 }
 
-/// What a network can do.
+/// What the network and the system can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Able {
     pub(super) cut: bool,
     pub(super) slow: bool,
+    pub(super) tear: bool,
 }
 
 /// Steps without an end. All kinds come in turn, in an order that is drawn anew each time.
@@ -69,6 +73,8 @@ enum Kind {
     FreezeLeader,
     FreezeMinority,
     FreezeMajority,
+    TearLeader,
+    TearMinority,
     RestartLeader,
     RestartFollower,
     Transfer,
@@ -89,7 +95,7 @@ enum Kind {
     SlowAll,
 }
 
-const KINDS: [Kind; 27] = [
+const KINDS: [Kind; 29] = [
     Kind::KillLeader,
     Kind::KillFollower,
     Kind::KillMinority,
@@ -99,6 +105,8 @@ const KINDS: [Kind; 27] = [
     Kind::FreezeLeader,
     Kind::FreezeMinority,
     Kind::FreezeMajority,
+    Kind::TearLeader,
+    Kind::TearMinority,
     Kind::RestartLeader,
     Kind::RestartFollower,
     Kind::Transfer,
@@ -147,7 +155,8 @@ impl Plan {
                 | Kind::CutAndFreeze
         );
         let slow = matches!(kind, Kind::SlowLeader | Kind::SlowAll);
-        (self.able.cut || !cuts) && (self.able.slow || !slow)
+        let tears = matches!(kind, Kind::TearLeader | Kind::TearMinority);
+        (self.able.cut || !cuts) && (self.able.slow || !slow) && (self.able.tear || !tears)
     }
 
     fn draw(&mut self) -> Kind {
@@ -200,6 +209,8 @@ impl Plan {
             Kind::FreezeLeader => ("freeze the leader", vec![Fault::Freeze(vec![0])]),
             Kind::FreezeMinority => ("freeze a minority", vec![Fault::Freeze(self.some(minority))]),
             Kind::FreezeMajority => ("freeze a majority", vec![Fault::Freeze(self.some(minority + 1))]),
+            Kind::TearLeader => ("cut a write of the leader", vec![Fault::Tear(vec![0])]),
+            Kind::TearMinority => ("cut writes of a minority", vec![Fault::Tear(self.some(minority))]),
             Kind::RestartLeader => ("restart the leader", vec![Fault::Restart(0)]),
             Kind::RestartFollower => ("restart a follower", vec![Fault::Restart(self.follower())]),
             Kind::Transfer => ("hand over", vec![Fault::Transfer(self.follower())]),
@@ -310,7 +321,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: Able = Able { cut: true, slow: true };
+    const ALL: Able = Able { cut: true, slow: true, tear: true };
 
     #[test]
     fn a_seed_decides_the_plan() {
@@ -327,7 +338,7 @@ mod tests {
                 names.insert(step.name);
                 for fault in step.faults {
                     let met = match fault {
-                        Fault::Kill(some) | Fault::Freeze(some) => some,
+                        Fault::Kill(some) | Fault::Freeze(some) | Fault::Tear(some) => some,
                         Fault::Restart(one) | Fault::Transfer(one) => vec![one],
                         Fault::Cut(pairs) | Fault::Slow(pairs, _) => {
                             assert!(pairs.iter().all(|(from, to)| from != to));
@@ -347,8 +358,10 @@ mod tests {
         let slows = |step: &Step| step.faults.iter().any(|fault| matches!(fault, Fault::Slow(..)));
         let plan = |able| Plan::new(1, 3, able).take(100).collect::<Vec<_>>();
         assert!(plan(ALL).iter().any(cuts) && plan(ALL).iter().any(slows));
-        assert!(!plan(Able { cut: true, slow: false }).iter().any(slows));
-        let none = plan(Able { cut: false, slow: false });
-        assert!(!none.iter().any(|step| cuts(step) || slows(step)));
+        assert!(!plan(Able { cut: true, slow: false, tear: true }).iter().any(slows));
+        let none = plan(Able { cut: false, slow: false, tear: false });
+        let tears = |step: &Step| step.faults.iter().any(|fault| matches!(fault, Fault::Tear(_)));
+        assert!(plan(ALL).iter().any(tears));
+        assert!(!none.iter().any(|step| cuts(step) || slows(step) || tears(step)));
     }
 }
