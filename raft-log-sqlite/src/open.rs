@@ -222,7 +222,7 @@ async fn first_state(
 
 /// Everything about a journal that is not open.
 pub(crate) struct Examined {
-    lock: File,
+    lock: Arc<side::Lock>,
     pub(crate) identity: Identity,
     identities: PairState,
     pub(crate) hard_state: HardState,
@@ -431,7 +431,7 @@ pub(crate) async fn open(dir: &Path, owner: Owner, options: Options) -> Result<S
         return Err(error);
     }
     let mut db = found.db.take();
-    let lock = found.lock.try_clone().during("keep the lock")?;
+    let lock = Arc::clone(&found.lock);
     let opened = act(dir, owner, options, found, &mut db).await;
     if opened.is_err() {
         if let Some(db) = db {

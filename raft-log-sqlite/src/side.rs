@@ -62,8 +62,18 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
-/// Takes the lock; it is released when the file is closed (J11).
-pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
+/// Whose folder it is (J11). Ends the lock by itself when it is dropped: closing the file is not enough, as a
+/// process that is being started has it open as well until it runs its own program.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+/// Takes the lock; it is free when the last clone is dropped.
+pub(crate) fn lock(dir: &Path) -> Result<Arc<Lock>, OpenError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     let mut file = options.open(dir.join(LOCK)).during("open the lock")?;
@@ -79,7 +89,7 @@ pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
     // For people and for `Locked { by }` only: an error here takes nothing from the lock.
     let _ = file.set_len(0).and_then(|()| file.rewind());
     let _ = writeln!(file, "{}", std::process::id());
-    Ok(file)
+    Ok(Arc::new(Lock(file)))
 }
 
 /// The path of a slot.
@@ -278,5 +288,22 @@ impl Pair {
             return Err(io::Error::other("a sync that was told to fail"));
         }
         self.file(generation).sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a process has it that another thread is starting.
+    #[test]
+    fn a_lock_ends_though_its_file_is_open_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = lock(folder.path()).unwrap();
+        let inherited = first.0.try_clone().unwrap();
+        assert!(matches!(lock(folder.path()), Err(OpenError::Locked { .. })));
+        drop(first);
+        assert!(lock(folder.path()).is_ok());
+        drop(inherited);
     }
 }

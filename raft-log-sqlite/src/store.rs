@@ -1,6 +1,5 @@
 //! Writing: hard state and known peers beside the database, everything else as one transaction.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -14,7 +13,7 @@ use crate::error::{damage, damage_of, io_error, journal_error, refused};
 use crate::options::{Faults, Options, Witness};
 use crate::rows::{Seal, State};
 use crate::scan::Log;
-use crate::side::{Finding, Pair};
+use crate::side::{Finding, Lock, Pair};
 use crate::wal::WAL;
 
 /// The watermark is synced at the latest after so many transactions.
@@ -24,7 +23,7 @@ const UNSETTLED_LIMIT: u32 = 64;
 pub(crate) struct Store {
     pub(crate) dir: PathBuf,
     /// Held as long as the store lives.
-    pub(crate) _lock: File,
+    pub(crate) _lock: Arc<Lock>,
     pub(crate) identity: Identity,
     pub(crate) hard_state: HardState,
     pub(crate) hard_pair: Pair,

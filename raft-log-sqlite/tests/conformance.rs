@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
@@ -70,10 +71,21 @@ impl JournalBackend for Sqlite {
         Ok(())
     }
 
+    fn path(&self, place: &Place) -> Result<PathBuf, Unsupported> {
+        Ok(place.dir())
+    }
+
+    fn place_at(&self, path: &Path) -> Result<Place, Unsupported> {
+        Ok(Place::at(path))
+    }
+
     fn set_full(&self, place: &Place, full: bool) -> Result<(), Unsupported> {
         place.faults.full.store(full, Ordering::SeqCst);
         Ok(())
     }
 }
 
-raft_testkit::journal_conformance! { backend: Sqlite }
+raft_testkit::journal_conformance! {
+    backend: Sqlite,
+    skip: { j08_failed_sync_is_not_retried => "SQLite syncs where nobody counts; after an error this crate asks it for nothing" },
+}

@@ -61,6 +61,10 @@ impl JournalBackend for Reference {
         Ok(())
     }
 
+    fn syncs(&self, place: &MemoryDisk) -> Result<u64, Unsupported> {
+        Ok(place.attempts())
+    }
+
     fn set_full(&self, place: &MemoryDisk, full: bool) -> Result<(), Unsupported> {
         place.limit_bytes(full.then_some(0));
         Ok(())
@@ -70,7 +74,10 @@ impl JournalBackend for Reference {
 mod reference {
     use super::Reference;
 
-    raft_testkit::journal_conformance! { backend: Reference }
+    raft_testkit::journal_conformance! {
+        backend: Reference,
+        skip: { j01_acknowledged_survives_a_kill => "this disk ends with its process" },
+    }
 }
 
 /// What is wrong with a journal.
@@ -132,7 +139,7 @@ const TABLE: &[(Mutant, &str)] = &[
     (Mutant::ForgetsPurgeAfterReopening, "j06_purged_is_compacted"),
     (Mutant::ResetKeepsTheTail, "j07_reset_inside_the_log_empties"),
     (Mutant::SwallowsSyncErrors, "j08_failed_sync_poisons"),
-    (Mutant::RetriesAfterSyncErrors, "j08_failed_sync_poisons"),
+    (Mutant::RetriesAfterSyncErrors, "j08_failed_sync_is_not_retried"),
     (Mutant::CallsFullAnIoError, "j09_no_space_is_typed"),
     (Mutant::EndsSilentlyAtDamage, "j10_damage_is_never_cut_silently"),
     (Mutant::LetsASecondOpenerIn, "j11_second_opener_is_locked_out"),
@@ -196,7 +203,7 @@ fn memory(place: &MemoryDisk, owner: Owner) -> Result<MemoryJournal, OpenError> 
 }
 
 async fn all_entries(journal: &mut MemoryJournal) -> Vec<Entry> {
-    let state = journal.load().await.unwrap();
+    let Ok(state) = journal.load().await else { return Vec::new() };
     let range = state.purged.index.next()..state.last.index.next();
     journal.reader().entries(range, u64::MAX).await.unwrap()
 }
@@ -274,6 +281,10 @@ impl JournalBackend for Broken {
 
     fn fail_next_sync(&self, place: &Place) -> Result<(), Unsupported> {
         Reference.fail_next_sync(&place.disk)
+    }
+
+    fn syncs(&self, place: &Place) -> Result<u64, Unsupported> {
+        Ok(place.disk.attempts())
     }
 
     fn set_full(&self, place: &Place, full: bool) -> Result<(), Unsupported> {
@@ -492,7 +503,8 @@ async fn every_mutant_is_caught_by_its_clause() {
 /// So that what the clauses catch are the mutants, not the wrapper around them.
 #[tokio::test]
 async fn the_wrapper_alone_breaks_nothing() {
-    for clause in CLAUSES.iter().filter(|clause| clause.name != "j09_no_space_is_typed") {
+    let left_out = ["j01_acknowledged_survives_a_kill", "j09_no_space_is_typed"];
+    for clause in CLAUSES.iter().filter(|clause| !left_out.contains(&clause.name)) {
         let result = run(&Broken(Mutant::CallsFullAnIoError), clause.name).await;
         assert!(result.is_ok(), "{}", result.unwrap_err());
     }

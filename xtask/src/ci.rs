@@ -41,9 +41,13 @@ type Step = (&'static str, fn(&mut Ci) -> StepResult);
 const STEPS: &[Step] = &[
     ("fmt", |_| cargo(&["fmt", "--all", "--check"])),
     ("tidy", |_| tidy()),
+    ("fmt: custom-journal", |_| Ok(ended(proc::run(proc::cargo_outside("fmt")?.arg("--check"))?))),
     ("lock", |_| cargo(&["metadata", "--locked", "--format-version=1", "--quiet"])),
     ("clippy", |_| {
         cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])
+    }),
+    ("clippy: custom-journal", |_| {
+        Ok(ended(proc::run(proc::cargo_outside("clippy")?.args(["--all-targets", "--", "-D", "warnings"]))?))
     }),
     ("core: no feature", |_| core(&["--no-default-features"])),
     ("core: std", |_| core(&["--no-default-features", "--features", "std"])),

@@ -45,6 +45,16 @@ fn sync_folder(dir: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
+/// Ends the lock by itself. Closing the file is not enough: a process that is being started has it open as
+/// well until it runs its own program.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
 impl Vfs for OsVfs {
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
@@ -93,7 +103,7 @@ impl Vfs for OsVfs {
         }
         // For people and for `Locked { by }` only: an error here takes nothing from the lock.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(Box::new(file))
+        Ok(Box::new(Lock(file)))
     }
 }
 
@@ -142,5 +152,25 @@ impl VfsFile for OsFile {
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.0.set_len(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a process has it that another thread is starting.
+    #[test]
+    fn a_lock_ends_though_its_file_is_open_elsewhere() {
+        let path = std::env::temp_dir().join(format!("raft-log-file-lock-{}", std::process::id()));
+        let lock = Lock(File::create(&path).unwrap());
+        lock.0.try_lock().unwrap();
+        let inherited = lock.0.try_clone().unwrap();
+        let other = File::open(&path).unwrap();
+        assert!(other.try_lock().is_err());
+        drop(lock);
+        other.try_lock().unwrap();
+        drop(inherited);
+        fs::remove_file(path).unwrap();
     }
 }

@@ -94,6 +94,7 @@ struct Disk {
     /// Not to be recorded: then what is durable is kept here at once. Knows no failed sync.
     light: Option<Durable>,
     calls: u64,
+    syncs: u64,
     fault: Option<Fault>,
     /// What is kept of a failed sync.
     keep: u64,
@@ -192,6 +193,11 @@ impl MemVfs {
     /// Which sectors of a failed sync reach the disk: 0 for none.
     pub fn keep_of_failed_sync(&self, keep: u64) {
         self.disk.lock().unwrap().keep = keep;
+    }
+
+    /// How many syncs of files were asked for, those that failed among them.
+    pub fn syncs(&self) -> u64 {
+        self.disk.lock().unwrap().syncs
     }
 
     pub fn calls(&self) -> u64 {
@@ -322,6 +328,7 @@ impl VfsFile for MemFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.disk.lock().unwrap();
+        disk.syncs += 1;
         let in_use = disk.names.iter().any(|(name, id)| *id == self.id && !name.ends_with(".tmp"));
         let fails = disk.fault == Some(Fault::NextSync) && in_use;
         if fails {

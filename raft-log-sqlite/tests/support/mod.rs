@@ -17,7 +17,8 @@ pub(crate) const NODE: NodeId = NodeId(1);
 
 /// A temporary folder, with failures to order.
 pub(crate) struct Place {
-    pub(crate) temporary: tempfile::TempDir,
+    dir: PathBuf,
+    _temporary: Option<tempfile::TempDir>,
     pub(crate) faults: Arc<Faults>,
 }
 
@@ -28,12 +29,18 @@ impl Place {
         let memory = Path::new("/dev/shm");
         let temporary =
             if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
-        Self { temporary, faults: Arc::default() }
+        // The journal is in a folder that does not exist at first.
+        let dir = temporary.path().join("journal");
+        Self { dir, _temporary: Some(temporary), faults: Arc::default() }
     }
 
-    /// The journal is in a folder that does not exist at first.
+    /// The place of another process.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self { dir: path.to_path_buf(), _temporary: None, faults: Arc::default() }
+    }
+
     pub(crate) fn dir(&self) -> PathBuf {
-        self.temporary.path().join("journal")
+        self.dir.clone()
     }
 
     pub(crate) fn options(&self) -> Options {

@@ -88,6 +88,7 @@ pub(super) struct Disk {
     hold: bool,
     held: Option<JournalWrite>,
     fail_next: Option<JournalError>,
+    attempts: u64,
     limit_bytes: Option<u64>,
 }
 
@@ -120,6 +121,7 @@ impl Disk {
 
     /// Whether a write is stopped by a fault, and which.
     pub(super) fn fault(&mut self, write: &JournalWrite) -> Result<(), JournalError> {
+        self.attempts += 1;
         if let Some(error) = self.fail_next.take() {
             return Err(error);
         }
@@ -223,6 +225,12 @@ impl MemoryDisk {
     /// The next write, purge or reset fails with `error` and stores nothing.
     pub fn fail_next_write(&self, error: JournalError) {
         self.lock().fail_next = Some(error);
+    }
+
+    /// How many writes, purges and resets the disk was asked for, those that it refused among them.
+    #[must_use]
+    pub fn attempts(&self) -> u64 {
+        self.lock().attempts
     }
 
     /// The disk is full at so many bytes of entry data; `None` for no limit.

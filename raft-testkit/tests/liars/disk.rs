@@ -30,6 +30,7 @@ struct Inner {
     openings: u64,
     open: Option<u64>,
     fail_next_sync: bool,
+    syncs: u64,
     full: bool,
 }
 
@@ -122,6 +123,7 @@ impl Disk {
 
     pub(crate) fn end_sync(&self, sync: Sync) -> Result<(), Failure> {
         let mut inner = self.lock();
+        inner.syncs += 1;
         let fails = std::mem::take(&mut inner.fail_next_sync);
         let file = &mut inner.files[sync.file];
         file.given_up |= fails;
@@ -168,6 +170,10 @@ impl Disk {
 
     pub(crate) fn fail_next_sync(&self) {
         self.lock().fail_next_sync = true;
+    }
+
+    pub(crate) fn syncs(&self) -> u64 {
+        self.lock().syncs
     }
 
     pub(crate) fn set_full(&self, full: bool) {

@@ -73,7 +73,7 @@ pub(crate) const TABLE: &[(Lie, &str)] = &[
     (Lie::OpenCreates, "j12_open_never_creates"),
     (Lie::SecondOpenerIsLetIn, "j11_second_opener_is_locked_out"),
     (Lie::SyncErrorIsSwallowed, "j08_failed_sync_poisons"),
-    (Lie::SyncIsRetried, "j08_failed_sync_poisons"),
+    (Lie::SyncIsRetried, "j08_failed_sync_is_not_retried"),
     (Lie::NoDirectorySync, "j01_long_log_survives_a_crash"),
     (Lie::RotationLosesTheBorder, "j01_long_log_survives_reopening"),
     (Lie::PurgeRemovesTooMuch, "j06_purge_of_a_long_log_keeps_what_is_above"),

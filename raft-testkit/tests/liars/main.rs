@@ -59,6 +59,10 @@ impl JournalBackend for Liar {
         Ok(())
     }
 
+    fn syncs(&self, place: &Disk) -> Result<u64, Unsupported> {
+        Ok(place.syncs())
+    }
+
     fn set_full(&self, place: &Disk, full: bool) -> Result<(), Unsupported> {
         place.set_full(full);
         Ok(())
@@ -67,7 +71,8 @@ impl JournalBackend for Liar {
 
 #[tokio::test]
 async fn an_honest_journal_passes_every_clause() {
-    for clause in CLAUSES {
+    // This disk ends with its process: tests/killed.rs has liars on files.
+    for clause in CLAUSES.iter().filter(|clause| clause.name != "j01_acknowledged_survives_a_kill") {
         let result = run(&Liar(None), clause.name).await;
         assert!(result.is_ok(), "{}", result.unwrap_err());
     }

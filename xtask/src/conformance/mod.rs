@@ -8,9 +8,10 @@ mod html;
 mod report;
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::Outcome;
-use crate::util::{Context, json as json_file, proc};
+use crate::util::{Context, Failure, json as json_file, proc};
 use report::Report;
 
 /// Flags of `cargo xtask conformance`.
@@ -29,7 +30,7 @@ const LINES: &str = "RAFT_CONFORMANCE_JSON";
 
 /// The crates whose tests run a suite, and which tests these are.
 const SUITES: [(&str, &[&str]); 5] = [
-    ("raft-testkit", &["journal", "snapshots", "state_machines", "transport", "liars", "carriers"]),
+    ("raft-testkit", &["journal", "snapshots", "state_machines", "transport", "liars", "carriers", "killed"]),
     ("raft-log-file", &["conformance", "snapshots"]),
     ("raft-log-sqlite", &["conformance", "snapshots"]),
     ("raft-net-tcp", &["conformance"]),
@@ -40,6 +41,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let dir = tempfile::tempdir().context(|| String::from("no temporary folder"))?;
     let lines = dir.path().join("lines");
     let mut passed = true;
+    // What a test prints is not asked for: a clause that fails says so in its line.
+    let mut run = |command: &mut Command| -> Result<(), Failure> {
+        let (ended, _) = proc::run_keeping(command.env(LINES, &lines), |_| false)?;
+        passed &= ended;
+        Ok(())
+    };
     for (package, tests) in SUITES {
         let folder = proc::root().join(package).join("tests");
         let mut command = proc::cargo();
@@ -54,11 +61,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
         if !any {
             continue;
         }
-        command.env(LINES, &lines);
-        // What a test prints is not asked for: a clause that fails says so in its line.
-        let (ended, _) = proc::run_keeping(&mut command, |_| false)?;
-        passed &= ended;
+        run(&mut command)?;
     }
+    run(proc::cargo_outside("test")?.args(["--quiet", "--no-fail-fast"]))?;
     let text = std::fs::read_to_string(&lines).context(|| String::from("the suites have left no lines"))?;
     let report = Report::read(&text)?;
     print!("{}", report.text());

@@ -44,6 +44,35 @@ pub(super) fn crates(metadata: &Value) -> Vec<Finding> {
     findings
 }
 
+/// The journal that is outside of the workspace must be what a user's would be: it knows the core, and in its
+/// tests the testkit.
+pub(super) fn outside(file: &str, manifest: &str) -> Vec<Finding> {
+    let finding = |line, what: &str| Finding { file: file.into(), line, what: what.into() };
+    let mut findings = Vec::new();
+    if !manifest.lines().any(|line| line == "[workspace]") {
+        findings.push(finding(0, "must say [workspace]: it is no member of ours"));
+    }
+    if !manifest.contains("unsafe_code = \"forbid\"") {
+        findings.push(finding(0, "[lints.rust] must say: unsafe_code = \"forbid\""));
+    }
+    let mut section = "";
+    for (at, line) in manifest.lines().enumerate() {
+        let name = line.split([' ', '.', '=']).next().unwrap_or_default();
+        match name {
+            _ if line.starts_with('[') => section = line,
+            "raft-core" => {}
+            "raft-testkit" if section == "[dev-dependencies]" => {}
+            _ if name.starts_with("raft-") || line.replace(' ', "").contains("workspace=true") => {
+                let what =
+                    "may depend on raft-core, in tests on raft-testkit, and take nothing from a workspace";
+                findings.push(finding(at + 1, what));
+            }
+            _ => {}
+        }
+    }
+    findings
+}
+
 /// Modules of raft-core that each of its modules must not name.
 const MODULES: &[(&str, &[&str])] = &[
     ("ids", &["entry", "message", "membership", "log", "raft", "backend", "node", "config", "status"]),
@@ -131,6 +160,18 @@ mod tests {
         assert_eq!(check("raft-core/src/ids.rs", "use crate::node;"), ["1: ids must not know node"]);
         assert_eq!(check("raft-core/src/ids.rs", "// crate::node\nuse crate::nodes;"), [""; 0]);
         assert_eq!(check("raft-core/src/node/mod.rs", "use crate::raft::Raft;"), [""; 0]);
+    }
+
+    #[test]
+    fn who_is_outside_knows_little() {
+        let lines = |more: &str| {
+            let manifest = format!("[workspace]\n[lints.rust]\nunsafe_code = \"forbid\"\n{more}");
+            outside("Cargo.toml", &manifest).iter().map(|finding| finding.line).collect::<Vec<_>>()
+        };
+        assert_eq!(lines("[dependencies]\nraft-core = {}\n[dev-dependencies]\nraft-testkit = {}"), [0; 0]);
+        assert_eq!(lines("[dependencies]\nraft-testkit = {}\nraft-log-file.path = \"\""), [5, 6]);
+        assert_eq!(lines("[dependencies]\nbytes.workspace = true"), [5]);
+        assert_eq!(outside("Cargo.toml", "").len(), 2);
     }
 
     #[test]

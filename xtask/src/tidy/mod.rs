@@ -75,6 +75,8 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Finding>, Failure> {
     let rust = files(root, "rs")?;
     let documents = files(root, "md")?;
     let mut findings = direction::crates(&proc::metadata()?);
+    let outside = "examples/custom-journal/Cargo.toml";
+    findings.extend(direction::outside(outside, &read(root, &root.join(outside))?.text));
     for file in &rust {
         findings.extend(direction::modules(file, &direction::traits(&rust)));
         findings.extend(words::banned(file));

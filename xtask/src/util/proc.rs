@@ -34,6 +34,17 @@ pub(crate) fn target_dir() -> Result<PathBuf, Failure> {
     dir.map(PathBuf::from).ok_or_else(|| Failure::new("cargo metadata names no target_directory"))
 }
 
+/// A cargo for the package that is no member of the workspace, as one of a user would be. It builds where the
+/// workspace does: most of what it needs is there.
+pub(crate) fn cargo_outside(subcommand: &str) -> Result<Command, Failure> {
+    let mut command = cargo();
+    command.args([subcommand, "--manifest-path", "examples/custom-journal/Cargo.toml"]);
+    if subcommand != "fmt" {
+        command.arg("--locked").arg("--target-dir").arg(target_dir()?);
+    }
+    Ok(command)
+}
+
 /// The command as one would type it.
 pub(crate) fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());

@@ -1,7 +1,7 @@
 //! J8 and J9: a disk that fails, and one that is full.
 
 use raft_core::backend::{Journal, JournalError, Vote};
-use raft_core::ids::{Index, NodeId};
+use raft_core::ids::{Index, LogId, NodeId};
 
 use super::super::{ClauseFailure, ensure, equal, ok};
 use super::JournalBackend;
@@ -32,6 +32,31 @@ pub(super) async fn j08_failed_sync_poisons<B: JournalBackend>(backend: &B) -> R
     same_entries(&seen, &run_of(1, 1..10))?;
     let next = state.last.index.0 + 1;
     ok("a write after reopening", journal.write(append(run_of(2, [next]))).await)
+}
+
+pub(super) async fn j08_failed_sync_is_not_retried<B: JournalBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let place = backend.place();
+    let mut journal = ok("creating", backend.create(&place, OWNER, None).await)?;
+    ok("loading", journal.load().await)?;
+    ok("a write", journal.write(append(run_of(1, 1..10))).await)?;
+    backend.fail_next_sync(&place)?;
+    let before = backend.syncs(&place)?;
+    let failed = journal.write(append(run_of(1, 10..12))).await;
+    let count = backend.syncs(&place)?.saturating_sub(before);
+    equal("syncs in the write whose sync failed", &count, &1)?;
+    ensure(failed.is_err(), "an error for that write", &failed)?;
+    let later = with_vote(2, Vote::For(NodeId(2)), append(run_of(1, 10..12)));
+    let answers = [
+        journal.write(later).await,
+        journal.purge(LogId::new(1, 5)).await,
+        journal.reset(LogId::new(1, 20)).await,
+    ];
+    ensure(answers.iter().all(Result::is_err), "an error for all that is asked later", &answers)?;
+    drop(journal);
+    let count = backend.syncs(&place)?.saturating_sub(before);
+    equal("syncs until the journal is dropped", &count, &1)
 }
 
 pub(super) async fn j09_no_space_is_typed<B: JournalBackend>(backend: &B) -> Result<(), ClauseFailure> {

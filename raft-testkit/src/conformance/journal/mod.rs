@@ -1,4 +1,4 @@
-//! J1 to J17 of [`Journal`], as far as they can be seen without killing a process.
+//! J1 to J17 of [`Journal`].
 //!
 //! A backend crate implements [`JournalBackend`] for its journal and writes
 //! [`journal_conformance!`](crate::journal_conformance) in one of its tests. [`CLAUSES`] lists what is
@@ -14,11 +14,14 @@ mod faults;
 mod gaps;
 mod history;
 mod identity;
+mod kill;
 mod purge;
 mod reading;
 mod truncate;
 
 mod pair;
+
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use raft_core::backend::{Journal, OpenError};
@@ -27,6 +30,8 @@ use raft_core::membership::Membership;
 
 use super::Unsupported;
 
+#[doc(hidden)]
+pub use kill::{child, with_child};
 pub use table::{CLAUSES, names, run};
 
 /// Whose journal is created or opened.
@@ -105,6 +110,32 @@ pub trait JournalBackend: Send + Sync {
         Err(Unsupported)
     }
 
+    /// How many syncs the journals there have asked for so far, those that failed among them.
+    ///
+    /// # Errors
+    /// [`Unsupported`]
+    fn syncs(&self, _place: &Self::Place) -> Result<u64, Unsupported> {
+        Err(Unsupported)
+    }
+
+    /// By which path another process finds this place, with [`place_at`](Self::place_at). That process opens
+    /// the journal there and is killed.
+    ///
+    /// # Errors
+    /// [`Unsupported`]
+    fn path(&self, _place: &Self::Place) -> Result<PathBuf, Unsupported> {
+        Err(Unsupported)
+    }
+
+    /// The place that [`path`](Self::path) has named, which belongs to another process: it is not removed
+    /// when it is dropped.
+    ///
+    /// # Errors
+    /// [`Unsupported`]
+    fn place_at(&self, _path: &Path) -> Result<Self::Place, Unsupported> {
+        Err(Unsupported)
+    }
+
     /// From now on there is no space for entries (`true`), or enough again (`false`).
     ///
     /// # Errors
@@ -152,7 +183,9 @@ pub trait JournalBackend: Send + Sync {
 /// raft_testkit::journal_conformance! {
 ///     backend: Mine,
 ///     skip: {
+///         j01_acknowledged_survives_a_kill => "this disk ends with its process",
 ///         j08_failed_sync_poisons => "this disk has no sync that could fail",
+///         j08_failed_sync_is_not_retried => "this disk has no sync that could fail",
 ///         j09_no_space_is_typed => "this disk is never full",
 ///     },
 /// }
@@ -176,6 +209,11 @@ macro_rules! journal_conformance {
         fn j00_clauses_are_run() {
             $crate::conformance::check_suite($crate::conformance::journal::CLAUSES, JOURNAL_SKIPS);
         }
+        /// No test of its own: the program of a process that a clause starts and kills.
+        #[test]
+        fn j00_child_that_is_killed() {
+            $crate::conformance::journal::child(&$backend);
+        }
         $crate::__journal_clauses! { __journal_tests { $backend } }
     };
 }
@@ -189,7 +227,10 @@ macro_rules! __journal_tests {
             #[test]
             fn $name() {
                 $crate::conformance::run_test(JOURNAL_SUBJECT, stringify!($name), JOURNAL_SKIPS, || async {
-                    $crate::conformance::journal::run(&$backend, stringify!($name)).await
+                    let backend = $backend;
+                    let run = $crate::conformance::journal::run(&backend, stringify!($name));
+                    let child = concat!(module_path!(), "::j00_child_that_is_killed");
+                    $crate::conformance::journal::with_child(child, run).await
                 });
             }
         )*

@@ -12,6 +12,8 @@ macro_rules! __journal_clauses {
                 "J1: a write that returned Ok is there when the journal is opened again: hard state and all entries."
             j01_acknowledged_survives_a_crash durable
                 "J1: a write that returned Ok survives a crash."
+            j01_acknowledged_survives_a_kill kill
+                "J1: a write that returned Ok is there after its process was killed, and nothing but a beginning of the next one."
             j01_vote_alone_survives_a_crash durable
                 "J1: a hard state or known peers that were written without entries survive a crash."
             j01_long_log_survives_reopening durable
@@ -62,6 +64,8 @@ macro_rules! __journal_clauses {
                 "J7: reset to a log id inside the log leaves nothing above it."
             j08_failed_sync_poisons faults
                 "J8: after a failed sync this and every later write fails; reopened, the journal holds at least what was acknowledged."
+            j08_failed_sync_is_not_retried faults
+                "J8: after a failed sync nothing is synced again, neither by that write nor by a later one, nor when the journal is dropped."
             j09_no_space_is_typed faults
                 "J9: out of space is NoSpace; the journal stays readable, what was acknowledged stays, and writing works after space returns and it is reopened."
             j10_undamaged_is_clean identity
