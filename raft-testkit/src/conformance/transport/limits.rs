@@ -1,11 +1,10 @@
 //! T4 and T7: what a stranger costs.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use raft_core::ids::NodeId;
 use raft_core::membership::Member;
 use tokio::io::AsyncReadExt;
-use tokio::time::Instant;
 
 use super::super::{ClauseFailure, ensure, fail, ok};
 use super::TransportBackend;
@@ -92,22 +91,45 @@ pub(super) async fn t07_connections_are_limited<B: TransportBackend>(
     third.reach(&two, 2).await
 }
 
+/// Measured by what happens meanwhile, not by a clock: who does not wait makes an attempt in about the time of
+/// a message and its answer, on any machine.
 pub(super) async fn t04_reconnecting_backs_off<B: TransportBackend>(
     backend: &B,
 ) -> Result<(), ClauseFailure> {
-    /// So many attempts, and never in less than this: who does not wait needs a thousandth of it.
-    const ATTEMPTS: usize = 24;
-    const AT_LEAST: Duration = Duration::from_millis(200);
+    /// Messages with their answers, between two others.
+    const ROUNDS: u64 = 1000;
+    const ATTEMPTS: u64 = ROUNDS / 5;
     let wire = backend.wire()?;
     let one = End::start(backend, 1).await?;
+    let (third, fourth) = (End::start(backend, 3).await?, End::start(backend, 4).await?);
+    third.meet(&fourth).await;
     let address = backend.address();
     let mut listener = ok("listening", wire.listen(&address).await)?;
     one.transport.members(&[Member::new(NodeId(2), address)]);
     drop(ok("accepting", listener.accept().await)?);
-    let first = Instant::now();
-    for _ in 1..ATTEMPTS {
-        drop(ok("accepting", listener.accept().await)?);
+    let attempts = AtomicU64::new(1);
+    let refuse = async {
+        loop {
+            match listener.accept().await {
+                Ok(connection) => drop(connection),
+                Err(error) => return Err(fail("accepting succeeds", error)),
+            }
+            attempts.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let talk = async {
+        for _ in 0..ROUNDS {
+            third.reach(&fourth, fresh()).await?;
+            fourth.reach(&third, fresh()).await?;
+        }
+        Ok::<(), ClauseFailure>(())
+    };
+    tokio::select! {
+        biased;
+        failed = refuse => return failed,
+        talked = talk => talked?,
     }
-    let took = first.elapsed();
-    ensure(took >= AT_LEAST, format!("{ATTEMPTS} attempts that take {AT_LEAST:?} at least"), took)
+    let expected = format!("at most {ATTEMPTS} attempts while two others exchange {ROUNDS} messages");
+    let attempts = attempts.into_inner();
+    ensure(attempts <= ATTEMPTS, expected, attempts)
 }
