@@ -56,7 +56,7 @@ const NEEDED: [(&str, &str); 10] = [
 const NOT_THERE: [(&str, &str, &str); 1] = [(
     "snapshot",
     "raft-log-sqlite",
-    "it has no snapshot store: a node with this journal keeps its snapshots in files, with raft-log-file's",
+    "there is none: SnapshotStore is apart from Journal, and raft-log-file's can stand beside this journal",
 )];
 
 /// How many broken backends each suite must at least have been shown: those that the verification plan lists,
