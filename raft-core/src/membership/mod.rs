@@ -1,5 +1,6 @@
 //! Who belongs to the cluster. Arithmetic only: no log, no clock, no messages.
 
+pub mod change;
 mod quorum;
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -9,6 +10,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::NodeId;
+pub use change::{Change, Plan, PlanError};
 pub use quorum::VoteResult;
 
 /// A member's record: where it is reached and what its users attached to it.
@@ -42,7 +44,7 @@ impl Member {
 ///
 /// While joint every decision needs a majority of the incoming `voters` *and* of the `outgoing` ones.
 /// Empty (the default) is what a node in limbo has: it knows no members and waits to be contacted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Membership {
     /// Every member of either kind by name.
@@ -51,6 +53,8 @@ pub struct Membership {
     pub voters: BTreeSet<NodeId>,
     /// The set that is being left, while joint; else empty.
     pub outgoing: BTreeSet<NodeId>,
+    /// While joint: members that are members no more once joint is left. Each may still be in `outgoing`.
+    pub leaving: BTreeSet<NodeId>,
 }
 
 /// A membership that cannot be.
@@ -66,13 +70,26 @@ pub enum MembershipError {
     /// No voters at all.
     #[error("a membership needs at least one voter")]
     NoVoters,
+    /// Only a joint membership has members that leave, and who stays a voter cannot be one of them.
+    #[error("node {0} cannot be leaving")]
+    Leaving(NodeId),
     /// The bytes of a membership entry cannot be read.
     #[error("the bytes are not a membership")]
     Malformed,
 }
 
-/// The version byte of an encoded membership.
-const ENCODING: u8 = 1;
+/// The version bytes of an encoded membership: without and with members that are leaving. The first is
+/// written wherever it can say all, so that older nodes can read it.
+const PLAIN: u8 = 1;
+const WITH_LEAVING: u8 = 2;
+
+/// Version 1, as postcard.
+#[derive(Serialize, Deserialize)]
+struct Encoded {
+    members: BTreeMap<NodeId, Member>,
+    voters: BTreeSet<NodeId>,
+    outgoing: BTreeSet<NodeId>,
+}
 
 impl Membership {
     /// A membership in which every member votes.
@@ -95,13 +112,17 @@ impl Membership {
     /// Whether it is one that can be in force.
     ///
     /// # Errors
-    /// [`MembershipError::NoVoters`] or [`MembershipError::Unknown`].
+    /// [`MembershipError::NoVoters`], [`MembershipError::Unknown`] or [`MembershipError::Leaving`].
     pub fn check(&self) -> Result<(), MembershipError> {
         if self.voters.is_empty() {
             return Err(MembershipError::NoVoters);
         }
-        let stranger = self.voters.union(&self.outgoing).find(|id| !self.members.contains_key(*id));
-        stranger.map_or(Ok(()), |id| Err(MembershipError::Unknown(*id)))
+        let mut named = self.voters.iter().chain(&self.outgoing).chain(&self.leaving);
+        if let Some(id) = named.find(|id| !self.members.contains_key(*id)) {
+            return Err(MembershipError::Unknown(*id));
+        }
+        let stays = |id: &&NodeId| !self.is_joint() || self.voters.contains(*id);
+        self.leaving.iter().find(stays).map_or(Ok(()), |id| Err(MembershipError::Leaving(*id)))
     }
 
     /// Whether two voter sets are in force (§6).
@@ -144,11 +165,30 @@ impl Membership {
         self.voters.union(&self.outgoing).copied()
     }
 
+    /// What is in force once joint is left: the incoming voters, without those that are leaving (§6,
+    /// `C_new`). The same if it is not joint.
+    #[must_use]
+    pub fn left_joint(&self) -> Self {
+        let mut after = self.clone();
+        after.members.retain(|id, _| !self.leaving.contains(id));
+        after.outgoing.clear();
+        after.leaving.clear();
+        after
+    }
+
     /// As the data of an entry of kind `Membership`.
     #[must_use]
     pub fn encode(&self) -> bytes::Bytes {
-        let mut out = Vec::from([ENCODING]);
-        if let Ok(body) = postcard::to_allocvec(self) {
+        let Self { members, voters, outgoing, leaving } = self.clone();
+        let version = if leaving.is_empty() { PLAIN } else { WITH_LEAVING };
+        let mut out = Vec::from([version]);
+        // Neither can fail: there is memory, and the types have nothing that postcard does not know.
+        if let Ok(body) = postcard::to_allocvec(&Encoded { members, voters, outgoing }) {
+            out.extend_from_slice(&body);
+        }
+        if version == WITH_LEAVING
+            && let Ok(body) = postcard::to_allocvec(&leaving)
+        {
             out.extend_from_slice(&body);
         }
         out.into()
@@ -159,11 +199,22 @@ impl Membership {
     /// # Errors
     /// [`MembershipError::Malformed`] for other bytes, or what [`check`](Self::check) says.
     pub fn decode(data: &[u8]) -> Result<Self, MembershipError> {
+        let malformed = |_| MembershipError::Malformed;
         let (&version, body) = data.split_first().ok_or(MembershipError::Malformed)?;
-        if version != ENCODING {
+        if version != PLAIN && version != WITH_LEAVING {
             return Err(MembershipError::Malformed);
         }
-        let membership: Self = postcard::from_bytes(body).map_err(|_| MembershipError::Malformed)?;
+        let (encoded, mut rest) = postcard::take_from_bytes::<Encoded>(body).map_err(malformed)?;
+        let Encoded { members, voters, outgoing } = encoded;
+        let mut leaving = BTreeSet::new();
+        if version == WITH_LEAVING {
+            (leaving, rest) = postcard::take_from_bytes(rest).map_err(malformed)?;
+        }
+        let named_by_key = members.iter().all(|(id, member)| *id == member.id);
+        if !rest.is_empty() || !named_by_key {
+            return Err(MembershipError::Malformed);
+        }
+        let membership = Self { members, voters, outgoing, leaving };
         membership.check()?;
         Ok(membership)
     }
@@ -193,7 +244,26 @@ mod tests {
         for cut in 0..good.len() {
             assert!(Membership::decode(&good[..cut]).is_err(), "cut at {cut}");
         }
+        assert_eq!(Membership::decode(&[3, 0]), Err(MembershipError::Malformed));
         assert_eq!(Membership::decode(&[2, 0]), Err(MembershipError::Malformed));
+        let mut long = good.to_vec();
+        long.push(0);
+        assert_eq!(Membership::decode(&long), Err(MembershipError::Malformed));
+    }
+
+    /// The bytes of both versions: never edit, only add versions.
+    #[test]
+    fn golden_bytes() {
+        let plain = Membership::of_voters([Member::new(NodeId(1), "a")]).unwrap();
+        assert_eq!(plain.encode()[..], [1, 1, 1, 1, 1, b'a', 0, 1, 1, 0]);
+        let mut joint = plain;
+        joint.members.insert(NodeId(2), Member::new(NodeId(2), "b"));
+        joint.outgoing.insert(NodeId(2));
+        assert_eq!(joint.encode()[..], [1, 2, 1, 1, 1, b'a', 0, 2, 2, 1, b'b', 0, 1, 1, 1, 2]);
+        joint.leaving.insert(NodeId(2));
+        assert_eq!(joint.encode()[..], [2, 2, 1, 1, 1, b'a', 0, 2, 2, 1, b'b', 0, 1, 1, 1, 2, 1, 2]);
+        assert_eq!(Membership::decode(&joint.encode()), Ok(joint.clone()));
+        assert_eq!(joint.left_joint(), Membership::of_voters([Member::new(NodeId(1), "a")]).unwrap());
     }
 
     #[test]
@@ -203,5 +273,14 @@ mod tests {
         let mut broken = Membership::of_voters([member(1)]).unwrap();
         broken.outgoing.insert(NodeId(7));
         assert_eq!(broken.check(), Err(MembershipError::Unknown(NodeId(7))));
+        let mut leaving = Membership::of_voters([member(1), member(2)]).unwrap();
+        leaving.members.insert(NodeId(3), member(3));
+        leaving.leaving.insert(NodeId(3));
+        assert_eq!(leaving.check(), Err(MembershipError::Leaving(NodeId(3))), "not joint");
+        leaving.outgoing.insert(NodeId(3));
+        assert_eq!(leaving.check(), Ok(()));
+        leaving.leaving.insert(NodeId(1));
+        assert_eq!(leaving.check(), Err(MembershipError::Leaving(NodeId(1))), "stays a voter");
+        assert_eq!(Membership::decode(&leaving.encode()), Err(MembershipError::Leaving(NodeId(1))));
     }
 }
