@@ -12,8 +12,11 @@ use crate::membership::Member;
 pub enum Outcome {
     /// It did not happen and never will: it may be sent again.
     NotApplied,
-    /// It may have happened or may yet happen: only an idempotent request may be sent again.
+    /// It may have happened or may yet happen: only an idempotent request, or a command of a session
+    /// under the same number, may be sent again.
     Unknown,
+    /// It happened, once, although the answer is not known any more. Only commands of sessions end so.
+    Applied,
 }
 
 /// Why a proposal has no response.

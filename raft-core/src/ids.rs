@@ -47,6 +47,10 @@ number! {
     /// Names a request for entries that have left memory.
     FetchId
 }
+number! {
+    /// A client session: the index of the entry that opened it, so it is never given twice. 0 is none.
+    SessionId
+}
 
 impl Index {
     /// Before the log.

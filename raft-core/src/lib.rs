@@ -2,7 +2,7 @@
 //! them.
 //!
 //! Read in this order: [`ids`], [`entry`], [`message`] (what the protocol speaks of), [`membership`]
-//! (who decides), [`backend`] (what others implement), [`raft`] (the protocol).
+//! (who decides), [`session`] (what is executed once), [`backend`] (what others implement), [`raft`] (the protocol).
 //!
 //! Without default features the crate needs `alloc` only, no std and no runtime.
 
@@ -21,6 +21,7 @@ pub mod message;
 #[cfg(feature = "node")]
 pub mod node;
 pub mod raft;
+pub mod session;
 #[cfg(feature = "slots")]
 pub mod slots;
 pub mod status;

@@ -279,7 +279,7 @@ impl Client {
                 };
                 match error.outcome() {
                     Outcome::NotApplied => Answer::NotApplied,
-                    Outcome::Unknown => Answer::Unknown,
+                    Outcome::Unknown | Outcome::Applied => Answer::Unknown,
                 }
             }
         }

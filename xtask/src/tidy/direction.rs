@@ -79,6 +79,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("time", &["entry", "message", "membership", "log", "raft", "backend", "node", "config", "status"]),
     ("membership", &["entry", "message", "log", "raft", "backend", "node", "config", "status", "time"]),
     ("entry", &["message", "log", "raft", "backend", "node", "config", "status"]),
+    ("session", &["message", "membership", "log", "raft", "backend", "node", "config", "status"]),
     ("message", &["log", "raft", "backend", "node", "config", "status"]),
     ("config", &["log", "raft", "backend", "node"]),
     ("error", &["log", "raft", "node"]),

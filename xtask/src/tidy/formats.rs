@@ -25,6 +25,15 @@ const FORMATS: &[Format] = &[
             "raft-log-file/src/layout.rs",
         ],
     },
+    Format {
+        document: "docs/entry-format.md",
+        sources: &[
+            "raft-core/src/entry.rs",
+            "raft-core/src/session/op.rs",
+            "raft-core/src/session/packed.rs",
+            "raft-core/src/session/codec.rs",
+        ],
+    },
     Format { document: "docs/snapshot-format.md", sources: &["raft-log-file/src/snapshots/format.rs"] },
     Format {
         document: "docs/journal-sqlite.md",

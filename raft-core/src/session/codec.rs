@@ -1,0 +1,125 @@
+//! The table as bytes: it travels in the head of a snapshot.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::BufMut;
+
+use super::LogTime;
+use super::op::{nanos, number, put_limits, small, take_limits};
+use super::table::{Place, Record, Session, Table};
+use crate::ids::{LogId, SessionId};
+
+/// The bytes are not what [`Table::encode`] writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the bytes of the sessions are malformed: {what}")]
+pub struct MalformedTable {
+    /// What does not fit.
+    pub what: &'static str,
+}
+
+/// The version byte.
+const VERSION: u8 = 1;
+
+/// Bytes of a session without its commands, and of a command without its answer.
+const SESSION_HEAD: usize = 8 * 4 + 4;
+const RECORD_HEAD: usize = 8 * 3 + 4 + 4;
+
+/// The length that stands for "no answer".
+const NONE: u32 = u32::MAX;
+
+impl Table {
+    /// All of it, as bytes. The same table gives the same bytes. All numbers are little-endian.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put_u8(VERSION);
+        out.put_u64_le(self.time.as_nanos());
+        put_limits(&mut out, &self.limits);
+        out.put_u32_le(u32::try_from(self.sessions.len()).unwrap_or(u32::MAX));
+        for (id, session) in &self.sessions {
+            out.put_u64_le(id.0);
+            out.put_u64_le(nanos(session.timeout));
+            out.put_u64_le(session.deadline.as_nanos());
+            out.put_u64_le(session.below);
+            out.put_u32_le(u32::try_from(session.records.len()).unwrap_or(u32::MAX));
+            for (sequence, Record { place, answer }) in &session.records {
+                out.put_u64_le(*sequence);
+                out.put_u64_le(place.id.term.0);
+                out.put_u64_le(place.id.index.0);
+                out.put_u32_le(place.position);
+                let length = answer.as_ref().map(|answer| u32::try_from(answer.len()).unwrap_or(NONE));
+                out.put_u32_le(length.unwrap_or(NONE));
+                out.put_slice(answer.as_deref().unwrap_or_default());
+            }
+        }
+        out
+    }
+
+    /// Undoes [`encode`](Self::encode).
+    ///
+    /// # Errors
+    /// [`MalformedTable`] for bytes that no table gives. Never panics and allocates a small multiple of the
+    /// input at most.
+    pub fn decode(data: &[u8]) -> Result<Self, MalformedTable> {
+        let malformed = |what| MalformedTable { what };
+        let cut = malformed("cut off");
+        let (version, mut rest) = data.split_first().ok_or(cut)?;
+        let rest = &mut rest;
+        if *version != VERSION {
+            return Err(malformed("unknown version"));
+        }
+        let mut table = Self::new();
+        table.time = LogTime::from_nanos(number(rest).ok_or(cut)?);
+        table.limits = take_limits(rest).ok_or(cut)?;
+        let mut last = None;
+        for _ in 0..count(rest, SESSION_HEAD)? {
+            let id = SessionId(number(rest).ok_or(cut)?);
+            if last >= Some(id) {
+                return Err(malformed("sessions are out of order"));
+            }
+            last = Some(id);
+            let timeout = Duration::from_nanos(number(rest).ok_or(cut)?);
+            let deadline = LogTime::from_nanos(number(rest).ok_or(cut)?);
+            let below = number(rest).ok_or(cut)?;
+            let records = records(rest, below)?;
+            if !table.insert(id, Session { timeout, deadline, below, records }) {
+                return Err(malformed("two answers are of one place"));
+            }
+        }
+        if rest.is_empty() { Ok(table) } else { Err(malformed("bytes after the last session")) }
+    }
+}
+
+fn count(rest: &mut &[u8], each: usize) -> Result<u32, MalformedTable> {
+    let count = small(rest).ok_or(MalformedTable { what: "cut off" })?;
+    if count as usize > rest.len() / each {
+        return Err(MalformedTable { what: "a count exceeds the bytes" });
+    }
+    Ok(count)
+}
+
+fn records(rest: &mut &[u8], below: u64) -> Result<BTreeMap<u64, Record>, MalformedTable> {
+    let cut = MalformedTable { what: "cut off" };
+    let mut records = BTreeMap::new();
+    for _ in 0..count(rest, RECORD_HEAD)? {
+        let sequence = number(rest).ok_or(cut)?;
+        if sequence < below || records.last_key_value().is_some_and(|(last, _)| *last >= sequence) {
+            return Err(MalformedTable { what: "commands are out of order" });
+        }
+        let id = LogId::new(number(rest).ok_or(cut)?, number(rest).ok_or(cut)?);
+        let place = Place { id, position: small(rest).ok_or(cut)? };
+        let length = small(rest).ok_or(cut)?;
+        let answer: Option<Box<[u8]>> = if length == NONE {
+            None
+        } else {
+            let (answer, after) = rest.split_at_checked(length as usize).ok_or(cut)?;
+            *rest = after;
+            Some(answer.into())
+        };
+        records.insert(sequence, Record { place, answer });
+    }
+    Ok(records)
+}
