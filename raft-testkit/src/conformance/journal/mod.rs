@@ -110,7 +110,8 @@ pub trait JournalBackend: Send + Sync {
         Err(Unsupported)
     }
 
-    /// How many syncs the journals there have asked for so far, those that failed among them.
+    /// How many syncs the journals there have asked for so far, those that failed among them. Files that are
+    /// only being made ready, and hold nothing yet, need not be counted.
     ///
     /// # Errors
     /// [`Unsupported`]
