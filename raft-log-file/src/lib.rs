@@ -3,7 +3,7 @@
 //! [`FileJournal`] is what a node takes. Beneath it [`Store`] is the journal itself, synchronous and over
 //! a [`vfs::Vfs`], so that tests and simulators can run it on a disk of their own.
 //!
-//! [`FileSnapshots`] keeps snapshots in a folder beside it.
+//! [`FileSnapshots`] keeps snapshots in a folder beside it; beneath it [`SnapshotFiles`], synchronous.
 //!
 //! Read in this order: `docs/journal-format.md` (the bytes and the rules), `layout` and
 //! `hard_state` (the files), `record` and `segment` (a batch, a file of batches), `store` (writing), `cases` and `recover`
@@ -32,7 +32,7 @@ pub use journal::FileJournal;
 pub use open::Owner;
 pub use read::LogReader;
 pub use recover::Finding;
-pub use snapshots::FileSnapshots;
+pub use snapshots::{CompleteFile, FileSnapshots, PartFile, SnapshotFiles};
 pub use store::{Durability, Options, Spare, SpareJob, Store};
 pub use verify::{Report, verify};
 pub use view::FileView;

@@ -17,6 +17,8 @@ pub struct View {
     pub durable: bool,
     /// The leader of this term, if known.
     pub leader: Option<NodeId>,
+    /// The log begins after this.
+    pub purged: Index,
     /// The end of the log.
     pub last: LogId,
     /// The commit index.
@@ -41,6 +43,7 @@ impl Raft {
             hard: common.hard,
             durable: common.hard_is_durable(),
             leader: common.leader,
+            purged: common.log.terms.purged().index,
             last: common.log.last_id(),
             commit: common.log.commit(),
             applied: common.log.applied(),

@@ -20,7 +20,7 @@ impl Raft {
         common.hard_is_durable().hash(state);
         common.hard_dirty.hash(state);
         let log = &common.log;
-        log.last_id().hash(state);
+        (log.last_id(), log.terms.purged()).hash(state);
         log.commit().hash(state);
         log.applied().hash(state);
         log.writes.hash_protocol(state);

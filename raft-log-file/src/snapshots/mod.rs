@@ -1,9 +1,10 @@
 //! Snapshots as files of a folder of their own.
 //!
 //! Read in this order: `docs/snapshot-format.md` (the bytes and the rules), `format` (one file), `part`
-//! (writing), `read`, `dir` (which files there are), and this file (the thread).
+//! (writing), `read`, `dir` (which files there are), `files` (all of it as one store), and this file (the thread).
 
 mod dir;
+mod files;
 mod format;
 mod part;
 mod read;
@@ -23,9 +24,7 @@ use raft_core::membership::Membership;
 use tokio::sync::oneshot;
 
 use crate::vfs::{OsVfs, Vfs};
-use dir::Dir;
-use part::Part;
-use read::Complete;
+pub use files::{CompleteFile, PartFile, SnapshotFiles};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -73,7 +72,7 @@ impl Drop for Worker {
 #[derive(Clone)]
 struct Handle {
     worker: Arc<Worker>,
-    dir: Arc<Dir>,
+    files: SnapshotFiles,
 }
 
 /// The snapshots of one node, in a folder of their own.
@@ -93,7 +92,7 @@ impl FileSnapshots {
         let vfs = OsVfs::new(dir);
         Self::start(move || {
             vfs.create_dir().map_err(|error| dir::failed("create the snapshots' folder", &error))?;
-            Dir::open(Arc::new(vfs))
+            SnapshotFiles::open(Arc::new(vfs))
         })
         .await
     }
@@ -103,15 +102,15 @@ impl FileSnapshots {
     /// # Errors
     /// Those of [`open`](Self::open).
     pub async fn open_on(vfs: Arc<dyn Vfs>) -> Result<Self, SnapshotError> {
-        Self::start(move || Dir::open(vfs)).await
+        Self::start(move || SnapshotFiles::open(vfs)).await
     }
 
     async fn start(
-        open: impl FnOnce() -> Result<Dir, SnapshotError> + Send + 'static,
+        open: impl FnOnce() -> Result<SnapshotFiles, SnapshotError> + Send + 'static,
     ) -> Result<Self, SnapshotError> {
         let worker = Arc::new(Worker::start()?);
-        let dir = worker.run(open).await?;
-        Ok(Self(Handle { worker, dir: Arc::new(dir) }))
+        let files = worker.run(open).await?;
+        Ok(Self(Handle { worker, files }))
     }
 }
 
@@ -124,7 +123,7 @@ impl core::fmt::Debug for FileSnapshots {
 #[async_trait]
 impl SnapshotStore for FileSnapshots {
     async fn latest(&self) -> Result<Option<SnapshotMeta>, SnapshotError> {
-        self.0.dir.latest()
+        self.0.files.latest()
     }
 
     async fn create(
@@ -133,16 +132,16 @@ impl SnapshotStore for FileSnapshots {
         upto: LogId,
         membership: Membership,
     ) -> Result<Box<dyn SnapshotWriter>, SnapshotError> {
-        let dir = Arc::clone(&self.0.dir);
-        let created = self.0.worker.run(move || dir.create(id, upto, membership)).await;
-        let (part, writer) = created?;
-        let (received, part) = (part.received_bytes(), Arc::new(Mutex::new(part)));
-        Ok(Box::new(FileWriter { handle: self.0.clone(), id, writer, part, received, pending: false }))
+        let files = self.0.files.clone();
+        let part = self.0.worker.run(move || files.create(id, upto, membership)).await?;
+        let received = part.received_bytes();
+        let part = Arc::new(Mutex::new(part));
+        Ok(Box::new(FileWriter { handle: self.0.clone(), part, received, pending: false }))
     }
 
     async fn open(&self, id: SnapshotId) -> Result<Box<dyn SnapshotReader>, SnapshotError> {
-        let dir = Arc::clone(&self.0.dir);
-        let complete = self.0.worker.run(move || dir.read(id)).await?;
+        let files = self.0.files.clone();
+        let complete = self.0.worker.run(move || files.read(id)).await?;
         let meta = complete.meta().clone();
         Ok(Box::new(FileReader { handle: self.0.clone(), meta, complete: Arc::new(Mutex::new(complete)) }))
     }
@@ -150,9 +149,7 @@ impl SnapshotStore for FileSnapshots {
 
 struct FileWriter {
     handle: Handle,
-    id: SnapshotId,
-    writer: u64,
-    part: Arc<Mutex<Part>>,
+    part: Arc<Mutex<PartFile>>,
     received: u64,
     /// A call has begun and not returned: its future was dropped.
     pending: bool,
@@ -168,12 +165,6 @@ impl FileWriter {
     }
 }
 
-impl Drop for FileWriter {
-    fn drop(&mut self) {
-        self.handle.dir.release(self.id, self.writer);
-    }
-}
-
 #[async_trait]
 impl SnapshotWriter for FileWriter {
     fn received_bytes(&self) -> u64 {
@@ -182,10 +173,8 @@ impl SnapshotWriter for FileWriter {
 
     async fn write(&mut self, piece: Bytes) -> Result<(), SnapshotError> {
         self.begin()?;
-        let (dir, part, id, writer) =
-            (Arc::clone(&self.handle.dir), Arc::clone(&self.part), self.id, self.writer);
+        let part = Arc::clone(&self.part);
         let write = move || {
-            dir.is_current(id, writer)?;
             let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
             part.write(&piece)?;
             Ok(part.received_bytes())
@@ -200,21 +189,17 @@ impl SnapshotWriter for FileWriter {
         expected: Option<SnapshotContent>,
     ) -> Result<SnapshotMeta, SnapshotError> {
         self.begin()?;
-        let (dir, part, id, writer) =
-            (Arc::clone(&self.handle.dir), Arc::clone(&self.part), self.id, self.writer);
-        let finish = move || {
-            dir.is_current(id, writer)?;
-            let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-            dir.finish(&mut part, expected)
-        };
+        let part = Arc::clone(&self.part);
+        let finish = move || part.lock().unwrap_or_else(PoisonError::into_inner).finish(expected);
         self.handle.worker.run(finish).await
     }
 }
 
 struct FileReader {
+    /// The worker ends before the folder is let go of.
     handle: Handle,
     meta: SnapshotMeta,
-    complete: Arc<Mutex<Complete>>,
+    complete: Arc<Mutex<CompleteFile>>,
 }
 
 #[async_trait]

@@ -27,6 +27,10 @@ pub enum Tag {
     Write,
     /// A write is durable: `[last]`, or failed.
     Written,
+    /// A snapshot: `[what, index, ..]`.
+    Snapshot,
+    /// A journal drops what a snapshot covers: `[index, all of it]`.
+    Purge,
     /// A connection came or went: `[peer, what]`.
     Link,
     /// A fault was injected, or ended: `[number]`.
@@ -53,6 +57,8 @@ impl Tag {
             Self::Lost => "lost",
             Self::Write => "write",
             Self::Written => "written",
+            Self::Snapshot => "snapshot",
+            Self::Purge => "purge",
             Self::Link => "link",
             Self::Fault => "fault",
             Self::Asked => "asked",

@@ -1,7 +1,7 @@
 //! The file journal's store on a simulated disk: what its thread does in life is done here by tasks of the
 //! node, in virtual time.
 
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, poll_fn};
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,44 +16,19 @@ use raft_log_file::{LogReader, Store};
 use tokio::sync::Notify;
 
 use super::coverage::Point;
-use super::disk::SimDisk;
-use super::executor::{Core, MS, Nanos, Owner, lock};
+use super::drive::Drive;
+use super::executor::{MS, Nanos, lock};
 use super::oracle::Oracle;
-use super::rng::Rng;
 
 /// After a sync, this long without work until a mark is written; as the real journal.
 const MARK_AFTER: Nanos = 2 * MS;
 /// After a mark, this long without work until it is synced.
 const SYNC_MARK_AFTER: Nanos = 100 * MS;
 
-/// How long a disk takes; may change while it is used.
-#[derive(Debug)]
-pub(crate) struct Pace {
-    /// The least that a write takes.
-    pub(crate) least: AtomicU64,
-    /// The most.
-    pub(crate) most: AtomicU64,
-    /// Until when it hangs.
-    pub(crate) hangs_until: AtomicU64,
-}
-
-impl Pace {
-    fn draw(&self, rng: &mut Rng, now: Nanos) -> Nanos {
-        let (least, most) = (self.least.load(Ordering::Relaxed), self.most.load(Ordering::Relaxed));
-        let hangs = self.hangs_until.load(Ordering::Relaxed).saturating_sub(now);
-        rng.between(least, most.max(least)) + hangs
-    }
-}
-
 /// What the parts of one journal share.
 struct Shared {
-    core: Arc<Core>,
-    node: usize,
-    owner: Owner,
+    drive: Arc<Drive>,
     store: Mutex<Store>,
-    disk: SimDisk,
-    pace: Arc<Pace>,
-    rng: Mutex<Rng>,
     oracle: Arc<Oracle>,
     /// Counts what the journal was asked for.
     work: AtomicU64,
@@ -63,22 +38,15 @@ struct Shared {
     spare_done: Notify,
     /// The first entry that was written to the segment in use; 0 for none.
     segment_first: AtomicU64,
-    /// Told once when the machine dies in the middle of a call.
-    died: Box<dyn Fn() + Send + Sync>,
     /// One durable image in so many writes is read back.
     read_back_every: u64,
 }
 
 impl Shared {
-    fn delay(&self) -> super::executor::Sleep {
-        let nanos = self.pace.draw(&mut lock(&self.rng), self.core.now());
-        self.core.sleep(nanos)
-    }
-
     /// Whether there is nothing to do for so long.
     async fn rests(&self, nanos: Nanos, seen: u64) -> bool {
         let mut worked = pin!(self.worked.notified());
-        let mut sleep = pin!(self.core.sleep(nanos));
+        let mut sleep = pin!(self.drive.core.sleep(nanos));
         poll_fn(|context| {
             if worked.as_mut().poll(context).is_ready() {
                 return Poll::Ready(());
@@ -88,14 +56,6 @@ impl Shared {
         .await;
         self.work.load(Ordering::Relaxed) == seen
     }
-
-    /// A dead machine goes no further.
-    async fn alive(&self) {
-        if self.disk.is_frozen() {
-            (self.died)();
-            pending::<()>().await;
-        }
-    }
 }
 
 /// See the [module](self).
@@ -103,22 +63,12 @@ pub(crate) struct SimJournal(Arc<Shared>);
 
 /// What a [`SimJournal`] is made of.
 pub(crate) struct Parts {
-    /// The executor.
-    pub(crate) core: Arc<Core>,
-    /// Whose tasks it starts.
-    pub(crate) owner: Owner,
+    /// Its disk.
+    pub(crate) drive: Arc<Drive>,
     /// The open store.
     pub(crate) store: Store,
-    /// Its disk.
-    pub(crate) disk: SimDisk,
-    /// How fast that is.
-    pub(crate) pace: Arc<Pace>,
-    /// Its random numbers.
-    pub(crate) rng: Rng,
     /// Who watches.
     pub(crate) oracle: Arc<Oracle>,
-    /// Told once when the machine dies in the middle of a call.
-    pub(crate) died: Box<dyn Fn() + Send + Sync>,
     /// One durable image in so many writes is read back.
     pub(crate) read_back_every: u64,
 }
@@ -127,22 +77,17 @@ impl SimJournal {
     /// A journal over an open store. Its background task starts now.
     #[must_use]
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { core, owner, store, disk, pace, rng, oracle, died, read_back_every } = parts;
+        let Parts { drive, store, oracle, read_back_every } = parts;
+        let (core, owner) = (Arc::clone(&drive.core), drive.owner);
         let shared = Arc::new(Shared {
-            core: Arc::clone(&core),
-            node: owner.node,
-            owner,
+            drive,
             store: Mutex::new(store),
-            disk,
-            pace,
-            rng: Mutex::new(rng),
             oracle,
             work: AtomicU64::new(0),
             worked: Notify::new(),
             spare: AtomicU64::new(0),
             spare_done: Notify::new(),
             segment_first: AtomicU64::new(0),
-            died,
             read_back_every,
         });
         core.spawn(owner, idle(Arc::clone(&shared)));
@@ -155,10 +100,10 @@ impl SimJournal {
         shared.oracle.hit(Point::SegmentFull);
         shared.spare.store(1, Ordering::Relaxed);
         let mine = Arc::clone(shared);
-        shared.core.spawn(shared.owner, async move {
-            mine.delay().await;
+        shared.drive.core.spawn(shared.drive.owner, async move {
+            mine.drive.delay().await;
             let spare = job.run();
-            mine.alive().await;
+            mine.drive.alive().await;
             lock(&mine.store).install_spare(spare);
             mine.spare.store(0, Ordering::Relaxed);
             mine.spare_done.notify_waiters();
@@ -182,12 +127,12 @@ async fn idle(shared: Arc<Shared>) {
         if marks {
             // An error poisons the store; the next write says so.
             let _ = lock(&shared.store).mark();
-            shared.alive().await;
+            shared.drive.alive().await;
             shared.oracle.hit(Point::Marked);
         }
         if shared.rests(SYNC_MARK_AFTER, seen).await {
             let _ = lock(&shared.store).sync();
-            shared.alive().await;
+            shared.drive.alive().await;
         }
     }
 }
@@ -195,15 +140,15 @@ async fn idle(shared: Arc<Shared>) {
 #[async_trait]
 impl Journal for SimJournal {
     async fn load(&mut self) -> Result<JournalState, JournalError> {
-        self.0.delay().await;
+        self.0.drive.delay().await;
         lock(&self.0.store).load()
     }
 
     async fn write(&mut self, write: JournalWrite) -> Result<(), JournalError> {
         let shared = &self.0;
         shared.work.fetch_add(1, Ordering::Relaxed);
-        shared.oracle.write_begins(shared.node, &write);
-        shared.delay().await;
+        shared.oracle.write_begins(shared.drive.node(), &write);
+        shared.drive.delay().await;
         // Right before the write, as the real one does: a mark may have filled the segment meanwhile.
         if shared.spare.load(Ordering::Relaxed) == 1 {
             let needs = lock(&shared.store).needs_segment(&write);
@@ -215,7 +160,7 @@ impl Journal for SimJournal {
         let entries = !write.entries.is_empty() || write.truncate_from.is_some();
         let fills = lock(&shared.store).needs_segment(&write);
         let result = lock(&shared.store).write(&write);
-        shared.alive().await;
+        shared.drive.alive().await;
         if result.is_ok() {
             let first = shared.segment_first.load(Ordering::Relaxed);
             if write.truncate_from.is_some_and(|from| from.0 < first) {
@@ -225,19 +170,19 @@ impl Journal for SimJournal {
                 let first = write.entries.first().map_or(first, |entry| entry.id.index.0);
                 shared.segment_first.store(first, Ordering::Relaxed);
             }
-            let mut unsynced = shared.disk.unsynced();
+            let mut unsynced = shared.drive.disk.unsynced("");
             // A mark may wait; what a write without entries writes is elsewhere.
             unsynced.retain(|name| entries || !name.starts_with("seg-"));
-            shared.oracle.write_done(shared.node, &unsynced);
+            shared.oracle.write_done(shared.drive.node(), &unsynced);
             let count = shared.work.load(Ordering::Relaxed);
             if shared.read_back_every > 0 && count.is_multiple_of(shared.read_back_every) {
-                super::lives::read_back(shared.node, &shared.disk, &shared.oracle);
+                super::lives::read_back(shared.drive.node(), &shared.drive.disk, &shared.oracle);
             }
         }
         self.start_spare();
         // The answer takes its way back.
-        let back = lock(&shared.rng).below(50_000);
-        shared.core.sleep(back).await;
+        let back = lock(&shared.drive.rng).below(50_000);
+        shared.drive.core.sleep(back).await;
         // Only what follows the last write is rest.
         shared.work.fetch_add(1, Ordering::Relaxed);
         shared.worked.notify_one();
@@ -245,14 +190,31 @@ impl Journal for SimJournal {
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), JournalError> {
-        let result = lock(&self.0.store).purge(upto);
-        self.0.alive().await;
+        let shared = &self.0;
+        shared.work.fetch_add(1, Ordering::Relaxed);
+        shared.oracle.purge_begins(shared.drive.node(), upto);
+        shared.drive.delay().await;
+        let result = lock(&shared.store).purge(upto);
+        shared.drive.alive().await;
+        if result.is_ok() {
+            shared.oracle.purge_done(shared.drive.node(), upto);
+        }
+        shared.drive.delay().await;
         result
     }
 
     async fn reset(&mut self, to: LogId) -> Result<(), JournalError> {
-        let result = lock(&self.0.store).reset(to);
-        self.0.alive().await;
+        let shared = &self.0;
+        shared.work.fetch_add(1, Ordering::Relaxed);
+        shared.oracle.reset_begins(shared.drive.node(), to);
+        shared.drive.delay().await;
+        let result = lock(&shared.store).reset(to);
+        shared.drive.alive().await;
+        if result.is_ok() {
+            shared.segment_first.store(0, Ordering::Relaxed);
+            shared.oracle.reset_done(shared.drive.node(), to);
+        }
+        shared.drive.delay().await;
         result
     }
 
@@ -265,7 +227,7 @@ impl Journal for SimJournal {
 impl Drop for SimJournal {
     fn drop(&mut self) {
         // In a life that has ended the disk takes nothing any more, as it must be after a crash.
-        if !self.0.disk.is_frozen() {
+        if !self.0.drive.disk.is_frozen() {
             let _ = lock(&self.0.store).close();
         }
     }
@@ -279,7 +241,7 @@ struct SimReader {
 #[async_trait]
 impl JournalReader for SimReader {
     async fn entries(&self, range: Range<Index>, max_bytes: u64) -> Result<Vec<Entry>, JournalError> {
-        self.shared.delay().await;
+        self.shared.drive.delay().await;
         let entries = self.log.entries(range, max_bytes);
         if matches!(entries, Err(JournalError::Corrupt(_))) {
             self.shared.oracle.hit(Point::DamageMetByReader);

@@ -6,22 +6,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use raft_core::backend::{OpenError, Runtime, Verdict};
+use raft_core::backend::{Runtime, Verdict};
 use raft_core::error::{ConfigError, FatalReason};
 use raft_core::ids::{ClusterId, GroupId, NodeId};
 use raft_core::membership::{Member, Membership};
 use raft_core::{Config, Node};
-use raft_log_file::{Options, Store};
+use raft_log_file::{Options, SnapshotFiles, Store};
 
 use super::agenda::What;
 use super::coverage::Point;
 use super::disk::{Image, SimDisk, Tear};
+use super::drive::{Drive, Pace};
 use super::etcd::Tap;
 use super::executor::{Clock, MS, Nanos, Owner, SimRuntime, Task, lock};
-use super::journal::{Pace, Parts, SimJournal};
+use super::journal::{Parts, SimJournal};
 use super::machine::{Machine, Registers};
 use super::oracle::{Ear, Oracle};
 use super::rng::Rng;
+use super::snapshots::{FOLDER, SimSnapshots};
 use super::workload::Reach;
 use super::world::World;
 
@@ -112,13 +114,13 @@ pub(crate) fn read_back(node: usize, disk: &SimDisk, oracle: &Oracle) {
     if oracle.is_damaged(node) {
         return;
     }
-    let copy = SimDisk::of(&disk.durable_image(), Rng::new(1));
+    let copy = SimDisk::of(&disk.durable_folder(""), Rng::new(1));
     match Store::open(Arc::new(copy.boot()), file_owner(node), Options::default(), 7) {
         Ok(store) => match (store.load(), store.reader()) {
             (Ok(state), reader) => {
                 let all = state.purged.index.next()..state.last.index.next();
                 match reader.entries(all, u64::MAX) {
-                    Ok(entries) => oracle.image_read(node, state.hard_state, &entries),
+                    Ok(entries) => oracle.image_read(node, state.hard_state, state.purged, &entries),
                     Err(error) => oracle.violated("commit-not-durable", Some(node), error.to_string()),
                 }
             }
@@ -202,11 +204,16 @@ impl World {
         if !fresh && let Some(calls) = slot.recovery_deaths.pop() {
             slot.disk.crash_in(calls);
         }
+        let folder = Arc::new(vfs.folder(FOLDER));
         let opened = if fresh {
             Store::create(Arc::new(vfs), file_owner(node), Some(&initial), options, seed)
         } else {
             Store::open(Arc::new(vfs), file_owner(node), options, seed)
         };
+        let opened = opened.map_err(|error| error.to_string()).and_then(|store| {
+            let snapshots = SnapshotFiles::open(folder).map_err(|error| format!("snapshots: {error}"))?;
+            Ok((store, snapshots))
+        });
         if slot.disk.is_frozen() {
             slot.deaths_in_a_row += 1;
             self.oracle.hit(Point::CrashInRecovery);
@@ -220,12 +227,12 @@ impl World {
         }
         slot.deaths_in_a_row = 0;
         match opened {
-            Ok(store) => self.opened(node, store),
+            Ok((store, snapshots)) => self.opened(node, store, snapshots),
             Err(error) => self.not_opened(node, &error),
         }
     }
 
-    fn not_opened(&mut self, node: usize, error: &OpenError) {
+    fn not_opened(&mut self, node: usize, error: &str) {
         let slot = &mut self.slots[node];
         slot.up = false;
         slot.disk.end_life();
@@ -245,7 +252,7 @@ impl World {
         self.oracle.violated("recovery", Some(node), text);
     }
 
-    fn opened(&mut self, node: usize, store: Store) {
+    fn opened(&mut self, node: usize, store: Store, snapshots: SnapshotFiles) {
         let slot = &mut self.slots[node];
         let restored = store.load();
         let entries = restored.as_ref().ok().and_then(|state| {
@@ -260,7 +267,7 @@ impl World {
             self.oracle.replaced(node, &restored, &entries);
         } else if slot.fresh {
             slot.fresh = false;
-            self.oracle.created(node, &entries);
+            self.oracle.created(node, restored.hard_state, &entries);
         } else {
             let damaged = slot.damage != Damage::None;
             self.oracle.recovered(node, &restored, &entries, damaged);
@@ -276,15 +283,32 @@ impl World {
                 }
             }
         }
+        self.oracle.snapshot_found(node, &snapshots.latest());
         self.oracle.set_damaged(node, self.slots[node].damage != Damage::None);
-        self.start(node, store);
+        self.start(node, store, snapshots);
     }
 
-    fn start(&mut self, node: usize, store: Store) {
-        let config = self.config(node);
-        let slot = &mut self.slots[node];
+    /// The disk of the life that begins.
+    fn drive(&mut self, node: usize) -> Arc<Drive> {
+        let slot = &self.slots[node];
         let life = slot.life;
-        let owner = Owner { node, life };
+        let agenda = self.agenda.clone();
+        Arc::new(Drive {
+            core: Arc::clone(self.agenda.core()),
+            owner: Owner { node, life },
+            disk: slot.disk.clone(),
+            pace: Arc::clone(&slot.pace),
+            rng: Mutex::new(Rng::stream(self.rng.next(), 4)),
+            died: Box::new(move || agenda.after(0, What::Died { node, life })),
+        })
+    }
+
+    fn start(&mut self, node: usize, store: Store, files: SnapshotFiles) {
+        let config = self.config(node);
+        let drive = self.drive(node);
+        let _snapshots = SimSnapshots::new(Arc::clone(&drive), files, Arc::clone(&self.oracle));
+        let slot = &mut self.slots[node];
+        let (owner, life) = (drive.owner, slot.life);
         slot.up_since = self.agenda.now();
         if !self.plan.durable_machines || slot.is_lost() {
             slot.registers = Arc::default();
@@ -296,21 +320,13 @@ impl World {
             node,
             registers: Arc::clone(&registers),
             witness: Arc::clone(&self.oracle) as Arc<dyn super::machine::Witness>,
+            ballast: self.plan.ballast,
         };
         let core = Arc::clone(self.agenda.core());
-        let died = {
-            let agenda = self.agenda.clone();
-            Box::new(move || agenda.after(0, What::Died { node, life }))
-        };
         let journal = SimJournal::new(Parts {
-            core: Arc::clone(&core),
-            owner,
+            drive: Arc::clone(&drive),
             store,
-            disk: slot.disk.clone(),
-            pace: Arc::clone(&slot.pace),
-            rng: Rng::stream(self.rng.next(), 4),
             oracle: Arc::clone(&self.oracle),
-            died,
             read_back_every: self.plan.read_back_every,
         });
         let town = Arc::clone(&self.town);

@@ -7,7 +7,9 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use raft_core::backend::{Command, Fatal, Responses, SnapshotReader, SnapshotSource, StateMachine};
+use raft_core::backend::{
+    Command, Fatal, Responses, SnapshotError, SnapshotReader, SnapshotSource, StateMachine,
+};
 use raft_core::ids::{Index, LogId};
 
 use super::executor::lock;
@@ -134,6 +136,9 @@ pub trait Witness: Send + Sync + 'static {
 
     /// `node` has executed everything through this entry.
     fn through(&self, node: usize, through: LogId);
+
+    /// `node`, which had executed everything through `before`, has this state from a snapshot now.
+    fn installed(&self, node: usize, before: Index, now: &Registers);
 }
 
 /// One node's state machine. The registers may be looked at from outside, and may outlive it.
@@ -144,6 +149,66 @@ pub struct Machine {
     pub registers: Arc<Mutex<Registers>>,
     /// Who is told.
     pub witness: Arc<dyn Witness>,
+    /// Bytes that it adds to its snapshots, so that they take their time.
+    pub ballast: usize,
+}
+
+/// Bytes of a piece of a snapshot.
+const PIECE: usize = 10_000;
+
+/// A state at one moment, as bytes: the last entry, the registers, and ballast that depends on them.
+#[must_use]
+pub fn freeze(registers: &Registers, ballast: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(64 + ballast);
+    let numbers = [registers.through.term.0, registers.through.index.0, registers.values.len() as u64];
+    numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+    for (key, value) in &registers.values {
+        bytes.extend(key.to_le_bytes());
+        bytes.extend(value.to_le_bytes());
+    }
+    let mut filler = registers.through.index.0 | 1;
+    bytes.extend((0..ballast).map(|_| {
+        filler = filler.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (filler >> 56) as u8
+    }));
+    bytes
+}
+
+/// What was frozen; `None` if these bytes are not that.
+#[must_use]
+pub fn thaw(bytes: &[u8]) -> Option<Registers> {
+    let number = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+    let mut registers = Registers { values: BTreeMap::new(), through: LogId::new(number(0)?, number(8)?) };
+    let mut at = 24;
+    for _ in 0..number(16)? {
+        let key = u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?);
+        registers.values.insert(key, number(at + 4)?);
+        at += 12;
+    }
+    (freeze(&registers, bytes.len().checked_sub(at)?) == bytes).then_some(registers)
+}
+
+struct Frozen(Bytes);
+
+#[async_trait]
+impl SnapshotSource for Frozen {
+    async fn next(&mut self) -> Result<Option<Bytes>, SnapshotError> {
+        let length = self.0.len().min(PIECE);
+        Ok((length > 0).then(|| self.0.split_to(length)))
+    }
+}
+
+/// Others run in between.
+async fn give_way() {
+    let mut waited = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 #[async_trait]
@@ -159,15 +224,7 @@ impl StateMachine for Machine {
         responses: &mut Responses,
     ) -> Result<(), Fatal> {
         // Others run before it has executed anything.
-        let mut waited = false;
-        poll_fn(|context| {
-            if std::mem::replace(&mut waited, true) {
-                return Poll::Ready(());
-            }
-            context.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
+        give_way().await;
         let mut registers = lock(&self.registers);
         for entry in batch.chunk_by(|a, b| a.id == b.id) {
             let Some(id) = entry.first().map(|command| command.id) else { continue };
@@ -195,11 +252,30 @@ impl StateMachine for Machine {
     }
 
     async fn snapshot(&mut self) -> Result<Box<dyn SnapshotSource>, Fatal> {
-        Err(Fatal("it has no snapshots".into()))
+        Ok(Box::new(Frozen(freeze(&lock(&self.registers), self.ballast).into())))
     }
 
-    async fn install(&mut self, _snapshot: Box<dyn SnapshotReader>) -> Result<(), Fatal> {
-        Err(Fatal("it has no snapshots".into()))
+    async fn install(&mut self, mut snapshot: Box<dyn SnapshotReader>) -> Result<(), Fatal> {
+        let upto = snapshot.meta().upto;
+        let mut bytes = Vec::new();
+        loop {
+            let piece = snapshot
+                .read(bytes.len() as u64, PIECE)
+                .await
+                .map_err(|error| Fatal(format!("a snapshot cannot be read: {error}")))?;
+            if piece.is_empty() {
+                break;
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        let state = thaw(&bytes).ok_or_else(|| Fatal("a snapshot is not what was written".into()))?;
+        if state.through != upto {
+            return Err(Fatal(format!("a snapshot of {upto} holds {}", state.through)));
+        }
+        let mut registers = lock(&self.registers);
+        self.witness.installed(self.node, registers.through.index, &state);
+        *registers = state;
+        Ok(())
     }
 }
 
@@ -216,6 +292,19 @@ mod tests {
         damaged[60] ^= 1;
         assert_eq!(decode(&damaged), None);
         assert_eq!(decode(&bytes[..20]), None);
+    }
+
+    #[test]
+    fn a_state_thaws_as_it_was_frozen_and_damage_shows() {
+        let registers = Registers { values: [(1, 7), (9, 3)].into(), through: LogId::new(4, 11) };
+        for ballast in [0, 70_000] {
+            let bytes = freeze(&registers, ballast);
+            assert_eq!(thaw(&bytes), Some(registers.clone()));
+            let mut damaged = bytes.clone();
+            *damaged.last_mut().unwrap() ^= 1;
+            assert_ne!(thaw(&damaged), Some(registers.clone()));
+            assert_eq!(thaw(&bytes[..20]), None);
+        }
     }
 
     #[test]

@@ -12,12 +12,13 @@
 //! ```
 //!
 //! What differs from production: [`Runtime`](raft_core::backend::Runtime),
-//! [`Transport`](raft_core::backend::Transport), the journal's `Vfs` and the thread around its store, and
-//! the state machine. All the rest is what ships.
+//! [`Transport`](raft_core::backend::Transport), the `Vfs` of the journal and the snapshots and the threads
+//! around their stores, and the state machine. All the rest is what ships.
 
 mod agenda;
 pub mod coverage;
 pub mod disk;
+mod drive;
 pub mod etcd;
 pub mod events;
 pub mod executor;
@@ -30,6 +31,7 @@ pub mod oracle;
 pub mod plan;
 pub mod rng;
 pub mod shrink;
+mod snapshots;
 mod workload;
 mod world;
 

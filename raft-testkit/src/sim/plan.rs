@@ -340,6 +340,8 @@ pub struct Plan {
     pub durable_machines: bool,
     /// One durable image in so many writes is read back.
     pub read_back_every: u64,
+    /// Bytes that state machines add to their snapshots.
+    pub ballast: usize,
     /// The faults, in order, each with its time.
     pub faults: Vec<(Nanos, Fault)>,
 }
@@ -415,6 +417,7 @@ impl Plan {
             uncommitted_bytes: *rng.pick(&[3_000, 100_000, 64 << 20]),
             durable_machines: rng.chance(300),
             read_back_every: rng.between(100, 400),
+            ballast: 0,
             faults: Vec::new(),
         };
         plan.draw_faults(seed);

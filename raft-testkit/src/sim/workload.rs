@@ -12,7 +12,7 @@ use raft_core::error::{Outcome, ProposeError};
 use super::coverage::Point;
 use super::executor::{Core, Nanos, Owner, lock};
 use super::machine::{Registers, Request, encode};
-use super::oracle::{Answer, Floor, Oracle};
+use super::oracle::{Answer, Known, Oracle};
 use super::plan::LoadPlan;
 use super::rng::Rng;
 
@@ -241,7 +241,7 @@ impl Client {
         node: usize,
         reach: &Reach,
         operation: u64,
-        _floor: Floor,
+        _floor: Known,
         request: Request,
         patience: Nanos,
     ) -> Answer {

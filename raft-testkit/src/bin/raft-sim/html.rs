@@ -296,6 +296,8 @@ impl<'a> Picture<'a> {
                 self.roles.insert(event.node, (event.at, first, event.to_string()));
             }
             Tag::Commit => self.dot("commit", event, y + 14),
+            Tag::Snapshot => self.dot("snapshot", event, y + 20),
+            Tag::Purge => self.dot("purge", event, y + 20),
             Tag::Write => {
                 self.writes.insert(event.node, (event.at, event.text.clone()));
             }

@@ -2,14 +2,15 @@
 //! reordered by a crash; calls fail; space runs out; stored bytes rot, and writes go astray.
 //!
 //! Of each file there is what a process reads, and for each unsynced write what was there before and after.
-//! A power cut leaves the durable image and any subset of the sectors in between.
+//! A power cut leaves the durable image and any subset of the sectors in between. A folder is the part of the
+//! names up to the last slash: what is synced of one says nothing of another.
 
 mod file;
 #[cfg(test)]
 mod tests;
 mod vfs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -22,7 +23,7 @@ use super::rng::Rng;
 /// What a crash may keep or lose of what is not synced, in bytes.
 pub const SECTOR: usize = 512;
 
-/// The names and contents of a folder.
+/// The names and contents of a disk.
 pub type Image = BTreeMap<String, Vec<u8>>;
 
 /// A kind of call that may fail.
@@ -58,7 +59,18 @@ enum NameOp {
     Remove(String),
 }
 
+/// The folder that a name is in, with its slash; empty for the disk's own.
+fn folder_of(name: &str) -> &str {
+    name.rfind('/').and_then(|at| name.get(..=at)).unwrap_or_default()
+}
+
 impl NameOp {
+    fn folder(&self) -> &str {
+        match self {
+            Self::Add(name, _) | Self::Remove(name) | Self::Rename(_, name) => folder_of(name),
+        }
+    }
+
     fn apply(&self, names: &mut BTreeMap<String, usize>) {
         match self {
             Self::Add(name, id) => drop(names.insert(name.clone(), *id)),
@@ -84,7 +96,8 @@ struct Disk {
     name_ops: Vec<NameOp>,
     /// Which life of the node may use it; handles of earlier ones fail.
     boot: u64,
-    locked: bool,
+    /// The folders that somebody has open.
+    locked: BTreeSet<&'static str>,
     /// The machine dies in that many changing calls from now.
     crash_in: Option<u64>,
     /// It has died: nothing reaches the disk any more.
@@ -128,7 +141,7 @@ impl SimDisk {
             durable_names: BTreeMap::new(),
             name_ops: Vec::new(),
             boot: 0,
-            locked: false,
+            locked: BTreeSet::new(),
             crash_in: None,
             frozen: false,
             full: false,
@@ -149,25 +162,25 @@ impl SimDisk {
         lock(&self.0).watcher = Some(watcher);
     }
 
-    /// The folder for a new life of the node; earlier ones can do nothing more.
+    /// The disk for a new life of the node; earlier ones can do nothing more.
     #[must_use]
     pub fn boot(&self) -> SimVfs {
         let mut disk = lock(&self.0);
         disk.boot += 1;
-        disk.locked = false;
+        disk.locked.clear();
         disk.frozen = false;
         disk.crash_in = None;
         for file in disk.files.values_mut() {
             file.inherited = file.pending.len();
         }
-        SimVfs { disk: Arc::clone(&self.0), boot: disk.boot }
+        SimVfs { disk: Arc::clone(&self.0), boot: disk.boot, folder: "" }
     }
 
     /// The process is gone; what it wrote stays readable.
     pub fn end_life(&self) {
         let mut disk = lock(&self.0);
         disk.boot += 1;
-        disk.locked = false;
+        disk.locked.clear();
         disk.fails = None;
         disk.astray = false;
     }
@@ -177,7 +190,7 @@ impl SimDisk {
         let mut disk = lock(&self.0);
         let disk = &mut *disk;
         disk.boot += 1;
-        disk.locked = false;
+        disk.locked.clear();
         disk.fails = None;
         disk.astray = false;
         let (mut kept, mut lost) = (0, 0);
@@ -197,14 +210,19 @@ impl SimDisk {
             kept += k;
             lost += l;
         }
-        let ops = disk.name_ops.len() as u64;
-        let names = match tear {
-            Tear::Lose => 0,
-            Tear::Keep => ops,
-            _ => disk.rng.below(ops + 1),
-        };
-        for op in disk.name_ops.drain(..).take(names as usize) {
-            op.apply(&mut disk.durable_names);
+        let mut ops = std::mem::take(&mut disk.name_ops);
+        while let Some(folder) = ops.first().map(|op| op.folder().to_owned()) {
+            let (mine, others): (Vec<NameOp>, Vec<NameOp>) =
+                ops.into_iter().partition(|op| op.folder() == folder);
+            ops = others;
+            let names = match tear {
+                Tear::Lose => 0,
+                Tear::Keep => mine.len() as u64,
+                _ => disk.rng.below(mine.len() as u64 + 1),
+            };
+            for op in mine.into_iter().take(names as usize) {
+                op.apply(&mut disk.durable_names);
+            }
         }
         disk.names.clone_from(&disk.durable_names);
         disk.forget_unnamed();
@@ -214,9 +232,20 @@ impl SimDisk {
     /// What a power cut that loses all it can would leave.
     #[must_use]
     pub fn durable_image(&self) -> Image {
+        self.durable(|_| true)
+    }
+
+    /// The same of one folder.
+    #[must_use]
+    pub fn durable_folder(&self, folder: &str) -> Image {
+        self.durable(|name| folder_of(name) == folder)
+    }
+
+    fn durable(&self, wanted: impl Fn(&str) -> bool) -> Image {
         let disk = lock(&self.0);
         let content = |id: &usize| disk.files.get(id).map(File::durable).unwrap_or_default();
-        disk.durable_names.iter().map(|(name, id)| (name.clone(), content(id))).collect()
+        let wanted = disk.durable_names.iter().filter(|(name, _)| wanted(name));
+        wanted.map(|(name, id)| (name.clone(), content(id))).collect()
     }
 
     /// What a process would read.
@@ -231,13 +260,13 @@ impl SimDisk {
     pub fn replace(&self, image: &Image) {
         let mut disk = lock(&self.0);
         disk.boot += 1;
-        disk.locked = false;
+        disk.locked.clear();
         disk.load(image);
     }
 
-    /// The files in which this life has left something unsynced.
+    /// The files of a folder in which this life has left something unsynced.
     #[must_use]
-    pub fn unsynced(&self) -> Vec<String> {
+    pub fn unsynced(&self, folder: &str) -> Vec<String> {
         let disk = lock(&self.0);
         let dirty = |id: &usize| {
             let file = disk.files.get(id)?;
@@ -245,7 +274,8 @@ impl SimDisk {
             // A cut only gives space back.
             mine.iter().find(|change| !change.cuts)
         };
-        disk.names.iter().filter(|(_, id)| dirty(id).is_some()).map(|(name, _)| name.clone()).collect()
+        let mine = disk.names.iter().filter(|(name, _)| folder_of(name) == folder);
+        mine.filter(|(_, id)| dirty(id).is_some()).map(|(name, _)| name.clone()).collect()
     }
 
     /// The machine dies after that many more changing calls: in the middle of what it does.

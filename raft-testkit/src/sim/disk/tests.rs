@@ -17,7 +17,7 @@ fn a_power_cut_takes_what_is_not_synced_and_only_that() {
     vfs.sync_dir().unwrap();
     file.pwrite(&[2; 2048], 1024).unwrap();
     vfs.create("b").unwrap();
-    assert_eq!(disk.unsynced(), ["a"]);
+    assert_eq!(disk.unsynced(""), ["a"]);
     assert_eq!(disk.image()["a"][1024], 2);
     assert_eq!(disk.power_cut(Tear::Lose), (0, 4));
     assert_eq!(disk.image(), Image::from([("a".into(), vec![1; 2048])]));
@@ -101,4 +101,24 @@ fn rot_and_stray_writes_change_what_is_stored() {
         disk.lead_astray();
     }
     assert_eq!(disk.image()["a"][4096], 9);
+}
+
+/// What is made durable of one folder's names says nothing of another's.
+#[test]
+fn folders_are_synced_one_by_one() {
+    let (disk, vfs) = disk();
+    let inner = vfs.folder("snap/");
+    vfs.create("a").unwrap();
+    inner.create("a").unwrap();
+    inner.rename("a", "b").unwrap();
+    assert_eq!((vfs.list().unwrap(), inner.list().unwrap()), (vec!["a".to_owned()], vec!["b".to_owned()]));
+    let guard = vfs.lock("LOCK").unwrap();
+    assert!(vfs.lock("LOCK").is_err());
+    drop(inner.lock("LOCK").unwrap());
+    drop(guard);
+    inner.sync_dir().unwrap();
+    assert_eq!(disk.durable_folder("").len(), 0);
+    assert_eq!(disk.durable_folder("snap/").keys().collect::<Vec<_>>(), ["snap/b"]);
+    disk.power_cut(Tear::Lose);
+    assert_eq!(disk.image().keys().collect::<Vec<_>>(), ["snap/b"]);
 }

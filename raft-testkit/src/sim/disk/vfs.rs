@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex};
 use raft_log_file::vfs::{LockError, Vfs, VfsFile};
 
 use super::file::File;
-use super::{Call, Disk, NameOp};
+use super::{Call, Disk, NameOp, folder_of};
 use crate::sim::executor::lock;
 
-/// The folder as one life of the node sees it.
+/// A folder as one life of the node sees it.
 #[derive(Clone)]
 pub struct SimVfs {
     pub(super) disk: Arc<Mutex<Disk>>,
     pub(super) boot: u64,
+    /// What the names of its files begin with on the disk.
+    pub(super) folder: &'static str,
 }
 
 struct SimFile {
@@ -23,6 +25,16 @@ struct SimFile {
 }
 
 impl SimVfs {
+    /// Another folder of the same disk, for the same life.
+    #[must_use]
+    pub fn folder(&self, folder: &'static str) -> Self {
+        Self { folder, ..self.clone() }
+    }
+
+    fn on_disk(&self, name: &str) -> String {
+        format!("{}{name}", self.folder)
+    }
+
     fn names_change<T>(&self, change: impl FnOnce(&mut Disk) -> io::Result<T>, space: bool) -> io::Result<T> {
         let mut disk = lock(&self.disk);
         disk.change(self.boot, Call::Names)?;
@@ -39,43 +51,48 @@ impl SimVfs {
 
 impl Vfs for SimVfs {
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(lock(&self.disk).names.keys().cloned().collect())
+        let disk = lock(&self.disk);
+        let mine = disk.names.keys().filter(|name| folder_of(name) == self.folder);
+        Ok(mine.filter_map(|name| name.get(self.folder.len()..)).map(str::to_owned).collect())
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn VfsFile>> {
+        let name = self.on_disk(name);
         let create = |disk: &mut Disk| {
-            if disk.names.contains_key(name) {
+            if disk.names.contains_key(&name) {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
             let id = disk.next_file;
             disk.next_file += 1;
             disk.files.insert(id, File::default());
-            disk.names.insert(name.to_owned(), id);
-            disk.name_ops.push(NameOp::Add(name.to_owned(), id));
+            disk.names.insert(name.clone(), id);
+            disk.name_ops.push(NameOp::Add(name, id));
             Ok(id)
         };
         self.names_change(create, true).map(|id| self.file(id))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn VfsFile>> {
-        let id = lock(&self.disk).names.get(name).copied();
+        let id = lock(&self.disk).names.get(&self.on_disk(name)).copied();
         id.map(|id| self.file(id)).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (self.on_disk(from), self.on_disk(to));
         let rename = |disk: &mut Disk| {
-            let id = disk.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-            disk.names.insert(to.to_owned(), id);
-            disk.name_ops.push(NameOp::Rename(from.to_owned(), to.to_owned()));
+            let id = disk.names.remove(&from).ok_or(io::ErrorKind::NotFound)?;
+            disk.names.insert(to.clone(), id);
+            disk.name_ops.push(NameOp::Rename(from, to));
             Ok(())
         };
         self.names_change(rename, false)
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
+        let name = self.on_disk(name);
         let unlink = |disk: &mut Disk| {
-            disk.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
-            disk.name_ops.push(NameOp::Remove(name.to_owned()));
+            disk.names.remove(&name).ok_or(io::ErrorKind::NotFound)?;
+            disk.name_ops.push(NameOp::Remove(name));
             Ok(())
         };
         self.names_change(unlink, false)
@@ -83,7 +100,10 @@ impl Vfs for SimVfs {
 
     fn sync_dir(&self) -> io::Result<()> {
         let sync = |disk: &mut Disk| {
-            for op in std::mem::take(&mut disk.name_ops) {
+            let (mine, others): (Vec<NameOp>, Vec<NameOp>) =
+                std::mem::take(&mut disk.name_ops).into_iter().partition(|op| op.folder() == self.folder);
+            disk.name_ops = others;
+            for op in mine {
                 op.apply(&mut disk.durable_names);
             }
             Ok(())
@@ -93,24 +113,20 @@ impl Vfs for SimVfs {
 
     fn lock(&self, _name: &str) -> Result<Box<dyn Send + Sync>, LockError> {
         let mut disk = lock(&self.disk);
-        if disk.locked {
+        if !disk.locked.insert(self.folder) {
             return Err(LockError::Held(None));
         }
-        disk.locked = true;
-        Ok(Box::new(Guard { disk: Arc::clone(&self.disk), boot: self.boot }))
+        Ok(Box::new(Guard(self.clone())))
     }
 }
 
-struct Guard {
-    disk: Arc<Mutex<Disk>>,
-    boot: u64,
-}
+struct Guard(SimVfs);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let mut disk = lock(&self.disk);
-        if disk.boot == self.boot {
-            disk.locked = false;
+        let mut disk = lock(&self.0.disk);
+        if disk.boot == self.0.boot {
+            disk.locked.remove(self.0.folder);
         }
     }
 }

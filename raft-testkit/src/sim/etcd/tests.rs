@@ -10,6 +10,7 @@ fn view(role: RoleKind, in_term: u64, last: u64) -> View {
         hard: Default::default(),
         durable: true,
         leader: None,
+        purged: Index(0),
         last: LogId { term: Term(0), index: Index(last) },
         commit: Index(0),
         applied: Index(0),

@@ -214,6 +214,16 @@ impl State {
 }
 
 impl Clients {
+    /// How registers differ from what they were at that index, if they do.
+    pub(super) fn differs(&self, registers: &Registers) -> Option<String> {
+        let through = registers.through.index;
+        let keys: BTreeSet<u32> = self.values.keys().chain(registers.values.keys()).copied().collect();
+        keys.into_iter().find_map(|key| {
+            let (was, is) = (self.value_at(key, through), registers.get(key));
+            (was != is).then(|| format!("register {key} is {is}, it was {was}"))
+        })
+    }
+
     fn value_at(&self, key: u32, through: Index) -> u64 {
         let Some(values) = self.values.get(&key) else { return 0 };
         let after = values.partition_point(|(index, _)| *index <= through);
@@ -267,6 +277,10 @@ impl Witness for Oracle {
             }
             state.cover.hit_if(unknown, Point::UnknownApplied);
         }
+    }
+
+    fn installed(&self, node: usize, before: Index, now: &Registers) {
+        Self::installed(self, node, before, now);
     }
 
     fn through(&self, node: usize, through: LogId) {

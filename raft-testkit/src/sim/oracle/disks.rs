@@ -2,12 +2,12 @@
 
 use raft_core::backend::{HardState, JournalState, JournalWrite, Verdict};
 use raft_core::entry::{Entry, EntryKind};
-use raft_core::ids::{Identity, Index, Term};
+use raft_core::ids::{Identity, Index, LogId, Term};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::super::coverage::Point;
 use super::super::events::Tag;
-use super::{Inflight, Item, Model, Oracle, State, number, place};
+use super::{Floor, Inflight, Item, Model, Oracle, State, number, place};
 
 /// A digest of an entry's contents.
 fn digest(entry: &Entry) -> u64 {
@@ -25,11 +25,13 @@ fn item(entry: &Entry) -> Item {
 }
 
 impl Oracle {
-    /// A node's journal is created with these entries.
-    pub fn created(&self, node: usize, entries: &[Entry]) {
+    /// A node's journal is created with this.
+    pub fn created(&self, node: usize, hard: HardState, entries: &[Entry]) {
         let mut state = self.lock();
         let model = &mut state.nodes[node];
-        *model = Model { ppm: model.ppm, ..Model::default() };
+        *model = Model { ppm: model.ppm, hard, ..Model::default() };
+        state.members_written(0, node, entries);
+        let model = &mut state.nodes[node];
         model.log = entries.iter().map(item).collect();
         state.written(0, node, Index(1), Term::ZERO, &entries.iter().map(item).collect::<Vec<_>>());
     }
@@ -65,6 +67,7 @@ impl Oracle {
                 state.nodes[node].log.get(place(before)).map_or(Term::ZERO, |item| item.term)
             };
             state.written(at, node, index, prev, &items);
+            state.members_written(at, node, &write.entries);
         }
         let known = write.known_peers.clone();
         state.nodes[node].inflight =
@@ -108,19 +111,26 @@ impl Oracle {
 
     /// A copy of what the disk would have after a power cut was opened: it must have all that was
     /// acknowledged.
-    pub fn image_read(&self, node: usize, hard: HardState, entries: &[Entry]) {
+    pub fn image_read(&self, node: usize, hard: HardState, purged: LogId, entries: &[Entry]) {
         let at = self.now();
         let mut state = self.lock();
         let model = &state.nodes[node];
+        if model.floor.is_some() {
+            // Where it begins is being changed.
+            return;
+        }
+        let log = model.log.get(purged.index.0 as usize..).unwrap_or_default();
         let same = model.hard == hard
-            && model.log.len() == entries.len()
-            && model.log.iter().zip(entries).all(|(mine, entry)| *mine == item(entry));
+            && model.purged == purged.index
+            && log.len() == entries.len()
+            && log.iter().zip(entries).all(|(mine, entry)| *mine == item(entry));
         if !same {
             let what = format!(
-                "its disk has {hard:?} and {} entries; acknowledged are {:?} and {}",
+                "its disk has {hard:?} and {} entries after {purged}; acknowledged are {:?} and {} after {}",
                 entries.len(),
                 model.hard,
-                model.log.len()
+                log.len(),
+                model.purged
             );
             state.violated(at, "commit-not-durable", Some(node), what);
         }
@@ -132,7 +142,11 @@ impl Oracle {
         let model = &mut state.nodes[node];
         *model = Model { ppm: model.ppm, damaged: true, ..Model::default() };
         model.hard = restored.hard_state;
-        model.log = entries.iter().map(item).collect();
+        let known = state.committed.get(..restored.purged.index.0 as usize).unwrap_or_default().to_vec();
+        let model = &mut state.nodes[node];
+        model.log = known;
+        model.log.extend(entries.iter().map(item));
+        model.purged = restored.purged.index;
         // It must not vote for anybody.
         model.lossy = true;
     }
@@ -142,8 +156,11 @@ impl Oracle {
     pub fn recovered(&self, node: usize, restored: &JournalState, entries: &[Entry], damaged: bool) {
         let at = self.now();
         let mut state = self.lock();
-        let found: Vec<Item> = entries.iter().map(item).collect();
         let model = state.nodes[node].clone();
+        let begins = restored.purged;
+        let mut found: Vec<Item> =
+            state.committed.get(..begins.index.0 as usize).unwrap_or_default().to_vec();
+        found.extend(entries.iter().map(item));
         let numbers = [
             restored.identity.incarnation.number,
             restored.last.index.0,
@@ -166,6 +183,17 @@ impl Oracle {
             let what = format!("{:?} although nothing was harmed", restored.verdict);
             state.violated(at, "recovery", Some(node), what);
         }
+        let begun = match model.floor {
+            Some(Floor::Purge(upto)) => begins.index == model.purged || begins.index == upto.index,
+            Some(Floor::Reset(to)) => begins.index == model.purged || begins.index == to.index,
+            None => begins.index == model.purged,
+        };
+        state.cover.hit_if(matches!(model.floor, Some(Floor::Purge(_))), Point::CrashInPurge);
+        state.cover.hit_if(matches!(model.floor, Some(Floor::Reset(_))), Point::CrashInReset);
+        if !begun && !model.damaged && !lossy {
+            let what = format!("its log begins after {begins}; it began after {}", model.purged);
+            state.violated(at, "recovery", Some(node), what);
+        }
         if let Some(what) = state.illegal(&model, restored, &found, lossy) {
             state.violated(at, "recovery", Some(node), what);
         }
@@ -178,6 +206,8 @@ impl Oracle {
         model.lossy |= lossy || (model.damaged && restored.hard_state.probation);
         model.log = found;
         model.inflight = None;
+        model.floor = None;
+        model.purged = begins.index;
         model.known.clone_from(&restored.known_peers);
     }
 }
@@ -269,6 +299,9 @@ impl State {
         let before = (model.hard, &model.log[..]);
         let mut hard_after = model.hard;
         let mut logs = vec![model.log.clone()];
+        if let Some(Floor::Reset(to)) = model.floor {
+            logs.push(self.committed.get(..to.index.0 as usize).unwrap_or_default().to_vec());
+        }
         if let Some(inflight) = &model.inflight {
             hard_after = inflight.hard.unwrap_or(model.hard);
             for entries in 0..=inflight.items.len() {

@@ -16,6 +16,9 @@
 //! | double-vote | one vote a term, also across restarts | §5.2 |
 //! | term-went-back, commit-went-back | both only grow | §5.1 |
 //! | probation-vote, probation-end | M10 | reliability §2.2 |
+//! | snapshot-differs, snapshot-went-back | a snapshot is the committed log up to its index, also once it is installed | §7 |
+//! | snapshot-not-durable, dropped-uncovered | it is on the disk before anything counts on it | S1, §7 |
+//! | membership-step | voters change through a joint membership, one change at a time | §6 |
 //! | admitted-unremembered | whoever is let in is remembered on disk first | J12 |
 //! | recovery | nothing acknowledged is missing, nothing else appears | J1, J2, J10 |
 //! | stale-read, real-time-order | linearizability by log index | dissertation §6.4 |
@@ -25,16 +28,19 @@
 
 mod clients;
 mod disks;
+mod members;
 mod protocol;
+mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use raft_core::backend::{HardState, Vote};
-use raft_core::ids::{Index, KnownPeer, NodeId, Term};
+use raft_core::backend::{HardState, SnapshotContent, SnapshotMeta, Vote};
+use raft_core::ids::{Index, KnownPeer, LogId, NodeId, Term};
+use raft_core::membership::Membership;
 use raft_core::raft::View;
 
-pub use self::clients::{Answer, Floor, Operation};
+pub use self::clients::{Answer, Floor as Known, Operation};
 pub use self::protocol::Ear;
 use super::coverage::{Coverage, Point};
 use super::events::{EventLog, Tag};
@@ -69,13 +75,43 @@ pub(crate) struct Inflight {
     pub(crate) known: Option<Vec<KnownPeer>>,
 }
 
+/// What a snapshot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Covered {
+    pub(crate) upto: LogId,
+    pub(crate) content: SnapshotContent,
+}
+
+impl Covered {
+    const fn of(meta: &SnapshotMeta) -> Self {
+        Self { upto: meta.upto, content: meta.content }
+    }
+}
+
+/// A change of where the log begins that the disk has not confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Floor {
+    /// After this.
+    Purge(LogId),
+    /// After this, and empty.
+    Reset(LogId),
+}
+
 /// One node, as its disk has it and as it shows itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     /// Durable: term, vote and probation.
     pub(crate) hard: HardState,
-    /// Durable: the log; the entry of index `i` is at `i - 1`.
+    /// Durable: the log, and before it what a snapshot covers; the entry of index `i` is at `i - 1`.
     pub(crate) log: Vec<Item>,
+    /// Durable: up to here the journal has nothing, but the snapshot has.
+    pub(crate) purged: Index,
+    /// Durable: the newest snapshot.
+    pub(crate) snapshot: Option<Covered>,
+    /// Snapshots that may be durable.
+    pub(crate) finishing: Vec<LogId>,
+    /// Where the log may begin by now.
+    pub(crate) floor: Option<Floor>,
     pub(crate) inflight: Option<Inflight>,
     /// Durable: the peers that it has met.
     pub(crate) known: Vec<KnownPeer>,
@@ -114,6 +150,7 @@ pub(crate) struct State {
     pub(crate) committed_in: Vec<Term>,
     /// All entries ever written, by index: what each is, and the term before it.
     pub(crate) written: Vec<Vec<(Item, Term)>>,
+    pub(crate) memberships: members::Memberships,
     pub(crate) clients: clients::Clients,
     pub(crate) events: EventLog,
     pub(crate) cover: Coverage,
@@ -155,6 +192,7 @@ impl Oracle {
             committed: Vec::new(),
             committed_in: Vec::new(),
             written: Vec::new(),
+            memberships: members::Memberships::default(),
             clients: clients::Clients::default(),
             events: EventLog::new(keep_events),
             cover: Coverage::default(),
@@ -268,6 +306,12 @@ impl Oracle {
         (now - dealt, now - led)
     }
 
+    /// The membership that is committed.
+    #[must_use]
+    pub fn membership(&self) -> Membership {
+        self.lock().committed_membership().cloned().unwrap_or_default()
+    }
+
     /// What the node shows.
     #[must_use]
     pub fn view(&self, node: usize) -> Option<View> {
@@ -311,11 +355,6 @@ impl State {
         if self.violation.is_none() {
             self.violation = Some(Violation { checker, at, node: number(node), what });
         }
-    }
-
-    /// How many nodes make a quorum.
-    pub(crate) const fn quorum(&self) -> usize {
-        self.nodes.len() / 2 + 1
     }
 
     /// Records a vote that is about to leave.

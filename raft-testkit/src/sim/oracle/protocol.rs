@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use raft_core::backend::JournalWrite;
 use raft_core::error::Violation as Alarm;
-use raft_core::ids::{Index, Term};
+use raft_core::ids::{Index, NodeId, Term};
 use raft_core::message::{AppendReply, Ballot, Envelope, Message, PeerEvent};
 use raft_core::node::{Input, Observer, Output};
 use raft_core::raft::{Event, Raft, View};
@@ -15,6 +15,7 @@ use raft_core::time::Time;
 use super::super::coverage::Point;
 use super::super::events::Tag;
 use super::super::executor::Nanos;
+use super::members::{is_quorum, short};
 use super::{Oracle, State, changed_its_mind, number, place};
 
 /// Listens to one node in one of its lives.
@@ -148,7 +149,7 @@ impl State {
     /// What a leader counts must be on the disks of its followers, those that are in its term.
     fn check_beliefs(&mut self, at: Nanos, node: usize, view: View, raft: &Raft) {
         for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
-            let matched = raft.matched(raft_core::ids::NodeId(peer as u64 + 1)).unwrap_or_default();
+            let matched = raft.matched(NodeId(peer as u64 + 1)).unwrap_or_default();
             let believed = (view.hard.term, matched);
             if self.beliefs[node][peer] == believed {
                 continue;
@@ -160,7 +161,7 @@ impl State {
                 continue;
             }
             let there = model.log.get(place(matched)).map(|item| item.term);
-            if there != raft.term_of(matched) {
+            if there != self.term_in(raft, matched) {
                 let what = format!(
                     "it counts {matched} of node {}; there are {} entries, at {matched} of term {there:?}",
                     peer + 1,
@@ -171,15 +172,27 @@ impl State {
         }
     }
 
+    /// The term of an entry of a node's log; of one that is in its snapshot, what was committed there.
+    fn term_in(&self, raft: &Raft, index: Index) -> Option<Term> {
+        let snapshot = index < raft.view().purged;
+        raft.term_of(index)
+            .or_else(|| self.committed.get(place(index)).filter(|_| snapshot).map(|item| item.term))
+    }
+
     /// Nobody who lacks what is committed now may have a log that a quorum would elect (§5.4.3).
     fn check_electable(&mut self, at: Nanos, node: usize, index: Index, term: Term) {
         let sound = |model: &super::Model| !model.damaged && !model.lossy && !model_on_probation(model);
         let end = |model: &super::Model| (model.log.last().map(|item| item.term), model.log.len());
-        let quorum = self.quorum();
-        let elected = self.nodes.iter().enumerate().find(|(_, candidate)| {
+        let elected = self.nodes.iter().enumerate().find(|(number, candidate)| {
             let has = candidate.log.get(place(index)).is_some_and(|item| item.term == term);
-            let voters = self.nodes.iter().filter(|voter| sound(voter) && end(voter) <= end(candidate));
-            sound(candidate) && !has && voters.count() >= quorum
+            if has || !sound(candidate) {
+                return false;
+            }
+            let Some(members) = self.memberships.of_log(&candidate.log) else { return false };
+            let votes = |voter: usize| {
+                self.nodes.get(voter).is_some_and(|voter| sound(voter) && end(voter) <= end(candidate))
+            };
+            members.is_voter(NodeId(*number as u64 + 1)) && is_quorum(members, votes)
         });
         if let Some((without, _)) = elected {
             let what =
@@ -243,9 +256,11 @@ impl State {
         // term may be elected late and without it.
         let missing = (1..=self.committed.len() as u64)
             .filter(|index| self.committed_in[*index as usize - 1] < term)
-            .find(|index| raft.term_of(Index(*index)) != Some(self.committed[*index as usize - 1].term));
+            .find(|index| {
+                self.term_in(raft, Index(*index)) != Some(self.committed[*index as usize - 1].term)
+            });
         if let Some(index) = missing {
-            let has = raft.term_of(Index(index));
+            let has = self.term_in(raft, Index(index));
             let committed = self.committed[index as usize - 1].term;
             let what = format!("it leads {term}; at {index} it has {has:?}, committed is {committed}");
             self.violated(at, "leader-completeness", Some(node), what);
@@ -253,7 +268,7 @@ impl State {
     }
 
     fn on_commit(&mut self, at: Nanos, node: usize, index: Index, raft: &Raft) {
-        let Some(term) = raft.term_of(index) else {
+        let Some(term) = self.term_in(raft, index) else {
             self.violated(at, "commit-not-durable", Some(node), format!("it commits {index} and lacks it"));
             return;
         };
@@ -269,15 +284,24 @@ impl State {
         };
         let holders: Vec<(usize, u64)> =
             self.nodes.iter().enumerate().filter_map(|(n, model)| Some((n, holds(model)?))).collect();
-        let quorum = self.quorum();
-        // Whoever has lost it, and knows or will know when it comes up, elects nobody without it.
-        let lost = |(n, model): &(usize, &super::Model)| {
-            (model.damaged || model_on_probation(model)) && !holders.iter().any(|(holder, _)| holder == n)
+        let Some(members) = self.membership_of(raft).cloned() else {
+            self.violated(
+                at,
+                "commit-not-durable",
+                Some(node),
+                format!("it commits {index} without members"),
+            );
+            return;
         };
-        let excused = self.nodes.iter().enumerate().filter(lost).count();
-        if holders.len() + excused < quorum {
+        // Whoever has lost it, and knows or will know when it comes up, elects nobody without it.
+        let holds_or_knows = |n: usize| {
+            let held = holders.iter().any(|(holder, _)| *holder == n);
+            held || self.nodes.get(n).is_some_and(|model| model.damaged || model_on_probation(model))
+        };
+        if !is_quorum(&members, holds_or_knows) {
             let on: Vec<usize> = holders.iter().map(|(n, _)| n + 1).collect();
-            let what = format!("{index} of term {term} is durable on {on:?} only, a quorum is {quorum}");
+            let what =
+                format!("{index} of term {term} is durable on {on:?} only, members are {}", short(&members));
             self.violated(at, "commit-not-durable", Some(node), what);
         }
         let Some((_, digest)) = holders.first().copied() else { return };
@@ -295,9 +319,11 @@ impl State {
         let in_term = self.nodes[node].view.map_or(term, |view| view.hard.term);
         self.committed_in.push(in_term);
         self.check_electable(at, node, index, term);
-        self.cover.hit_if(self.nodes.len() == 1, Point::SingleVoter);
-        self.cover.hit_if(self.nodes.len().is_multiple_of(2), Point::EvenCluster);
-        self.cover.hit_if(self.nodes.len() == 7, Point::SevenNodes);
+        self.member_committed(index);
+        let voters = members.voters.len();
+        self.cover.hit_if(voters == 1, Point::SingleVoter);
+        self.cover.hit_if(voters.is_multiple_of(2), Point::EvenCluster);
+        self.cover.hit_if(voters == 7, Point::SevenNodes);
     }
 
     fn on_probation_end(&mut self, at: Nanos, node: usize) {
@@ -305,20 +331,16 @@ impl State {
         self.nodes[node].lossy = false;
         // Whoever may vote must not be able to elect a leader without a committed entry: fewer than a
         // quorum of the voters may lack it.
-        let quorum = self.quorum();
+        let Some(members) = self.committed_membership() else { return };
         let lacks = |model: &super::Model, item: &super::Item, index: u64| {
             !model_on_probation(model) && model.log.get(place(Index(index))) != Some(item)
         };
         let forgotten = self.committed.iter().zip(1..).find(|(item, index)| {
             let mine = &self.nodes[node];
             mine.log.get(place(Index(*index))) != Some(item)
-                && self
-                    .nodes
-                    .iter()
-                    .enumerate()
-                    .filter(|(n, model)| *n == node || lacks(model, item, *index))
-                    .count()
-                    >= quorum
+                && is_quorum(members, |n| {
+                    n == node || self.nodes.get(n).is_some_and(|model| lacks(model, item, *index))
+                })
         });
         if let Some((item, index)) = forgotten {
             let what =
@@ -339,7 +361,7 @@ impl State {
         match &envelope.message {
             Message::Vote(request) if !request.pre => {
                 self.cover.hit_if(request.transfer, Point::TimeoutNow);
-                self.voted(at, node, envelope.term, raft_core::ids::NodeId(node as u64 + 1));
+                self.voted(at, node, envelope.term, NodeId(node as u64 + 1));
             }
             Message::VoteReply(reply) => match reply.ballot {
                 Ballot::Granted if !reply.pre => self.voted(at, node, reply.asked, envelope.to),

@@ -1,0 +1,66 @@
+//! The machine around a disk: how long it takes, and that a dead one goes no further. What waits for the disk
+//! on a thread in life does it here in a task of the node, in virtual time.
+
+use std::future::pending;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::disk::SimDisk;
+use super::executor::{Core, Nanos, Owner, Sleep, lock};
+use super::rng::Rng;
+
+/// How long a disk takes; may change while it is used.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    /// The least that a call takes.
+    pub(crate) least: AtomicU64,
+    /// The most.
+    pub(crate) most: AtomicU64,
+    /// Until when it hangs.
+    pub(crate) hangs_until: AtomicU64,
+}
+
+impl Pace {
+    fn draw(&self, rng: &mut Rng, now: Nanos) -> Nanos {
+        let (least, most) = (self.least.load(Ordering::Relaxed), self.most.load(Ordering::Relaxed));
+        let hangs = self.hangs_until.load(Ordering::Relaxed).saturating_sub(now);
+        rng.between(least, most.max(least)) + hangs
+    }
+}
+
+/// The disk of one life of a node.
+pub(crate) struct Drive {
+    /// The executor.
+    pub(crate) core: Arc<Core>,
+    /// Whose tasks wait for it.
+    pub(crate) owner: Owner,
+    /// The disk.
+    pub(crate) disk: SimDisk,
+    /// How fast that is.
+    pub(crate) pace: Arc<Pace>,
+    /// Its random numbers.
+    pub(crate) rng: Mutex<Rng>,
+    /// Told when the machine dies in the middle of a call.
+    pub(crate) died: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Drive {
+    /// The node, from 0.
+    pub(crate) const fn node(&self) -> usize {
+        self.owner.node
+    }
+
+    /// A call takes this long.
+    pub(crate) fn delay(&self) -> Sleep {
+        let nanos = self.pace.draw(&mut lock(&self.rng), self.core.now());
+        self.core.sleep(nanos)
+    }
+
+    /// A dead machine goes no further.
+    pub(crate) async fn alive(&self) {
+        if self.disk.is_frozen() {
+            (self.died)();
+            pending::<()>().await;
+        }
+    }
+}
