@@ -21,7 +21,7 @@ use crate::side::VERSION;
 const APPLICATION: i64 = 0x5253_514c;
 
 /// The oldest SQLite without the defect that a reset of the write-ahead log could damage a database.
-const OLDEST: [u32; 3] = [3, 51, 3];
+pub(crate) const OLDEST: [u32; 3] = [3, 51, 3];
 
 /// Rows of one INSERT.
 const CHUNK: usize = 32;

@@ -9,6 +9,7 @@
 //! Read in this order: `docs/journal-sqlite.md` (the bytes and the rules), `rows` (checksums), `side`
 //! (the files beside the database), `wal` (judging the write-ahead log), `db` (the one connection),
 //! `open` (the verdict), `store` (writing), `journal` (the thread), `view` (looking at one that is not open).
+//! `snapshots` is a store of its own, apart from the journal.
 
 mod db;
 mod error;
@@ -18,6 +19,7 @@ mod options;
 mod rows;
 mod scan;
 mod side;
+mod snapshots;
 mod store;
 mod verify;
 mod view;
@@ -26,5 +28,6 @@ mod wal;
 pub use journal::SqliteJournal;
 pub use options::{Faults, Options, Owner, Witness};
 pub use side::Finding;
+pub use snapshots::SqliteSnapshots;
 pub use verify::Report;
 pub use view::SqliteView;

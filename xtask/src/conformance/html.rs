@@ -32,9 +32,6 @@ pub(super) fn page(report: &Report) -> String {
     for hole in report.holes() {
         let _ = write!(out, "<p class=\"failed\">missing: {}</p>", escaped(&hole));
     }
-    for one in report.left_out() {
-        let _ = write!(out, "<p class=\"skipped\">not there: {}</p>", escaped(&one));
-    }
     for (name, suite) in &report.suites {
         let _ = write!(out, "<h2>{}</h2><table><tr><th>clause</th>", escaped(name));
         for backend in &suite.backends {

@@ -39,25 +39,19 @@ pub(super) struct Report {
 }
 
 /// Backends without which a table would be worth nothing: the suite, and how their names begin.
-const NEEDED: [(&str, &str); 10] = [
+const NEEDED: [(&str, &str); 11] = [
     ("journal", "custom-journal"),
     ("journal", "raft-log-file"),
     ("journal", "raft-log-sqlite"),
     ("journal", "raft-testkit"),
     ("snapshot", "raft-log-file"),
+    ("snapshot", "raft-log-sqlite"),
     ("snapshot", "raft-testkit"),
     ("transport", "raft-net-grpc"),
     ("transport", "raft-net-tcp"),
     ("transport", "raft-testkit"),
     ("state machine", "raft-testkit"),
 ];
-
-/// Backends that there are not, and why.
-const NOT_THERE: [(&str, &str, &str); 1] = [(
-    "snapshot",
-    "raft-log-sqlite",
-    "there is none: SnapshotStore is apart from Journal, and raft-log-file's can stand beside this journal",
-)];
 
 /// How many broken backends each suite must at least have been shown: those that the verification plan lists,
 /// and more.
@@ -115,15 +109,6 @@ impl Report {
                 cells.iter().map(move |(backend, cell)| (&**suite, &**clause, &**backend, cell))
             })
         })
-    }
-
-    /// What has no row, and why.
-    pub(super) fn left_out(&self) -> Vec<String> {
-        let ran = |suite: &str, package: &str| {
-            self.suites.get(suite).is_some_and(|of| of.backends.iter().any(|backend| is_of(backend, package)))
-        };
-        let absent = NOT_THERE.iter().filter(|(suite, package, _)| !ran(suite, package));
-        absent.map(|(suite, package, why)| format!("{suite} of {package}: {why}")).collect()
     }
 
     /// Backends that were not seen, or not with all clauses, and lies that were not told.
@@ -216,9 +201,6 @@ impl Report {
         for (suite, caught, all) in self.caught() {
             let _ = writeln!(out, "{suite}: {caught} of {all} broken backends caught by their clause");
         }
-        for one in self.left_out() {
-            let _ = writeln!(out, "not there: {one}");
-        }
         for hole in self.holes() {
             let _ = writeln!(out, "MISSING {hole}");
         }
@@ -242,8 +224,7 @@ impl Report {
                     "caught": mutant.caught, "seen": mutant.seen })
         };
         let mutants: Vec<Value> = self.mutants.iter().map(mutant).collect();
-        json!({ "clauses": clauses, "mutants": mutants, "holes": self.holes(),
-                "not_there": self.left_out() })
+        json!({ "clauses": clauses, "mutants": mutants, "holes": self.holes() })
     }
 
     pub(super) fn last_line(&self) -> String {
@@ -285,7 +266,7 @@ mod tests {
         }
         assert!(text.contains("MISSING journal: j02 was not run on raft-log-file"), "{text}");
         assert!(text.contains("MISSING transport: nothing of raft-net-tcp"), "{text}");
-        assert!(text.contains("not there: snapshot of raft-log-sqlite"), "{text}");
+        assert!(text.contains("MISSING snapshot: nothing of raft-log-sqlite"), "{text}");
         assert!(report.last_line().contains("passed=1 skipped=1 failed=1"), "{}", report.last_line());
         assert!(super::super::html::page(&report).contains("&lt;nothing&gt;"));
         assert!(Report::read("{}").is_err());

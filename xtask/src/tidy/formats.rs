@@ -36,6 +36,10 @@ const FORMATS: &[Format] = &[
     },
     Format { document: "docs/snapshot-format.md", sources: &["raft-log-file/src/snapshots/format.rs"] },
     Format {
+        document: "docs/snapshot-sqlite.md",
+        sources: &["raft-log-sqlite/src/snapshots/records.rs", "raft-log-sqlite/src/snapshots/db.rs"],
+    },
+    Format {
         document: "docs/journal-sqlite.md",
         sources: &[
             "raft-core/src/slots/mod.rs",
