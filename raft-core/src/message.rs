@@ -1,9 +1,11 @@
 //! What nodes say to each other: one struct per kind of message, with its section of the paper.
 //!
-//! The shape is final for wire version 1: snapshots, learners, joint membership, sessions and groups
-//! have their place here already, so that filling them in changes no format.
+//! Snapshots, learners, joint membership, sessions and groups have their place in wire version 1 already, so
+//! that filling them in changes no format. What wire version 2 has added is said where it stands;
+//! [`Message::for_version`] is what an older peer is told instead.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -68,9 +70,40 @@ pub enum Message {
     /// What I have of it. Reserved; no node sends it yet.
     SnapshotReply(SnapshotReply),
     /// Campaign now, without waiting: I hand leadership to you (dissertation §3.10).
-    TimeoutNow,
+    TimeoutNow(TimeoutNow),
     /// Something the receiver should know about itself.
     Notice(Notice),
+    /// How far must I have applied to answer what I was asked now? (dissertation §6.4; wire version 2)
+    ReadIndex(ReadIndex),
+    /// That far, or ask again elsewhere. (Wire version 2.)
+    ReadIndexReply(ReadIndexReply),
+}
+
+impl Message {
+    /// What a peer of this wire version is told: what it has no field for is left out. `None` if it has no
+    /// such message; then it is not sent. Both transports of this project count their wire versions alike.
+    #[must_use]
+    pub fn for_version(self, version: u16) -> Option<Self> {
+        if version >= 2 {
+            return Some(self);
+        }
+        Some(match self {
+            Self::Vote(request) => Self::Vote(VoteRequest { told: 0, ..request }),
+            Self::HeartbeatReply(reply) => {
+                let HeartbeatReply { round, matched, last, probation, .. } = reply;
+                Self::HeartbeatReply(HeartbeatReply {
+                    round,
+                    matched,
+                    last,
+                    probation,
+                    ..HeartbeatReply::default()
+                })
+            }
+            Self::TimeoutNow(_) => Self::TimeoutNow(TimeoutNow { round: 0 }),
+            Self::ReadIndex(_) | Self::ReadIndexReply(_) => return None,
+            message => message,
+        })
+    }
 }
 
 /// Asks for a vote (§5.2, RequestVote) or for a pre-vote (dissertation §9.6).
@@ -82,6 +115,9 @@ pub struct VoteRequest {
     pub transfer: bool,
     /// The end of the candidate's log.
     pub last: LogId,
+    /// The heartbeat round in which the leader of the term before told it to campaign; 0 if it did not. What a
+    /// voter has promised that leader until this round no longer binds it (M5). Wire version 2.
+    pub told: u64,
 }
 
 /// A voter's answer.
@@ -118,7 +154,7 @@ pub struct Heartbeat {
 }
 
 /// The answer to a [`Heartbeat`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HeartbeatReply {
     /// The round it answers, from 1; 0 for a heartbeat of an earlier term: such an answer tells its sender the
     /// term, and a leader of that term nothing.
@@ -131,6 +167,40 @@ pub struct HeartbeatReply {
     pub last: Index,
     /// The follower knows that its log was damaged and does not vote (M10).
     pub probation: bool,
+    /// A write to its journal takes, or has lately taken, longer than an election timeout: it is no node to
+    /// hand leadership to (M11). Wire version 2.
+    pub slow: bool,
+    /// For how long from now it grants no vote to anybody else, as its own clock goes: what a lease is made of
+    /// (dissertation §6.4.1). Zero if it promises nothing. In whole microseconds. Wire version 2.
+    pub promise: Duration,
+    /// How much it wants to lead; 0 is normal, more is more. Wire version 2.
+    pub priority: i8,
+}
+
+/// Tells a follower to campaign (dissertation §3.10).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TimeoutNow {
+    /// The heartbeat round that the leader had last begun: from here on its lease is void until a quorum has
+    /// answered a later one. 0 from a leader of wire version 1, which has no lease.
+    pub round: u64,
+}
+
+/// A follower asks its leader for a read index. Wire version 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReadIndex {
+    /// Chosen by the follower, never twice, not even after a restart: an answer to an older question must not pass
+    /// for one to a newer.
+    pub id: u64,
+}
+
+/// The answer to a [`ReadIndex`]. Wire version 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReadIndexReply {
+    /// What it answers.
+    pub id: u64,
+    /// An index that was committed, by a leader that was the leader, after the question was asked. `None` if
+    /// there are too many reads.
+    pub index: Option<Index>,
 }
 
 /// AppendEntries (§5.3).

@@ -9,8 +9,8 @@ use raft_core::ids::{
 };
 use raft_core::membership::{Member, Membership};
 use raft_core::message::{
-    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, PeerEvent, VoteReply,
-    VoteRequest,
+    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, PeerEvent, TimeoutNow,
+    VoteReply, VoteRequest,
 };
 use raft_core::raft::Restored;
 use raft_core::status::RoleKind;
@@ -130,7 +130,7 @@ fn what_is_not_for_this_node_is_counted() {
             from: NodeId(2),
             to: NodeId(9),
             term: Term(1),
-            message: Message::TimeoutNow,
+            message: Message::TimeoutNow(TimeoutNow::default()),
         };
         raft.handle_message(Time::ZERO, envelope);
         assert_eq!(raft.status(Time::ZERO).counters.ignored_messages, count);
@@ -179,6 +179,7 @@ fn a_log_on_probation_is_compared_anew() {
             matched: Index(matched),
             last: Index(last),
             probation,
+            ..HeartbeatReply::default()
         })
     };
     hear(&mut raft, now, 3, 1, Message::AppendReply(AppendReply::Matched { matched: Index(5) }));
@@ -210,7 +211,7 @@ fn a_log_on_probation_is_compared_anew() {
 fn an_answer_to_an_earlier_leadership_counts_for_no_round() {
     let mut raft = start(journal()).unwrap();
     let now = Time::ZERO;
-    let vote = VoteRequest { pre: false, transfer: true, last: LogId::new(0, 1) };
+    let vote = VoteRequest { pre: false, transfer: true, last: LogId::new(0, 1), told: 0 };
     hear(&mut raft, now, 2, 5, Message::Vote(vote));
     settle(&mut raft, now);
     hear(&mut raft, now, 2, 3, Message::Heartbeat(Heartbeat { commit: Index(0), round: 25 }));
@@ -234,7 +235,13 @@ fn an_answer_to_no_round_is_ignored() {
     let (mut raft, now) = leader();
     settle(&mut raft, now);
     let before = raft.clone();
-    let reply = HeartbeatReply { round: 0, matched: Index(0), last: Index(0), probation: false };
+    let reply = HeartbeatReply {
+        round: 0,
+        matched: Index(0),
+        last: Index(0),
+        probation: false,
+        ..HeartbeatReply::default()
+    };
     hear(&mut raft, now, 2, 1, Message::HeartbeatReply(reply));
     assert_eq!(raft.next_timeout(), before.next_timeout());
     assert!(settle(&mut raft, now).is_empty());

@@ -18,7 +18,7 @@ use raft_core::ids::{ClusterId, GroupId, Identity, Index, LogId, NodeId, ReadId,
 use raft_core::membership::{Member, Membership};
 use raft_core::message::{
     Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, Notice, PeerEvent,
-    SnapshotChunk, SnapshotReply, VoteReply, VoteRequest,
+    SnapshotChunk, SnapshotReply, TimeoutNow, VoteReply, VoteRequest,
 };
 use raft_core::raft::{Event, Fetch, Restored};
 use raft_core::status::RoleKind;
@@ -432,7 +432,10 @@ impl World {
         let flags = input.byte();
         let flag = |bit: u8| flags >> bit & 1 == 1;
         match input.byte() % 20 {
-            0 | 1 => Message::Vote(VoteRequest { pre: flag(0), transfer: flag(1), last: log_id(input) }),
+            0 | 1 => {
+                let told = if flag(2) { input.number() } else { 0 };
+                Message::Vote(VoteRequest { pre: flag(0), transfer: flag(1), last: log_id(input), told })
+            }
             2..=4 => {
                 let ballot =
                     [Ballot::Granted, Ballot::Granted, Ballot::Denied, Ballot::Vetoed][input.below(4)];
@@ -443,7 +446,18 @@ impl World {
             7 | 8 => {
                 let (matched, last) = (index(input), index(input));
                 let round = input.number();
-                Message::HeartbeatReply(HeartbeatReply { round, matched, last, probation: flag(0) })
+                let (probation, slow) = (flag(0), flag(1));
+                let promise = Duration::from_micros(if flag(2) { input.number() } else { 0 });
+                let priority = if flag(3) { input.byte().cast_signed() } else { 0 };
+                Message::HeartbeatReply(HeartbeatReply {
+                    round,
+                    matched,
+                    last,
+                    probation,
+                    slow,
+                    promise,
+                    priority,
+                })
             }
             9..=12 => {
                 let prev = log_id(input);
@@ -461,7 +475,7 @@ impl World {
                 let (prev, hint, last) = (index(input), log_id(input), index(input));
                 Message::AppendReply(AppendReply::Rejected { prev, hint, last })
             }
-            16 => Message::TimeoutNow,
+            16 => Message::TimeoutNow(TimeoutNow { round: if flag(0) { input.number() } else { 0 } }),
             17 if flag(0) => Message::Notice(Notice::Removed),
             17 => Message::Notice(Notice::RolledBack { acknowledged: index(input) }),
             18 => Message::Snapshot(SnapshotChunk {

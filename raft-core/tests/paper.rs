@@ -12,7 +12,8 @@ use raft_core::ids::{
 };
 use raft_core::membership::{Member, Membership};
 use raft_core::message::{
-    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, VoteReply, VoteRequest,
+    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, TimeoutNow, VoteReply,
+    VoteRequest,
 };
 use raft_core::raft::{Event, Restored};
 use raft_core::status::{RoleKind, Status};
@@ -45,7 +46,7 @@ fn append(prev: LogId, entries: &[LogId], commit: u64) -> Message {
 }
 
 fn vote(last: LogId) -> Message {
-    Message::Vote(VoteRequest { pre: false, transfer: false, last })
+    Message::Vote(VoteRequest { pre: false, transfer: false, last, told: 0 })
 }
 
 fn ballot(pre: bool, asked: u64, ballot: Ballot) -> Message {
@@ -350,7 +351,13 @@ fn all_servers_apply_what_is_committed_in_order() {
 /// an earlier one follows.
 #[test]
 fn all_servers_adopt_a_later_term_and_follow() {
-    let answer = HeartbeatReply { round: 1, matched: Index(0), last: Index(1), probation: false };
+    let answer = HeartbeatReply {
+        round: 1,
+        matched: Index(0),
+        last: Index(1),
+        probation: false,
+        ..HeartbeatReply::default()
+    };
     for message in [
         Message::Heartbeat(Heartbeat { commit: Index(0), round: 1 }),
         append(id(0, 1), &[], 0),
@@ -579,7 +586,13 @@ fn reads_wait_for_the_term_the_round_and_the_state_machine() {
     node.lead(1);
     let answer = |round, matched: u64| {
         let (matched, last) = (Index(matched), Index(matched.max(1)));
-        Message::HeartbeatReply(HeartbeatReply { round, matched, last, probation: false })
+        Message::HeartbeatReply(HeartbeatReply {
+            round,
+            matched,
+            last,
+            probation: false,
+            ..HeartbeatReply::default()
+        })
     };
     let ready = |node: &Node| node.events.iter().any(|event| matches!(event, Event::ReadReady { .. }));
     node.raft.read(node.now, ReadId(1)).unwrap();
@@ -602,7 +615,7 @@ fn reads_wait_for_the_term_the_round_and_the_state_machine() {
 /// Dissertation §9.6: a pre-vote changes nobody's term and vote, and is refused by who hears a leader.
 #[test]
 fn pre_votes_change_nothing_and_respect_a_living_leader() {
-    let ask = Message::Vote(VoteRequest { pre: true, transfer: false, last: id(0, 1) });
+    let ask = Message::Vote(VoteRequest { pre: true, transfer: false, last: id(0, 1), told: 0 });
     let answer = |sent: &[Envelope]| match sent[0].message {
         Message::VoteReply(VoteReply { pre: true, ballot, .. }) => ballot,
         _ => panic!("no answer"),
@@ -643,9 +656,9 @@ fn leaders_step_down_without_a_majority() {
 fn timeout_now_makes_the_target_campaign() {
     let mut node = Node::new();
     node.tell(A, 1, append(id(0, 1), &[], 0));
-    node.tell(B, 1, Message::TimeoutNow);
+    node.tell(B, 1, Message::TimeoutNow(TimeoutNow { round: 1 }));
     assert_eq!(node.status().role, RoleKind::Follower);
-    let sent = node.tell(A, 1, Message::TimeoutNow);
+    let sent = node.tell(A, 1, Message::TimeoutNow(TimeoutNow { round: 1 }));
     assert_eq!((node.status().role, node.status().term), (RoleKind::Candidate, Term(2)));
     assert!(sent.iter().all(|envelope| matches!(
         envelope.message,

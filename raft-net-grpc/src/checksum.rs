@@ -2,10 +2,15 @@
 //!
 //! gRPC has no checksum, and protobuf does not fix the bytes of a message. So both sides feed the same numbers
 //! and bytes to the sum: a number as 8 bytes, little-endian; ids of 128 bits as 16; a bool as 0 or 1; bytes
-//! as their length and themselves; a log id as term and index; an alternative as the number of its field.
+//! as their length and themselves; a log id as term and index; an alternative as the number of its field. What
+//! wire version 2 has added is counted only where it says something, so that one rule reads both versions.
+
+use std::time::Duration;
 
 use raft_core::ids::{Identity, LogId, NodeId};
-use raft_core::message::{AppendReply, Ballot, Envelope, Message, Notice};
+use raft_core::message::{
+    AppendReply, Ballot, Envelope, Message, Notice, ReadIndex, ReadIndexReply, TimeoutNow,
+};
 
 /// A sum that grows.
 struct Sum(u32);
@@ -68,6 +73,16 @@ pub(crate) const fn ballot(ballot: Ballot) -> u8 {
     }
 }
 
+/// As it is on the wire.
+pub(crate) fn micros(promise: Duration) -> u64 {
+    u64::try_from(promise.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Of the address in a hello.
+pub(crate) fn of_listen(listen: &str) -> u32 {
+    crc32c::crc32c(listen.as_bytes())
+}
+
 /// Of a message.
 pub(crate) fn of_message(envelope: &Envelope) -> u32 {
     let mut sum = Sum(0);
@@ -76,6 +91,9 @@ pub(crate) fn of_message(envelope: &Envelope) -> u32 {
         Message::Vote(vote) => {
             sum.numbers([5, vote.pre.into(), vote.transfer.into()]);
             sum.log_id(vote.last);
+            if vote.told > 0 {
+                sum.numbers([vote.told]);
+            }
         }
         Message::VoteReply(reply) => {
             sum.numbers([6, reply.pre.into(), reply.asked.0, ballot(reply.ballot).into()]);
@@ -83,6 +101,11 @@ pub(crate) fn of_message(envelope: &Envelope) -> u32 {
         Message::Heartbeat(beat) => sum.numbers([7, beat.commit.0, beat.round]),
         Message::HeartbeatReply(reply) => {
             sum.numbers([8, reply.round, reply.matched.0, reply.last.0, reply.probation.into()]);
+            let promise_micros = micros(reply.promise);
+            if reply.slow || promise_micros > 0 || reply.priority != 0 {
+                let priority = u64::from(reply.priority.cast_unsigned());
+                sum.numbers([reply.slow.into(), promise_micros, priority]);
+            }
         }
         Message::Append(append) => {
             sum.numbers([9]);
@@ -112,9 +135,15 @@ pub(crate) fn of_message(envelope: &Envelope) -> u32 {
             sum.wide(reply.snapshot);
             sum.numbers([reply.received, reply.installed.into()]);
         }
-        Message::TimeoutNow => sum.numbers([13]),
+        Message::TimeoutNow(TimeoutNow { round: 0 }) => sum.numbers([13]),
+        Message::TimeoutNow(TimeoutNow { round }) => sum.numbers([13, *round]),
         Message::Notice(Notice::Removed) => sum.numbers([14, 1]),
         Message::Notice(Notice::RolledBack { acknowledged }) => sum.numbers([14, 2, acknowledged.0]),
+        Message::ReadIndex(ReadIndex { id }) => sum.numbers([15, *id]),
+        Message::ReadIndexReply(ReadIndexReply { id, index: None }) => sum.numbers([16, *id, 0]),
+        Message::ReadIndexReply(ReadIndexReply { id, index: Some(index) }) => {
+            sum.numbers([16, *id, 1, index.0]);
+        }
         // A kind that this version does not have is not sent: see `convert`.
         _ => {}
     }

@@ -1,11 +1,13 @@
 //! Messages of `raft_core` as messages of the `.proto` and back: pure, total, and without a copy of a payload.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{GroupId, Index, LogId, NodeId, Term};
 use raft_core::message::{
-    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, Notice, SnapshotChunk,
-    SnapshotReply, VoteReply, VoteRequest,
+    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, Notice, ReadIndex,
+    ReadIndexReply, SnapshotChunk, SnapshotReply, TimeoutNow, VoteReply, VoteRequest,
 };
 
 use crate::checksum;
@@ -35,8 +37,8 @@ pub(crate) fn from_wide(bytes: &Bytes) -> Result<u128, WireError> {
 pub(crate) fn to_frame(envelope: Envelope) -> Option<proto::Frame> {
     let checksum = checksum::of_message(&envelope);
     let kind = match envelope.message {
-        Message::Vote(VoteRequest { pre, transfer, last }) => {
-            Kind::Vote(proto::VoteRequest { pre, transfer, last: id(last) })
+        Message::Vote(VoteRequest { pre, transfer, last, told }) => {
+            Kind::Vote(proto::VoteRequest { pre, transfer, last: id(last), told })
         }
         Message::VoteReply(VoteReply { pre, asked, ballot }) => {
             let ballot = checksum::ballot(ballot).into();
@@ -45,9 +47,17 @@ pub(crate) fn to_frame(envelope: Envelope) -> Option<proto::Frame> {
         Message::Heartbeat(Heartbeat { commit, round }) => {
             Kind::Heartbeat(proto::Heartbeat { commit: commit.0, round })
         }
-        Message::HeartbeatReply(HeartbeatReply { round, matched, last, probation }) => {
-            let (matched, last) = (matched.0, last.0);
-            Kind::HeartbeatReply(proto::HeartbeatReply { round, matched, last, probation })
+        Message::HeartbeatReply(reply) => {
+            let HeartbeatReply { round, matched, last, probation, slow, promise, priority } = reply;
+            Kind::HeartbeatReply(proto::HeartbeatReply {
+                round,
+                matched: matched.0,
+                last: last.0,
+                probation,
+                slow,
+                promise_micros: checksum::micros(promise),
+                priority: priority.into(),
+            })
         }
         Message::Append(Append { prev, commit, entries }) => {
             let entry = |entry: Entry| proto::Entry {
@@ -75,7 +85,11 @@ pub(crate) fn to_frame(envelope: Envelope) -> Option<proto::Frame> {
         Message::SnapshotReply(SnapshotReply { snapshot, received, installed }) => {
             Kind::SnapshotReply(proto::SnapshotReply { snapshot: wide(snapshot), received, installed })
         }
-        Message::TimeoutNow => Kind::TimeoutNow(proto::TimeoutNow {}),
+        Message::TimeoutNow(TimeoutNow { round }) => Kind::TimeoutNow(proto::TimeoutNow { round }),
+        Message::ReadIndex(ReadIndex { id }) => Kind::ReadIndex(proto::ReadIndex { id }),
+        Message::ReadIndexReply(ReadIndexReply { id, index }) => {
+            Kind::ReadIndexReply(proto::ReadIndexReply { id, index: index.map(|index| index.0) })
+        }
         Message::Notice(notice) => {
             let kind = match notice {
                 Notice::Removed => proto::notice::Kind::Removed(proto::Removed {}),
@@ -103,8 +117,8 @@ pub(crate) fn to_frame(envelope: Envelope) -> Option<proto::Frame> {
 pub(crate) fn from_message(wire: proto::Message, checksum: u32) -> Result<Envelope, WireError> {
     let message = match wire.kind.ok_or(WireError::Malformed("a message of no known kind"))? {
         Kind::Vote(vote) => {
-            let proto::VoteRequest { pre, transfer, last } = vote;
-            Message::Vote(VoteRequest { pre, transfer, last: log_id(last) })
+            let proto::VoteRequest { pre, transfer, last, told } = vote;
+            Message::Vote(VoteRequest { pre, transfer, last: log_id(last), told })
         }
         Kind::VoteReply(reply) => {
             let ballot = match proto::Ballot::try_from(reply.ballot) {
@@ -122,8 +136,12 @@ pub(crate) fn from_message(wire: proto::Message, checksum: u32) -> Result<Envelo
         }
         Kind::HeartbeatReply(reply) => {
             let (matched, last) = (Index(reply.matched), Index(reply.last));
-            let proto::HeartbeatReply { round, probation, .. } = reply;
-            Message::HeartbeatReply(HeartbeatReply { round, matched, last, probation })
+            let proto::HeartbeatReply { round, probation, slow, promise_micros, priority, .. } = reply;
+            let promise = Duration::from_micros(promise_micros);
+            let priority =
+                i8::try_from(priority).map_err(|_| WireError::Malformed("a priority out of range"))?;
+            let reply = HeartbeatReply { round, matched, last, probation, slow, promise, priority };
+            Message::HeartbeatReply(reply)
         }
         Kind::Append(wire) => Message::Append(append(wire)?),
         Kind::AppendReply(reply) => {
@@ -148,7 +166,11 @@ pub(crate) fn from_message(wire: proto::Message, checksum: u32) -> Result<Envelo
             let proto::SnapshotReply { received, installed, .. } = reply;
             Message::SnapshotReply(SnapshotReply { snapshot, received, installed })
         }
-        Kind::TimeoutNow(proto::TimeoutNow {}) => Message::TimeoutNow,
+        Kind::TimeoutNow(proto::TimeoutNow { round }) => Message::TimeoutNow(TimeoutNow { round }),
+        Kind::ReadIndex(proto::ReadIndex { id }) => Message::ReadIndex(ReadIndex { id }),
+        Kind::ReadIndexReply(proto::ReadIndexReply { id, index }) => {
+            Message::ReadIndexReply(ReadIndexReply { id, index: index.map(Index) })
+        }
         Kind::Notice(notice) => {
             let kind = notice.kind.ok_or(WireError::Malformed("an unknown notice"))?;
             Message::Notice(match kind {

@@ -177,7 +177,7 @@ async fn greet(
         .max_decoding_message_size(GREETING_BYTES)
         .max_encoding_message_size(usize::MAX);
     let (greeter, outbound) = lane::outbound(Arc::clone(peer), lane);
-    greeter.say(handshake::hello(shared.local, peer.id));
+    greeter.say(handshake::hello(shared.options.wire_versions, shared.local, peer.id, &shared.advertised));
     let replies = match lane {
         Lane::Control => client.control(outbound).await,
         Lane::Bulk => client.bulk(outbound).await,
@@ -195,24 +195,29 @@ async fn answer(link: &mut Link, greeter: Greeter, peer: &Arc<Peer>, shared: &Sh
     let verdict = match link.reply().await? {
         Some(Said::Refused(why)) => return Err(Failure::Refused { ours: false, why }),
         Some(Said::Welcome { version, identity }) => {
-            handshake::check_welcome(shared.local, peer.id, version, identity)
+            handshake::check_welcome(shared.options.wire_versions, shared.local, peer.id, version, identity)
+                .map(|identity| (identity, version))
         }
         Some(_) => return Err(io::Error::other("an unexpected frame in the handshake").into()),
         None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
     };
     let verdict = match verdict {
-        Ok(identity) => shared.inbox.admit(identity).await,
+        Ok((identity, version)) => shared.inbox.admit(identity).await.map(|()| version),
         Err(why) => Err(why),
     };
-    if let Err(why) = verdict {
-        greeter.say(handshake::refused(&why));
-        drop(greeter);
-        // The listener ends the stream when it has heard it.
-        while let Ok(Some(_)) = link.reply().await {}
-        return Err(Failure::Refused { ours: true, why });
+    match verdict {
+        Ok(version) => {
+            greeter.ready(handshake::ready(), version);
+            Ok(())
+        }
+        Err(why) => {
+            greeter.say(handshake::refused(&why));
+            drop(greeter);
+            // The listener ends the stream when it has heard it.
+            while let Ok(Some(_)) = link.reply().await {}
+            Err(Failure::Refused { ours: true, why })
+        }
     }
-    greeter.ready(handshake::ready());
-    Ok(())
 }
 
 fn builder(guard: &Guard, options: &Options) -> Builder<Executor> {

@@ -18,7 +18,10 @@ use crate::proto::refused::Why;
 use crate::proto::{self, Frame};
 
 /// The wire versions that this crate speaks, lowest and highest.
-pub const WIRE_VERSIONS: (u16, u16) = (1, 1);
+pub const WIRE_VERSIONS: (u16, u16) = (1, 2);
+
+/// The longest address that a dialler gives, in bytes.
+pub(crate) const ADDRESS_BYTES: usize = 512;
 
 /// What a frame says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,25 +33,33 @@ pub(crate) enum Said {
     Message(Envelope),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) versions: (u16, u16),
     pub(crate) identity: Identity,
     /// Whom the dialler means.
     pub(crate) to: NodeId,
+    /// From version 2 on: where the dialler can be dialled itself. Empty if nowhere.
+    pub(crate) listen: String,
 }
 
 /// What the dialler says first.
-pub(crate) fn hello(local: Identity, to: NodeId) -> Frame {
-    let checksum = checksum::of_hello(WIRE_VERSIONS, &local, to);
-    let hello =
-        proto::Hello { versions: Some(range(WIRE_VERSIONS)), identity: Some(identity(&local)), to: to.0 };
+pub(crate) fn hello(versions: (u16, u16), local: Identity, to: NodeId, listen: &str) -> Frame {
+    let checksum = checksum::of_hello(versions, &local, to);
+    let listen = if versions.1 >= 2 && listen.len() <= ADDRESS_BYTES { listen } else { "" };
+    let hello = proto::Hello {
+        versions: Some(range(versions)),
+        identity: Some(identity(&local)),
+        to: to.0,
+        listen: listen.to_owned(),
+        listen_checksum: checksum::of_listen(listen),
+    };
     Frame { kind: Some(Kind::Hello(hello)), checksum }
 }
 
 /// What the listener makes of it, before it asks its node.
-pub(crate) fn check_hello(local: Identity, hello: &Hello) -> Result<Identity, Refusal> {
-    common_version(hello.versions)?;
+pub(crate) fn check_hello(versions: (u16, u16), local: Identity, hello: &Hello) -> Result<Identity, Refusal> {
+    common_version(versions, hello.versions)?;
     check_identity(local, hello.identity)?;
     if hello.to != local.node {
         return Err(Refusal::WrongNode { expected: hello.to, claimed: local.node });
@@ -57,8 +68,8 @@ pub(crate) fn check_hello(local: Identity, hello: &Hello) -> Result<Identity, Re
 }
 
 /// What the listener says if all is well.
-pub(crate) fn welcome(local: Identity, hello: &Hello) -> Frame {
-    let version = hello.versions.1.min(WIRE_VERSIONS.1);
+pub(crate) fn welcome(versions: (u16, u16), local: Identity, hello: &Hello) -> Frame {
+    let version = hello.versions.1.min(versions.1);
     let checksum = checksum::of_welcome(version, &local);
     let welcome = proto::Welcome { version: version.into(), identity: Some(identity(&local)) };
     Frame { kind: Some(Kind::Welcome(welcome)), checksum }
@@ -66,12 +77,13 @@ pub(crate) fn welcome(local: Identity, hello: &Hello) -> Frame {
 
 /// What the dialler makes of the answer, before it asks its node.
 pub(crate) fn check_welcome(
+    versions: (u16, u16),
     local: Identity,
     to: NodeId,
     version: u16,
     peer: Identity,
 ) -> Result<Identity, Refusal> {
-    common_version((version, version))?;
+    common_version(versions, (version, version))?;
     check_identity(local, peer)?;
     if peer.node != to {
         return Err(Refusal::WrongNode { expected: to, claimed: peer.node });
@@ -124,7 +136,14 @@ pub(crate) fn read(frame: Frame) -> Result<Said, WireError> {
             let (versions, to) = (from_range(wire.versions)?, NodeId(wire.to));
             let identity = from_identity(wire.identity)?;
             same(checksum::of_hello(versions, &identity, to))?;
-            Ok(Said::Hello(Hello { versions, identity, to }))
+            let listen = wire.listen;
+            if listen.len() > ADDRESS_BYTES {
+                return Err(WireError::Malformed("an address that is too long"));
+            }
+            if checksum::of_listen(&listen) != wire.listen_checksum {
+                return Err(WireError::Checksum);
+            }
+            Ok(Said::Hello(Hello { versions, identity, to, listen }))
         }
         Kind::Welcome(wire) => {
             let (version, identity) = (from_version(wire.version)?, from_identity(wire.identity)?);
@@ -137,8 +156,7 @@ pub(crate) fn read(frame: Frame) -> Result<Said, WireError> {
     }
 }
 
-fn common_version(theirs: (u16, u16)) -> Result<(), Refusal> {
-    let ours = WIRE_VERSIONS;
+fn common_version(ours: (u16, u16), theirs: (u16, u16)) -> Result<(), Refusal> {
     let common = theirs.0 <= ours.1 && theirs.1 >= ours.0 && theirs.0 <= theirs.1;
     if common { Ok(()) } else { Err(Refusal::WireVersion { ours, theirs }) }
 }

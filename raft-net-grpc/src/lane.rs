@@ -30,6 +30,8 @@ pub(crate) struct Queue {
 struct State {
     /// The connection that may take messages, if there is one.
     connection: Option<u64>,
+    /// The wire version that it speaks.
+    version: u16,
     /// Counts the connections.
     connections: u64,
     waiting: VecDeque<(Envelope, u64)>,
@@ -76,6 +78,10 @@ impl Queue {
         if state.connection.is_none() || state.ending {
             return Sent::Dropped(SentDropped::NotConnected);
         }
+        let Some(message) = envelope.message.for_version(state.version) else {
+            return Sent::Dropped(SentDropped::NotSpoken);
+        };
+        let envelope = Envelope { message, ..envelope };
         let too_many = state.waiting.len() >= self.limit_messages;
         if (too_many || state.bytes + cost > self.limit_bytes) && !state.waiting.is_empty() {
             if self.lane == Lane::Bulk {
@@ -95,9 +101,10 @@ impl Queue {
         Sent::Queued
     }
 
-    /// A connection is there: messages are taken from now on, for it alone.
-    fn open(&self) -> u64 {
+    /// A connection is there: messages are taken from now on, for it alone, as that wire version has them.
+    fn open(&self, version: u16) -> u64 {
         let mut state = self.lock();
+        state.version = version;
         state.connections += 1;
         state.connection = Some(state.connections);
         state.connections
@@ -203,8 +210,8 @@ impl Greeter {
     }
 
     /// Opens the queue.
-    pub(crate) fn ready(self, frame: Frame) {
-        let connection = self.peer.queue(self.lane).open();
+    pub(crate) fn ready(self, frame: Frame, version: u16) {
+        let connection = self.peer.queue(self.lane).open(version);
         let _ = self.sender.try_send(Greeting::Ready(frame, connection));
     }
 }

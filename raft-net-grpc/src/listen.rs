@@ -21,7 +21,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use crate::group::{Executor, Group, Guard};
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::security::is_refusal;
-use crate::service::{Over, Proven, RaftService};
+use crate::service::{CameFrom, Over, Proven, RaftService};
 use crate::stats::count;
 use crate::transport::Shared;
 
@@ -159,6 +159,7 @@ async fn serve(stream: TcpStream, router: Router, shared: &Shared) {
     let proven = secured.proof.map(Proven);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(over.clone());
+        request.extensions_mut().insert(CameFrom(from));
         if let Some(proven) = &proven {
             request.extensions_mut().insert(proven.clone());
         }

@@ -1,5 +1,6 @@
 //! One stream of a peer: the listening side of the handshake, and reading messages.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use raft_core::backend::{Delivery, Refusal};
@@ -29,6 +30,8 @@ pub(crate) struct Visitor {
     /// The connection, if it is ours.
     pub(crate) group: Option<Arc<Group>>,
     pub(crate) lane: Lane,
+    /// Where it comes from, if that is known.
+    pub(crate) from: Option<SocketAddr>,
 }
 
 /// Why a stream ends.
@@ -80,10 +83,10 @@ fn is_broken(status: &Status) -> bool {
 }
 
 /// Serves a stream to its end.
-pub(crate) async fn serve(mut visitor: Visitor, shared: &Shared) {
+pub(crate) async fn serve(mut visitor: Visitor, shared: &Arc<Shared>) {
     let patience = shared.options.handshake_timeout;
-    let peer = match tokio::time::timeout(patience, greet(&mut visitor, shared)).await {
-        Ok(Ok(Some(peer))) => peer,
+    let (peer, listen) = match tokio::time::timeout(patience, greet(&mut visitor, shared)).await {
+        Ok(Ok(Some(admitted))) => admitted,
         Ok(Ok(None) | Err(End::Over)) => return hang_up(&visitor),
         Ok(Err(End::Misbehaved(error))) => {
             tracing::warn!(%error, "not a peer");
@@ -100,9 +103,13 @@ pub(crate) async fn serve(mut visitor: Visitor, shared: &Shared) {
     let Some(claim) = shared.newest.claim(peer, visitor.lane) else { return hang_up(&visitor) };
     // It has just dialled this node: it is there to be dialled.
     shared.hurry(peer.node);
+    shared.visit(peer.node, &listen);
     if let Err(End::Misbehaved(error)) = read(&mut visitor, peer, &claim, shared).await {
         tracing::warn!(peer = %peer.node, lane = ?visitor.lane, %error, "stream closed");
         misbehaved(&visitor, &error, shared);
+    }
+    if !listen.is_empty() {
+        shared.leave(peer.node);
     }
     hang_up(&visitor);
     if claim.holds() {
@@ -124,15 +131,28 @@ fn hang_up(visitor: &Visitor) {
     }
 }
 
-/// The listening side of the handshake. `None` if it is not, or may not be, one of us.
-async fn greet(visitor: &mut Visitor, shared: &Shared) -> Result<Option<Identity>, End> {
+/// Where a dialler can be dialled: what it says, or, if that names no host, where it comes from.
+fn reachable(listen: String, from: Option<SocketAddr>) -> String {
+    match (listen.parse::<SocketAddr>(), from) {
+        (Ok(address), Some(from)) if address.ip().is_unspecified() => {
+            SocketAddr::new(from.ip(), address.port()).to_string()
+        }
+        _ => listen,
+    }
+}
+
+/// The listening side of the handshake: who it is, and where it can be dialled. `None` if it is not, or may not be,
+/// one of us.
+async fn greet(visitor: &mut Visitor, shared: &Shared) -> Result<Option<(Identity, String)>, End> {
+    let versions = shared.options.wire_versions;
     let Said::Hello(hello) = visitor.next().await? else {
         return Err(End::Misbehaved(WireError::OutOfTurn));
     };
-    let verdict = match handshake::check_hello(shared.local, &hello).and_then(|peer| prove(visitor, peer)) {
-        Ok(peer) => shared.inbox.admit(peer).await.map(|()| peer),
-        Err(why) => Err(why),
-    };
+    let verdict =
+        match handshake::check_hello(versions, shared.local, &hello).and_then(|peer| prove(visitor, peer)) {
+            Ok(peer) => shared.inbox.admit(peer).await.map(|()| peer),
+            Err(why) => Err(why),
+        };
     let peer = match verdict {
         Ok(peer) => peer,
         Err(why) => {
@@ -142,9 +162,9 @@ async fn greet(visitor: &mut Visitor, shared: &Shared) -> Result<Option<Identity
             return Ok(None);
         }
     };
-    visitor.say(handshake::welcome(shared.local, &hello));
+    visitor.say(handshake::welcome(versions, shared.local, &hello));
     match visitor.next().await? {
-        Said::Ready => Ok(Some(peer)),
+        Said::Ready => Ok(Some((peer, reachable(hello.listen, visitor.from)))),
         Said::Refused(why) => {
             count(&shared.counters.refused);
             shared.log_refusal(peer.node, false, &why);

@@ -45,6 +45,10 @@ pub(crate) struct Proven(pub(crate) Arc<dyn Proof>);
 #[derive(Clone, Debug)]
 pub(crate) struct Over(pub(crate) Arc<Group>);
 
+/// Where the connection of a request comes from, where it is ours.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CameFrom(pub(crate) Option<std::net::SocketAddr>);
+
 /// What runs now, if anything does.
 pub(crate) type Host = Arc<RwLock<Option<Arc<Shared>>>>;
 
@@ -165,7 +169,11 @@ impl Handler {
                 let layer = extensions.get::<Authenticated>().map(|proof| Arc::new(*proof) as Arc<dyn Proof>);
                 let proof = extensions.get::<Proven>().map(|Proven(proof)| Arc::clone(proof)).or(layer);
                 let group = extensions.get::<Over>().map(|Over(group)| Arc::clone(group));
-                let visitor = Visitor { frames: request.into_inner(), replies, proof, group, lane };
+                let from = extensions
+                    .get::<CameFrom>()
+                    .map_or_else(|| request.remote_addr(), |CameFrom(from)| *from);
+                let frames = request.into_inner();
+                let visitor = Visitor { frames, replies, proof, group, lane, from };
                 let tasks = Arc::clone(&shared.tasks);
                 let task = async move {
                     serve::serve(visitor, &shared).await;

@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 use tonic_health::server::HealthReporter;
 
 use crate::group::Tasks;
+use crate::handshake::WIRE_VERSIONS;
 use crate::lane::is_sendable;
 use crate::listen::{self, Router};
 use crate::newest::Newest;
@@ -57,6 +58,14 @@ pub struct Options {
     pub reconnect: (Duration, Duration),
     /// How long `shutdown` waits for what is queued on the control lanes to arrive. Default 100 ms.
     pub linger: Duration,
+    /// Where other nodes can dial this one, `host:port`: it says so to whomever it dials, so that a node that has not
+    /// been told yet who the members are can answer. Default the address that it listens on; where that names no
+    /// host (`0.0.0.0`), the one that its connections come from, with the port of this. Without a listener of its own
+    /// none.
+    pub advertise: Option<String>,
+    /// The wire versions that it offers, lowest and highest. Default all that this crate knows; fewer of them keep a
+    /// cluster to an older version while its nodes are being replaced.
+    pub wire_versions: (u16, u16),
 }
 
 impl Default for Options {
@@ -74,6 +83,8 @@ impl Default for Options {
             keep_alive_timeout: Duration::from_secs(10),
             reconnect: (Duration::from_millis(10), Duration::from_secs(1)),
             linger: Duration::from_millis(100),
+            advertise: None,
+            wire_versions: WIRE_VERSIONS,
         }
     }
 }
@@ -91,6 +102,8 @@ impl Options {
 /// What the tasks of a running transport share.
 pub(crate) struct Shared {
     pub(crate) local: Identity,
+    /// Where others can dial this node; empty if nowhere.
+    pub(crate) advertised: String,
     pub(crate) inbox: Inbox,
     pub(crate) options: Options,
     pub(crate) security: Arc<dyn Security>,
@@ -119,7 +132,31 @@ impl std::fmt::Debug for Shared {
 struct Dialled {
     peer: Arc<Peer>,
     tasks: [Option<AbortHandle>; 2],
+    /// No member that this node was told of, but one that has dialled it: how many of its streams are left. When
+    /// there are none it is forgotten.
+    guest: Option<usize>,
 }
+
+impl Dialled {
+    fn new(member: &Member, guest: Option<usize>, shared: &Arc<Shared>) -> Self {
+        let peer = Arc::new(Peer::new(member, &shared.options));
+        let keep = |lane| {
+            let task = Arc::clone(&peer).keep_connected(lane, Arc::clone(shared));
+            shared.tasks.spawn(task)
+        };
+        let tasks = [keep(Lane::Control), keep(Lane::Bulk)];
+        Self { peer, tasks, guest }
+    }
+}
+
+impl Drop for Dialled {
+    fn drop(&mut self) {
+        self.tasks.iter().flatten().for_each(AbortHandle::abort);
+    }
+}
+
+/// Guests at once; more are heard, but not answered.
+const GUESTS: usize = 16;
 
 /// Refusals remembered as logged; more peers than this are not told apart.
 const LOGGED: usize = 1024;
@@ -130,6 +167,35 @@ impl Shared {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(dialled) = peers.get(&node) {
             dialled.peer.hurry();
+        }
+    }
+
+    /// An admitted node has dialled this one and says where it can be dialled itself: if it is no member, it is
+    /// kept connected for as long as it is here, so that it can be answered. Ended by [`leave`](Self::leave).
+    pub(crate) fn visit(self: &Arc<Self>, node: NodeId, listen: &str) {
+        if listen.is_empty() {
+            return;
+        }
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Dialled { peer, guest: Some(streams), .. }) = peers.get_mut(&node) {
+            *streams += 1;
+            peer.set_address(listen);
+            return;
+        }
+        let guests = peers.values().filter(|dialled| dialled.guest.is_some()).count();
+        if guests < GUESTS && !peers.contains_key(&node) {
+            peers.insert(node, Dialled::new(&Member::new(node, listen), Some(1), self));
+        }
+    }
+
+    /// A stream that a node had opened has ended.
+    pub(crate) fn leave(&self, node: NodeId) {
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Dialled { guest: Some(streams), .. }) = peers.get_mut(&node) {
+            *streams = streams.saturating_sub(1);
+            if *streams == 0 {
+                peers.remove(&node);
+            }
         }
     }
 
@@ -272,8 +338,11 @@ impl Transport for GrpcTransport {
             Ok((listener, address))
         });
         let listener = listener.transpose()?;
+        let listens = || listener.as_ref().map(|(_, address)| address.to_string());
+        let advertised = self.options.advertise.clone().or_else(listens).unwrap_or_default();
         let shared = Arc::new(Shared {
             local,
+            advertised,
             inbox,
             options: self.options.clone(),
             security: Arc::clone(&self.security),
@@ -307,33 +376,22 @@ impl Transport for GrpcTransport {
     fn members(&self, members: &[Member]) {
         let Some(shared) = self.shared() else { return };
         let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
-        peers.retain(|id, dialled| {
-            let stays = members.iter().any(|member| member.id == *id);
-            if !stays {
-                dialled.tasks.iter().flatten().for_each(AbortHandle::abort);
-            }
-            stays
-        });
+        peers.retain(|id, _| members.iter().any(|member| member.id == *id));
         for member in members.iter().filter(|member| member.id != shared.local.node) {
-            if let Some(dialled) = peers.get(&member.id) {
+            if let Some(dialled) = peers.get_mut(&member.id) {
+                dialled.guest = None;
                 dialled.peer.set_address(&member.address);
-                continue;
+            } else {
+                peers.insert(member.id, Dialled::new(member, None, &shared));
             }
-            let peer = Arc::new(Peer::new(member, &shared.options));
-            let keep = |lane| {
-                let task = Arc::clone(&peer).keep_connected(lane, Arc::clone(&shared));
-                shared.tasks.spawn(task)
-            };
-            let tasks = [keep(Lane::Control), keep(Lane::Bulk)];
-            peers.insert(member.id, Dialled { peer, tasks });
         }
     }
 
     async fn shutdown(&self) {
         let Some(shared) = self.take() else { return };
         let peers: Vec<Arc<Peer>> = {
-            let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *peers).into_values().map(|dialled| dialled.peer).collect()
+            let peers = shared.peers.read().unwrap_or_else(PoisonError::into_inner);
+            peers.values().map(|dialled| Arc::clone(&dialled.peer)).collect()
         };
         let last_words = async {
             listen::set_serving(&shared.health, false).await;

@@ -1,5 +1,7 @@
 //! The wire format as a whole: what is sent comes back, byte by byte as it always was.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message as _;
@@ -7,8 +9,8 @@ use raft_core::backend::Refusal;
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, StoreId, Term};
 use raft_core::message::{
-    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, Notice, SnapshotChunk,
-    SnapshotReply, VoteReply, VoteRequest,
+    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, Notice, ReadIndex,
+    ReadIndexReply, SnapshotChunk, SnapshotReply, TimeoutNow, VoteReply, VoteRequest,
 };
 
 use crate::codec::{self, ENTRIES, WAY};
@@ -54,8 +56,9 @@ fn refusals() -> [Refusal; 8] {
     ]
 }
 
+/// As version 1 says it.
 fn greeting() -> Hello {
-    Hello { versions: WIRE_VERSIONS, identity: identity(1), to: NodeId(2) }
+    Hello { versions: (1, 1), identity: identity(1), to: NodeId(2), listen: String::new() }
 }
 
 fn any_message() -> impl Strategy<Value = Message> {
@@ -63,19 +66,33 @@ fn any_message() -> impl Strategy<Value = Message> {
     let data = || prop::collection::vec(any::<u8>(), 0..1500).prop_map(Bytes::from);
     let kind = prop_oneof![Just(EntryKind::Noop), Just(EntryKind::Commands), Just(EntryKind::Session)];
     let entry = (any::<u64>(), kind, data());
+    // What a later version has added is often not said.
+    let some = || prop_oneof![Just(0), any::<u64>()];
     prop_oneof![
-        (any::<bool>(), any::<bool>(), log_id())
-            .prop_map(|(pre, transfer, last)| Message::Vote(VoteRequest { pre, transfer, last })),
+        (any::<bool>(), any::<bool>(), log_id(), some()).prop_map(|(pre, transfer, last, told)| {
+            Message::Vote(VoteRequest { pre, transfer, last, told })
+        }),
         (any::<bool>(), any::<u64>(), 0..3).prop_map(|(pre, asked, ballot)| {
             let ballot = [Ballot::Granted, Ballot::Denied, Ballot::Vetoed][ballot as usize];
             Message::VoteReply(VoteReply { pre, asked: Term(asked), ballot })
         }),
         (any::<u64>(), any::<u64>())
             .prop_map(|(commit, round)| Message::Heartbeat(Heartbeat { commit: Index(commit), round })),
-        (any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(round, m, l, probation)| {
-            let (matched, last) = (Index(m), Index(l));
-            Message::HeartbeatReply(HeartbeatReply { round, matched, last, probation })
-        }),
+        (any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>(), any::<bool>(), some(), some()).prop_map(
+            |(round, m, l, probation, slow, micros, priority)| {
+                let (matched, last, promise) = (Index(m), Index(l), Duration::from_micros(micros));
+                let priority = (priority as u8).cast_signed();
+                Message::HeartbeatReply(HeartbeatReply {
+                    round,
+                    matched,
+                    last,
+                    probation,
+                    slow,
+                    promise,
+                    priority,
+                })
+            }
+        ),
         (any::<u32>(), any::<u64>(), any::<u64>(), prop::collection::vec(entry, 0..8)).prop_map(
             |(index, term, commit, entries)| {
                 let prev = LogId { term: Term(term), index: Index(u64::from(index)) };
@@ -99,7 +116,11 @@ fn any_message() -> impl Strategy<Value = Message> {
         (any::<u128>(), any::<u64>(), any::<bool>()).prop_map(|(snapshot, received, installed)| {
             Message::SnapshotReply(SnapshotReply { snapshot, received, installed })
         }),
-        Just(Message::TimeoutNow),
+        some().prop_map(|round| Message::TimeoutNow(TimeoutNow { round })),
+        any::<u64>().prop_map(|id| Message::ReadIndex(ReadIndex { id })),
+        (any::<u64>(), any::<Option<u64>>()).prop_map(|(id, index)| {
+            Message::ReadIndexReply(ReadIndexReply { id, index: index.map(Index) })
+        }),
         Just(Message::Notice(Notice::Removed)),
         any::<u64>().prop_map(|i| Message::Notice(Notice::RolledBack { acknowledged: Index(i) })),
     ]
@@ -153,7 +174,8 @@ fn samples() -> Vec<Message> {
         data: Bytes::from_static(b"data"),
     };
     let (index, last) = (Index(300), Index(9));
-    let reply = HeartbeatReply { round: 5, matched: index, last, probation: true };
+    let reply =
+        HeartbeatReply { round: 5, matched: index, last, probation: true, ..HeartbeatReply::default() };
     let append = Append {
         prev: LogId::new(6, 300),
         commit: Index(299),
@@ -161,7 +183,7 @@ fn samples() -> Vec<Message> {
     };
     let vote = |ballot| VoteReply { pre: true, asked: Term(8), ballot };
     vec![
-        Message::Vote(VoteRequest { pre: true, transfer: true, last: LogId::new(6, 300) }),
+        Message::Vote(VoteRequest { pre: true, transfer: true, last: LogId::new(6, 300), told: 0 }),
         Message::VoteReply(vote(Ballot::Granted)),
         Message::VoteReply(vote(Ballot::Denied)),
         Message::VoteReply(vote(Ballot::Vetoed)),
@@ -172,7 +194,7 @@ fn samples() -> Vec<Message> {
         Message::AppendReply(AppendReply::Rejected { prev: index, hint: LogId::new(2, 1), last }),
         Message::Snapshot(chunk),
         Message::SnapshotReply(SnapshotReply { snapshot: 5, received: 6, installed: true }),
-        Message::TimeoutNow,
+        Message::TimeoutNow(TimeoutNow { round: 0 }),
         Message::Notice(Notice::Removed),
         Message::Notice(Notice::RolledBack { acknowledged: index }),
     ]
@@ -180,10 +202,39 @@ fn samples() -> Vec<Message> {
 
 /// Everything that wire version 1 can say, byte by byte: never edit, only add versions.
 const GOLDEN: &str = include_str!("golden_v1.txt");
+/// What version 2 says otherwise, and what it has added: never edit, only add versions.
+const GOLDEN_2: &str = include_str!("golden_v2.txt");
+
+/// A greeting of version 2.
+fn greeting_of_version_2() -> Hello {
+    Hello { versions: (1, 2), listen: "10.0.0.1:7101".to_owned(), ..greeting() }
+}
+
+/// What version 2 has added: a message of each kind that has more to say, and of each new kind.
+fn samples_of_version_2() -> Vec<Message> {
+    let (index, last) = (Index(300), Index(9));
+    let promise = Duration::from_micros(300_000);
+    let reply = HeartbeatReply { round: 5, matched: index, last, promise, ..HeartbeatReply::default() };
+    vec![
+        Message::Vote(VoteRequest { pre: false, transfer: true, last: LogId::new(6, 300), told: 7 }),
+        Message::HeartbeatReply(reply),
+        Message::HeartbeatReply(HeartbeatReply { slow: true, priority: -3, ..reply }),
+        Message::TimeoutNow(TimeoutNow { round: 300 }),
+        Message::ReadIndex(ReadIndex { id: 300 }),
+        Message::ReadIndexReply(ReadIndexReply { id: 300, index: Some(index) }),
+        Message::ReadIndexReply(ReadIndexReply { id: 301, index: None }),
+    ]
+}
+
+fn golden_frames_of_version_2() -> Vec<Frame> {
+    let hello = handshake::hello((1, 2), identity(1), NodeId(2), "10.0.0.1:7101");
+    let welcome = handshake::welcome((1, 2), identity(2), &greeting_of_version_2());
+    [hello, welcome].into_iter().chain(samples_of_version_2().into_iter().map(frame)).collect()
+}
 
 fn golden_frames() -> Vec<Frame> {
-    let hello = handshake::hello(identity(1), NodeId(2));
-    let welcome = handshake::welcome(identity(2), &greeting());
+    let hello = handshake::hello((1, 1), identity(1), NodeId(2), "10.0.0.1:7101");
+    let welcome = handshake::welcome((1, 1), identity(2), &greeting());
     let greetings = [hello, welcome, handshake::ready()].into_iter();
     let refused = refusals().into_iter().map(|why| handshake::refused(&why));
     greetings.chain(refused).chain(samples().into_iter().map(frame)).collect()
@@ -192,32 +243,41 @@ fn golden_frames() -> Vec<Frame> {
 #[test]
 fn golden_bytes() {
     let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let written: Vec<String> = golden_frames().iter().map(|frame| hex(frame.encode_to_vec())).collect();
-    assert_eq!(written, GOLDEN.lines().collect::<Vec<_>>(), "{}", written.join("\n"));
+    for (frames, golden) in [(golden_frames(), GOLDEN), (golden_frames_of_version_2(), GOLDEN_2)] {
+        let written: Vec<String> = frames.iter().map(|frame| hex(frame.encode_to_vec())).collect();
+        assert_eq!(written, golden.lines().collect::<Vec<_>>(), "{}", written.join("\n"));
+    }
 }
 
-/// T11: this version reads the bytes that version 1 has written.
+/// T11: this version reads the bytes that version 1 has written, and those that it writes itself.
 #[test]
 fn golden_bytes_are_read() {
     let bytes = |line: &str| -> Vec<u8> {
         let digit = |at: usize| u8::from_str_radix(&line[at..at + 2], 16).unwrap();
         (0..line.len()).step_by(2).map(digit).collect()
     };
-    let said: Vec<Said> = GOLDEN.lines().map(|line| read(&bytes(line)).unwrap()).collect();
+    let said: Vec<Said> =
+        GOLDEN.lines().chain(GOLDEN_2.lines()).map(|line| read(&bytes(line)).unwrap()).collect();
     let mut expected =
         vec![Said::Hello(greeting()), Said::Welcome { version: 1, identity: identity(2) }, Said::Ready];
     expected.extend(refusals().map(Said::Refused));
     expected.extend(samples().into_iter().map(|message| Said::Message(envelope(message))));
+    let welcome = Said::Welcome { version: 2, identity: identity(2) };
+    expected.extend([Said::Hello(greeting_of_version_2()), welcome]);
+    expected.extend(samples_of_version_2().into_iter().map(|message| Said::Message(envelope(message))));
     assert_eq!(said, expected);
 }
 
-/// T11: a node that also speaks the next version is welcome, in ours; what it adds is passed over.
+/// T11: a node that also speaks the next version is welcome, in ours, and one of the version before in its own;
+/// what a later one adds is passed over.
 #[test]
-fn the_next_version_interoperates() {
-    let newer = Hello { versions: (1, 2), ..greeting() };
-    assert_eq!(handshake::check_hello(identity(2), &newer), Ok(identity(1)));
-    let welcome = handshake::welcome(identity(2), &newer);
-    assert_eq!(handshake::read(welcome), Ok(Said::Welcome { version: 1, identity: identity(2) }));
+fn versions_before_and_after_interoperate() {
+    for (versions, spoken) in [((1, 1), 1), ((1, 2), 2), ((1, 3), 2), ((2, 9), 2)] {
+        let other = Hello { versions, ..greeting() };
+        assert_eq!(handshake::check_hello(WIRE_VERSIONS, identity(2), &other), Ok(identity(1)));
+        let welcome = handshake::welcome(WIRE_VERSIONS, identity(2), &other);
+        assert_eq!(handshake::read(welcome), Ok(Said::Welcome { version: spoken, identity: identity(2) }));
+    }
     let sent = Message::Heartbeat(Heartbeat { commit: Index(4), round: 5 });
     let mut bytes = frame(sent.clone()).encode_to_vec();
     // Field 100, a number.
@@ -228,21 +288,21 @@ fn the_next_version_interoperates() {
 #[test]
 fn whoever_does_not_belong_is_refused_by_name() {
     let good = greeting();
-    let check = |local| handshake::check_hello(local, &good);
+    let check = |local| handshake::check_hello(WIRE_VERSIONS, local, &good);
     let foreign = Identity { cluster: ClusterId(5), ..identity(2) };
     assert!(matches!(check(foreign), Err(Refusal::WrongCluster { .. })));
     let other_group = Identity { group: GroupId(1), ..identity(2) };
     assert!(matches!(check(other_group), Err(Refusal::WrongGroup { .. })));
     assert!(matches!(check(identity(3)), Err(Refusal::WrongNode { .. })), "not the one meant");
     assert!(matches!(check(identity(1)), Err(Refusal::WrongNode { .. })), "its own name");
-    for versions in [(0, 0), (2, 3), (1, 0)] {
-        let strange = Hello { versions, ..good };
-        let refused = handshake::check_hello(identity(2), &strange);
+    for versions in [(0, 0), (3, 4), (1, 0)] {
+        let strange = Hello { versions, ..good.clone() };
+        let refused = handshake::check_hello(WIRE_VERSIONS, identity(2), &strange);
         assert!(matches!(refused, Err(Refusal::WireVersion { .. })), "{versions:?}");
     }
-    let refused = handshake::check_welcome(identity(1), NodeId(2), 1, identity(3));
+    let refused = handshake::check_welcome(WIRE_VERSIONS, identity(1), NodeId(2), 1, identity(3));
     assert_eq!(refused, Err(Refusal::WrongNode { expected: NodeId(2), claimed: NodeId(3) }));
-    let refused = handshake::check_welcome(identity(1), NodeId(2), 2, identity(2));
+    let refused = handshake::check_welcome(WIRE_VERSIONS, identity(1), NodeId(2), 3, identity(2));
     assert!(matches!(refused, Err(Refusal::WireVersion { .. })));
 }
 
@@ -269,14 +329,34 @@ fn what_makes_no_sense_is_refused_by_name() {
     let reply =
         proto::SnapshotReply { snapshot: Bytes::from_static(b"short"), received: 0, installed: false };
     assert_eq!(malformed(kind(proto::message::Kind::SnapshotReply(reply))), "an id of not 16 bytes");
-    let hello = proto::Hello { versions: None, identity: None, to: 1 };
+    let beat = proto::HeartbeatReply { priority: 128, ..proto::HeartbeatReply::default() };
+    assert_eq!(malformed(kind(proto::message::Kind::HeartbeatReply(beat))), "a priority out of range");
+    let hello = proto::Hello { to: 1, ..proto::Hello::default() };
     let frame = Frame { kind: Some(proto::frame::Kind::Hello(hello)), checksum: 0 };
     assert_eq!(malformed(frame), "no wire versions");
 }
 
 #[test]
+fn an_address_that_is_too_long_is_not_given_and_one_that_was_changed_not_taken() {
+    let long = "a".repeat(handshake::ADDRESS_BYTES + 1);
+    let hello = |listen: &str| handshake::hello(WIRE_VERSIONS, identity(1), NodeId(2), listen);
+    let with = |listen: &str, checksum| match hello("10.0.0.1:7101") {
+        Frame { kind: Some(proto::frame::Kind::Hello(inner)), checksum: outer } => {
+            let inner = proto::Hello { listen: listen.to_owned(), listen_checksum: checksum, ..inner };
+            handshake::read(Frame { kind: Some(proto::frame::Kind::Hello(inner)), checksum: outer })
+        }
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(handshake::read(hello(&long)), Ok(Said::Hello(hello)) if hello.listen.is_empty()));
+    let too_long = with(&long, crate::checksum::of_listen(&long));
+    assert_eq!(too_long, Err(WireError::Malformed("an address that is too long")));
+    assert_eq!(with("10.0.0.2:7101", crate::checksum::of_listen("10.0.0.1:7101")), Err(WireError::Checksum));
+}
+
+#[test]
 fn another_checksum_is_refused() {
-    let frames = golden_frames().into_iter().filter(|frame| frame.checksum != 0);
+    let frames = golden_frames().into_iter().chain(golden_frames_of_version_2());
+    let frames = frames.filter(|frame| frame.checksum != 0);
     for mut frame in frames {
         frame.checksum ^= 1;
         assert_eq!(handshake::read(frame), Err(WireError::Checksum));

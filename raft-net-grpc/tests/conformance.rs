@@ -10,7 +10,7 @@ use raft_core::backend::Transport;
 use raft_core::ids::NodeId;
 use raft_net_grpc::{GrpcTransport, Options};
 use raft_testkit::conformance::Unsupported;
-use raft_testkit::conformance::transport::{TcpWire, TransportBackend, Wire};
+use raft_testkit::conformance::transport::{TcpWire, TransportBackend, Wire, WireVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -63,6 +63,20 @@ impl TransportBackend for Loopback {
         Ok(options().connections)
     }
 
+    fn transport_of_version(
+        &self,
+        _: NodeId,
+        address: &str,
+        version: WireVersion,
+    ) -> Result<Arc<dyn Transport>, Unsupported> {
+        let (mut options, newest) = (options(), raft_net_grpc::WIRE_VERSIONS.1);
+        options.wire_versions = match version {
+            WireVersion::Previous => (newest - 1, newest - 1),
+            WireVersion::Unknown => (newest + 1, newest + 1),
+        };
+        Ok(Arc::new(GrpcTransport::new(address.parse().unwrap(), options)))
+    }
+
     async fn send_nonsense(&self, address: &str) -> Result<(), Unsupported> {
         let cases: [Vec<u8>; 4] =
             [b"GET / HTTP/1.1\r\n\r\n".to_vec(), vec![0; 100], vec![0xff; 100_000], Vec::new()];
@@ -79,8 +93,4 @@ impl TransportBackend for Loopback {
 
 raft_testkit::transport_conformance! {
     backend: Loopback,
-    skip: {
-        t11_previous_version_interoperates => "there is one wire version so far; src/golden_v1.txt pins its bytes",
-        t11_no_common_version_is_refused => "src/handshake.rs tests it: no option makes a transport lie about its version",
-    },
 }

@@ -128,7 +128,7 @@ async fn t06_whoever_does_not_belong_is_told_why() {
     assert!(matches!(tell(group, 2, (1, 1)).await, Why::WrongGroup(_)));
     assert!(matches!(tell(good, 3, (1, 1)).await, Why::WrongNode(_)), "not the node that is meant");
     assert!(matches!(tell(identity(2), 2, (1, 1)).await, Why::WrongNode(_)), "the listener's own name");
-    for versions in [(0, 0), (2, 9), (1, 0)] {
+    for versions in [(0, 0), (3, 9), (1, 0)] {
         assert!(matches!(tell(good, 2, versions).await, Why::WireVersion(_)), "{versions:?}");
     }
     assert_eq!(b.transport.stats().refused, 7);
@@ -248,7 +248,7 @@ async fn t01_who_speaks_for_another_node_is_cut_off() {
     a.transport.send(&b.member(), Lane::Control, heartbeat(3, 2, 5));
     a.up(2).await;
     assert_eq!(b.transport.stats().misbehaved, 1);
-    assert!(b.seen.try_recv().is_err());
+    assert_eq!(b.delivered(), []);
 }
 
 /// Bytes that a peer of another implementation sends: everything this side knows of it is the document.

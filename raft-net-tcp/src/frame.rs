@@ -7,13 +7,18 @@
 //! ```
 //! `length` counts what follows the first eight bytes; the checksum covers the same bytes. Payloads never
 //! pass through serde: they leave as they are, by vectored write, and come in as slices of the read buffer.
+//!
+//! What wire version 2 has added has kinds of its own, which are used only where there is something to say that
+//! version 1 cannot: so a frame is read without knowing the version of its connection.
+
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{GroupId, Index, LogId, NodeId, Term};
 use raft_core::message::{
-    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, Notice, SnapshotChunk,
-    SnapshotReply, VoteReply, VoteRequest,
+    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, Notice, ReadIndex,
+    ReadIndexReply, SnapshotChunk, SnapshotReply, TimeoutNow, VoteReply, VoteRequest,
 };
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +43,12 @@ mod kind {
     pub(super) const SNAPSHOT_REPLY: u8 = 8;
     pub(super) const TIMEOUT_NOW: u8 = 9;
     pub(super) const NOTICE: u8 = 10;
+    // Wire version 2.
+    pub(super) const VOTE_TOLD: u8 = 11;
+    pub(super) const HEARTBEAT_REPLY_MORE: u8 = 12;
+    pub(super) const TIMEOUT_NOW_ROUND: u8 = 13;
+    pub(super) const READ_INDEX: u8 = 14;
+    pub(super) const READ_INDEX_REPLY: u8 = 15;
 }
 
 /// Group, from, to, term.
@@ -70,6 +81,14 @@ struct HeartbeatReplyBody {
     matched: u64,
     last: u64,
     probation: bool,
+}
+
+/// What version 2 says behind it.
+#[derive(Serialize, Deserialize)]
+struct HeartbeatReplyMore {
+    slow: bool,
+    promise_micros: u64,
+    priority: i8,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -125,7 +144,11 @@ pub(crate) fn encode(envelope: Envelope, out: &mut Outgoing) {
     match envelope.message {
         Message::Vote(vote) => {
             let flags = u8::from(vote.pre) | u8::from(vote.transfer) << 1;
-            out.frame(kind::VOTE, addresses, VoteBody { flags, last: id(vote.last) }, &[]);
+            let body = VoteBody { flags, last: id(vote.last) };
+            match vote.told {
+                0 => out.frame(kind::VOTE, addresses, body, &[]),
+                told => out.frame(kind::VOTE_TOLD, addresses, (body, told), &[]),
+            }
         }
         Message::VoteReply(reply) => {
             let ballot = match reply.ballot {
@@ -140,9 +163,16 @@ pub(crate) fn encode(envelope: Envelope, out: &mut Outgoing) {
             out.frame(kind::HEARTBEAT, addresses, (heartbeat.commit.0, heartbeat.round), &[]);
         }
         Message::HeartbeatReply(reply) => {
-            let HeartbeatReply { round, matched, last, probation } = reply;
+            let HeartbeatReply { round, matched, last, probation, slow, promise, priority } = reply;
             let body = HeartbeatReplyBody { round, matched: matched.0, last: last.0, probation };
-            out.frame(kind::HEARTBEAT_REPLY, addresses, body, &[]);
+            let promise_micros = u64::try_from(promise.as_micros()).unwrap_or(u64::MAX);
+            let more = HeartbeatReplyMore { slow, promise_micros, priority };
+            match more {
+                HeartbeatReplyMore { slow: false, promise_micros: 0, priority: 0 } => {
+                    out.frame(kind::HEARTBEAT_REPLY, addresses, body, &[]);
+                }
+                _ => out.frame(kind::HEARTBEAT_REPLY_MORE, addresses, (body, more), &[]),
+            }
         }
         Message::Append(append) => {
             let length = |data: &Bytes| u32::try_from(data.len()).unwrap_or(u32::MAX);
@@ -174,7 +204,10 @@ pub(crate) fn encode(envelope: Envelope, out: &mut Outgoing) {
             let body = SnapshotReplyBody { snapshot, received, installed };
             out.frame(kind::SNAPSHOT_REPLY, addresses, body, &[]);
         }
-        Message::TimeoutNow => out.frame(kind::TIMEOUT_NOW, addresses, (), &[]),
+        Message::TimeoutNow(TimeoutNow { round: 0 }) => out.frame(kind::TIMEOUT_NOW, addresses, (), &[]),
+        Message::TimeoutNow(TimeoutNow { round }) => {
+            out.frame(kind::TIMEOUT_NOW_ROUND, addresses, round, &[]);
+        }
         Message::Notice(notice) => {
             let body = match notice {
                 Notice::Removed => NoticeBody { notice: 0, index: 0 },
@@ -183,6 +216,10 @@ pub(crate) fn encode(envelope: Envelope, out: &mut Outgoing) {
                 _ => return,
             };
             out.frame(kind::NOTICE, addresses, body, &[]);
+        }
+        Message::ReadIndex(ReadIndex { id }) => out.frame(kind::READ_INDEX, addresses, id, &[]),
+        Message::ReadIndexReply(ReadIndexReply { id, index }) => {
+            out.frame(kind::READ_INDEX_REPLY, addresses, (id, index.map(|index| index.0)), &[]);
         }
         // A message that this wire version has no frame for cannot be sent.
         _ => {}
@@ -310,8 +347,11 @@ fn message(number: u8, head: &[u8], mut payloads: Bytes, limit_bytes: u64) -> Re
     let (addresses, message) = match number {
         kind::VOTE => {
             let Head { addresses, body } = parse::<VoteBody>(head)?;
-            let (pre, transfer) = (body.flags & 1 != 0, body.flags & 2 != 0);
-            (addresses, Message::Vote(VoteRequest { pre, transfer, last: log_id(body.last) }))
+            (addresses, vote(body, 0))
+        }
+        kind::VOTE_TOLD => {
+            let Head { addresses, body: (body, told) } = parse::<(VoteBody, u64)>(head)?;
+            (addresses, vote(body, told))
         }
         kind::VOTE_REPLY => {
             let Head { addresses, body } = parse::<VoteReplyBody>(head)?;
@@ -329,8 +369,14 @@ fn message(number: u8, head: &[u8], mut payloads: Bytes, limit_bytes: u64) -> Re
         }
         kind::HEARTBEAT_REPLY => {
             let Head { addresses, body } = parse::<HeartbeatReplyBody>(head)?;
-            let HeartbeatReplyBody { round, matched, last, probation } = body;
-            let reply = HeartbeatReply { round, matched: Index(matched), last: Index(last), probation };
+            (addresses, Message::HeartbeatReply(heartbeat_reply(&body)))
+        }
+        kind::HEARTBEAT_REPLY_MORE => {
+            let Head { addresses, body: (body, more) } =
+                parse::<(HeartbeatReplyBody, HeartbeatReplyMore)>(head)?;
+            let HeartbeatReplyMore { slow, promise_micros, priority } = more;
+            let promise = Duration::from_micros(promise_micros);
+            let reply = HeartbeatReply { slow, promise, priority, ..heartbeat_reply(&body) };
             (addresses, Message::HeartbeatReply(reply))
         }
         kind::APPEND => {
@@ -368,7 +414,19 @@ fn message(number: u8, head: &[u8], mut payloads: Bytes, limit_bytes: u64) -> Re
             let SnapshotReplyBody { snapshot, received, installed } = body;
             (addresses, Message::SnapshotReply(SnapshotReply { snapshot, received, installed }))
         }
-        kind::TIMEOUT_NOW => (parse::<()>(head)?.addresses, Message::TimeoutNow),
+        kind::TIMEOUT_NOW => (parse::<()>(head)?.addresses, Message::TimeoutNow(TimeoutNow { round: 0 })),
+        kind::TIMEOUT_NOW_ROUND => {
+            let Head { addresses, body: round } = parse::<u64>(head)?;
+            (addresses, Message::TimeoutNow(TimeoutNow { round }))
+        }
+        kind::READ_INDEX => {
+            let Head { addresses, body: id } = parse::<u64>(head)?;
+            (addresses, Message::ReadIndex(ReadIndex { id }))
+        }
+        kind::READ_INDEX_REPLY => {
+            let Head { addresses, body: (id, index) } = parse::<(u64, Option<u64>)>(head)?;
+            (addresses, Message::ReadIndexReply(ReadIndexReply { id, index: index.map(Index) }))
+        }
         kind::NOTICE => {
             let Head { addresses, body } = parse::<NoticeBody>(head)?;
             let notice = match body.notice {
@@ -385,6 +443,17 @@ fn message(number: u8, head: &[u8], mut payloads: Bytes, limit_bytes: u64) -> Re
     }
     let (group, from, to, term) = addresses;
     Ok(Envelope { group: GroupId(group), from: NodeId(from), to: NodeId(to), term: Term(term), message })
+}
+
+fn vote(body: VoteBody, told: u64) -> Message {
+    let (pre, transfer) = (body.flags & 1 != 0, body.flags & 2 != 0);
+    Message::Vote(VoteRequest { pre, transfer, last: log_id(body.last), told })
+}
+
+fn heartbeat_reply(body: &HeartbeatReplyBody) -> HeartbeatReply {
+    let HeartbeatReplyBody { round, matched, last, probation } = *body;
+    let (matched, last) = (Index(matched), Index(last));
+    HeartbeatReply { round, matched, last, probation, ..HeartbeatReply::default() }
 }
 
 fn append(body: AppendBody, payloads: &mut Bytes) -> Result<Append, WireError> {
@@ -440,19 +509,25 @@ mod tests {
         let data = || prop::collection::vec(any::<u8>(), 0..1500).prop_map(Bytes::from);
         let kind = prop_oneof![Just(EntryKind::Noop), Just(EntryKind::Commands), Just(EntryKind::Session)];
         let entry = (any::<u64>(), kind, data());
+        // What a later version has added is often not said.
+        let some = || prop_oneof![Just(0), any::<u64>()];
         prop_oneof![
-            (any::<bool>(), any::<bool>(), log_id())
-                .prop_map(|(pre, transfer, last)| Message::Vote(VoteRequest { pre, transfer, last })),
+            (any::<bool>(), any::<bool>(), log_id(), some()).prop_map(|(pre, transfer, last, told)| {
+                Message::Vote(VoteRequest { pre, transfer, last, told })
+            }),
             (any::<bool>(), any::<u64>(), 0..3).prop_map(|(pre, asked, ballot)| {
                 let ballot = [Ballot::Granted, Ballot::Denied, Ballot::Vetoed][ballot as usize];
                 Message::VoteReply(VoteReply { pre, asked: Term(asked), ballot })
             }),
             (any::<u64>(), any::<u64>())
                 .prop_map(|(commit, round)| Message::Heartbeat(Heartbeat { commit: Index(commit), round })),
-            (any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(round, m, l, probation)| {
-                let (matched, last) = (Index(m), Index(l));
-                Message::HeartbeatReply(HeartbeatReply { round, matched, last, probation })
-            }),
+            (any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>(), any::<bool>(), some(), some())
+                .prop_map(|(round, m, l, probation, slow, micros, priority)| {
+                    let (matched, last, promise) = (Index(m), Index(l), Duration::from_micros(micros));
+                    let priority = (priority as u8).cast_signed();
+                    let reply = HeartbeatReply { round, matched, last, probation, slow, promise, priority };
+                    Message::HeartbeatReply(reply)
+                }),
             (any::<u32>(), any::<u64>(), any::<u64>(), prop::collection::vec(entry, 0..8)).prop_map(
                 |(index, term, commit, entries)| {
                     let prev = LogId { term: Term(term), index: Index(u64::from(index)) };
@@ -486,7 +561,11 @@ mod tests {
             (any::<u128>(), any::<u64>(), any::<bool>()).prop_map(|(snapshot, received, installed)| {
                 Message::SnapshotReply(SnapshotReply { snapshot, received, installed })
             }),
-            Just(Message::TimeoutNow),
+            some().prop_map(|round| Message::TimeoutNow(TimeoutNow { round })),
+            any::<u64>().prop_map(|id| Message::ReadIndex(ReadIndex { id })),
+            (any::<u64>(), any::<Option<u64>>()).prop_map(|(id, index)| {
+                Message::ReadIndexReply(ReadIndexReply { id, index: index.map(Index) })
+            }),
             Just(Message::Notice(Notice::Removed)),
             any::<u64>().prop_map(|i| Message::Notice(Notice::RolledBack { acknowledged: Index(i) })),
         ]
@@ -557,7 +636,8 @@ mod tests {
             data: Bytes::from_static(b"data"),
         };
         let (index, last) = (Index(300), Index(9));
-        let reply = HeartbeatReply { round: 5, matched: index, last, probation: true };
+        let reply =
+            HeartbeatReply { round: 5, matched: index, last, probation: true, ..HeartbeatReply::default() };
         let append = Append {
             prev: LogId::new(6, 300),
             commit: Index(299),
@@ -565,7 +645,7 @@ mod tests {
         };
         let vote = |ballot| VoteReply { pre: true, asked: Term(8), ballot };
         vec![
-            Message::Vote(VoteRequest { pre: true, transfer: true, last: LogId::new(6, 300) }),
+            Message::Vote(VoteRequest { pre: true, transfer: true, last: LogId::new(6, 300), told: 0 }),
             Message::VoteReply(vote(Ballot::Granted)),
             Message::VoteReply(vote(Ballot::Denied)),
             Message::VoteReply(vote(Ballot::Vetoed)),
@@ -576,25 +656,53 @@ mod tests {
             Message::AppendReply(AppendReply::Rejected { prev: index, hint: LogId::new(2, 1), last }),
             Message::Snapshot(chunk),
             Message::SnapshotReply(SnapshotReply { snapshot: 5, received: 6, installed: true }),
-            Message::TimeoutNow,
+            Message::TimeoutNow(TimeoutNow { round: 0 }),
             Message::Notice(Notice::Removed),
             Message::Notice(Notice::RolledBack { acknowledged: index }),
         ]
     }
 
-    /// Wire version 1, byte by byte, without length and checksum: never edit, only add versions.
-    const GOLDEN: &str = include_str!("golden_frames_v1.txt");
+    /// What version 2 has added: a message of each kind that has more to say, and of each new kind.
+    fn samples_of_version_2() -> Vec<Message> {
+        let (index, last) = (Index(300), Index(9));
+        let promise = Duration::from_micros(300_000);
+        let reply = HeartbeatReply { round: 5, matched: index, last, promise, ..HeartbeatReply::default() };
+        vec![
+            Message::Vote(VoteRequest { pre: false, transfer: true, last: LogId::new(6, 300), told: 7 }),
+            Message::HeartbeatReply(reply),
+            Message::HeartbeatReply(HeartbeatReply { slow: true, priority: -3, ..reply }),
+            Message::TimeoutNow(TimeoutNow { round: 300 }),
+            Message::ReadIndex(ReadIndex { id: 300 }),
+            Message::ReadIndexReply(ReadIndexReply { id: 300, index: Some(index) }),
+            Message::ReadIndexReply(ReadIndexReply { id: 301, index: None }),
+        ]
+    }
+
+    /// Each version byte by byte, without length and checksum: never edit, only add versions.
+    const GOLDEN: [&str; 2] = [include_str!("golden_frames_v1.txt"), include_str!("golden_frames_v2.txt")];
 
     #[test]
     fn golden_bytes() {
         let hex = |wire: &[u8]| wire.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let written: Vec<String> = samples().into_iter().map(|m| hex(&bytes(envelope(m))[8..])).collect();
-        assert_eq!(written, GOLDEN.lines().collect::<Vec<_>>(), "{}", written.join("\n"));
+        for (golden, samples) in GOLDEN.into_iter().zip([samples(), samples_of_version_2()]) {
+            let written: Vec<String> = samples.into_iter().map(|m| hex(&bytes(envelope(m))[8..])).collect();
+            assert_eq!(written, golden.lines().collect::<Vec<_>>(), "{}", written.join("\n"));
+        }
+    }
+
+    /// T11: what is said to a peer of version 1 has a kind that version 1 knows, whatever is asked for.
+    #[test]
+    fn version_1_is_told_nothing_that_it_does_not_know() {
+        for message in samples().into_iter().chain(samples_of_version_2()) {
+            if let Some(message) = message.for_version(1) {
+                assert!((1..=10).contains(&bytes(envelope(message))[12]));
+            }
+        }
     }
 
     #[test]
     fn length_and_checksum_stand_in_front() {
-        let wire = bytes(envelope(Message::TimeoutNow));
+        let wire = bytes(envelope(Message::TimeoutNow(TimeoutNow { round: 0 })));
         assert_eq!(wire[..4], u32::try_from(wire.len() - 8).unwrap().to_le_bytes());
         assert_eq!(wire[4..8], crc32c::crc32c(&wire[8..]).to_le_bytes());
     }

@@ -17,11 +17,13 @@ use serde::{Deserialize, Serialize};
 use crate::error::WireError;
 
 /// The wire versions that this crate speaks, lowest and highest.
-pub const WIRE_VERSIONS: (u16, u16) = (1, 1);
+pub const WIRE_VERSIONS: (u16, u16) = (1, 2);
 
 const MAGIC: [u8; 4] = *b"RAFT";
 const FIXED_BYTES: usize = 10;
-/// The longest body: all of ours are far shorter.
+/// The longest address that a dialler gives, in bytes.
+pub(crate) const ADDRESS_BYTES: usize = 512;
+/// The longest body: all of ours are shorter.
 const LIMIT_BYTES: usize = 1024;
 
 /// The handshake's messages. The order of the variants is their number on the wire.
@@ -52,8 +54,12 @@ pub(crate) struct Hello {
     pub(crate) to: u64,
     /// 0 control, 1 bulk.
     pub(crate) lane: u8,
-    /// Reserved for TLS and others; 0 in version 1. Unknown bits are ignored.
+    /// Reserved for TLS and others; 0 so far. Unknown bits are ignored.
     pub(crate) features: u64,
+    /// From version 2 on, behind the rest: where the dialler can be dialled itself, for a node that has not been told
+    /// yet who the members are. Empty if nowhere.
+    #[serde(skip)]
+    pub(crate) listen: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,14 +175,25 @@ impl From<WireRefusal> for Refusal {
 }
 
 /// What the dialler says first.
-pub(crate) fn hello(local: Identity, to: NodeId, lane: Lane) -> Handshake {
+pub(crate) fn hello(
+    versions: (u16, u16),
+    local: Identity,
+    to: NodeId,
+    lane: Lane,
+    listen: &str,
+) -> Handshake {
     let lane = u8::from(lane == Lane::Bulk);
-    Handshake::Hello(Hello { versions: WIRE_VERSIONS, identity: local.into(), to: to.0, lane, features: 0 })
+    let listen = if listen.len() <= ADDRESS_BYTES { listen.to_owned() } else { String::new() };
+    Handshake::Hello(Hello { versions, identity: local.into(), to: to.0, lane, features: 0, listen })
 }
 
 /// What the listener makes of it, before it asks its node: the lane, or why not.
-pub(crate) fn check_hello(local: Identity, hello: &Hello) -> Result<(Identity, Lane), Refusal> {
-    common_version(hello.versions)?;
+pub(crate) fn check_hello(
+    versions: (u16, u16),
+    local: Identity,
+    hello: &Hello,
+) -> Result<(Identity, Lane), Refusal> {
+    common_version(versions, hello.versions)?;
     let peer = Identity::from(hello.identity);
     check_identity(local, peer)?;
     if hello.to != local.node.0 {
@@ -187,14 +204,19 @@ pub(crate) fn check_hello(local: Identity, hello: &Hello) -> Result<(Identity, L
 }
 
 /// What the listener says if all is well.
-pub(crate) fn welcome(local: Identity, hello: &Hello) -> Handshake {
-    let version = hello.versions.1.min(WIRE_VERSIONS.1);
+pub(crate) fn welcome(versions: (u16, u16), local: Identity, hello: &Hello) -> Handshake {
+    let version = hello.versions.1.min(versions.1);
     Handshake::Welcome(Welcome { version, identity: local.into(), features: 0 })
 }
 
 /// What the dialler makes of the answer, before it asks its node.
-pub(crate) fn check_welcome(local: Identity, to: NodeId, welcome: &Welcome) -> Result<Identity, Refusal> {
-    common_version((welcome.version, welcome.version))?;
+pub(crate) fn check_welcome(
+    versions: (u16, u16),
+    local: Identity,
+    to: NodeId,
+    welcome: &Welcome,
+) -> Result<Identity, Refusal> {
+    common_version(versions, (welcome.version, welcome.version))?;
     let peer = Identity::from(welcome.identity);
     check_identity(local, peer)?;
     if peer.node != to {
@@ -203,8 +225,7 @@ pub(crate) fn check_welcome(local: Identity, to: NodeId, welcome: &Welcome) -> R
     Ok(peer)
 }
 
-fn common_version(theirs: (u16, u16)) -> Result<(), Refusal> {
-    let ours = WIRE_VERSIONS;
+fn common_version(ours: (u16, u16), theirs: (u16, u16)) -> Result<(), Refusal> {
     let common = theirs.0 <= ours.1 && theirs.1 >= ours.0 && theirs.0 <= theirs.1;
     if common { Ok(()) } else { Err(Refusal::WireVersion { ours, theirs }) }
 }
@@ -224,7 +245,12 @@ fn check_identity(local: Identity, peer: Identity) -> Result<(), Refusal> {
 
 /// A message as bytes.
 pub(crate) fn encode(message: &Handshake) -> BytesMut {
-    let body = postcard::to_allocvec(message).unwrap_or_default();
+    let mut body = postcard::to_allocvec(message).unwrap_or_default();
+    if let Handshake::Hello(hello) = message
+        && hello.versions.1 >= 2
+    {
+        body.extend(postcard::to_allocvec(&hello.listen).unwrap_or_default());
+    }
     let mut out = BytesMut::with_capacity(FIXED_BYTES + body.len());
     out.put_slice(&MAGIC);
     out.put_u16_le(u16::try_from(body.len()).unwrap_or(u16::MAX));
@@ -257,7 +283,16 @@ pub(crate) fn decode(buffer: &mut BytesMut) -> Result<Option<Handshake>, WireErr
         return Err(WireError::Checksum);
     }
     // A later version may add fields behind ours.
-    let (message, _) = postcard::take_from_bytes(body).map_err(|_| WireError::Malformed("the handshake"))?;
+    let malformed = |_| WireError::Malformed("the handshake");
+    let (mut message, rest) = postcard::take_from_bytes(body).map_err(malformed)?;
+    if let Handshake::Hello(hello) = &mut message
+        && hello.versions.1 >= 2
+    {
+        (hello.listen, _) = postcard::take_from_bytes(rest).map_err(malformed)?;
+        if hello.listen.len() > ADDRESS_BYTES {
+            return Err(WireError::Malformed("an address that is too long"));
+        }
+    }
     Ok(Some(message))
 }
 
@@ -276,6 +311,11 @@ mod tests {
         }
     }
 
+    /// A hello of everything that this crate speaks.
+    fn newest(to: u64, lane: Lane) -> Handshake {
+        hello(WIRE_VERSIONS, identity(1), NodeId(to), lane, "10.0.0.1:7101")
+    }
+
     fn as_hello(message: Handshake) -> Hello {
         match message {
             Handshake::Hello(hello) => hello,
@@ -285,44 +325,64 @@ mod tests {
 
     #[test]
     fn both_sides_learn_who_is_there() {
-        let hello = as_hello(hello(identity(1), NodeId(2), Lane::Bulk));
-        assert_eq!(check_hello(identity(2), &hello), Ok((identity(1), Lane::Bulk)));
-        let Handshake::Welcome(welcome) = welcome(identity(2), &hello) else { panic!() };
-        assert_eq!(check_welcome(identity(1), NodeId(2), &welcome), Ok(identity(2)));
+        let hello = as_hello(newest(2, Lane::Bulk));
+        assert_eq!(check_hello(WIRE_VERSIONS, identity(2), &hello), Ok((identity(1), Lane::Bulk)));
+        let Handshake::Welcome(welcome) = welcome(WIRE_VERSIONS, identity(2), &hello) else { panic!() };
+        assert_eq!(check_welcome(WIRE_VERSIONS, identity(1), NodeId(2), &welcome), Ok(identity(2)));
     }
 
     #[test]
     fn whoever_does_not_belong_is_refused_by_name() {
-        let good = as_hello(hello(identity(1), NodeId(2), Lane::Control));
+        let good = as_hello(newest(2, Lane::Control));
         let foreign = Identity { cluster: ClusterId(5), ..identity(2) };
-        assert!(matches!(check_hello(foreign, &good), Err(Refusal::WrongCluster { .. })));
+        assert!(matches!(check_hello(WIRE_VERSIONS, foreign, &good), Err(Refusal::WrongCluster { .. })));
         let other_group = Identity { group: GroupId(1), ..identity(2) };
-        assert!(matches!(check_hello(other_group, &good), Err(Refusal::WrongGroup { .. })));
+        assert!(matches!(check_hello(WIRE_VERSIONS, other_group, &good), Err(Refusal::WrongGroup { .. })));
         assert!(
-            matches!(check_hello(identity(3), &good), Err(Refusal::WrongNode { .. })),
+            matches!(check_hello(WIRE_VERSIONS, identity(3), &good), Err(Refusal::WrongNode { .. })),
             "not the one meant"
         );
-        assert!(matches!(check_hello(identity(1), &good), Err(Refusal::WrongNode { .. })), "its own name");
+        assert!(
+            matches!(check_hello(WIRE_VERSIONS, identity(1), &good), Err(Refusal::WrongNode { .. })),
+            "its own name"
+        );
         let old = Hello { versions: (0, 0), ..good.clone() };
-        assert!(matches!(check_hello(identity(2), &old), Err(Refusal::WireVersion { .. })));
-        let Handshake::Welcome(welcome) = welcome(identity(3), &good) else { panic!() };
-        let refusal = check_welcome(identity(1), NodeId(2), &welcome);
+        assert!(matches!(check_hello(WIRE_VERSIONS, identity(2), &old), Err(Refusal::WireVersion { .. })));
+        let Handshake::Welcome(welcome) = welcome(WIRE_VERSIONS, identity(3), &good) else { panic!() };
+        let refusal = check_welcome(WIRE_VERSIONS, identity(1), NodeId(2), &welcome);
         assert_eq!(refusal, Err(Refusal::WrongNode { expected: NodeId(2), claimed: NodeId(3) }));
     }
 
-    /// T11: a node that also speaks the next version is welcome, in ours.
+    /// T11: a node that also speaks the next version is welcome, in ours, and one of the version before in its own.
     #[test]
-    fn the_next_version_interoperates() {
-        let newer = Hello { versions: (1, 2), ..as_hello(hello(identity(1), NodeId(2), Lane::Control)) };
-        assert!(check_hello(identity(2), &newer).is_ok());
-        let Handshake::Welcome(welcome) = welcome(identity(2), &newer) else { panic!() };
-        assert_eq!(welcome.version, 1);
+    fn versions_before_and_after_interoperate() {
+        let good = as_hello(newest(2, Lane::Control));
+        for (versions, spoken) in [((1, 1), 1), ((1, 2), 2), ((1, 3), 2), ((2, 9), 2)] {
+            let other = Hello { versions, ..good.clone() };
+            assert!(check_hello(WIRE_VERSIONS, identity(2), &other).is_ok());
+            let Handshake::Welcome(welcome) = welcome(WIRE_VERSIONS, identity(2), &other) else { panic!() };
+            assert_eq!(welcome.version, spoken);
+        }
+        // A node of version 1 passes over what stands behind the fields that it knows.
+        let wire = encode(&Handshake::Hello(good));
+        let (read, rest) = postcard::take_from_bytes::<Handshake>(&wire[FIXED_BYTES..]).unwrap();
+        assert!(matches!(read, Handshake::Hello(_)));
+        assert_eq!(rest, b"\x0d10.0.0.1:7101");
+    }
+
+    #[test]
+    fn an_address_that_is_too_long_is_not_given_and_not_taken() {
+        let long = "a".repeat(ADDRESS_BYTES + 1);
+        let given = as_hello(hello(WIRE_VERSIONS, identity(1), NodeId(2), Lane::Bulk, &long));
+        assert_eq!(given.listen, "");
+        let taken = decode(&mut encode(&Handshake::Hello(Hello { listen: long, ..given })));
+        assert_eq!(taken, Err(WireError::Malformed("an address that is too long")));
     }
 
     #[test]
     fn bytes_come_back_and_damage_is_noticed() {
         let refused = Handshake::Refused(Refusal::NotReady.into());
-        let hello = hello(identity(1), NodeId(2), Lane::Bulk);
+        let hello = newest(2, Lane::Bulk);
         for message in [hello, Handshake::Ready, refused] {
             let wire = encode(&message);
             assert_eq!(decode(&mut wire.clone()), Ok(Some(message)));
@@ -341,8 +401,8 @@ mod tests {
     /// Wire version 1, byte by byte: never edit, only add versions.
     #[test]
     fn golden_bytes() {
-        let hello = hello(identity(1), NodeId(2), Lane::Bulk);
-        let welcome = welcome(identity(2), &as_hello(hello.clone()));
+        let hello = hello((1, 1), identity(1), NodeId(2), Lane::Bulk, "");
+        let welcome = welcome((1, 1), identity(2), &as_hello(hello.clone()));
         let refusals = [
             WireRefusal::WrongCluster { ours: 1, theirs: 2 },
             WireRefusal::WrongGroup { ours: 1, theirs: 2 },
@@ -357,6 +417,17 @@ mod tests {
         let written: Vec<String> = messages.map(|message| hex(&encode(&message))).collect();
         let golden = include_str!("golden_handshakes_v1.txt");
         assert_eq!(written, golden.lines().collect::<Vec<_>>(), "{}", written.join("\n"));
+    }
+
+    /// What version 2 says otherwise, byte by byte: never edit, only add versions.
+    #[test]
+    fn golden_bytes_of_version_2() {
+        let hello = newest(2, Lane::Bulk);
+        let welcome = welcome((1, 2), identity(2), &as_hello(hello.clone()));
+        let hex = |wire: &[u8]| wire.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let written = [hello, welcome].map(|message| hex(&encode(&message)));
+        let golden = include_str!("golden_handshakes_v2.txt");
+        assert_eq!(written.to_vec(), golden.lines().collect::<Vec<_>>(), "{}", written.join("\n"));
     }
 
     /// What was added to wire version 1 later; only nodes with TLS say it.

@@ -22,7 +22,8 @@ pub(crate) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    connected: bool,
+    /// The wire version of the connection, if there is one.
+    version: Option<u16>,
     waiting: VecDeque<(Envelope, u64)>,
     bytes: u64,
     /// A writer has taken messages that have not left yet.
@@ -55,9 +56,11 @@ impl Queue {
     pub(crate) fn push(&self, envelope: Envelope) -> Sent {
         let cost = cost_bytes(&envelope);
         let mut state = self.lock();
-        if !state.connected {
-            return Sent::Dropped(SentDropped::NotConnected);
-        }
+        let Some(version) = state.version else { return Sent::Dropped(SentDropped::NotConnected) };
+        let Some(message) = envelope.message.for_version(version) else {
+            return Sent::Dropped(SentDropped::NotSpoken);
+        };
+        let envelope = Envelope { message, ..envelope };
         if state.bytes + cost > self.limit_bytes && !state.waiting.is_empty() {
             if self.lane == Lane::Bulk {
                 return Sent::Dropped(SentDropped::QueueFull);
@@ -73,9 +76,9 @@ impl Queue {
         Sent::Queued
     }
 
-    /// A connection is there: messages are taken from now on.
-    pub(crate) fn open(&self) {
-        self.lock().connected = true;
+    /// A connection is there: messages are taken from now on, as that wire version has them.
+    pub(crate) fn open(&self, version: u16) {
+        self.lock().version = Some(version);
     }
 
     /// The connection is gone, and with it what waited.
@@ -113,7 +116,7 @@ impl Queue {
             emptied.as_mut().enable();
             {
                 let state = self.lock();
-                if !state.connected || (state.waiting.is_empty() && !state.writing) {
+                if state.version.is_none() || (state.waiting.is_empty() && !state.writing) {
                     return;
                 }
             }

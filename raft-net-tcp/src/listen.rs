@@ -1,6 +1,7 @@
 //! Accepting peers: the listening side of the handshake, and reading frames.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -104,15 +105,15 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn serve(stream: TcpStream, shared: &Shared) {
+async fn serve(stream: TcpStream, shared: &Arc<Shared>) {
     let patience = shared.options.handshake_timeout;
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
     let greeted = async {
         let mut stream = secure(stream, shared).await?;
-        let (peer, lane) = greet(&mut stream, &mut buffer, shared).await?;
-        Some((stream, peer, lane))
+        let (peer, lane, listen) = greet(&mut stream, &mut buffer, shared).await?;
+        Some((stream, peer, lane, listen))
     };
-    let (mut stream, peer, lane) = match tokio::time::timeout(patience, greeted).await {
+    let (mut stream, peer, lane, listen) = match tokio::time::timeout(patience, greeted).await {
         Ok(Some(greeted)) => greeted,
         Ok(None) => return,
         Err(_) => {
@@ -124,9 +125,13 @@ async fn serve(stream: TcpStream, shared: &Shared) {
     let Some(claim) = shared.newest.claim(peer, lane) else { return };
     // It has just dialled this node: it is there to be dialled.
     shared.hurry(peer.node);
+    shared.visit(peer.node, &listen);
     if let Err(error) = read(&mut stream, &mut buffer, peer, lane, &claim, shared).await {
         count(&shared.counters.misbehaved);
         tracing::warn!(peer = %peer.node, ?lane, %error, "connection closed");
+    }
+    if !listen.is_empty() {
+        shared.leave(peer.node);
     }
 }
 
@@ -148,8 +153,23 @@ async fn secure(stream: TcpStream, shared: &Shared) -> Option<Stream> {
     }
 }
 
-/// The listening side of the handshake. `None` if this is not, or may not be, one of us.
-async fn greet(stream: &mut Stream, buffer: &mut BytesMut, shared: &Shared) -> Option<(Identity, Lane)> {
+/// Where a dialler can be dialled: what it says, or, if that names no host, where it comes from.
+fn reachable(listen: String, from: Option<SocketAddr>) -> String {
+    match (listen.parse::<SocketAddr>(), from) {
+        (Ok(address), Some(from)) if address.ip().is_unspecified() => {
+            SocketAddr::new(from.ip(), address.port()).to_string()
+        }
+        _ => listen,
+    }
+}
+
+/// The listening side of the handshake: who it is, which lane, and where it can be dialled. `None` if this is not,
+/// or may not be, one of us.
+async fn greet(
+    stream: &mut Stream,
+    buffer: &mut BytesMut,
+    shared: &Shared,
+) -> Option<(Identity, Lane, String)> {
     let hello = match read_handshake(stream, buffer).await {
         Ok(Handshake::Hello(hello)) if hello.lane <= 1 => hello,
         Ok(_) => {
@@ -164,7 +184,7 @@ async fn greet(stream: &mut Stream, buffer: &mut BytesMut, shared: &Shared) -> O
             return None;
         }
     };
-    let verdict = match handshake::check_hello(shared.local, &hello) {
+    let verdict = match handshake::check_hello(shared.options.wire_versions, shared.local, &hello) {
         Ok((peer, lane)) => match stream.check_peer(peer) {
             Ok(()) => shared.inbox.admit(peer).await.map(|()| (peer, lane)),
             Err(why) => Err(why),
@@ -178,9 +198,10 @@ async fn greet(stream: &mut Stream, buffer: &mut BytesMut, shared: &Shared) -> O
             return None;
         }
     };
-    stream.write_all(&handshake::encode(&handshake::welcome(shared.local, &hello))).await.ok()?;
+    let welcome = handshake::welcome(shared.options.wire_versions, shared.local, &hello);
+    stream.write_all(&handshake::encode(&welcome)).await.ok()?;
     match read_handshake(stream, buffer).await.ok()? {
-        Handshake::Ready => Some((peer, lane)),
+        Handshake::Ready => Some((peer, lane, reachable(hello.listen, stream.peer_addr()))),
         Handshake::Refused(why) => {
             count(&shared.counters.refused);
             let why = Refusal::from(why);

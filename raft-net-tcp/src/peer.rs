@@ -142,9 +142,9 @@ impl Peer {
         loop {
             let address = self.address();
             match self.dial(&address, lane, &shared).await {
-                Ok(stream) => {
+                Ok((stream, version)) => {
                     count(&shared.counters.dialled);
-                    self.queue(lane).open();
+                    self.queue(lane).open(version);
                     self.lane_up(&shared.inbox);
                     let begun = tokio::time::Instant::now();
                     let ended = self.carry(stream, lane, &address, &shared).await;
@@ -209,7 +209,8 @@ impl Peer {
         }
     }
 
-    async fn dial(&self, address: &str, lane: Lane, shared: &Shared) -> Result<Stream, Failure> {
+    /// A connection after the handshake, and the wire version that it speaks.
+    async fn dial(&self, address: &str, lane: Lane, shared: &Shared) -> Result<(Stream, u16), Failure> {
         let patience = shared.options.handshake_timeout;
         let attempt = async {
             let mut last = io::Error::new(io::ErrorKind::NotFound, "the address names no host");
@@ -227,28 +228,41 @@ impl Peer {
         tokio::time::timeout(patience, attempt).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn shake_hands(&self, stream: TcpStream, lane: Lane, shared: &Shared) -> Result<Stream, Failure> {
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        lane: Lane,
+        shared: &Shared,
+    ) -> Result<(Stream, u16), Failure> {
+        let versions = shared.options.wire_versions;
         shared.options.prepare(&stream)?;
         let mut stream = Stream::connect(stream, shared.local.cluster, self.id, &shared.options).await?;
-        stream.write_all(&handshake::encode(&handshake::hello(shared.local, self.id, lane))).await?;
+        let hello = handshake::hello(versions, shared.local, self.id, lane, &shared.advertised);
+        stream.write_all(&handshake::encode(&hello)).await?;
         let mut buffer = BytesMut::with_capacity(512);
         let verdict = match read_handshake(&mut stream, &mut buffer).await? {
             Handshake::Refused(why) => return Err(Failure::Refused { ours: false, why: why.into() }),
-            Handshake::Welcome(welcome) => handshake::check_welcome(shared.local, self.id, &welcome),
+            Handshake::Welcome(welcome) => {
+                handshake::check_welcome(versions, shared.local, self.id, &welcome)
+                    .map(|peer| (peer, welcome.version))
+            }
             _ => return Err(Failure::Io(invalid("an unexpected handshake message"))),
         };
         let verdict = match verdict {
-            Ok(peer) => shared.inbox.admit(peer).await,
+            Ok((peer, version)) => shared.inbox.admit(peer).await.map(|()| version),
             Err(why) => Err(why),
         };
-        if let Err(why) = verdict {
-            let refused = Handshake::Refused(why.clone().into());
-            stream.write_all(&handshake::encode(&refused)).await?;
-            return Err(Failure::Refused { ours: true, why });
-        }
+        let version = match verdict {
+            Ok(version) => version,
+            Err(why) => {
+                let refused = Handshake::Refused(why.clone().into());
+                stream.write_all(&handshake::encode(&refused)).await?;
+                return Err(Failure::Refused { ours: true, why });
+            }
+        };
         stream.write_all(&handshake::encode(&Handshake::Ready)).await?;
         stream.flush().await?;
-        Ok(stream)
+        Ok((stream, version))
     }
 
     /// Writes what waits until the connection ends, the peer speaks, or its address changes.

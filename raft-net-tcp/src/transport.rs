@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::handshake::WIRE_VERSIONS;
 use crate::lane::cost_bytes;
 use crate::listen::{self, Newest};
 use crate::peer::Peer;
@@ -42,6 +43,13 @@ pub struct Options {
     pub reconnect: (Duration, Duration),
     /// How long `shutdown` waits for what is queued to leave. Default 100 ms.
     pub linger: Duration,
+    /// Where other nodes can dial this one, `host:port`: it says so to whomever it dials, so that a node that has not
+    /// been told yet who the members are can answer. Default the address that it listens on; where that names no
+    /// host (`0.0.0.0`), the one that its connections come from, with the port of this.
+    pub advertise: Option<String>,
+    /// The wire versions that it offers, lowest and highest. Default all that this crate knows; fewer of them keep a
+    /// cluster to an older version while its nodes are being replaced.
+    pub wire_versions: (u16, u16),
     /// Mutual TLS with every peer, by these certificates; none: no encryption, and whoever reaches the port may
     /// say that it is a node. Default none.
     #[cfg(feature = "tls")]
@@ -59,6 +67,8 @@ impl Default for Options {
             write_timeout: Duration::from_secs(10),
             reconnect: (Duration::from_millis(10), Duration::from_secs(1)),
             linger: Duration::from_millis(100),
+            advertise: None,
+            wire_versions: WIRE_VERSIONS,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -111,6 +121,8 @@ impl Tasks {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) local: Identity,
+    /// Where others can dial this node.
+    pub(crate) advertised: String,
     pub(crate) inbox: Inbox,
     pub(crate) options: Options,
     pub(crate) counters: Arc<Counters>,
@@ -130,7 +142,32 @@ pub(crate) struct Shared {
 struct Dialled {
     peer: Arc<Peer>,
     tasks: [Option<AbortHandle>; 2],
+    /// No member that this node was told of, but one that has dialled it: how many of its connections are left.
+    /// When there are none it is forgotten.
+    guest: Option<usize>,
 }
+
+impl Dialled {
+    fn new(member: &Member, guest: Option<usize>, shared: &Arc<Shared>) -> Self {
+        let (control, bulk) = (shared.options.control_queue_bytes, shared.options.bulk_queue_bytes);
+        let peer = Arc::new(Peer::new(member, control, bulk));
+        let keep = |lane| {
+            let task = Arc::clone(&peer).keep_connected(lane, Arc::clone(shared));
+            shared.tasks.spawn(task)
+        };
+        let tasks = [keep(Lane::Control), keep(Lane::Bulk)];
+        Self { peer, tasks, guest }
+    }
+}
+
+impl Drop for Dialled {
+    fn drop(&mut self) {
+        self.tasks.iter().flatten().for_each(AbortHandle::abort);
+    }
+}
+
+/// Guests at once; more are heard, but not answered.
+const GUESTS: usize = 16;
 
 /// Refusals remembered as logged; more peers than this are not told apart.
 const LOGGED: usize = 1024;
@@ -141,6 +178,35 @@ impl Shared {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(dialled) = peers.get(&node) {
             dialled.peer.hurry();
+        }
+    }
+
+    /// An admitted node has dialled this one and says where it can be dialled itself: if it is no member, it is
+    /// kept connected for as long as it is here, so that it can be answered. Ended by [`leave`](Self::leave).
+    pub(crate) fn visit(self: &Arc<Self>, node: NodeId, listen: &str) {
+        if listen.is_empty() {
+            return;
+        }
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Dialled { peer, guest: Some(connections), .. }) = peers.get_mut(&node) {
+            *connections += 1;
+            peer.set_address(listen);
+            return;
+        }
+        let guests = peers.values().filter(|dialled| dialled.guest.is_some()).count();
+        if guests < GUESTS && !peers.contains_key(&node) {
+            peers.insert(node, Dialled::new(&Member::new(node, listen), Some(1), self));
+        }
+    }
+
+    /// A connection that a node had dialled has ended.
+    pub(crate) fn leave(&self, node: NodeId) {
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Dialled { guest: Some(connections), .. }) = peers.get_mut(&node) {
+            *connections = connections.saturating_sub(1);
+            if *connections == 0 {
+                peers.remove(&node);
+            }
         }
     }
 
@@ -266,8 +332,10 @@ impl Transport for TcpTransport {
         }
         let listener = bind(self.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let advertised = self.options.advertise.clone().unwrap_or_else(|| address.to_string());
         let shared = Arc::new(Shared {
             local,
+            advertised,
             inbox,
             options: self.options.clone(),
             counters: Arc::clone(&self.counters),
@@ -294,26 +362,14 @@ impl Transport for TcpTransport {
     fn members(&self, members: &[Member]) {
         let Some(shared) = self.shared() else { return };
         let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
-        peers.retain(|id, dialled| {
-            let stays = members.iter().any(|member| member.id == *id);
-            if !stays {
-                dialled.tasks.iter().flatten().for_each(AbortHandle::abort);
-            }
-            stays
-        });
+        peers.retain(|id, _| members.iter().any(|member| member.id == *id));
         for member in members.iter().filter(|member| member.id != shared.local.node) {
-            if let Some(dialled) = peers.get(&member.id) {
+            if let Some(dialled) = peers.get_mut(&member.id) {
+                dialled.guest = None;
                 dialled.peer.set_address(&member.address);
-                continue;
+            } else {
+                peers.insert(member.id, Dialled::new(member, None, &shared));
             }
-            let (control, bulk) = (shared.options.control_queue_bytes, shared.options.bulk_queue_bytes);
-            let peer = Arc::new(Peer::new(member, control, bulk));
-            let keep = |lane| {
-                let task = Arc::clone(&peer).keep_connected(lane, Arc::clone(&shared));
-                shared.tasks.spawn(task)
-            };
-            let tasks = [keep(Lane::Control), keep(Lane::Bulk)];
-            peers.insert(member.id, Dialled { peer, tasks });
         }
     }
 
@@ -321,8 +377,8 @@ impl Transport for TcpTransport {
         let running = self.running.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Running { shared, .. }) = running else { return };
         let peers: Vec<Arc<Peer>> = {
-            let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *peers).into_values().map(|dialled| dialled.peer).collect()
+            let peers = shared.peers.read().unwrap_or_else(PoisonError::into_inner);
+            peers.values().map(|dialled| Arc::clone(&dialled.peer)).collect()
         };
         // A last word, such as handing over, may leave.
         let last_words = async {

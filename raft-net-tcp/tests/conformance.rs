@@ -10,7 +10,7 @@ use raft_core::backend::Transport;
 use raft_core::ids::NodeId;
 use raft_net_tcp::{Options, TcpTransport};
 use raft_testkit::conformance::Unsupported;
-use raft_testkit::conformance::transport::{TcpWire, TransportBackend, Wire};
+use raft_testkit::conformance::transport::{TcpWire, TransportBackend, Wire, WireVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -65,6 +65,15 @@ impl TransportBackend for Loopback {
         Ok(options().connections)
     }
 
+    fn transport_of_version(
+        &self,
+        _: NodeId,
+        address: &str,
+        version: WireVersion,
+    ) -> Result<Arc<dyn Transport>, Unsupported> {
+        Ok(Arc::new(TcpTransport::new(address.parse().unwrap(), of_version(options(), version))))
+    }
+
     async fn send_nonsense(&self, address: &str) -> Result<(), Unsupported> {
         let cases: [Vec<u8>; 4] =
             [b"GET / HTTP/1.1\r\n\r\n".to_vec(), vec![0; 100], vec![0xff; 100_000], Vec::new()];
@@ -79,12 +88,17 @@ impl TransportBackend for Loopback {
     }
 }
 
+fn of_version(mut options: Options, version: WireVersion) -> Options {
+    let newest = raft_net_tcp::WIRE_VERSIONS.1;
+    options.wire_versions = match version {
+        WireVersion::Previous => (newest - 1, newest - 1),
+        WireVersion::Unknown => (newest + 1, newest + 1),
+    };
+    options
+}
+
 raft_testkit::transport_conformance! {
     backend: Loopback,
-    skip: {
-        t11_previous_version_interoperates => "there is one wire version so far; src/golden_*.txt pin its bytes",
-        t11_no_common_version_is_refused => "src/handshake.rs tests it: no option makes a transport lie about its version",
-    },
 }
 
 /// The same with TLS between all nodes.
@@ -148,6 +162,17 @@ mod over_tls {
             Loopback.connection_limit()
         }
 
+        fn transport_of_version(
+            &self,
+            node: NodeId,
+            address: &str,
+            version: WireVersion,
+        ) -> Result<Arc<dyn Transport>, Unsupported> {
+            let mut options = of_version(options(), version);
+            options.tls = Some(certificate(node));
+            Ok(Arc::new(TcpTransport::new(address.parse().unwrap(), options)))
+        }
+
         async fn send_nonsense(&self, address: &str) -> Result<(), Unsupported> {
             Loopback.send_nonsense(address).await
         }
@@ -158,8 +183,6 @@ mod over_tls {
         skip: {
             t07_announced_length_takes_no_memory => "what is announced can only be said inside of TLS, after the handshake",
             t06_wrong_node_is_refused => "its certificate gives it away before it is told anything: tests/tls.rs",
-            t11_previous_version_interoperates => "there is one wire version so far; src/golden_*.txt pin its bytes",
-            t11_no_common_version_is_refused => "src/handshake.rs tests it: no option makes a transport lie about its version",
         },
     }
 }

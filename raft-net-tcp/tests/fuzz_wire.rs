@@ -26,8 +26,8 @@ use raft_core::backend::Transport;
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, StoreId, Term};
 use raft_core::message::{
-    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Lane, Message, Notice, SnapshotChunk,
-    SnapshotReply, VoteReply, VoteRequest,
+    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Lane, Message, Notice, ReadIndex,
+    ReadIndexReply, SnapshotChunk, SnapshotReply, TimeoutNow, VoteReply, VoteRequest,
 };
 use raft_net_tcp::{Options, TcpTransport};
 use raft_testkit::memory::{Arrival, TestInbox};
@@ -126,16 +126,16 @@ const HANDSHAKE: Target = Target {
         let (local, peer) = (identity(2), NodeId(1));
         match message {
             Handshake::Hello(hello) => {
-                if let Ok((found, _)) = handshake::check_hello(local, &hello) {
+                if let Ok((found, _)) = handshake::check_hello(handshake::WIRE_VERSIONS, local, &hello) {
                     assert_eq!((found.cluster, found.group, hello.to), (local.cluster, local.group, 2));
                     assert_ne!(found.node, local.node);
-                    let welcome = handshake::welcome(local, &hello);
+                    let welcome = handshake::welcome(handshake::WIRE_VERSIONS, local, &hello);
                     let Handshake::Welcome(welcome) = welcome else { panic!("{welcome:?}") };
-                    assert_eq!(welcome.version, 1, "the newest that both know");
+                    assert_eq!(welcome.version, hello.versions.1.min(2), "the newest that both know");
                 }
             }
             Handshake::Welcome(welcome) => {
-                if let Ok(found) = handshake::check_welcome(local, peer, &welcome) {
+                if let Ok(found) = handshake::check_welcome(handshake::WIRE_VERSIONS, local, peer, &welcome) {
                     assert_eq!((found.cluster, found.group, found.node), (local.cluster, local.group, peer));
                 }
             }
@@ -147,10 +147,16 @@ const HANDSHAKE: Target = Target {
         }
     },
     seeds: || {
-        let hello = handshake::hello(identity(1), NodeId(2), Lane::Bulk);
+        let hello =
+            handshake::hello(handshake::WIRE_VERSIONS, identity(1), NodeId(2), Lane::Bulk, "10.0.0.1:7101");
         let Handshake::Hello(inner) = hello.clone() else { panic!("{hello:?}") };
         let refused = Handshake::Refused(raft_core::backend::Refusal::NotReady.into());
-        let all = [hello, handshake::welcome(identity(1), &inner), Handshake::Ready, refused];
+        let all = [
+            hello,
+            handshake::welcome(handshake::WIRE_VERSIONS, identity(1), &inner),
+            Handshake::Ready,
+            refused,
+        ];
         let raw = |message: &Handshake| [&[0], &handshake::encode(message)[..]].concat();
         let body = |message: &Handshake| [&[1], &handshake::encode(message)[10..]].concat();
         all.iter().map(raw).chain(all.iter().map(body)).collect()
@@ -262,7 +268,7 @@ impl Listener {
 
 /// Both messages of a dialler. It does not wait for the answer between them.
 fn greeting(identity: Identity, lane: Lane) -> Vec<u8> {
-    let hello = handshake::encode(&handshake::hello(identity, NodeId(2), lane));
+    let hello = handshake::encode(&handshake::hello((1, 1), identity, NodeId(2), lane, ""));
     [&hello[..], &handshake::encode(&Handshake::Ready)[..]].concat()
 }
 
@@ -357,7 +363,7 @@ fn messages() -> Vec<Message> {
     let data = Bytes::from_static(b"snapshot");
     let (prev, upto) = (LogId::new(6, 300), LogId::new(3, 9));
     vec![
-        Message::Vote(VoteRequest { pre: true, transfer: false, last: prev }),
+        Message::Vote(VoteRequest { pre: true, transfer: false, last: prev, told: 0 }),
         Message::VoteReply(VoteReply { pre: false, asked: Term(7), ballot: Ballot::Vetoed }),
         Message::Heartbeat(Heartbeat { commit: Index(300), round: 5 }),
         Message::HeartbeatReply(HeartbeatReply {
@@ -365,7 +371,19 @@ fn messages() -> Vec<Message> {
             matched: Index(300),
             last: Index(301),
             probation: true,
+            ..HeartbeatReply::default()
         }),
+        Message::HeartbeatReply(HeartbeatReply {
+            slow: true,
+            promise: Duration::from_millis(300),
+            priority: -1,
+            ..HeartbeatReply::default()
+        }),
+        Message::Vote(VoteRequest { pre: false, transfer: true, last: prev, told: 9 }),
+        Message::TimeoutNow(TimeoutNow { round: 9 }),
+        Message::ReadIndex(ReadIndex { id: 1 << 40 }),
+        Message::ReadIndexReply(ReadIndexReply { id: 1 << 40, index: Some(Index(3)) }),
+        Message::ReadIndexReply(ReadIndexReply { id: 5, index: None }),
         Message::Append(Append { prev, commit: Index(299), entries }),
         Message::AppendReply(AppendReply::Matched { matched: Index(302) }),
         Message::AppendReply(AppendReply::Rejected { prev: Index(300), hint: upto, last: Index(9) }),
@@ -379,7 +397,7 @@ fn messages() -> Vec<Message> {
             data,
         }),
         Message::SnapshotReply(SnapshotReply { snapshot: 1 << 100, received: 8, installed: true }),
-        Message::TimeoutNow,
+        Message::TimeoutNow(TimeoutNow { round: 0 }),
         Message::Notice(Notice::Removed),
         Message::Notice(Notice::RolledBack { acknowledged: Index(9) }),
     ]

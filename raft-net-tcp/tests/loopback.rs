@@ -262,3 +262,34 @@ async fn an_older_incarnation_of_a_peer_is_not_heard_any_more() {
     new.transport.send(&b.member(), Lane::Control, heartbeat(1, 2, 6));
     assert_eq!(b.message().await, heartbeat(1, 2, 6), "and nothing of the old one");
 }
+
+/// A node in limbo has been told of no members, and must be able to answer the leader that has found it.
+#[tokio::test]
+async fn who_dials_in_can_be_answered_though_it_is_no_member() {
+    let mut leader = Node::start(identity(1), Options::default()).await;
+    let mut limbo = Node::start_at(identity(2), "0.0.0.0:0".parse().unwrap(), Options::default()).await;
+    let listens = format!("127.0.0.1:{}", limbo.address().port());
+    leader.transport.members(&[raft_core::membership::Member::new(limbo.id, listens)]);
+    leader.up(2).await;
+    limbo.up(1).await;
+    // Whatever address it believes the leader to have.
+    let nowhere = raft_core::membership::Member::new(NodeId(1), "");
+    assert_eq!(limbo.transport.send(&nowhere, Lane::Control, heartbeat(2, 1, 5)), Sent::Queued);
+    assert_eq!(leader.message().await, heartbeat(2, 1, 5));
+    // Now it is told who the members are: that one is none.
+    limbo.transport.members(&[]);
+    let dropped = limbo.transport.send(&nowhere, Lane::Control, heartbeat(2, 1, 6));
+    assert_eq!(dropped, Sent::Dropped(SentDropped::NotConnected));
+}
+
+/// The same in the other direction: one that listens everywhere is dialled where it comes from.
+#[tokio::test]
+async fn who_listens_everywhere_is_dialled_where_it_comes_from() {
+    let mut leader = Node::start_at(identity(1), "0.0.0.0:0".parse().unwrap(), Options::default()).await;
+    let mut limbo = Node::start(identity(2), Options::default()).await;
+    leader.transport.members(&[limbo.member()]);
+    limbo.up(1).await;
+    let nowhere = raft_core::membership::Member::new(NodeId(1), "");
+    assert_eq!(limbo.transport.send(&nowhere, Lane::Control, heartbeat(2, 1, 5)), Sent::Queued);
+    assert_eq!(leader.message().await, heartbeat(2, 1, 5));
+}

@@ -14,7 +14,9 @@ use raft_core::entry::{Entry, EntryKind};
 use raft_core::error::{FatalReason, ProposeError, ReadError};
 use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, StoreId, Term};
 use raft_core::membership::{Member, Membership};
-use raft_core::message::{Append, Ballot, Envelope, Heartbeat, Lane, Message, VoteReply, VoteRequest};
+use raft_core::message::{
+    Append, Ballot, Envelope, Heartbeat, Lane, Message, TimeoutNow, VoteReply, VoteRequest,
+};
 use raft_core::status::RoleKind;
 use raft_core::{Config, Node, NodeHandle};
 use raft_testkit::memory::{MemoryDisk, MemoryJournal, Recorder};
@@ -174,7 +176,7 @@ async fn only_a_final_refusal_stops_a_node() {
     let reason = node.stopped().await.unwrap_err();
     assert_eq!(*reason, FatalReason::Refused { by: NodeId(3), why });
     assert_eq!(inbox.admit(peer(20, 1)).await, Err(Refusal::NotReady), "it has stopped");
-    assert_eq!(puppet.deliver(2, Term(1), Message::TimeoutNow), Delivery::Closed);
+    assert_eq!(puppet.deliver(2, Term(1), Message::TimeoutNow(TimeoutNow::default())), Delivery::Closed);
 }
 
 /// T3: bulk is bounded and says when there is room; control gets through in between.
@@ -236,7 +238,7 @@ async fn what_is_proposed_while_patience_runs_out_is_not_given_up() {
 
     // Somebody of a later term was heard: it leads no more, and the patience begins.
     let later = term.next();
-    assert_eq!(puppet.deliver(2, later, Message::TimeoutNow), Delivery::Accepted);
+    assert_eq!(puppet.deliver(2, later, Message::TimeoutNow(TimeoutNow::default())), Delivery::Accepted);
     assert_eq!(
         puppet.deliver(2, later, Message::Heartbeat(Heartbeat { commit: Index(1), round: 1 })),
         Delivery::Accepted

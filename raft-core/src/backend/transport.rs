@@ -32,6 +32,8 @@ pub enum SentDropped {
     TooLarge,
     /// The transport is not running.
     Stopped,
+    /// The peer speaks a wire version that has no such message (T11).
+    NotSpoken,
 }
 
 /// What an inbox did with a message.

@@ -48,7 +48,8 @@ impl Candidate {
         if asked || !common.membership().is_voter(voter) {
             return;
         }
-        let request = VoteRequest { pre: self.pre, transfer: self.transfer, last: common.log.last_id() };
+        let last = common.log.last_id();
+        let request = VoteRequest { pre: self.pre, transfer: self.transfer, last, told: 0 };
         common.send_in(voter, self.asked, Message::Vote(request));
     }
 

@@ -103,6 +103,7 @@ pub(crate) fn answer(common: &Common) -> HeartbeatReply {
         matched: Index::ZERO,
         last: common.log.persisted(),
         probation: common.hard.probation,
+        ..HeartbeatReply::default()
     }
 }
 

@@ -492,7 +492,7 @@ impl Raft {
                     leader.on_heartbeat_reply(&mut self.common, from, reply);
                 }
             }
-            Message::TimeoutNow if self.common.leader == Some(from) && self.common.may_campaign() => {
+            Message::TimeoutNow(_) if self.common.leader == Some(from) && self.common.may_campaign() => {
                 self.turn(Next::Campaign { transfer: true, why: Why::Transfer });
             }
             Message::Notice(notice) => {

@@ -148,7 +148,15 @@ pub(crate) fn hello(who: &Identity, to: u64, (lowest, highest): (u32, u32)) -> B
         &numbers(&[who.incarnation.number, who.incarnation.nonce, to]),
     ]);
     let versions = Some(proto::VersionRange { lowest, highest });
-    bytes(frame::Kind::Hello(proto::Hello { versions, identity: Some(identity), to }), checksum)
+    bytes(
+        frame::Kind::Hello(proto::Hello {
+            versions,
+            identity: Some(identity),
+            to,
+            ..proto::Hello::default()
+        }),
+        checksum,
+    )
 }
 
 pub(crate) fn ready() -> Bytes {

@@ -122,6 +122,13 @@ impl Node {
         self.until(|seen| *seen == Seen::Peer(NodeId(peer), PeerEvent::Up)).await;
     }
 
+    /// The messages that have come and were not looked at.
+    pub(crate) fn delivered(&mut self) -> Vec<Envelope> {
+        let all = std::iter::from_fn(|| self.seen.try_recv().ok());
+        all.filter_map(|seen| if let Seen::Message(envelope) = seen { Some(envelope) } else { None })
+            .collect()
+    }
+
     pub(crate) async fn message(&mut self) -> Envelope {
         match self.until(|seen| matches!(seen, Seen::Message(_))).await {
             Seen::Message(envelope) => envelope,

@@ -3,7 +3,7 @@
 use raft_core::backend::{HardState, JournalWrite, Vote};
 use raft_core::entry::{Entry, EntryKind, unpack};
 use raft_core::ids::{LogId, NodeId};
-use raft_core::message::{AppendReply, Ballot, Envelope, Message, Notice};
+use raft_core::message::{AppendReply, Ballot, Envelope, Message, Notice, ReadIndex, ReadIndexReply};
 use raft_core::raft::Event;
 use raft_core::status::{RoleKind, Status, Why};
 
@@ -38,7 +38,11 @@ pub(super) fn message(envelope: &Envelope) -> String {
     match &envelope.message {
         Message::Vote(request) => {
             let what = if request.pre { "whether it would win" } else { "to be elected in" };
-            let how = if request.transfer { ", by transfer" } else { "" };
+            let how = match (request.transfer, request.told) {
+                (false, _) => "",
+                (true, 0) => ", by transfer",
+                (true, _) => ", by transfer, told",
+            };
             format!("asks {{to}} {what} term {term}{how}, last {}", request.last)
         }
         Message::VoteReply(reply) => {
@@ -56,8 +60,17 @@ pub(super) fn message(envelope: &Envelope) -> String {
         }
         Message::HeartbeatReply(reply) => {
             let probation = if reply.probation { ", on probation" } else { "" };
+            let slow = if reply.slow { ", slow" } else { "" };
+            let promise = match reply.promise.as_millis() {
+                0 => String::new(),
+                promise => format!(", promises {promise} ms"),
+            };
+            let priority = match reply.priority {
+                0 => String::new(),
+                priority => format!(", priority {priority}"),
+            };
             format!(
-                "answers {{to}}: term {term}, round {}, matched {}, last {}{probation}",
+                "answers {{to}}: term {term}, round {}, matched {}, last {}{probation}{slow}{promise}{priority}",
                 reply.round, reply.matched, reply.last
             )
         }
@@ -71,7 +84,12 @@ pub(super) fn message(envelope: &Envelope) -> String {
         Message::AppendReply(AppendReply::Rejected { prev, hint, last }) => {
             format!("rejects {{to}}: term {term}, nothing after {prev}, hint {hint}, last {last}")
         }
-        Message::TimeoutNow => format!("tells {{to}} to campaign: term {term}"),
+        Message::TimeoutNow(_) => format!("tells {{to}} to campaign: term {term}"),
+        Message::ReadIndex(ReadIndex { id }) => format!("asks {{to}} for a read index: term {term}, {id}"),
+        Message::ReadIndexReply(ReadIndexReply { id, index }) => match index {
+            Some(index) => format!("tells {{to}} its read index: term {term}, {id}: {index}"),
+            None => format!("gives {{to}} no read index: term {term}, {id}"),
+        },
         Message::Notice(Notice::RolledBack { acknowledged }) => {
             format!("tells {{to}}: you were set back, you had acknowledged {acknowledged}")
         }

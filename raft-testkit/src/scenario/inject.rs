@@ -12,11 +12,14 @@
 //! rolled-back M
 //! ```
 
+use core::time::Duration;
+
 use bytes::Bytes;
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{Index, Term};
 use raft_core::message::{
-    Append, AppendReply, Ballot, Heartbeat, HeartbeatReply, Message, Notice, VoteReply, VoteRequest,
+    Append, AppendReply, Ballot, Heartbeat, HeartbeatReply, Message, Notice, ReadIndex, ReadIndexReply,
+    TimeoutNow, VoteReply, VoteRequest,
 };
 
 use super::words::Words;
@@ -28,7 +31,8 @@ pub(super) fn message(words: &mut Words) -> Result<Message, String> {
         "vote" | "pre-vote" => {
             let transfer = words.take("transfer");
             words.expect("last")?;
-            Message::Vote(VoteRequest { pre: kind == "pre-vote", transfer, last: words.log_id()? })
+            let (pre, last) = (kind == "pre-vote", words.log_id()?);
+            Message::Vote(VoteRequest { pre, transfer, last, told: words.keyed("told", 0)? })
         }
         "grant" | "deny" | "veto" => {
             let ballot = match kind.as_str() {
@@ -48,6 +52,9 @@ pub(super) fn message(words: &mut Words) -> Result<Message, String> {
             matched: Index(words.keyed("matched", 0)?),
             last: Index(words.keyed("last", 0)?),
             probation: words.take("probation"),
+            slow: words.take("slow"),
+            promise: Duration::from_millis(words.keyed("promise", 0)?),
+            priority: i8::try_from(words.keyed("priority", 0)?).map_err(|error| error.to_string())?,
         }),
         "append" => {
             words.expect("after")?;
@@ -64,7 +71,13 @@ pub(super) fn message(words: &mut Words) -> Result<Message, String> {
             let last = Index(words.keyed("last", 0)?);
             Message::AppendReply(AppendReply::Rejected { prev, hint, last })
         }
-        "timeout-now" => Message::TimeoutNow,
+        "timeout-now" => Message::TimeoutNow(TimeoutNow { round: words.keyed("round", 0)? }),
+        "read-index" => Message::ReadIndex(ReadIndex { id: words.number("an id")? }),
+        "read-index-reply" => {
+            let id = words.number("an id")?;
+            let index = if words.take("none") { None } else { Some(Index(words.number("an index")?)) };
+            Message::ReadIndexReply(ReadIndexReply { id, index })
+        }
         "rolled-back" => {
             Message::Notice(Notice::RolledBack { acknowledged: Index(words.number("an index")?) })
         }

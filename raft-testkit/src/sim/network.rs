@@ -144,7 +144,7 @@ const fn kind(message: &Message) -> u64 {
         Message::HeartbeatReply(_) => 4,
         Message::Append(_) => 5,
         Message::AppendReply(_) => 6,
-        Message::TimeoutNow => 7,
+        Message::TimeoutNow(_) => 7,
         Message::Notice(_) => 8,
         _ => 9,
     }

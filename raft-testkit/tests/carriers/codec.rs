@@ -5,8 +5,8 @@ use raft_core::backend::Refusal;
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{GroupId, Identity, Index, LogId, NodeId, Term};
 use raft_core::message::{
-    Append, AppendReply, Envelope, Heartbeat, HeartbeatReply, Message, Notice, SnapshotChunk, SnapshotReply,
-    VoteReply, VoteRequest,
+    Append, AppendReply, Envelope, Heartbeat, HeartbeatReply, Message, Notice, ReadIndex, ReadIndexReply,
+    SnapshotChunk, SnapshotReply, TimeoutNow, VoteReply, VoteRequest,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,8 +43,10 @@ enum Body {
     AppendReply(AppendReply),
     Snapshot { upto: LogId, snapshot: u128, membership: Vec<u8>, offset: u64, total: u64, checksum: u32 },
     SnapshotReply(SnapshotReply),
-    TimeoutNow,
+    TimeoutNow(TimeoutNow),
     Notice(Notice),
+    ReadIndex(ReadIndex),
+    ReadIndexReply(ReadIndexReply),
 }
 
 /// The payload of a message, in bytes.
@@ -75,7 +77,9 @@ pub(crate) fn encode(envelope: Envelope) -> Vec<u8> {
             Body::Snapshot { upto, snapshot, membership: membership.to_vec(), offset, total, checksum }
         }
         Message::SnapshotReply(it) => Body::SnapshotReply(it),
-        Message::TimeoutNow => Body::TimeoutNow,
+        Message::TimeoutNow(it) => Body::TimeoutNow(it),
+        Message::ReadIndex(it) => Body::ReadIndex(it),
+        Message::ReadIndexReply(it) => Body::ReadIndexReply(it),
         Message::Notice(it) => Body::Notice(it),
         other => panic!("no frame for {other:?}"),
     };
@@ -122,7 +126,9 @@ pub(crate) fn decode(mut frame: Bytes) -> Option<Envelope> {
             Message::Snapshot(SnapshotChunk { upto, snapshot, membership, offset, total, checksum, data })
         }
         Body::SnapshotReply(it) => Message::SnapshotReply(it),
-        Body::TimeoutNow => Message::TimeoutNow,
+        Body::TimeoutNow(it) => Message::TimeoutNow(it),
+        Body::ReadIndex(it) => Message::ReadIndex(it),
+        Body::ReadIndexReply(it) => Message::ReadIndexReply(it),
         Body::Notice(it) => Message::Notice(it),
     };
     frame.is_empty().then_some(Envelope { group, from, to, term, message })

@@ -18,7 +18,7 @@ use super::{Event, Next};
 use crate::entry::{Entry, EntryKind};
 use crate::error::{ProposeError, ReadError, TransferError};
 use crate::ids::{FetchId, Index, LogId, NodeId, ReadId};
-use crate::message::{AppendReply, Envelope, HeartbeatReply, Message};
+use crate::message::{AppendReply, Envelope, HeartbeatReply, Message, TimeoutNow};
 use crate::status::PeerStatus;
 use crate::time::Time;
 pub(crate) use progress::Progress;
@@ -184,7 +184,7 @@ impl Leader {
     /// The journal failed: the best follower is told to take over at once.
     pub(crate) fn abdicate(&self, common: &mut Common) {
         if let Some(best) = transfer::best(self, common) {
-            common.send(best, Message::TimeoutNow);
+            common.send(best, Message::TimeoutNow(TimeoutNow { round: self.round }));
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{Leader, Progress};
 use crate::error::TransferError;
 use crate::ids::NodeId;
-use crate::message::Message;
+use crate::message::{Message, TimeoutNow};
 use crate::raft::Event;
 use crate::raft::common::Common;
 use crate::raft::timers::Timer;
@@ -77,7 +77,7 @@ pub(super) fn advance(leader: &mut Leader, common: &mut Common) {
         leader.progress.get(&transfer.to).is_some_and(|progress| progress.match_index == common.log.last());
     if complete && !transfer.told {
         transfer.told = true;
-        common.send(transfer.to, Message::TimeoutNow);
+        common.send(transfer.to, Message::TimeoutNow(TimeoutNow { round: leader.round }));
     }
 }
 

@@ -1,12 +1,14 @@
 //! T1 and T8: what arrives is what was sent.
 
+use core::time::Duration;
+
 use bytes::Bytes;
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{Index, LogId, NodeId, Term};
 use raft_core::membership::Member;
 use raft_core::message::{
     Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Lane, Message, Notice, PeerEvent,
-    SnapshotChunk, SnapshotReply, VoteReply, VoteRequest,
+    ReadIndex, ReadIndexReply, SnapshotChunk, SnapshotReply, TimeoutNow, VoteReply, VoteRequest,
 };
 
 use super::super::{ClauseFailure, Random, ensure, equal, fail};
@@ -18,9 +20,12 @@ use crate::memory::Arrival;
 pub(super) fn every_message() -> Vec<Message> {
     let (big, id) = (u64::MAX - 1, LogId::new(1 << 40, (1 << 50) + 3));
     let mut random = Random::new(1);
-    let mut messages = vec![Message::TimeoutNow];
-    for (pre, transfer) in [(false, false), (true, false), (false, true)] {
-        messages.push(Message::Vote(VoteRequest { pre, transfer, last: id }));
+    let mut messages = vec![
+        Message::TimeoutNow(TimeoutNow { round: 0 }),
+        Message::TimeoutNow(TimeoutNow { round: 1 << 41 }),
+    ];
+    for (pre, transfer, told) in [(false, false, 0), (true, false, 0), (false, true, 0), (false, true, big)] {
+        messages.push(Message::Vote(VoteRequest { pre, transfer, last: id, told }));
     }
     for (pre, ballot) in [(true, Ballot::Granted), (false, Ballot::Denied), (false, Ballot::Vetoed)] {
         messages.push(Message::VoteReply(VoteReply { pre, asked: Term(big >> 1), ballot }));
@@ -28,7 +33,21 @@ pub(super) fn every_message() -> Vec<Message> {
     messages.push(Message::Heartbeat(Heartbeat { commit: Index(big), round: 1 << 33 }));
     for probation in [false, true] {
         let (matched, last) = (Index(300), Index(big));
-        messages.push(Message::HeartbeatReply(HeartbeatReply { round: 7, matched, last, probation }));
+        let plain = HeartbeatReply { round: 7, matched, last, probation, ..HeartbeatReply::default() };
+        let promise = Duration::from_micros(1 << 42);
+        for more in [
+            plain,
+            HeartbeatReply { slow: true, ..plain },
+            HeartbeatReply { promise, ..plain },
+            HeartbeatReply { priority: -128, ..plain },
+            HeartbeatReply { slow: true, promise, priority: 127, ..plain },
+        ] {
+            messages.push(Message::HeartbeatReply(more));
+        }
+    }
+    messages.push(Message::ReadIndex(ReadIndex { id: big }));
+    for index in [None, Some(Index(0)), Some(Index(big))] {
+        messages.push(Message::ReadIndexReply(ReadIndexReply { id: 1 << 44, index }));
     }
     messages.push(Message::AppendReply(AppendReply::Matched { matched: Index(1 << 20) }));
     let (prev, last) = (Index(12), Index(1 << 60));
@@ -75,11 +94,25 @@ pub(super) async fn t01_every_message_comes_back_whole<B: TransportBackend>(
 }
 
 /// Sends these, the first that the receiver gets; they must be what arrives.
-pub(super) async fn exchange(from: &End, to: &End, messages: Vec<Message>) -> Result<(), ClauseFailure> {
+async fn exchange(from: &End, to: &End, messages: Vec<Message>) -> Result<(), ClauseFailure> {
+    exchange_as(from, to, messages, Some).await
+}
+
+/// The same where the receiver is told something else, or nothing.
+pub(super) async fn exchange_as(
+    from: &End,
+    to: &End,
+    messages: Vec<Message>,
+    said: impl Fn(Message) -> Option<Message>,
+) -> Result<(), ClauseFailure> {
     let mut sent = Vec::new();
     for message in messages {
-        from.queue(to, message.clone()).await?;
-        sent.push(from.envelope(to.id(), message));
+        let Some(said) = said(message.clone()) else {
+            let _ = from.send(to, message);
+            continue;
+        };
+        from.queue(to, message).await?;
+        sent.push(from.envelope(to.id(), said));
     }
     let seen = to.inbox.until_messages(sent.len()).await;
     for lane in [Lane::Control, Lane::Bulk] {

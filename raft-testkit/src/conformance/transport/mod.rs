@@ -26,6 +26,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use raft_core::backend::Transport;
 use raft_core::ids::NodeId;
+use raft_core::message::Message;
 
 use super::Unsupported;
 
@@ -102,6 +103,11 @@ pub trait TransportBackend: Send + Sync {
         _version: WireVersion,
     ) -> Result<Arc<dyn Transport>, Unsupported> {
         Err(Unsupported)
+    }
+
+    /// What a peer of the previous wire version is told when this is sent to it; `None` if nothing.
+    fn said_to_previous(&self, message: Message) -> Option<Message> {
+        message.for_version(1)
     }
 }
 

@@ -1,5 +1,5 @@
 use raft_core::ids::{GroupId, LogId};
-use raft_core::message::{Append, Heartbeat, VoteReply, VoteRequest};
+use raft_core::message::{Append, Heartbeat, TimeoutNow, VoteReply, VoteRequest};
 
 use super::*;
 use crate::sim::{Plan, run_traced};
@@ -61,7 +61,7 @@ fn first_life_and_later_ones() {
 fn a_receive_line_has_the_state_before() {
     let mut state = state(view(RoleKind::Follower, 1, 1));
     let last = LogId { term: Term(0), index: Index(1) };
-    let request = VoteRequest { pre: false, transfer: false, last };
+    let request = VoteRequest { pre: false, transfer: false, last, told: 0 };
     state.nodes[0].heard = Some(envelope(4, Message::Vote(request)));
     state.settled(0, view(RoleKind::Follower, 4, 1));
     assert_eq!(names(&state), ["ReceiveRequestVoteRequest", "BecomeFollower", "Ready"]);
@@ -111,9 +111,10 @@ fn an_election_is_told_with_the_messages_to_oneself() {
 fn what_cannot_be_said_is_left_out() {
     let mut state = state(view(RoleKind::Follower, 3, 1));
     let last = LogId { term: Term(0), index: Index(1) };
-    let vote = |pre| Message::Vote(VoteRequest { pre, transfer: false, last });
+    let vote = |pre| Message::Vote(VoteRequest { pre, transfer: false, last, told: 0 });
     let denied = Message::VoteReply(VoteReply { pre: false, asked: Term(3), ballot: Ballot::Denied });
-    let unsaid = [(9, vote(true)), (9, vote(false)), (3, denied), (3, Message::TimeoutNow)];
+    let unsaid =
+        [(9, vote(true)), (9, vote(false)), (3, denied), (3, Message::TimeoutNow(TimeoutNow::default()))];
     for (in_term, message) in unsaid {
         state.nodes[0].heard = Some(envelope(in_term, message));
         state.settled(0, view(RoleKind::Follower, 3, 1));
