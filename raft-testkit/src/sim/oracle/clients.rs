@@ -77,8 +77,8 @@ pub(crate) struct Clients {
     executed: BTreeMap<u64, Executed>,
     not_applied: BTreeSet<u64>,
     given_up: BTreeSet<u64>,
-    /// For each executed entry, a digest of what it did.
-    entries: BTreeMap<Index, u64>,
+    /// For each executed entry, digests of what was executed, and of what was answered.
+    entries: BTreeMap<Index, (u64, u64)>,
     reference: Registers,
     /// For each register, its values: from which index on.
     values: BTreeMap<u32, Vec<(Index, u64)>>,
@@ -158,6 +158,11 @@ impl State {
         let executed = clients.executed.get(&operation);
         match answer {
             Answer::Done { id, position, value } => {
+                // First what clients can see among themselves, without a look at the log.
+                let here = Floor { index: id.index, position };
+                if here <= floor {
+                    return Some(("real-time-order", format!("{here:?}, asked for after {floor:?}")));
+                }
                 if self.committed.get(place(id.index)).is_none_or(|item| item.term != id.term) {
                     return Some(("lost-write", format!("{id} is not committed")));
                 }
@@ -169,11 +174,7 @@ impl State {
                         format!("it was executed at {} {}, not at {id} {position}", done.id, done.position);
                     return Some(("wrong-answer", what));
                 }
-                if done.value != value {
-                    return Some(("wrong-answer", format!("{value} instead of {}", done.value)));
-                }
-                let place = Floor { index: id.index, position };
-                (place <= floor).then(|| ("real-time-order", format!("{place:?}, asked for after {floor:?}")))
+                (done.value != value).then(|| ("wrong-answer", format!("{value} instead of {}", done.value)))
             }
             Answer::Read { through, value } => {
                 if through < floor.index {
@@ -231,6 +232,12 @@ impl Clients {
     }
 }
 
+/// Of numbers in their order.
+fn digest(begin: u64, numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers
+        .fold(begin, |digest, number| (digest ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17))
+}
+
 impl Witness for Oracle {
     fn executed(&self, node: usize, id: LogId, operations: &[(u64, Request)], answers: &[u64]) {
         let at = self.now();
@@ -240,18 +247,19 @@ impl Witness for Oracle {
             state.violated(at, "state-machine-safety", Some(node), what);
             return;
         }
-        let mut digest = id.term.0;
-        for ((operation, _), answer) in operations.iter().zip(answers) {
-            digest = (digest ^ operation).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ answer.rotate_left(17);
-        }
-        if let Some(known) = state.clients.entries.get(&id.index) {
-            if *known != digest {
-                let what = format!("it executes {id} with another outcome than a node before it");
+        let what = digest(id.term.0, operations.iter().map(|(operation, _)| *operation));
+        let outcome = digest(0, answers.iter().copied());
+        if let Some((known, known_outcome)) = state.clients.entries.get(&id.index).copied() {
+            if known != what {
+                let what = format!("it executes {id} with other commands than a node before it");
                 state.violated(at, "state-machine-safety", Some(node), what);
+            } else if known_outcome != outcome {
+                let what = format!("it executes {id} with another outcome than a node before it");
+                state.violated(at, "divergence", Some(node), what);
             }
             return;
         }
-        state.clients.entries.insert(id.index, digest);
+        state.clients.entries.insert(id.index, (what, outcome));
         state.cover.hit_if(operations.len() > 1, Point::GroupCommit);
         for (((operation, request), answer), position) in operations.iter().zip(answers).zip(0..) {
             let clients = &mut state.clients;

@@ -7,6 +7,7 @@
 //! | log-matching | entries of one index and term are the same, and so is what is before them | Figure 3 |
 //! | leader-completeness | a leader has every committed entry, and nobody without one can be elected | Figure 3 |
 //! | state-machine-safety | all execute the same at the same index, once | Figure 3 |
+//! | divergence | the same has the same outcome everywhere, and in the end all states are equal | §5.3 |
 //! | commit-retracted | nobody cuts away what is committed | §5.4 |
 //! | commit-not-durable | what is committed is synced on a quorum | §5.4, J1 |
 //! | stale-answer | an answer of one term counts in no other | §5.1, dissertation §6.4 |
@@ -21,9 +22,10 @@
 //! | membership-step | voters change through a joint membership, one change at a time | §6 |
 //! | admitted-unremembered | whoever is let in is remembered on disk first | J12 |
 //! | recovery | nothing acknowledged is missing, nothing else appears | J1, J2, J10 |
-//! | stale-read, real-time-order | linearizability by log index | dissertation §6.4 |
+//! | real-time-order | a write has a later place than all that was answered before it was asked for | §8 |
+//! | stale-read | a read sees no less than that, and what was there at that time | dissertation §6.4 |
 //! | lost-write, not-applied-was-applied, wrong-answer | what a client was told is true | design §6 |
-//! | liveness, divergence | once faults stop, all go on and agree | §5.5 |
+//! | liveness | once faults stop, all go on | §5.5 |
 //! | alarm, panic, node-stopped | no node stops for a reason that no fault gave | |
 
 mod clients;
