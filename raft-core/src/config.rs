@@ -5,6 +5,65 @@ use core::time::Duration;
 use crate::error::ConfigError;
 use crate::ids::{ClusterId, GroupId, NodeId};
 
+/// A leader hands over of its own accord at most once in this many election timeouts (M11).
+pub(crate) const HAND_OVER_TIMEOUTS: u32 = 10;
+
+/// Reads without asking anybody, while followers are known to have promised to elect nobody else
+/// (dissertation §6.4.1).
+///
+/// They rest on clocks, where everything else here does not. What is declared must be true of the clocks of
+/// any two nodes; it is about how fast they go, not about what time they show. A virtual machine that is paused or moved
+/// while its clocks stand still breaks it: do not use leases there. Costs: after the loss of a leader nobody is elected
+/// before the promises are over, so the hint that its process is gone (M5) helps little; for an election timeout after
+/// its own start a node votes for nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// By how much the clock of one node may go slower than that of another, in millionths. Crystals are
+    /// wrong by up to 200, and NTP corrects by up to 500 on top. At most 500 000.
+    pub max_drift_ppm: u32,
+}
+
+impl Lease {
+    /// The most that may be declared: half as fast.
+    const MOST_PPM: u32 = 500_000;
+
+    /// What is left of a promise of this length by the leader's clock, if that is the slowest that it may be.
+    pub(crate) fn shorten(self, promise: Duration) -> Duration {
+        let nanos = u64::try_from(promise.as_nanos()).unwrap_or(u64::MAX);
+        let left = u128::from(nanos) * u128::from(1_000_000 - self.max_drift_ppm.min(1_000_000)) / 1_000_000;
+        Duration::from_nanos(u64::try_from(left).unwrap_or(u64::MAX))
+    }
+}
+
+/// What may be set anew while a node runs; `None` leaves it as it is. See the fields of [`Config`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// See [`Config::heartbeat_interval`].
+    pub heartbeat_interval: Option<Duration>,
+    /// See [`Config::election_timeout`].
+    pub election_timeout: Option<Duration>,
+    /// See [`Config::priority`].
+    pub priority: Option<i8>,
+    /// See [`Config::lease`]. Promises that were made stay until they are over.
+    pub lease: Option<Option<Lease>>,
+    /// See [`Config::disk_timeout`].
+    pub disk_timeout: Option<Option<Duration>>,
+    /// See [`Config::append_limit_bytes`].
+    pub append_limit_bytes: Option<u64>,
+    /// See [`Config::window_messages`].
+    pub window_messages: Option<usize>,
+    /// See [`Config::window_bytes`].
+    pub window_bytes: Option<u64>,
+    /// See [`Config::uncommitted_limit_bytes`].
+    pub uncommitted_limit_bytes: Option<u64>,
+    /// See [`Config::tail_limit_bytes`].
+    pub tail_limit_bytes: Option<u64>,
+    /// See [`Config::write_limit_bytes`].
+    pub write_limit_bytes: Option<u64>,
+    /// See [`Config::apply_limit_bytes`].
+    pub apply_limit_bytes: Option<u64>,
+}
+
 /// Settings of one node's protocol.
 ///
 /// Nodes of one cluster may differ in all but `cluster` and `group`; similar timeouts are advisable.
@@ -22,6 +81,17 @@ pub struct Config {
     /// How long a follower hears nothing before it campaigns: each time a random span from this to twice
     /// this (§5.2). Also how long a leader may miss its quorum. Default 300 ms.
     pub election_timeout: Duration,
+    /// How much this node is to lead rather than another: the leader gives way to a follower with more, once that has
+    /// caught up. A node with less than 0 waits up to an election timeout longer before it campaigns. Nobody with
+    /// less is kept from leading where nobody else can. Default 0.
+    pub priority: i8,
+    /// Whether reads may be answered under a lease, and what is declared of the clocks. To be set alike on all
+    /// nodes: a follower promises what a lease is made of only if it is set there too. Turn it off at run time an
+    /// election timeout before a node is started without it. Default none.
+    pub lease: Option<Lease>,
+    /// How long a write may be under way before the disk counts as hanging: then this node does not campaign,
+    /// and hands over if it leads (M11). Default none, which is an election timeout.
+    pub disk_timeout: Option<Duration>,
     /// Seeds the random timeouts. The driver fills it in from its runtime.
     pub seed: u64,
     /// Entries and overhead in one append message. Default 1 MiB. A single larger entry goes alone.
@@ -54,6 +124,9 @@ impl Config {
             group: GroupId(0),
             heartbeat_interval: Duration::from_millis(50),
             election_timeout: Duration::from_millis(300),
+            priority: 0,
+            lease: None,
+            disk_timeout: None,
             seed: 0,
             append_limit_bytes: 1 << 20,
             window_messages: 256,
@@ -64,6 +137,40 @@ impl Config {
             apply_limit_bytes: 4 << 20,
             command_limit_bytes: 16 << 20,
         }
+    }
+
+    /// How long a write may take.
+    pub(crate) fn disk_patience(&self) -> Duration {
+        self.disk_timeout.unwrap_or(self.election_timeout)
+    }
+
+    /// For how long a follower promises to vote for nobody else; zero without leases.
+    pub(crate) const fn promise(&self) -> Duration {
+        if self.lease.is_some() { self.election_timeout } else { Duration::ZERO }
+    }
+
+    /// These settings with others in their place.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the setting and what it must be.
+    pub fn with(&self, settings: &Settings) -> Result<Self, ConfigError> {
+        let other = settings.clone();
+        let config = Self {
+            heartbeat_interval: other.heartbeat_interval.unwrap_or(self.heartbeat_interval),
+            election_timeout: other.election_timeout.unwrap_or(self.election_timeout),
+            priority: other.priority.unwrap_or(self.priority),
+            lease: other.lease.unwrap_or(self.lease),
+            disk_timeout: other.disk_timeout.unwrap_or(self.disk_timeout),
+            append_limit_bytes: other.append_limit_bytes.unwrap_or(self.append_limit_bytes),
+            window_messages: other.window_messages.unwrap_or(self.window_messages),
+            window_bytes: other.window_bytes.unwrap_or(self.window_bytes),
+            uncommitted_limit_bytes: other.uncommitted_limit_bytes.unwrap_or(self.uncommitted_limit_bytes),
+            tail_limit_bytes: other.tail_limit_bytes.unwrap_or(self.tail_limit_bytes),
+            write_limit_bytes: other.write_limit_bytes.unwrap_or(self.write_limit_bytes),
+            apply_limit_bytes: other.apply_limit_bytes.unwrap_or(self.apply_limit_bytes),
+            ..self.clone()
+        };
+        config.validate().map(|()| config)
     }
 
     /// Whether these settings can work.
@@ -80,6 +187,14 @@ impl Config {
         let least = self.heartbeat_interval.saturating_mul(3);
         if self.election_timeout < least {
             return Err(ConfigError::ElectionTimeout { timeout: self.election_timeout, least });
+        }
+        if self.disk_timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(ConfigError::Zero { what: "disk_timeout" });
+        }
+        if let Some(Lease { max_drift_ppm }) = self.lease
+            && !(1..=Lease::MOST_PPM).contains(&max_drift_ppm)
+        {
+            return Err(ConfigError::Drift { max_drift_ppm, most: Lease::MOST_PPM });
         }
         for (what, bytes) in [
             ("append_limit_bytes", self.append_limit_bytes),

@@ -162,6 +162,14 @@ pub enum ConfigError {
         /// What it takes.
         least: Duration,
     },
+    /// No two clocks go alike, and none may be that wrong.
+    #[error("the lease's max_drift_ppm is {max_drift_ppm}, but must be from 1 to {most}")]
+    Drift {
+        /// What was set.
+        max_drift_ppm: u32,
+        /// The most.
+        most: u32,
+    },
     /// What was restored from the journal contradicts itself.
     #[error("the restored state is inconsistent: {0}")]
     Restored(Violation),

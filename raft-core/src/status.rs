@@ -70,6 +70,41 @@ pub enum Why {
     Joined,
 }
 
+/// How a node's journal does (M11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Disk {
+    /// Writes end within an election timeout.
+    Prompt,
+    /// One has taken longer, not long ago.
+    Slow,
+    /// One has been under way for longer. Such a node does not campaign, and hands over if it leads.
+    Hangs {
+        /// How long.
+        since: Duration,
+    },
+    /// It failed.
+    Failed,
+}
+
+/// Why a leader handed over of its own accord.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HandOver {
+    /// Its disk hung (M11).
+    DiskHangs,
+    /// A node with a higher priority had caught up.
+    Priority,
+}
+
+impl core::fmt::Display for HandOver {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::DiskHangs => "its disk hung",
+            Self::Priority => "another node is to be preferred",
+        })
+    }
+}
+
 /// A peer as a leader sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PeerState {
@@ -97,6 +132,10 @@ pub struct PeerStatus {
     pub in_flight_bytes: u64,
     /// How long ago it last answered.
     pub contact_age: Option<Duration>,
+    /// It said that its disk is slow (M11).
+    pub slow: bool,
+    /// How much it said that it wants to lead.
+    pub priority: i8,
 }
 
 /// Counts since the node started.
@@ -149,6 +188,14 @@ pub struct Status {
     pub embargo: bool,
     /// Whether it does not vote because its log was damaged (M10).
     pub probation: bool,
+    /// How its journal does.
+    pub disk: Disk,
+    /// Why it last handed over of its own accord, or tried to; `None` if it never did.
+    pub hand_over: Option<HandOver>,
+    /// How much it wants to lead.
+    pub priority: i8,
+    /// On a leader: for how long still it may answer reads without asking anybody. `None` without a lease.
+    pub lease_left: Option<Duration>,
     /// The last safety alarm of this run, if there was one: reported also where the node goes on.
     pub alarm: Option<crate::error::Violation>,
     /// On a leader: how long ago a quorum was last heard.

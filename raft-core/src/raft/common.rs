@@ -6,8 +6,9 @@ use core::ops::Range;
 use core::time::Duration;
 
 use super::outbox::Outbox;
+use super::promise::Promise;
 use super::timers::{Jitter, Timer, Timers};
-use super::{Event, Fetch};
+use super::{Event, Fetch, disk};
 use crate::backend::{HardState, Vote};
 use crate::config::Config;
 use crate::entry::Entry;
@@ -16,7 +17,7 @@ use crate::ids::{FetchId, Index, NodeId, Term, WriteTicket};
 use crate::log::Log;
 use crate::membership::{Member, Membership};
 use crate::message::{Envelope, Message};
-use crate::status::{Counters, Why};
+use crate::status::{Counters, HandOver, Why};
 use crate::time::Time;
 
 /// Who wants entries that have left memory.
@@ -54,6 +55,15 @@ pub(crate) struct Common {
     pub(crate) embargo: bool,
     /// The journal failed: nothing can become durable here any more.
     pub(crate) failed: bool,
+    /// How its writes do.
+    pub(crate) disk: disk::Writes,
+    /// What it has promised its leader.
+    pub(crate) promise: Promise,
+    /// The number of the last question for a read index.
+    last_question: u64,
+    /// When it may next hand over of its own accord, and why it last did.
+    pub(crate) may_hand_over_at: Time,
+    pub(crate) hand_over: Option<HandOver>,
     /// An invariant does not hold: this node does nothing any more.
     pub(crate) halted: bool,
     /// The last alarm.
@@ -74,7 +84,9 @@ pub(crate) struct Common {
 
 impl Common {
     pub(crate) fn new(config: Config, hard: HardState, log: Log, now: Time) -> Self {
-        let jitter = Jitter::new(config.seed ^ config.id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let seed = config.seed ^ config.id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let jitter = Jitter::new(seed);
+        let promise = Promise::forgotten(now, config.promise());
         Self {
             config,
             now,
@@ -91,6 +103,12 @@ impl Common {
             leader_gone: false,
             embargo: false,
             failed: false,
+            disk: disk::Writes::default(),
+            promise,
+            // A question must not have the number of one that was asked before a restart.
+            last_question: Jitter::new(seed ^ 0x7265_6164).next(),
+            may_hand_over_at: Time::ZERO,
+            hand_over: None,
             halted: false,
             alarm: None,
             handed_to: None,
@@ -120,7 +138,18 @@ impl Common {
 
     /// Whether this node may stand for election at all.
     pub(crate) fn may_campaign(&self) -> bool {
-        self.membership().is_voter(self.id()) && !self.hard.probation && !self.failed
+        self.membership().is_voter(self.id()) && !self.hard.probation && !self.failed && !self.disk.hangs
+    }
+
+    /// Whether a promise forbids this node to vote for `candidate`, also for itself.
+    pub(crate) fn is_bound(&self, candidate: NodeId, term: Term, told: u64) -> bool {
+        self.promise.forbids(self.now, candidate, term, told) && !self.is_alone()
+    }
+
+    /// A number for a question, as if never used before.
+    pub(crate) const fn next_question(&mut self) -> u64 {
+        self.last_question = self.last_question.wrapping_add(1);
+        self.last_question
     }
 
     /// The only voter is this node.
@@ -151,13 +180,18 @@ impl Common {
     }
 
     /// Waits for a leader: a random span from one to two election timeouts (§5.2), or a short one if the
-    /// leader's process is known to be gone (M5).
+    /// leader's process is known to be gone (M5), but not before what this node has promised is over. One that would
+    /// rather not lead waits longer: others come first, if there are any.
     pub(crate) fn arm_election(&mut self) {
-        let interval = self.config.heartbeat_interval;
+        let (interval, timeout) = (self.config.heartbeat_interval, self.config.election_timeout);
+        let reluctance = u32::from(self.config.priority.min(0).unsigned_abs());
+        let promised = if self.is_alone() { Duration::ZERO } else { self.promise.until().since(self.now) };
         if self.leader_gone {
-            self.arm_within(interval / 50, interval);
+            let later = interval * reluctance / 128 + promised;
+            self.arm_within(interval / 50 + later, interval + later);
         } else {
-            self.arm_within(self.config.election_timeout, self.config.election_timeout * 2);
+            let later = timeout * reluctance / 128 + promised.saturating_sub(timeout);
+            self.arm_within(timeout + later, timeout * 2 + later);
         }
     }
 

@@ -22,14 +22,16 @@ pub(crate) struct Candidate {
     asked: Term,
     /// Voters need not wait for the old leader's silence.
     transfer: bool,
+    /// The round in which the old leader has told it to campaign, or 0.
+    told: u64,
     answers: BTreeMap<NodeId, Ballot>,
 }
 
 impl Candidate {
     /// Asks all voters. A real candidate has entered a new term and voted for itself before.
-    pub(crate) fn start(common: &mut Common, pre: bool, transfer: bool) -> Self {
+    pub(crate) fn start(common: &mut Common, pre: bool, transfer: bool, told: u64) -> Self {
         let asked = if pre { common.term().next() } else { common.term() };
-        let candidate = Self { pre, asked, transfer, answers: BTreeMap::new() };
+        let candidate = Self { pre, asked, transfer, told, answers: BTreeMap::new() };
         let voters: Vec<NodeId> = common.membership().all_voters().collect();
         for voter in voters {
             candidate.ask(common, voter);
@@ -49,7 +51,7 @@ impl Candidate {
             return;
         }
         let last = common.log.last_id();
-        let request = VoteRequest { pre: self.pre, transfer: self.transfer, last, told: 0 };
+        let request = VoteRequest { pre: self.pre, transfer: self.transfer, last, told: self.told };
         common.send_in(voter, self.asked, Message::Vote(request));
     }
 
@@ -90,7 +92,7 @@ impl Candidate {
                 Next::Follow { why: Why::Vetoed }
             }
             (VoteResult::Won, None) if self.pre => {
-                Next::Campaign { transfer: self.transfer, why: Why::WouldWin }
+                Next::Campaign { transfer: self.transfer, told: 0, why: Why::WouldWin }
             }
             (VoteResult::Won, None) => Next::Lead,
         }
@@ -104,7 +106,8 @@ pub(crate) fn vote_for_self(common: &mut Common) {
 }
 
 /// Whether a request is refused before its term counts for anything: so that a node that does not hear
-/// the leader, or was removed, cannot disturb those who do (dissertation §4.2.3).
+/// the leader, or was removed, cannot disturb those who do (dissertation §4.2.3), and because a leader may answer reads
+/// under a lease that this node has promised (§6.4.1 there; M5).
 pub(crate) fn refuse_early(
     common: &Common,
     from: NodeId,
@@ -114,20 +117,16 @@ pub(crate) fn refuse_early(
     if term < common.term() {
         return Some(Ballot::Denied);
     }
-    let leader = common.leader?;
-    if leader == from {
-        // An ex-leader may stand again (hashicorp#606).
-        return None;
-    }
-    let heard = leader == common.id()
-        || (common.now.since(common.contact) < common.config.election_timeout && !common.leader_gone);
-    if !heard {
-        return None;
-    }
-    if !common.membership().is_member(from) {
+    // An ex-leader may stand again (hashicorp#606).
+    let heard = common.leader.filter(|leader| *leader != from).is_some_and(|leader| {
+        leader == common.id()
+            || (common.now.since(common.contact) < common.config.election_timeout && !common.leader_gone)
+    });
+    if heard && !common.membership().is_member(from) {
         return Some(Ballot::Vetoed);
     }
-    (!request.transfer).then_some(Ballot::Denied)
+    let bound = common.is_bound(from, term, request.told);
+    (bound || (heard && !request.transfer)).then_some(Ballot::Denied)
 }
 
 /// Decides on a request whose term is at least this node's. Does not change anything.

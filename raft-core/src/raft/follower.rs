@@ -1,11 +1,13 @@
 //! The receiving side of replication (§5.3) and of heartbeats.
 
 use super::common::Common;
+use super::promise::Promise;
+use super::read_index::Questions;
 use crate::entry::{Entry, EntryKind};
-use crate::error::Violation;
-use crate::ids::{Index, LogId, NodeId};
+use crate::error::{ReadError, Violation};
+use crate::ids::{Index, LogId, NodeId, ReadId};
 use crate::membership::Membership;
-use crate::message::{Append, AppendReply, Heartbeat, HeartbeatReply, Message};
+use crate::message::{Append, AppendReply, Heartbeat, HeartbeatReply, Message, ReadIndexReply};
 
 /// What a follower knows of its leader in this term.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -18,6 +20,8 @@ pub(crate) struct Follower {
     leader_commit: Index,
     /// Acknowledge again, even if nothing is new: the leader asks by sending what is here already.
     repeat: bool,
+    /// Reads that this node answers itself.
+    reads: Questions,
 }
 
 impl Follower {
@@ -57,11 +61,44 @@ impl Follower {
     }
 
     /// The leader lives, and tells how far this node may commit.
-    pub(crate) fn on_heartbeat(&self, common: &mut Common, from: NodeId, heartbeat: Heartbeat) {
+    pub(crate) fn on_heartbeat(&mut self, common: &mut Common, from: NodeId, heartbeat: Heartbeat) {
         common.log.commit_to(heartbeat.commit.min(self.matched));
-        let reply =
-            HeartbeatReply { round: heartbeat.round, matched: self.durable(common), ..answer(common) };
+        let (round, matched) = (heartbeat.round, self.durable(common));
+        let promise = Promise::renew(common, from, round);
+        let reply = HeartbeatReply { round, matched, promise, ..answer(common) };
         common.send(from, Message::HeartbeatReply(reply));
+        self.reads.on_heartbeat(common);
+    }
+
+    /// A read that this node answers itself, once its leader has told it how far it must have applied.
+    pub(crate) fn read(&mut self, id: ReadId) -> Result<(), ReadError> {
+        self.reads.add(id)
+    }
+
+    /// The leader has told it.
+    pub(crate) fn on_read_index(&mut self, common: &mut Common, reply: ReadIndexReply) {
+        if let Some(index) = self.reads.on_reply(common, reply) {
+            // It is committed, says the leader; here too, as far as the logs are known to match.
+            common.log.commit_to(index.min(self.matched));
+        }
+    }
+
+    /// What follows from whatever was just handled.
+    pub(crate) fn advance(&mut self, common: &mut Common) {
+        self.reads.advance(common);
+    }
+
+    /// Another role, or another leader: reads are told.
+    pub(crate) fn end(mut self, common: &mut Common) {
+        self.reads.fail(common);
+    }
+
+    /// All but times.
+    #[cfg(feature = "trace")]
+    pub(crate) fn hash_protocol<H: core::hash::Hasher>(&self, state: &mut H) {
+        use core::hash::Hash;
+        (self.matched, self.acked, self.leader_commit, self.repeat).hash(state);
+        self.reads.hash_protocol(state);
     }
 
     /// What an acknowledgement may say: checked against this leader, and durable.
@@ -103,6 +140,8 @@ pub(crate) fn answer(common: &Common) -> HeartbeatReply {
         matched: Index::ZERO,
         last: common.log.persisted(),
         probation: common.hard.probation,
+        slow: common.disk.is_slow(common.now),
+        priority: common.config.priority,
         ..HeartbeatReply::default()
     }
 }

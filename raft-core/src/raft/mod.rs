@@ -8,12 +8,15 @@
 //! should become of them as a `Next`.
 
 mod common;
+mod disk;
 mod election;
 mod follower;
 mod invariants;
 mod leader;
 mod outbox;
 mod output;
+mod promise;
+mod read_index;
 mod timers;
 #[cfg(feature = "trace")]
 mod trace;
@@ -26,12 +29,14 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::backend::{HardState, JournalWrite, Vote};
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::entry::Entry;
 use crate::error::{ConfigError, ProposeError, ReadError, TransferError, Violation};
 use crate::ids::{FetchId, Index, LogId, NodeId, ReadId, Term, WriteTicket};
 use crate::log::Log;
-use crate::message::{AppendReply, Envelope, Message, Outgoing, PeerEvent, VoteReply, VoteRequest};
+use crate::message::{
+    AppendReply, Envelope, Message, Outgoing, PeerEvent, ReadIndex, TimeoutNow, VoteReply, VoteRequest,
+};
 use crate::status::{RoleKind, Status, Why};
 use crate::time::Time;
 use common::{Common, Wanted};
@@ -53,7 +58,7 @@ pub(crate) enum Next {
     /// Ask whether it would win.
     PreCampaign { transfer: bool, why: Why },
     /// Enter a new term and ask for votes.
-    Campaign { transfer: bool, why: Why },
+    Campaign { transfer: bool, told: u64, why: Why },
     /// Lead.
     Lead,
 }
@@ -159,8 +164,14 @@ impl Raft {
         if !self.begin(now) {
             return;
         }
+        let hangs = disk::on_timeout(&mut self.common);
         let next = match &mut self.role {
-            Role::Leader(leader) => leader.on_timeout(&mut self.common),
+            Role::Leader(leader) => {
+                if hangs {
+                    leader.on_disk_hangs();
+                }
+                leader.on_timeout(&mut self.common)
+            }
             _ => self.on_election_timeout(),
         };
         self.turn(next);
@@ -175,6 +186,7 @@ impl Raft {
         }
         let common = &mut self.common;
         common.log.writes.written(ticket);
+        disk::written(common, ticket);
         if common.hard_ticket.is_some_and(|waiting| waiting <= ticket) {
             common.hard_ticket = None;
         }
@@ -192,6 +204,7 @@ impl Raft {
             return;
         }
         self.common.failed = true;
+        self.common.timers.stop(Timer::Disk);
         if let Role::Leader(leader) = &self.role {
             leader.abdicate(&mut self.common);
             self.turn(Next::Follow { why: Why::JournalFailed });
@@ -255,6 +268,51 @@ impl Raft {
         result
     }
 
+    /// Begins a linearizable read that any node can answer: a follower asks its leader how far it must have applied
+    /// (dissertation §6.4). Answered as [`read`](Self::read) is. One round trip to the leader more than there, and
+    /// the state machine of this node does the work.
+    ///
+    /// # Errors
+    /// [`ReadError`]; no event follows. [`ReadError::NotLeader`] where no leader is known.
+    pub fn read_anywhere(&mut self, now: Time, id: ReadId) -> Result<(), ReadError> {
+        let running = self.begin(now);
+        let leader = self.common.leader_member();
+        let result = match &mut self.role {
+            Role::Leader(role) if running => role.read(id),
+            Role::Follower(role) if running && leader.is_some() => role.read(id),
+            _ => Err(ReadError::NotLeader { leader }),
+        };
+        self.settle();
+        result
+    }
+
+    /// Takes on other settings, those that may change while a node runs. They hold from now on: timers are set anew.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the setting and what it must be; nothing has changed.
+    pub fn reconfigure(&mut self, now: Time, settings: &Settings) -> Result<(), ConfigError> {
+        let running = self.begin(now);
+        let config = self.common.config.with(settings)?;
+        let common = &mut self.common;
+        common.config = config;
+        if running {
+            match &mut self.role {
+                Role::Leader(leader) => leader.on_reconfigured(common),
+                Role::Follower(_) => common.arm_election(),
+                // Its round is under way.
+                Role::Candidate(_) => {}
+            }
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.common.config
+    }
+
     /// Begins to hand leadership to `to`, or to the voter with the most complete log. Proposals are refused
     /// meanwhile. Ends with [`Event::TransferFinished`], within an election timeout if it fails.
     ///
@@ -272,9 +330,10 @@ impl Raft {
     }
 
     /// An operator asks this node to campaign although a leader may live. It asks whether it would win
-    /// first. Does nothing on a leader, or where it may not campaign: also not after a veto (M6).
+    /// first. Does nothing on a leader, or where it may not campaign: also not after a veto (M6), nor while this node
+    /// is bound by a lease that it supports; voters that are bound by one refuse as well.
     pub fn campaign(&mut self, now: Time) {
-        let may = self.begin(now) && self.common.may_campaign() && !self.common.embargo;
+        let may = self.begin(now) && self.common.may_campaign() && !self.common.embargo && !self.is_bound();
         if may && !matches!(self.role, Role::Leader(_)) {
             self.turn(Next::PreCampaign { transfer: true, why: Why::Asked });
             self.settle();
@@ -315,6 +374,7 @@ impl Raft {
         let entries = common.log.tail.slice(next, end, limit).unwrap_or_default();
         let upto = entries.last().map_or(next, |entry| entry.id.index.next());
         let (ticket, truncate_from) = common.log.writes.hand_over(upto);
+        disk::handed_over(common, ticket);
         let hard_state = common.hard_dirty.then_some(common.hard);
         if common.hard_dirty {
             common.hard_dirty = false;
@@ -402,6 +462,10 @@ impl Raft {
             membership: common.membership().clone(),
             embargo: common.embargo,
             probation: common.hard.probation,
+            disk: disk::status(common),
+            hand_over: common.hand_over,
+            priority: common.config.priority,
+            lease_left: leader.and_then(|leader| leader.lease_left(common)),
             alarm: common.alarm,
             quorum_contact_age: leader.map(|leader| now.since(leader.quorum_contact(common))),
             peers: leader.map(|leader| leader.peers(now)).unwrap_or_default(),
@@ -477,7 +541,7 @@ impl Raft {
                 }
             }
             Message::Heartbeat(heartbeat) if self.accept_leader(from) => {
-                if let Role::Follower(follower) = &self.role {
+                if let Role::Follower(follower) = &mut self.role {
                     follower.on_heartbeat(&mut self.common, from, heartbeat);
                 }
             }
@@ -492,8 +556,18 @@ impl Raft {
                     leader.on_heartbeat_reply(&mut self.common, from, reply);
                 }
             }
-            Message::TimeoutNow(_) if self.common.leader == Some(from) && self.common.may_campaign() => {
-                self.turn(Next::Campaign { transfer: true, why: Why::Transfer });
+            Message::TimeoutNow(TimeoutNow { round }) if self.may_take_over(from, round) => {
+                self.turn(Next::Campaign { transfer: true, told: round, why: Why::Transfer });
+            }
+            Message::ReadIndex(ReadIndex { id }) => {
+                if let Role::Leader(leader) = &mut self.role {
+                    leader.on_read_index(&mut self.common, from, id);
+                }
+            }
+            Message::ReadIndexReply(reply) if self.common.leader == Some(from) => {
+                if let Role::Follower(follower) = &mut self.role {
+                    follower.on_read_index(&mut self.common, reply);
+                }
             }
             Message::Notice(notice) => {
                 self.common.events.push_back(Event::Noticed { by: from, notice });
@@ -501,6 +575,19 @@ impl Raft {
             // Snapshots come with a later version; a refused leader has raised its alarm already.
             _ => self.common.counters.ignored_messages += 1,
         }
+    }
+
+    /// Whether it may campaign as the leader tells it to.
+    fn may_take_over(&self, from: NodeId, round: u64) -> bool {
+        let common = &self.common;
+        common.leader == Some(from)
+            && common.may_campaign()
+            && !common.is_bound(common.id(), common.term().next(), round)
+    }
+
+    /// Whether a promise to a leader keeps this node from campaigning.
+    fn is_bound(&self) -> bool {
+        self.common.is_bound(self.common.id(), self.common.term().next(), 0)
     }
 
     /// The answer to a request for a vote or for a pre-vote.
@@ -532,8 +619,13 @@ impl Raft {
 
     /// Nobody was heard for too long.
     fn on_election_timeout(&mut self) -> Next {
+        let bound = self.is_bound();
         let common = &mut self.common;
         if !common.timers.fired(Timer::Election, common.now) {
+            return Next::Stay;
+        }
+        if bound {
+            common.arm_election();
             return Next::Stay;
         }
         let why = if common.leader_gone { Why::LeaderGone } else { Why::Timeout };
@@ -562,10 +654,10 @@ impl Raft {
                     self.follow(self.common.term(), None, why);
                     return;
                 }
-                Next::PreCampaign { transfer, why } => self.candidate(true, transfer, why),
-                Next::Campaign { transfer, why } => {
+                Next::PreCampaign { transfer, why } => self.candidate(true, transfer, 0, why),
+                Next::Campaign { transfer, told, why } => {
                     election::vote_for_self(&mut self.common);
-                    self.candidate(false, transfer, why)
+                    self.candidate(false, transfer, told, why)
                 }
                 Next::Lead => {
                     self.lead();
@@ -578,9 +670,13 @@ impl Raft {
     /// Leaves the role there was.
     fn leave(&mut self) {
         let role = core::mem::replace(&mut self.role, Role::Follower(Follower::default()));
-        if let Role::Leader(leader) = role {
-            self.common.leader = None;
-            leader.end(&mut self.common);
+        match role {
+            Role::Leader(leader) => {
+                self.common.leader = None;
+                leader.end(&mut self.common);
+            }
+            Role::Follower(follower) => follower.end(&mut self.common),
+            Role::Candidate(_) => {}
         }
     }
 
@@ -605,13 +701,13 @@ impl Raft {
         }
     }
 
-    fn candidate(&mut self, pre: bool, transfer: bool, why: Why) -> Next {
+    fn candidate(&mut self, pre: bool, transfer: bool, told: u64, why: Why) -> Next {
         self.leave();
         let common = &mut self.common;
         common.leader = None;
         common.why = why;
         common.arm_candidate(pre);
-        let candidate = Candidate::start(common, pre, transfer);
+        let candidate = Candidate::start(common, pre, transfer, told);
         let next = candidate.tally(common);
         self.role = Role::Candidate(candidate);
         next
@@ -633,10 +729,13 @@ impl Raft {
         let common = &mut self.common;
         match &mut self.role {
             Role::Leader(leader) => leader.advance(common),
-            Role::Follower(follower) if follower.probation_ends(common) => {
-                common.set_hard(HardState { probation: false, ..common.hard });
+            Role::Follower(follower) => {
+                if follower.probation_ends(common) {
+                    common.set_hard(HardState { probation: false, ..common.hard });
+                }
+                follower.advance(common);
             }
-            _ => {}
+            Role::Candidate(_) => {}
         }
         common.log.tail.evict(common.log.persisted(), common.config.tail_limit_bytes);
         self.announce();

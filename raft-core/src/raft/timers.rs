@@ -15,9 +15,11 @@ pub(crate) enum Timer {
     Quorum,
     /// A leader: when to give up handing over.
     Transfer,
+    /// Everybody: when the oldest write under way counts as hanging.
+    Disk,
 }
 
-const COUNT: usize = 4;
+const COUNT: usize = 5;
 
 /// One optional deadline for each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -61,7 +63,7 @@ impl Jitter {
         Self(seed)
     }
 
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

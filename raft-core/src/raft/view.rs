@@ -35,9 +35,15 @@ impl Raft {
         (common.leader.is_some() && common.now.since(common.contact) < common.config.election_timeout)
             .hash(state);
         (common.leader_gone, common.embargo, common.failed, common.halted).hash(state);
+        common.disk.is_slow(common.now).hash(state);
+        common.promise.hash_protocol(common.now, state);
+        (common.now < common.may_hand_over_at).hash(state);
         (common.handed_to, common.applying, &common.outbox).hash(state);
         match &self.role {
-            Role::Follower(follower) => (0, follower).hash(state),
+            Role::Follower(follower) => {
+                0.hash(state);
+                follower.hash_protocol(state);
+            }
             Role::Candidate(candidate) => (1, candidate).hash(state),
             Role::Leader(leader) => {
                 2.hash(state);

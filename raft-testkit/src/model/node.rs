@@ -98,6 +98,8 @@ fn settings(id: NodeId) -> Settings {
     let mut settings = Settings::new(id, CLUSTER);
     settings.heartbeat_interval = HEARTBEAT;
     settings.election_timeout = ELECTION;
+    // A write may take as long as it likes: that it hangs is no part of this.
+    settings.disk_timeout = Some(Duration::MAX);
     settings.window_messages = 4;
     settings
 }

@@ -13,6 +13,9 @@ use crate::status::{PeerState, Why};
 /// Begins a round: every peer hears from the leader, and reads that wait join it.
 pub(super) fn begin_round(leader: &mut Leader, common: &mut Common) {
     leader.round += 1;
+    leader.lease.begin(leader.round, common.now);
+    // What was committed when the last round began: who lacks some of it lags by more than a heartbeat.
+    (leader.settled, leader.settling) = (leader.settling, common.log.commit());
     reads::join_round(leader, common);
     let peers: Vec<NodeId> = leader.progress.keys().copied().collect();
     for peer in peers {
@@ -63,6 +66,10 @@ pub(super) fn on_reply(leader: &mut Leader, common: &mut Common, from: NodeId, r
     progress.contact = now;
     progress.heard = true;
     progress.probation = reply.probation;
+    (progress.slow, progress.priority) = (reply.slow, reply.priority);
+    if let Some(until) = leader.lease.until(common, reply.round, reply.promise) {
+        progress.promised_until = progress.promised_until.max(until);
+    }
     progress.acked_round = progress.acked_round.max(reply.round);
     progress.answered(reply.round);
     if lost || doubtful {

@@ -1,7 +1,9 @@
 //! Leading: a no-op first, then proposals, acknowledgements, heartbeats and reads.
 
 mod commit;
+mod hand_over;
 mod heartbeat;
+mod lease;
 mod progress;
 mod reads;
 mod replicate;
@@ -9,6 +11,7 @@ mod transfer;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -33,7 +36,15 @@ pub(crate) struct Leader {
     turn: NodeId,
     /// The heartbeat round that was last begun.
     round: u64,
+    lease: lease::Lease,
     reads: reads::Reads,
+    /// Since when it leads.
+    since: Time,
+    /// The commit index when the round before the last began, and when the last did.
+    settled: Index,
+    settling: Index,
+    /// The round that had last begun when its disk began to hang.
+    hangs_since: Option<u64>,
     transfer: Option<transfer::Transfer>,
     /// Proposals not yet applied, with their cost.
     proposed: VecDeque<(Index, u64)>,
@@ -58,7 +69,12 @@ impl Leader {
             progress,
             turn: NodeId(0),
             round: 0,
+            lease: lease::Lease::default(),
             reads: reads::Reads::default(),
+            since: now,
+            settled: Index::ZERO,
+            settling: Index::ZERO,
+            hangs_since: None,
             transfer: None,
             proposed: VecDeque::new(),
             uncommitted_bytes: 0,
@@ -97,6 +113,32 @@ impl Leader {
         self.reads.add(id)
     }
 
+    /// A follower wants to answer reads itself.
+    pub(crate) fn on_read_index(&mut self, common: &mut Common, from: NodeId, id: u64) {
+        if self.progress.contains_key(&from) {
+            self.reads.add_from(common, from, id);
+        } else {
+            common.counters.ignored_messages += 1;
+        }
+    }
+
+    /// Whether it may answer reads without asking anybody, and for how long still.
+    pub(crate) fn lease_left(&self, common: &Common) -> Option<Duration> {
+        let until = lease::until(self, common).filter(|_| common.log.commit() >= self.first)?;
+        Some(until.since(common.now)).filter(|left| !left.is_zero())
+    }
+
+    /// Other timeouts hold from now on.
+    pub(crate) fn on_reconfigured(&self, common: &mut Common) {
+        common.timers.set(Timer::Heartbeat, common.now);
+        common.timers.set(Timer::Quorum, common.now + common.config.election_timeout);
+    }
+
+    /// Its disk has begun to hang.
+    pub(crate) fn on_disk_hangs(&mut self) {
+        hand_over::on_disk_hangs(self);
+    }
+
     pub(crate) fn transfer(
         &mut self,
         common: &mut Common,
@@ -111,6 +153,7 @@ impl Leader {
 
     pub(crate) fn on_heartbeat_reply(&mut self, common: &mut Common, from: NodeId, reply: HeartbeatReply) {
         heartbeat::on_reply(self, common, from, reply);
+        hand_over::on_heartbeat_reply(self, common, from);
     }
 
     pub(crate) fn on_fetched(&mut self, peer: NodeId, id: FetchId, entries: Vec<Entry>) {
@@ -166,6 +209,7 @@ impl Leader {
             }
         }
         reads::advance(self, common);
+        hand_over::advance(self, common);
         transfer::advance(self, common);
     }
 
@@ -183,7 +227,7 @@ impl Leader {
 
     /// The journal failed: the best follower is told to take over at once.
     pub(crate) fn abdicate(&self, common: &mut Common) {
-        if let Some(best) = transfer::best(self, common) {
+        if let Some(best) = transfer::best(self, common, |_| true) {
             common.send(best, Message::TimeoutNow(TimeoutNow { round: self.round }));
         }
     }
@@ -216,6 +260,8 @@ impl Leader {
     pub(crate) fn hash_protocol<H: core::hash::Hasher>(&self, state: &mut H) {
         use core::hash::Hash;
         (self.first, self.round, &self.reads, &self.transfer, &self.proposed).hash(state);
+        // What was committed a round ago only ranks those who may take over.
+        (self.lease.void(), self.hangs_since).hash(state);
         for (peer, progress) in &self.progress {
             peer.hash(state);
             progress.hash_protocol(state);
@@ -236,6 +282,8 @@ impl Leader {
                 next_index: progress.next_index,
                 in_flight_bytes: progress.in_flight_bytes(),
                 contact_age: progress.heard.then(|| now.since(progress.contact)),
+                slow: progress.slow,
+                priority: progress.priority,
             })
             .collect()
     }

@@ -41,6 +41,12 @@ pub(crate) struct Progress {
     pub(crate) fetched: Option<Vec<Entry>>,
     /// It said that it is on probation: it cannot take over.
     pub(crate) probation: bool,
+    /// It said that its disk is slow (M11).
+    pub(crate) slow: bool,
+    /// How much it said that it wants to lead.
+    pub(crate) priority: i8,
+    /// Until when, by this node's clock, it is bound to vote for nobody else.
+    pub(crate) promised_until: Time,
     /// Its store was set back, from here: it gets nothing and counts for nothing.
     pub(crate) rolled_back: Option<Index>,
 }
@@ -65,6 +71,9 @@ impl Progress {
             fetch: None,
             fetched: None,
             probation: false,
+            slow: false,
+            priority: 0,
+            promised_until: Time::ZERO,
             rolled_back: None,
         }
     }
@@ -80,7 +89,7 @@ impl Progress {
         };
         (mode, self.match_index, self.next_index, self.paused, self.probe_round, self.probe).hash(state);
         (&self.in_flight, self.acked_round, self.round_at_ack, self.heard).hash(state);
-        (self.probation, self.rolled_back).hash(state);
+        (self.probation, self.slow, self.priority, self.rolled_back).hash(state);
     }
 
     /// Whether another append may be sent (§5.3; windows in messages and in bytes).

@@ -1,30 +1,47 @@
-//! Linearizable reads without a log entry (dissertation §6.4).
+//! Linearizable reads without a log entry (dissertation §6.4), for this node and for followers that ask.
 //!
 //! A read waits for the no-op of the term (etcd#7331), notes the commit index, waits until a quorum has
 //! answered a heartbeat round that began after it arrived, and then until that index is applied. All reads
-//! that come while a round is under way share the next one.
+//! that come while a round is under way share the next one. Under a lease no round is needed; it is looked at once
+//! more when the answer is given.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::Leader;
+use super::{Leader, lease};
 use crate::error::ReadError;
-use crate::ids::{Index, ReadId};
+use crate::ids::{Index, NodeId, ReadId};
+use crate::message::{Message, ReadIndexReply};
 use crate::raft::Event;
 use crate::raft::common::Common;
+use crate::raft::read_index::LIMIT;
 
-/// Reads waiting on one leader; more are refused.
-const LIMIT: usize = 1 << 16;
+/// Who reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Reader {
+    Here(ReadId),
+    /// A follower, with the number of its question.
+    At(NodeId, u64),
+}
+
+/// Reads that wait until their index is applied here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Confirmed {
+    index: Index,
+    /// No quorum has confirmed it, only a lease.
+    leased: bool,
+    ids: Vec<ReadId>,
+}
 
 /// Reads of one leader in their stages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Reads {
     /// Not in a round yet.
-    waiting: Vec<ReadId>,
+    waiting: Vec<Reader>,
     /// In the round under way: its number, the read index, the reads.
-    confirming: Option<(u64, Index, Vec<ReadId>)>,
+    confirming: Option<(u64, Index, Vec<Reader>)>,
     /// Confirmed; wait until the index is applied.
-    confirmed: VecDeque<(Index, Vec<ReadId>)>,
+    confirmed: VecDeque<Confirmed>,
     count: usize,
 }
 
@@ -33,20 +50,50 @@ impl Reads {
         if self.count >= LIMIT {
             return Err(ReadError::Overloaded);
         }
-        self.waiting.push(id);
+        self.waiting.push(Reader::Here(id));
         self.count += 1;
         Ok(())
     }
 
-    /// This node no longer leads: every read is told.
-    pub(super) fn fail(&mut self, common: &mut Common) {
-        let confirming = self.confirming.take().map(|(_, _, ids)| ids).unwrap_or_default();
-        let confirmed = self.confirmed.drain(..).flat_map(|(_, ids)| ids);
-        for id in confirmed.chain(confirming).chain(self.waiting.drain(..)) {
-            let error = ReadError::NotLeader { leader: common.leader_member() };
-            common.events.push_back(Event::ReadFailed { id, error });
+    /// A follower asks. It asks one question at a time.
+    pub(super) fn add_from(&mut self, common: &mut Common, from: NodeId, id: u64) {
+        if self.count >= LIMIT {
+            common.send(from, Message::ReadIndexReply(ReadIndexReply { id, index: None }));
+            return;
         }
-        self.count = 0;
+        self.waiting.push(Reader::At(from, id));
+        self.count += 1;
+    }
+
+    /// Followers are told at once: what they wait for is that they have applied it themselves.
+    fn confirm(&mut self, common: &mut Common, readers: Vec<Reader>, index: Index, leased: bool) {
+        let mut ids = Vec::new();
+        for reader in readers {
+            match reader {
+                Reader::Here(id) => ids.push(id),
+                Reader::At(follower, id) => {
+                    self.count = self.count.saturating_sub(1);
+                    let reply = ReadIndexReply { id, index: Some(index) };
+                    common.send(follower, Message::ReadIndexReply(reply));
+                }
+            }
+        }
+        if !ids.is_empty() {
+            self.confirmed.push_back(Confirmed { index, leased, ids });
+        }
+    }
+
+    /// This node no longer leads: every read is told. A follower that has asked learns of the next term.
+    pub(super) fn fail(&mut self, common: &mut Common) {
+        let Self { waiting, confirming, confirmed, .. } = core::mem::take(self);
+        let confirming = confirming.map(|(_, _, readers)| readers).unwrap_or_default();
+        let confirmed = confirmed.into_iter().flat_map(|confirmed| confirmed.ids).map(Reader::Here);
+        for reader in confirmed.chain(confirming).chain(waiting) {
+            if let Reader::Here(id) = reader {
+                let error = ReadError::NotLeader { leader: common.leader_member() };
+                common.events.push_back(Event::ReadFailed { id, error });
+            }
+        }
     }
 }
 
@@ -59,16 +106,21 @@ pub(super) fn wants_round(leader: &Leader, common: &Common) -> bool {
 /// The round that begins now confirms all that wait.
 pub(super) fn join_round(leader: &mut Leader, common: &Common) {
     if wants_round(leader, common) {
-        let ids = core::mem::take(&mut leader.reads.waiting);
-        leader.reads.confirming = Some((leader.round, common.log.commit(), ids));
+        let readers = core::mem::take(&mut leader.reads.waiting);
+        leader.reads.confirming = Some((leader.round, common.log.commit(), readers));
     }
 }
 
-/// Moves reads on: confirmed by a quorum, answered once applied.
+/// Moves reads on: confirmed by a quorum or by the lease, answered once applied.
 pub(super) fn advance(leader: &mut Leader, common: &mut Common) {
     if common.is_alone() && wants_round(leader, common) {
         leader.round += 1;
         join_round(leader, common);
+    }
+    let leased = lease::holds(leader, common);
+    if leased && !leader.reads.waiting.is_empty() && common.log.commit() >= leader.first {
+        let readers = core::mem::take(&mut leader.reads.waiting);
+        leader.reads.confirm(common, readers, common.log.commit(), true);
     }
     if let Some((round, _, _)) = &leader.reads.confirming {
         let confirmed = common.membership().quorum_value(|id| {
@@ -78,15 +130,20 @@ pub(super) fn advance(leader: &mut Leader, common: &mut Common) {
             leader.progress.get(&id).map_or(0, |progress| progress.acked_round)
         });
         if confirmed.is_some_and(|confirmed| confirmed >= *round)
-            && let Some((_, index, ids)) = leader.reads.confirming.take()
+            && let Some((_, index, readers)) = leader.reads.confirming.take()
         {
-            leader.reads.confirmed.push_back((index, ids));
+            leader.reads.confirm(common, readers, index, false);
         }
     }
-    while leader.reads.confirmed.front().is_some_and(|(index, _)| *index <= common.log.applied()) {
-        if let Some((index, ids)) = leader.reads.confirmed.pop_front() {
-            leader.reads.count = leader.reads.count.saturating_sub(ids.len());
-            common.events.extend(ids.into_iter().map(|id| Event::ReadReady { id, index }));
+    let reads = &mut leader.reads;
+    while reads.confirmed.front().is_some_and(|confirmed| confirmed.index <= common.log.applied()) {
+        let Some(Confirmed { index, leased: by_lease, ids }) = reads.confirmed.pop_front() else { break };
+        if by_lease && !leased {
+            // The lease has run out while the state machine was busy: let a quorum say so.
+            reads.waiting.extend(ids.into_iter().map(Reader::Here));
+            continue;
         }
+        reads.count = reads.count.saturating_sub(ids.len());
+        common.events.extend(ids.into_iter().map(|id| Event::ReadReady { id, index }));
     }
 }

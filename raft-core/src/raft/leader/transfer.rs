@@ -1,6 +1,6 @@
 //! Handing leadership over (dissertation §3.10).
 
-use super::{Leader, Progress};
+use super::{Leader, Progress, lease};
 use crate::error::TransferError;
 use crate::ids::NodeId;
 use crate::message::{Message, TimeoutNow};
@@ -33,7 +33,7 @@ pub(super) fn begin(
             return Err(TransferError::BadTarget { to, what: "not a voter" });
         }
         Some(to) => to,
-        None => best(leader, common).ok_or(TransferError::NobodyReachable)?,
+        None => best(leader, common, |_| true).ok_or(TransferError::NobodyReachable)?,
     };
     let progress = leader.progress.get(&to);
     if progress.is_some_and(|progress| progress.probation) {
@@ -57,15 +57,21 @@ fn is_able(progress: &Progress, common: &Common) -> bool {
         && common.now.since(progress.contact) < common.config.election_timeout
 }
 
-/// The reachable voter with the most complete log; rather one that has answered this leader.
-pub(super) fn best(leader: &Leader, common: &Common) -> Option<NodeId> {
+/// Of the reachable voters that are suitable, the one with the most complete log; rather one that has answered this
+/// leader, whose disk is prompt, that lags by no more than a heartbeat, and that is to be preferred.
+pub(super) fn best(
+    leader: &Leader,
+    common: &Common,
+    is_suitable: impl Fn(&Progress) -> bool,
+) -> Option<NodeId> {
     let membership = common.membership();
-    let reachable = leader
-        .progress
-        .iter()
-        .filter(|(id, progress)| membership.is_voter(**id) && is_able(progress, common));
+    let reachable = leader.progress.iter().filter(|(id, progress)| {
+        membership.is_voter(**id) && is_able(progress, common) && is_suitable(progress)
+    });
     let preference = |(id, progress): &(&NodeId, &Progress)| {
-        (progress.heard, progress.match_index, core::cmp::Reverse(**id))
+        let has_all = progress.match_index >= leader.settled;
+        let name = core::cmp::Reverse(**id);
+        (progress.heard, !progress.slow, has_all, progress.priority, progress.match_index, name)
     };
     reachable.max_by_key(preference).map(|(id, _)| *id)
 }
@@ -84,6 +90,7 @@ pub(super) fn advance(leader: &mut Leader, common: &mut Common) {
 /// The target did not take over in time: lead on.
 pub(super) fn give_up(leader: &mut Leader, common: &mut Common) {
     if let Some(Transfer { to, .. }) = leader.transfer.take() {
+        lease::give_up(leader);
         let result = Err(TransferError::TimedOut { to });
         common.events.push_back(Event::TransferFinished { to, result });
     }
