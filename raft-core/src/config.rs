@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use crate::error::ConfigError;
 use crate::ids::{ClusterId, GroupId, NodeId};
+use crate::session::Limits;
 
 /// A leader hands over of its own accord at most once in this many election timeouts (M11).
 pub(crate) const HAND_OVER_TIMEOUTS: u32 = 10;
@@ -112,6 +113,8 @@ pub struct Config {
     pub apply_limit_bytes: u64,
     /// The largest command. Default 16 MiB (T8).
     pub command_limit_bytes: u64,
+    /// Bounds of client sessions. Those of the leader that opened the latest session hold on all nodes.
+    pub sessions: Limits,
 }
 
 impl Config {
@@ -136,6 +139,7 @@ impl Config {
             write_limit_bytes: 4 << 20,
             apply_limit_bytes: 4 << 20,
             command_limit_bytes: 16 << 20,
+            sessions: Limits::DEFAULT,
         }
     }
 
@@ -204,6 +208,8 @@ impl Config {
             ("write_limit_bytes", self.write_limit_bytes),
             ("apply_limit_bytes", self.apply_limit_bytes),
             ("command_limit_bytes", self.command_limit_bytes),
+            ("sessions.window", u64::from(self.sessions.window)),
+            ("sessions.records", u64::from(self.sessions.records)),
         ] {
             if bytes == 0 {
                 return Err(ConfigError::Zero { what });

@@ -17,11 +17,12 @@ use crate::ids::LogId;
 pub enum EntryKind {
     /// Nothing: what a new leader appends so that it can commit (§5.4.2, §8). No bytes.
     Noop = 0,
-    /// One or more commands of the state machine, packed by [`pack`].
+    /// One or more commands of the state machine, packed by [`pack`] or, if some belong to sessions, by
+    /// [`pack_marked`](crate::session::pack_marked).
     Commands = 1,
     /// A [`Membership`](crate::membership::Membership), by its `encode`. In force once appended.
     Membership = 2,
-    /// Opens, keeps alive or closes a client session. Reserved; no node writes it yet.
+    /// Opens, keeps alive or closes a client session: a [`Stamped`](crate::session::Stamped), by its `encode`.
     Session = 3,
 }
 
@@ -67,7 +68,7 @@ impl Entry {
     }
 }
 
-/// The format byte of packed commands without session headers. Others are reserved.
+/// The format byte of packed commands without sessions; [`crate::session`] has the other.
 const PLAIN: u8 = 0;
 
 /// Bytes that [`pack`] adds: once, and for each command.

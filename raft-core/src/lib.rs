@@ -31,7 +31,7 @@ pub mod tls;
 
 pub use config::Config;
 #[cfg(feature = "typed")]
-pub use node::typed::TypedNode;
+pub use node::typed::{TypedNode, TypedSession};
 #[cfg(feature = "node")]
-pub use node::{Applied, Node, NodeHandle, StatusWatch, TokioRuntime};
+pub use node::{Applied, Node, NodeHandle, Session, StatusWatch, TokioRuntime};
 pub use raft::Raft;

@@ -17,6 +17,7 @@ use crate::backend::{Inbox, Journal, Runtime, StateMachine, Transport};
 use crate::config::Config;
 use crate::error::{ConfigError, FatalReason, Violation};
 use crate::raft::{Raft, Restored};
+use crate::session::Table;
 
 /// A node: one journal, one transport and one state machine, joined by the protocol.
 #[derive(Debug)]
@@ -110,13 +111,14 @@ impl Builder<Box<dyn Journal>, Arc<dyn Transport>, Box<dyn StateMachine>> {
         }
         let applied = machine.last_applied().await.map_err(|fatal| FatalReason::StateMachine(fatal.0))?;
         let known_peers = restored.known_peers.clone();
+        let first = restored.purged.index.next();
         let raft = Raft::new(config.clone(), Restored { journal: restored, applied }, runtime.now())?;
+        // What the state machine kept over the restart is not executed again, but its sessions must be known:
+        // whether a command is executed follows from the whole log.
+        let mut table = Table::new();
+        applier::remember(&*journal.reader(), first, applied.index, &mut table).await?;
 
-        let shared = Arc::new(Shared::new(
-            raft.status(runtime.now()),
-            config.uncommitted_limit_bytes,
-            config.command_limit_bytes,
-        ));
+        let shared = Arc::new(Shared::new(raft.status(runtime.now()), &config));
         let (batches, batches_out) = mpsc::unbounded_channel();
         let (requests, requests_out) = mpsc::unbounded_channel();
         let (control, control_out) = mpsc::unbounded_channel();
@@ -127,12 +129,14 @@ impl Builder<Box<dyn Journal>, Arc<dyn Transport>, Box<dyn StateMachine>> {
         let inbox = NodeInbox::new(control, bulk, requests.clone(), Arc::clone(&room));
         transport.start(identity, Inbox::new(Arc::new(inbox))).await?;
 
+        shared.sessions.publish(&table);
         let failed = requests.clone();
+        let applier = applier::Applier::new(machine, table, Arc::clone(&shared));
         let (ended, applier_ended) = oneshot::channel();
         runtime.spawn(
             "raft-applier",
             Box::pin(async move {
-                if let Err(reason) = guard::catch(applier::run(machine, jobs_out, done)).await {
+                if let Err(reason) = guard::catch(applier.run(jobs_out, done)).await {
                     // A protocol that has stopped needs no reason any more.
                     let _ = failed.send(super::protocol::Request::Failed { reason });
                 }

@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use super::protocol::Request;
 use super::shared::Shared;
-use super::waiters::{Applied, Batch};
+use super::waiters::{Applied, Batch, BatchReply};
 use crate::entry::batch_bytes;
 use crate::error::{FatalReason, ProposeError, ReadError, TransferError};
 use crate::ids::{Index, NodeId};
+use crate::session::Mark;
 use crate::status::Status;
 
 /// A running node. Cloning copies a reference; all clones speak to the same node.
@@ -21,8 +22,8 @@ use crate::status::Status;
 pub struct NodeHandle {
     id: NodeId,
     batches: mpsc::UnboundedSender<Batch>,
-    requests: mpsc::UnboundedSender<Request>,
-    shared: Arc<Shared>,
+    pub(super) requests: mpsc::UnboundedSender<Request>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl core::fmt::Debug for NodeHandle {
@@ -83,6 +84,20 @@ impl NodeHandle {
             return Ok(Vec::new());
         }
         let bytes = batch_bytes(&commands);
+        let (reply, answer) = oneshot::channel();
+        self.submit(commands, Vec::new(), bytes, BatchReply::Plain(reply))?;
+        // The node answers every batch; it can only be lost with the whole runtime.
+        answer.await.unwrap_or_else(|_| Err(ProposeError::Unknown { term: self.shared.status().term }))
+    }
+
+    /// Queues a batch of so many bytes.
+    pub(super) fn submit(
+        &self,
+        commands: Vec<Bytes>,
+        marks: Vec<Option<Mark>>,
+        bytes: u64,
+        reply: BatchReply,
+    ) -> Result<(), ProposeError> {
         let limit_bytes = self.shared.command_limit_bytes;
         if bytes > limit_bytes {
             return Err(ProposeError::TooLarge { bytes, limit_bytes });
@@ -92,12 +107,7 @@ impl NodeHandle {
             let limit_bytes = self.shared.queue_limit_bytes;
             return Err(ProposeError::Overloaded { waiting_bytes, limit_bytes });
         }
-        let (reply, answer) = oneshot::channel();
-        if self.batches.send(Batch { commands, cost_bytes, reply }).is_err() {
-            return Err(self.gone());
-        }
-        // The node answers every batch; it can only be lost with the whole runtime.
-        answer.await.unwrap_or_else(|_| Err(ProposeError::Unknown { term: self.shared.status().term }))
+        self.batches.send(Batch { commands, marks, cost_bytes, reply }).map_err(|_| self.gone())
     }
 
     /// Waits until this node's state contains everything that was acknowledged anywhere before the call: a
@@ -177,7 +187,7 @@ impl NodeHandle {
         self.stopped().await
     }
 
-    fn gone(&self) -> ProposeError {
+    pub(super) fn gone(&self) -> ProposeError {
         match self.shared.end() {
             Some(Err(reason)) => ProposeError::Fatal(reason),
             _ => ProposeError::ShuttingDown,

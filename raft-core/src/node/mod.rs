@@ -15,6 +15,7 @@ mod handle;
 mod inbox;
 mod peers;
 mod protocol;
+mod session;
 mod shared;
 mod tokio;
 mod trace;
@@ -24,6 +25,7 @@ mod waiters;
 
 pub use builder::{Builder, Node};
 pub use handle::{NodeHandle, StatusWatch};
+pub use session::{Call, CallFailed, Session, SessionError};
 pub use tokio::TokioRuntime;
 #[cfg(feature = "trace")]
 pub use trace::{Input, Observer, Output};

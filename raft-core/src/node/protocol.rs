@@ -19,16 +19,17 @@ use super::inbox::{Inbound, Room, cost_bytes};
 use super::peers::{AdmitReply, PeerMemory};
 use super::shared::{End, Shared};
 use super::trace::Traced;
-use super::waiters::{Batch, Proposals, ReadReply, Reads};
+use super::waiters::{Batch, BatchReply, Proposals, ReadReply, Reads};
 use crate::backend::{
     Journal, JournalError, JournalReader, JournalWrite, Refusal, Runtime, Timer, Transport,
 };
 use crate::config::Config;
 use crate::entry::{Entry, pack};
 use crate::error::{FatalReason, ProposeError, ReadError, TransferError};
-use crate::ids::{FetchId, Identity, Index, KnownPeer, NodeId, Term, WriteTicket};
+use crate::ids::{FetchId, Identity, Index, KnownPeer, LogId, NodeId, Term, WriteTicket};
 use crate::message::{Envelope, Notice};
 use crate::raft::Event;
+use crate::session::{self, LogClock, Stamped, pack_marked};
 use crate::status::RoleKind;
 use crate::time::Time;
 
@@ -42,13 +43,31 @@ const BATCHES_A_TURN: usize = 4096;
 
 /// What handles, the inbox and the applier ask for, besides proposals.
 pub(crate) enum Request {
-    Read { reply: ReadReply },
-    Transfer { to: Option<NodeId>, reply: oneshot::Sender<Result<NodeId, TransferError>> },
+    Read {
+        reply: ReadReply,
+    },
+    Transfer {
+        to: Option<NodeId>,
+        reply: oneshot::Sender<Result<NodeId, TransferError>>,
+    },
     Campaign,
+    /// Opens, keeps alive or closes a session.
+    Session {
+        op: session::Op,
+        reply: BatchReply,
+    },
     Shutdown,
-    Admit { peer: Identity, reply: AdmitReply },
-    Refused { by: NodeId, why: Refusal },
-    Failed { reason: Arc<FatalReason> },
+    Admit {
+        peer: Identity,
+        reply: AdmitReply,
+    },
+    Refused {
+        by: NodeId,
+        why: Refusal,
+    },
+    Failed {
+        reason: Arc<FatalReason>,
+    },
 }
 
 /// The receiving ends.
@@ -95,6 +114,8 @@ pub(crate) struct Protocol {
     queues: Queues,
     proposals: Proposals,
     reads: Reads,
+    /// Stamps entries of sessions while this node leads.
+    clock: LogClock,
     transfer: Option<oneshot::Sender<Result<NodeId, TransferError>>>,
     /// The term that this node leads.
     leads: Option<Term>,
@@ -139,6 +160,7 @@ impl Protocol {
             queues,
             proposals: Proposals::default(),
             reads: Reads::default(),
+            clock: LogClock::default(),
             transfer: None,
             leads: None,
             unknown_at: None,
@@ -231,6 +253,9 @@ impl Protocol {
             self.queues.room.free(cost_bytes(&envelope));
             self.raft.handle_message(now, envelope);
         }
+        if !turn.applied.is_empty() {
+            self.clock.observe(now, self.shared.sessions.time());
+        }
         for through in turn.applied.drain(..) {
             self.raft.handle_applied(now, through);
         }
@@ -275,6 +300,7 @@ impl Protocol {
                     }
                 }
                 Request::Campaign => self.raft.campaign(now),
+                Request::Session { op, reply } => self.propose_session(now, op, reply),
                 Request::Shutdown => self.begin_to_stop(now),
                 Request::Admit { peer, reply } => {
                     let is_member = self.members.contains(&peer.node);
@@ -299,33 +325,81 @@ impl Protocol {
         Ok(())
     }
 
-    /// Packs all that wait into as few entries as their size allows.
+    /// Packs all that wait into as few entries as their size allows. Those of sessions come in entries of
+    /// their own, of another format.
     fn propose(&mut self, now: Time, batches: &mut Vec<Batch>) {
-        let mut group = Vec::new();
-        let mut bytes = 0;
+        let mut plain = Group::default();
+        let mut marked = Group::default();
         for batch in batches.drain(..) {
             self.shared.release(batch.cost_bytes);
-            if bytes > 0 && bytes + batch.cost_bytes > self.config.append_limit_bytes {
-                self.propose_entry(now, core::mem::take(&mut group));
-                bytes = 0;
+            let is_plain = batch.marks.is_empty();
+            let group = if is_plain { &mut plain } else { &mut marked };
+            if let Some(full) = group.add(batch, self.config.append_limit_bytes) {
+                if is_plain { self.propose_entry(now, full) } else { self.propose_marked(now, full) }
             }
-            bytes += batch.cost_bytes;
-            group.push(batch);
         }
-        if !group.is_empty() {
-            self.propose_entry(now, group);
+        if !plain.batches.is_empty() {
+            self.propose_entry(now, plain.batches);
+        }
+        if !marked.batches.is_empty() {
+            self.propose_marked(now, marked.batches);
         }
     }
 
-    fn propose_entry(&mut self, now: Time, group: Vec<Batch>) {
-        let refused = if self.stop_at.is_some() {
+    /// Why nothing is proposed here, before anything is copied.
+    fn refusal(&mut self, now: Time) -> Option<ProposeError> {
+        if self.stop_at.is_some() {
             Some(ProposeError::ShuttingDown)
         } else if self.raft.role_kind() == RoleKind::Leader {
             None
         } else {
-            // Refused before anything is copied.
             self.raft.propose(now, bytes::Bytes::new()).err()
+        }
+    }
+
+    /// Commands of which some belong to sessions.
+    fn propose_marked(&mut self, now: Time, group: Vec<Batch>) {
+        let refused = self.refusal(now);
+        let mut commands = Vec::new();
+        let mut waiting = Vec::with_capacity(group.len());
+        for batch in group {
+            waiting.push((batch.commands.len(), batch.reply));
+            commands.extend(batch.marks.into_iter().zip(batch.commands));
+        }
+        let result = match refused {
+            Some(error) => Err(error),
+            None => {
+                let stamp = self.clock.stamp(now);
+                self.raft.propose(now, pack_marked(stamp, &commands))
+            }
         };
+        self.proposed(result, waiting);
+    }
+
+    fn propose_session(&mut self, now: Time, op: session::Op, reply: BatchReply) {
+        let result = match self.refusal(now) {
+            Some(error) => Err(error),
+            None => {
+                let stamped = Stamped { time: self.clock.stamp(now), op };
+                self.raft.propose_session(now, stamped.encode())
+            }
+        };
+        self.proposed(result, vec![(1, reply)]);
+    }
+
+    fn proposed(&mut self, result: Result<LogId, ProposeError>, waiting: Vec<(usize, BatchReply)>) {
+        match result {
+            Ok(id) => self.proposals.add(id, waiting),
+            Err(error) => {
+                for (_, reply) in waiting {
+                    reply.fail(error.clone());
+                }
+            }
+        }
+    }
+
+    fn propose_entry(&mut self, now: Time, group: Vec<Batch>) {
+        let refused = self.refusal(now);
         let mut commands = Vec::new();
         let mut waiting = Vec::with_capacity(group.len());
         for mut batch in group {
@@ -340,14 +414,7 @@ impl Protocol {
             Some(error) => Err(error),
             None => self.raft.propose(now, pack(&commands)),
         };
-        match result {
-            Ok(id) => self.proposals.add(id, waiting),
-            Err(error) => {
-                for (_, reply) in waiting {
-                    let _ = reply.send(Err(error.clone()));
-                }
-            }
-        }
+        self.proposed(result, waiting);
     }
 
     /// Pulls until nothing moves.
@@ -421,7 +488,11 @@ impl Protocol {
             Event::ReadReady { id, index } => self.reads.finish(id, &Ok(index)),
             Event::ReadFailed { id, error } => self.reads.finish(id, &Err(error)),
             Event::RoleChanged { role, term, .. } => {
-                self.leads = (role == RoleKind::Leader).then_some(term);
+                let leads = (role == RoleKind::Leader).then_some(term);
+                if leads.is_some() && leads != self.leads {
+                    self.clock.restart(self.runtime.now());
+                }
+                self.leads = leads;
                 // Also where this node leads again: what was cut away meanwhile may lie beyond the end of
                 // the log, and nothing may ever come there.
                 if self.unknown_at.is_none() && !self.proposals.is_empty() {
@@ -508,7 +579,7 @@ impl Protocol {
         }
         for batch in batches {
             self.shared.release(batch.cost_bytes);
-            let _ = batch.reply.send(Err(propose_error.clone()));
+            batch.reply.fail(propose_error.clone());
         }
         self.queues.requests.close();
         let mut requests = turn.requests;
@@ -517,6 +588,10 @@ impl Protocol {
         }
         let queued = requests.into_iter().filter_map(|request| match request {
             Request::Read { reply } => Some(reply),
+            Request::Session { reply, .. } => {
+                reply.fail(propose_error.clone());
+                None
+            }
             _ => None,
         });
         for reply in turn.readers.into_iter().chain(queued) {
@@ -524,6 +599,24 @@ impl Protocol {
         }
         self.queues.bulk.close();
         self.queues.room.close();
+    }
+}
+
+/// Batches that become one entry.
+#[derive(Default)]
+struct Group {
+    batches: Vec<Batch>,
+    bytes: u64,
+}
+
+impl Group {
+    /// Adds one; those before it, if they are an entry by themselves.
+    fn add(&mut self, batch: Batch, limit_bytes: u64) -> Option<Vec<Batch>> {
+        let is_full = self.bytes > 0 && self.bytes + batch.cost_bytes > limit_bytes;
+        let full = is_full.then(|| core::mem::take(self).batches);
+        self.bytes += batch.cost_bytes;
+        self.batches.push(batch);
+        full
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::tokio::sync::Notify;
 
+use crate::config::Config;
 use crate::error::FatalReason;
+use crate::session::{Limits, LogTime, Table};
 use crate::status::Status;
 
 /// How a node ended.
@@ -18,6 +20,40 @@ pub(crate) struct Shared {
     queued_bytes: AtomicU64,
     pub(crate) queue_limit_bytes: u64,
     pub(crate) command_limit_bytes: u64,
+    pub(crate) session_limits: Limits,
+    /// What the applier says of the table of sessions.
+    pub(crate) sessions: SessionGauge,
+}
+
+/// A few numbers about the table of sessions, which the applier owns.
+#[derive(Default)]
+pub(crate) struct SessionGauge {
+    time: AtomicU64,
+    open: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl SessionGauge {
+    pub(crate) fn publish(&self, table: &Table) {
+        self.time.store(table.time().as_nanos(), Ordering::Release);
+        self.open.store(table.len() as u64, Ordering::Release);
+        self.bytes.store(table.bytes(), Ordering::Release);
+    }
+
+    /// The greatest stamp that was applied.
+    pub(crate) fn time(&self) -> LogTime {
+        LogTime::from_nanos(self.time.load(Ordering::Acquire))
+    }
+
+    /// How many are open.
+    pub(crate) fn open(&self) -> u64 {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// What the table holds, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Acquire)
+    }
 }
 
 struct Published {
@@ -30,14 +66,16 @@ struct Published {
 }
 
 impl Shared {
-    pub(crate) fn new(status: Status, queue_limit_bytes: u64, command_limit_bytes: u64) -> Self {
+    pub(crate) fn new(status: Status, config: &Config) -> Self {
         let published = Published { status: Arc::new(status), version: 1, ending: None, end: None };
         Self {
             published: Mutex::new(published),
             changed: Notify::new(),
             queued_bytes: AtomicU64::new(0),
-            queue_limit_bytes,
-            command_limit_bytes,
+            queue_limit_bytes: config.uncommitted_limit_bytes,
+            command_limit_bytes: config.command_limit_bytes,
+            session_limits: config.sessions,
+            sessions: SessionGauge::default(),
         }
     }
 

@@ -36,6 +36,8 @@ pub enum Input<'a> {
     Applied(Index),
     /// Commands are proposed, packed into this many bytes.
     Propose(usize),
+    /// A session is to be opened, kept alive or closed, by an entry of this many bytes.
+    ProposeSession(usize),
     /// A read is asked for.
     Read(ReadId),
     /// Leadership is to be handed over.
@@ -162,6 +164,13 @@ impl Traced {
     pub(crate) fn propose(&mut self, now: Time, commands: Bytes) -> Result<LogId, ProposeError> {
         self.input(now, Input::Propose(commands.len()));
         let result = self.raft.propose(now, commands);
+        self.output(Output::Settled);
+        result
+    }
+
+    pub(crate) fn propose_session(&mut self, now: Time, data: Bytes) -> Result<LogId, ProposeError> {
+        self.input(now, Input::ProposeSession(data.len()));
+        let result = self.raft.propose_session(now, data);
         self.output(Output::Settled);
         result
     }

@@ -5,7 +5,8 @@ use core::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::NodeHandle;
+use super::session::{Call, Session, SessionError};
+use super::{Applied, NodeHandle};
 use crate::error::ProposeError;
 use crate::ids::LogId;
 
@@ -42,6 +43,9 @@ pub enum TypedError {
     /// As for bytes.
     #[error(transparent)]
     Propose(#[from] ProposeError),
+    /// As for bytes in a session.
+    #[error(transparent)]
+    Session(#[from] SessionError),
 }
 
 impl<C: Serialize, R: DeserializeOwned> TypedNode<C, R> {
@@ -63,8 +67,81 @@ impl<C: Serialize, R: DeserializeOwned> TypedNode<C, R> {
     /// [`TypedError`].
     pub async fn propose(&self, command: &C) -> Result<R, TypedError> {
         let command = encode(command).map_err(TypedError::Encode)?;
-        let applied = self.node.propose(command).await?;
-        decode(&applied.response).map_err(|error| TypedError::Decode { id: applied.id, error })
+        response(&self.node.propose(command).await?)
+    }
+
+    /// As [`NodeHandle::open_session`], with types.
+    ///
+    /// # Errors
+    /// [`TypedError::Session`].
+    pub async fn open_session(
+        &self,
+        timeout: Option<core::time::Duration>,
+    ) -> Result<TypedSession<C, R>, TypedError> {
+        Ok(TypedSession::new(self.node.open_session(timeout).await?))
+    }
+}
+
+fn response<R: DeserializeOwned>(applied: &Applied) -> Result<R, TypedError> {
+    decode(&applied.response).map_err(|error| TypedError::Decode { id: applied.id, error })
+}
+
+/// A [`Session`] for commands of type `C` whose responses are of type `R`.
+#[derive(Debug)]
+pub struct TypedSession<C, R> {
+    session: Session,
+    types: PhantomData<fn(C) -> R>,
+}
+
+impl<C, R> Clone for TypedSession<C, R> {
+    fn clone(&self) -> Self {
+        Self { session: self.session.clone(), types: PhantomData }
+    }
+}
+
+impl<C: Serialize, R: DeserializeOwned> TypedSession<C, R> {
+    /// Puts types over a session.
+    #[must_use]
+    pub const fn new(session: Session) -> Self {
+        Self { session, types: PhantomData }
+    }
+
+    /// The session beneath: to keep it alive, and to close it.
+    #[must_use]
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// As [`Session::call`], with types.
+    ///
+    /// # Errors
+    /// [`TypedError::Encode`] or [`TypedError::Session`].
+    pub fn call(&self, command: &C) -> Result<TypedCall<R>, TypedError> {
+        let command = encode(command).map_err(TypedError::Encode)?;
+        Ok(TypedCall { call: self.session.call(command)?, response: PhantomData })
+    }
+}
+
+/// A [`Call`] whose response is of type `R`.
+#[derive(Debug)]
+pub struct TypedCall<R> {
+    call: Call,
+    response: PhantomData<fn() -> R>,
+}
+
+impl<R: DeserializeOwned> TypedCall<R> {
+    /// The call beneath.
+    #[must_use]
+    pub const fn call(&self) -> &Call {
+        &self.call
+    }
+
+    /// As [`Call::send`], with types.
+    ///
+    /// # Errors
+    /// [`TypedError`].
+    pub async fn send(&mut self, node: &NodeHandle) -> Result<R, TypedError> {
+        response(&self.call.send(node).await?)
     }
 }
 

@@ -9,7 +9,8 @@ use ::tokio::sync::oneshot;
 use bytes::Bytes;
 
 use crate::error::{ProposeError, ReadError};
-use crate::ids::{Index, LogId, ReadId, Term};
+use crate::ids::{Index, LogId, ReadId, SessionId, Term};
+use crate::session::{Mark, SessionRefusal};
 
 /// A command that was executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +24,35 @@ pub struct Applied {
     pub response: Bytes,
 }
 
+/// What becomes of a command of a batch in which some belong to sessions.
+pub(crate) type MarkedAnswer = Result<Applied, SessionRefusal>;
+
 /// Where the answer to one batch goes.
-pub(crate) type BatchReply = oneshot::Sender<Result<Vec<Applied>, ProposeError>>;
+pub(crate) enum BatchReply {
+    /// Commands without sessions.
+    Plain(oneshot::Sender<Result<Vec<Applied>, ProposeError>>),
+    /// Commands of which some belong to sessions: each has a fate of its own.
+    Marked(oneshot::Sender<Result<Vec<MarkedAnswer>, ProposeError>>),
+    /// A session is opened, kept alive or closed.
+    Session(oneshot::Sender<Result<Result<SessionId, SessionRefusal>, ProposeError>>),
+}
+
+impl BatchReply {
+    pub(crate) fn fail(self, error: ProposeError) {
+        // A caller that has gone away needs no answer.
+        match self {
+            Self::Plain(reply) => drop(reply.send(Err(error))),
+            Self::Marked(reply) => drop(reply.send(Err(error))),
+            Self::Session(reply) => drop(reply.send(Err(error))),
+        }
+    }
+}
 
 /// A batch of commands on its way to the protocol.
 pub(crate) struct Batch {
     pub(crate) commands: Vec<Bytes>,
+    /// One for each command if some belong to sessions, else none at all.
+    pub(crate) marks: Vec<Option<Mark>>,
     pub(crate) cost_bytes: u64,
     pub(crate) reply: BatchReply,
 }
@@ -42,8 +66,7 @@ pub(crate) struct EntryWaiters {
 impl EntryWaiters {
     pub(crate) fn fail(self, error: &ProposeError) {
         for (_, reply) in self.batches {
-            // A caller that has gone away needs no answer.
-            let _ = reply.send(Err(error.clone()));
+            reply.fail(error.clone());
         }
     }
 
@@ -52,8 +75,39 @@ impl EntryWaiters {
         let mut responses = (0..).zip(responses);
         for (count, reply) in self.batches {
             let share = responses.by_ref().take(count);
-            let applied = share.map(|(position, response)| Applied { id, position, response }).collect();
-            let _ = reply.send(Ok(applied));
+            let applied = share.map(|(position, response)| Applied { id, position, response });
+            match reply {
+                BatchReply::Plain(reply) => drop(reply.send(Ok(applied.collect()))),
+                BatchReply::Marked(reply) => drop(reply.send(Ok(applied.map(Ok).collect()))),
+                // Not of this kind of entry. Nobody is left without an answer all the same.
+                BatchReply::Session(reply) => {
+                    drop(reply.send(Err(ProposeError::Unknown { term: self.term })))
+                }
+            }
+        }
+    }
+
+    /// The same for commands of which some belong to sessions.
+    pub(crate) fn settle(self, mut answers: impl Iterator<Item = MarkedAnswer>) {
+        for (count, reply) in self.batches {
+            let share = answers.by_ref().take(count);
+            match reply {
+                BatchReply::Marked(reply) => drop(reply.send(Ok(share.collect()))),
+                other => {
+                    share.for_each(drop);
+                    other.fail(ProposeError::Unknown { term: self.term });
+                }
+            }
+        }
+    }
+
+    /// For who waits for an entry of kind `Session`.
+    pub(crate) fn session(self, result: &Result<SessionId, SessionRefusal>) {
+        for (_, reply) in self.batches {
+            match reply {
+                BatchReply::Session(reply) => drop(reply.send(Ok(result.clone()))),
+                other => other.fail(ProposeError::Unknown { term: self.term }),
+            }
         }
     }
 }

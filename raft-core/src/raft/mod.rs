@@ -30,7 +30,7 @@ use bytes::Bytes;
 
 use crate::backend::{HardState, JournalWrite, Vote};
 use crate::config::{Config, Settings};
-use crate::entry::Entry;
+use crate::entry::{Entry, EntryKind};
 use crate::error::{ConfigError, ProposeError, ReadError, TransferError, Violation};
 use crate::ids::{FetchId, Index, LogId, NodeId, ReadId, Term, WriteTicket};
 use crate::log::Log;
@@ -243,10 +243,23 @@ impl Raft {
     /// # Errors
     /// [`ProposeError`]; the entry was not appended.
     pub fn propose(&mut self, now: Time, commands: Bytes) -> Result<LogId, ProposeError> {
+        self.propose_kind(now, EntryKind::Commands, commands)
+    }
+
+    /// As [`propose`](Self::propose), for an entry of kind `Session`: the data is an encoded
+    /// [`Stamped`](crate::session::Stamped).
+    ///
+    /// # Errors
+    /// [`ProposeError`]; the entry was not appended.
+    pub fn propose_session(&mut self, now: Time, data: Bytes) -> Result<LogId, ProposeError> {
+        self.propose_kind(now, EntryKind::Session, data)
+    }
+
+    fn propose_kind(&mut self, now: Time, kind: EntryKind, data: Bytes) -> Result<LogId, ProposeError> {
         let running = self.begin(now);
         let leader = self.common.leader_member();
         let result = match &mut self.role {
-            Role::Leader(role) if running => role.propose(&mut self.common, commands),
+            Role::Leader(role) if running => role.propose(&mut self.common, kind, data),
             _ => Err(ProposeError::NotLeader { leader }),
         };
         self.settle();

@@ -95,18 +95,23 @@ impl Leader {
         id
     }
 
-    pub(crate) fn propose(&mut self, common: &mut Common, commands: Bytes) -> Result<LogId, ProposeError> {
+    pub(crate) fn propose(
+        &mut self,
+        common: &mut Common,
+        kind: EntryKind,
+        data: Bytes,
+    ) -> Result<LogId, ProposeError> {
         if let Some(transfer) = &self.transfer {
             return Err(ProposeError::Transferring { to: transfer.to });
         }
         let limit_bytes = common.config.uncommitted_limit_bytes;
         let waiting_bytes = self.uncommitted_bytes;
         // A single proposal larger than the bound passes when nothing waits.
-        if waiting_bytes > 0 && waiting_bytes + commands.len() as u64 > limit_bytes {
+        if waiting_bytes > 0 && waiting_bytes + data.len() as u64 > limit_bytes {
             common.counters.overloaded += 1;
             return Err(ProposeError::Overloaded { waiting_bytes, limit_bytes });
         }
-        Ok(self.append(common, EntryKind::Commands, commands))
+        Ok(self.append(common, kind, data))
     }
 
     pub(crate) fn read(&mut self, id: ReadId) -> Result<(), ReadError> {
