@@ -138,6 +138,46 @@ fn what_is_not_for_this_node_is_counted() {
     assert_eq!(raft.status(Time::ZERO).term, Term(0));
 }
 
+/// Answers that a leader can do nothing with: of more than it has, of an earlier term, of a store that was set
+/// back. Each is counted, and none moves what it believes.
+#[test]
+fn an_answer_of_no_use_is_counted() {
+    let (mut raft, now) = leader();
+    settle(&mut raft, now);
+    let ignored = |raft: &Raft| raft.status(now).counters.ignored_messages;
+    let matched = |index| Message::AppendReply(AppendReply::Matched { matched: Index(index) });
+    hear(&mut raft, now, 3, 1, matched(9));
+    assert_eq!(ignored(&raft), 1);
+    hear(&mut raft, now, 3, 0, matched(2));
+    assert_eq!(ignored(&raft), 2);
+    hear(&mut raft, now, 3, 1, matched(2));
+    raft.handle_timeout(raft.next_timeout().unwrap());
+    let set_back = HeartbeatReply { round: 2, last: Index(1), ..HeartbeatReply::default() };
+    hear(&mut raft, now, 3, 1, Message::HeartbeatReply(set_back));
+    assert_eq!(ignored(&raft), 2);
+    hear(&mut raft, now, 3, 1, matched(2));
+    assert_eq!(ignored(&raft), 3);
+}
+
+/// An answer to the round that was under way when a node acknowledged may have been given before that: that its
+/// log was shorter then is no loss, and nobody is accused of one.
+#[test]
+fn an_answer_of_the_round_of_an_acknowledgement_proves_no_loss() {
+    let (mut raft, now) = leader();
+    settle(&mut raft, now);
+    hear(&mut raft, now, 3, 1, Message::AppendReply(AppendReply::Matched { matched: Index(2) }));
+    settle(&mut raft, now);
+    for probation in [false, true] {
+        let before = HeartbeatReply { round: 1, last: Index(1), probation, ..HeartbeatReply::default() };
+        hear(&mut raft, now, 3, 1, Message::HeartbeatReply(before));
+        let status = raft.status(now);
+        let peer = status.peers.iter().find(|peer| peer.id == NodeId(3)).unwrap();
+        assert_eq!(peer.match_index, Index(2));
+        let said = settle(&mut raft, now);
+        assert!(!said.iter().any(|envelope| matches!(envelope.message, Message::Notice(_))), "{said:?}");
+    }
+}
+
 #[test]
 fn a_candidate_asks_again_over_a_new_connection_only() {
     let (mut raft, now) = candidate();
