@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use raft_core::backend::Refusal;
 use raft_core::ids::{ClusterId, NodeId};
-use raft_core::tls::TlsIdentity;
+use raft_core::tls::{TlsIdentity, timeless};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -39,7 +39,7 @@ impl Security for Tls {
     async fn accept(&self, stream: TcpStream) -> io::Result<Secured> {
         let mut config = (*self.0.server()).clone();
         config.alpn_protocols = vec![HTTP2.to_vec()];
-        let stream = TlsAcceptor::from(Arc::new(config)).accept(stream).await?;
+        let stream = TlsAcceptor::from(Arc::new(config)).accept(stream).await.map_err(timeless)?;
         let proof = proof(stream.get_ref().1.peer_certificates());
         Ok(Secured { stream: Box::new(stream), proof })
     }
@@ -49,7 +49,7 @@ impl Security for Tls {
         config.alpn_protocols = vec![HTTP2.to_vec()];
         let name = TlsIdentity::server_name(cluster, node)
             .map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(timeless)?;
         let proof = proof(stream.get_ref().1.peer_certificates());
         Ok(Secured { stream: Box::new(stream), proof })
     }

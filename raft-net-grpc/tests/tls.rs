@@ -3,7 +3,8 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use raft_core::backend::{Refusal, Sent, Transport};
 use raft_core::ids::{ClusterId, NodeId};
@@ -15,7 +16,8 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use support::raw::{self, Talk};
 use support::{Node, Seen, any_port, heartbeat, identity};
 use tokio::io::AsyncWriteExt;
-use tokio_rustls::rustls::time_provider::DefaultTimeProvider;
+use tokio_rustls::rustls::pki_types::UnixTime;
+use tokio_rustls::rustls::time_provider::TimeProvider;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
@@ -50,8 +52,19 @@ fn params(node: u64) -> CertificateParams {
     CertificateParams::new([node_name(identity(node).cluster, NodeId(node))]).unwrap()
 }
 
+/// The system's time, a second later each time it is asked for: nobody may rely on two connections in one.
+#[derive(Debug, Default)]
+struct Ticking(AtomicU64);
+
+impl TimeProvider for Ticking {
+    fn current_time(&self) -> Option<UnixTime> {
+        let passed = Duration::from_secs(self.0.fetch_add(1, Ordering::SeqCst));
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + passed))
+    }
+}
+
 fn tls(pem: &Pem) -> TlsIdentity {
-    TlsIdentity::new(pem, Arc::new(DefaultTimeProvider)).unwrap()
+    TlsIdentity::new(pem, Arc::new(Ticking::default())).unwrap()
 }
 
 async fn start(node: u64, pem: &Pem) -> Node {

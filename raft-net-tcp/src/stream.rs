@@ -28,7 +28,8 @@ impl Stream {
     pub(crate) async fn accept(stream: TcpStream, options: &Options) -> io::Result<Self> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &options.tls {
-            let stream = tokio_rustls::TlsAcceptor::from(tls.server()).accept(stream).await?;
+            let stream = tokio_rustls::TlsAcceptor::from(tls.server()).accept(stream).await;
+            let stream = stream.map_err(raft_core::tls::timeless)?;
             return Ok(Self::Tls(Box::new(stream.into())));
         }
         let _ = options;
@@ -46,7 +47,8 @@ impl Stream {
         if let Some(tls) = &options.tls {
             let name = raft_core::tls::TlsIdentity::server_name(cluster, node)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-            let stream = tokio_rustls::TlsConnector::from(tls.client()).connect(name, stream).await?;
+            let stream = tokio_rustls::TlsConnector::from(tls.client()).connect(name, stream).await;
+            let stream = stream.map_err(raft_core::tls::timeless)?;
             return Ok(Self::Tls(Box::new(stream.into())));
         }
         let _ = (cluster, node, options);

@@ -4,7 +4,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use raft_core::backend::{Refusal, Transport, TransportError};
@@ -17,7 +17,8 @@ use support::{Node, Seen, any_port, heartbeat, identity, inbox};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::time_provider::DefaultTimeProvider;
+use tokio_rustls::rustls::pki_types::UnixTime;
+use tokio_rustls::rustls::time_provider::TimeProvider;
 
 const CLUSTER: ClusterId = ClusterId(42);
 
@@ -49,8 +50,19 @@ impl Authority {
     }
 }
 
+/// The system's time, a second later each time it is asked for: nobody may rely on two connections in one.
+#[derive(Debug, Default)]
+struct Ticking(AtomicU64);
+
+impl TimeProvider for Ticking {
+    fn current_time(&self) -> Option<UnixTime> {
+        let passed = Duration::from_secs(self.0.fetch_add(1, Ordering::SeqCst));
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + passed))
+    }
+}
+
 fn secret(pem: &Pem) -> TlsIdentity {
-    TlsIdentity::new(pem, Arc::new(DefaultTimeProvider)).unwrap()
+    TlsIdentity::new(pem, Arc::new(Ticking::default())).unwrap()
 }
 
 fn with(tls: TlsIdentity) -> Options {

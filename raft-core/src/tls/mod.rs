@@ -18,13 +18,14 @@ mod pem;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use std::io;
 use std::sync::{PoisonError, RwLock};
 
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
+use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig, version};
 
 pub use name::{names_of, node_name};
 pub use pem::Pem;
@@ -156,6 +157,23 @@ impl TlsIdentity {
         let holds = own.is_some_and(|own| names_of(own).contains(&node_name(cluster, claimed)));
         if holds { Ok(()) } else { Err(Refusal::NotCertified { claimed }) }
     }
+}
+
+/// Why a connection could not be secured, without the second in which that was found out: a peer whose
+/// certificate has expired fails in the same way each time, and is logged once.
+#[must_use]
+pub fn timeless(error: io::Error) -> io::Error {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    let without = match cause {
+        Some(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { .. })) => {
+            CertificateError::Expired
+        }
+        Some(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { .. })) => {
+            CertificateError::NotValidYet
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), rustls::Error::InvalidCertificate(without))
 }
 
 fn configs(pem: &Pem, time: &Arc<dyn TimeProvider>) -> Result<Configs, TlsError> {
