@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt};
 use raft_core::backend::OpenError;
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{Index, LogId, StoreId, Term};
@@ -49,6 +50,11 @@ impl Stored {
 /// Numbers of SQLite are signed: the bits are kept.
 const fn signed(number: u64) -> i64 {
     number.cast_signed()
+}
+
+/// For comparing.
+fn clamped(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn migrations() -> Migrator {
@@ -131,30 +137,50 @@ impl Db {
 
     /// Rows after `after` in order, up to `limit` of them; at least one and otherwise as many as fit in
     /// `bytes`.
+    ///
+    /// sqlx reads up to fifty rows ahead, however large. So it is asked for no more than fits: lengths are found
+    /// out without their bytes, for some rows at a time.
     pub(crate) async fn rows(
         &mut self,
-        after: Index,
+        mut after: Index,
         limit: u64,
         bytes: u64,
     ) -> Result<Vec<Stored>, sqlx::Error> {
-        use futures_util::TryStreamExt;
-        let query = "SELECT idx, term, kind, data, crc, chain FROM log WHERE idx > ? ORDER BY idx LIMIT ?";
-        let (after, limit) = (signed(after.0), i64::try_from(limit).unwrap_or(i64::MAX));
-        let mut stream = sqlx::query(query).bind(after).bind(limit).fetch(&mut self.connection);
-        let (mut rows, mut left) = (Vec::new(), bytes);
-        while let Some(row) = stream.try_next().await? {
-            let row = stored(&row)?;
-            let size = row.data.len() as u64;
-            if size > left && !rows.is_empty() {
-                break;
+        let (mut rows, mut left, mut round) = (Vec::new(), bytes, 64);
+        loop {
+            let asked = limit.saturating_sub(rows.len() as u64).min(round);
+            let fit = if asked == 0 { 0 } else { self.fitting(after, asked, left).await? };
+            let fit = if rows.is_empty() { fit.max(1).min(asked) } else { fit };
+            if fit == 0 {
+                return Ok(rows);
             }
-            rows.push(row);
-            if size > left {
-                break;
+            let more = self.fetch(after, fit).await?;
+            let size = more.iter().map(|row| row.data.len() as u64).sum();
+            let is_all = (more.len() as u64) < asked || size > left;
+            left = left.saturating_sub(size);
+            after = more.last().map_or(after, |row| row.id.index);
+            rows.extend(more);
+            if is_all {
+                return Ok(rows);
             }
-            left -= size;
+            round = (round * 2).min(1024);
         }
-        Ok(rows)
+    }
+
+    /// How many of the next `limit` rows have no more than `bytes` together.
+    async fn fitting(&mut self, after: Index, limit: u64, bytes: u64) -> Result<u64, sqlx::Error> {
+        let query = "SELECT count(*) FROM (SELECT sum(size) OVER (ORDER BY idx) AS upto FROM \
+                     (SELECT idx, length(data) AS size FROM log WHERE idx > ? ORDER BY idx LIMIT ?)) \
+                     WHERE upto <= ?";
+        let query = sqlx::query(query).bind(signed(after.0)).bind(clamped(limit)).bind(clamped(bytes));
+        let count: i64 = query.fetch_one(&mut self.connection).await?.try_get(0)?;
+        Ok(count.unsigned_abs())
+    }
+
+    async fn fetch(&mut self, after: Index, limit: u64) -> Result<Vec<Stored>, sqlx::Error> {
+        let query = "SELECT idx, term, kind, data, crc, chain FROM log WHERE idx > ? ORDER BY idx LIMIT ?";
+        let query = sqlx::query(query).bind(signed(after.0)).bind(clamped(limit));
+        query.fetch(&mut self.connection).map(|row| stored(&row?)).try_collect().await
     }
 
     /// Runs one transaction: cut, append, state. After an error its outcome is not known.

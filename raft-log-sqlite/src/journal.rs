@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use raft_core::backend::{Journal, JournalError, JournalReader, JournalState, JournalWrite, OpenError};
@@ -23,7 +23,7 @@ use crate::side::Finding;
 use crate::store::{Store, check_range};
 use crate::verify::{self, Report};
 
-/// The watermark is synced after this time without work.
+/// The watermark is synced after this time without a transaction.
 const SETTLE_AFTER: Duration = Duration::from_millis(100);
 
 type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
@@ -175,11 +175,16 @@ pub(crate) fn runtime() -> Result<Runtime, OpenError> {
 
 /// Serves requests until the journal is dropped.
 fn work(runtime: &Runtime, mut store: Store, requests: &Receiver<Request>) {
+    // Reads do not put it off.
+    let mut settle_at = Instant::now() + SETTLE_AFTER;
     loop {
         let request = if store.is_settled() {
             requests.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
-            requests.recv_timeout(SETTLE_AFTER)
+            match settle_at.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => Err(RecvTimeoutError::Timeout),
+                wait => requests.recv_timeout(wait),
+            }
         };
         match request {
             Ok(Request::Close) | Err(RecvTimeoutError::Disconnected) => break,
@@ -188,6 +193,7 @@ fn work(runtime: &Runtime, mut store: Store, requests: &Receiver<Request>) {
             Ok(Request::Load(answer)) => drop(answer.send(store.load())),
             Ok(Request::Write(write, answer)) => {
                 drop(answer.send(runtime.block_on(store.write(&write))));
+                settle_at = Instant::now() + SETTLE_AFTER;
                 drop(write);
                 let _ = runtime.block_on(store.tidy());
             }

@@ -1,0 +1,71 @@
+//! Reading what is no longer in memory.
+
+mod support;
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use raft_core::backend::Journal;
+use raft_core::entry::Entry;
+use raft_core::ids::Index;
+use raft_log_sqlite::SqliteJournal;
+use support::{CLUSTER, GROUP, NODE, Place, append, entry, fill};
+
+const LAST: u64 = 300;
+
+/// Some are empty, some large, and there are more of the small ones than are asked for at a time.
+fn size(index: u64) -> usize {
+    match index % 50 {
+        0 => 9000,
+        at if at < 40 => (at % 3) as usize,
+        at => at as usize * 7,
+    }
+}
+
+/// J14: as many as fit, at least one, wherever the reading begins.
+#[tokio::test]
+async fn what_fits_is_read_and_no_more() {
+    let place = Place::new();
+    let mut journal = place.create(None).await;
+    let all: Vec<Entry> = (1..=LAST).map(|index| entry(index, vec![index as u8; size(index)])).collect();
+    journal.write(append(all.clone())).await.unwrap();
+    let reader = journal.reader();
+    for from in [1, 2, 49, 50, 51, 99, 120, 200] {
+        for bytes in [0, 1, 3, 100, 8999, 9000, 9001, 20_000, u64::MAX] {
+            for to in [from + 1, from + 60, from + 100] {
+                let wanted = &all[from - 1..to - 1];
+                let mut sum = 0;
+                let fit = wanted.iter().take_while(|entry| {
+                    sum += entry.data.len() as u64;
+                    sum <= bytes
+                });
+                let wanted = &wanted[..fit.count().max(1)];
+                let read = reader.entries(Index(from as u64)..Index(to as u64), bytes).await.unwrap();
+                assert_eq!(read, wanted, "{from}..{to}, {bytes} bytes");
+            }
+        }
+    }
+}
+
+/// The watermark was synced once nothing was asked for during 100 ms; a peer far behind, who is fed from the
+/// database, kept it from that for as long as it read.
+#[tokio::test]
+async fn reads_do_not_put_off_the_watermark() {
+    let place = Place::new();
+    // Emptying the write-ahead log syncs the watermark as well.
+    let options = place.options().wal_bytes(16 << 20);
+    let mut journal = SqliteJournal::create(&place.dir(), CLUSTER, GROUP, NODE, None, options).await.unwrap();
+    fill(&mut journal, 1, 30).await;
+    let reader = journal.reader();
+    // The next sync is the watermark's: it fails, which shows that it was asked for.
+    place.faults.next_sync.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    while place.faults.next_sync.load(Ordering::SeqCst) {
+        reader.entries(Index(1)..Index(2), 1).await.unwrap();
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "the watermark is not synced while there are reads"
+        );
+    }
+    assert!(journal.write(append(vec![entry(31, "more")])).await.is_err());
+}
