@@ -141,6 +141,18 @@ pub enum TransferError {
     Stopped,
 }
 
+/// Why settings were not taken on. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReconfigureError {
+    /// They cannot work.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// The node is shutting down or has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
 /// Settings that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -277,6 +289,15 @@ pub enum FatalReason {
     /// The runtime ended under the node.
     #[error("the runtime that it ran on has ended")]
     RuntimeEnded,
+}
+
+impl FatalReason {
+    /// Whether it stopped because its disk is full: what was acknowledged is there, and when there is space again the
+    /// node may be built and started anew, in the same process, on a journal that was opened anew (J9).
+    #[must_use]
+    pub const fn is_out_of_space(&self) -> bool {
+        matches!(self, Self::Journal(crate::backend::JournalError::NoSpace { .. }))
+    }
 }
 
 impl PartialEq for FatalReason {

@@ -29,9 +29,9 @@ pub mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-pub use config::Config;
+pub use config::{Config, Lease, Settings};
 #[cfg(feature = "typed")]
 pub use node::typed::{TypedNode, TypedSession};
 #[cfg(feature = "node")]
-pub use node::{Applied, Node, NodeHandle, Session, StatusWatch, TokioRuntime};
+pub use node::{Applied, Node, NodeHandle, ReadPolicy, Session, StatusWatch, TokioRuntime};
 pub use raft::Raft;

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::protocol::Request;
 use super::shared::Shared;
 use super::waiters::{Applied, Batch, BatchReply};
+use crate::config::{Config, Settings};
 use crate::entry::batch_bytes;
-use crate::error::{FatalReason, ProposeError, ReadError, TransferError};
+use crate::error::{FatalReason, ProposeError, ReadError, ReconfigureError, TransferError};
 use crate::ids::{Index, NodeId};
 use crate::session::Mark;
 use crate::status::Status;
@@ -30,6 +31,19 @@ impl core::fmt::Debug for NodeHandle {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("NodeHandle").field("id", &self.id).finish_non_exhaustive()
     }
+}
+
+/// Which nodes answer a linearizable read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ReadPolicy {
+    /// The leader: one heartbeat round, shared by all who wait, or nothing under a lease.
+    #[default]
+    Leader,
+    /// Every node: one that follows asks the leader how far it must have applied, once for all who wait. That costs
+    /// a round trip to the leader and what the leader pays for a read of its own, but the state machine's work, and
+    /// the answer's way, are this node's. Fails as [`ReadError::NotLeader`] where no leader is known, where it changes
+    /// meanwhile, or where it speaks only wire version 1 (then after an election timeout).
+    Follower,
 }
 
 /// What a queued command costs beyond its bytes.
@@ -104,27 +118,50 @@ impl NodeHandle {
         }
         let cost_bytes = bytes + COMMAND_OVERHEAD_BYTES * commands.len() as u64;
         if let Err(waiting_bytes) = self.shared.reserve(cost_bytes) {
-            let limit_bytes = self.shared.queue_limit_bytes;
+            let limit_bytes = self.shared.queue_limit_bytes();
             return Err(ProposeError::Overloaded { waiting_bytes, limit_bytes });
         }
         self.batches.send(Batch { commands, marks, cost_bytes, reply }).map_err(|_| self.gone())
     }
 
     /// Waits until this node's state contains everything that was acknowledged anywhere before the call: a
-    /// read of the state machine after it returns is linearizable. Callers share heartbeat rounds.
+    /// read of the state machine after it returns is linearizable. Only the leader answers; callers share heartbeat
+    /// rounds, and under a lease ([`Config::lease`](crate::Config::lease)) need none.
     ///
     /// # Errors
     /// [`ReadError`]; it may be called again.
     pub async fn read_barrier(&self) -> Result<Index, ReadError> {
+        self.read_barrier_with(ReadPolicy::Leader).await
+    }
+
+    /// The same on the nodes that the policy allows.
+    ///
+    /// # Errors
+    /// [`ReadError`]; it may be called again.
+    pub async fn read_barrier_with(&self, policy: ReadPolicy) -> Result<Index, ReadError> {
         let (reply, answer) = oneshot::channel();
         let ended = || match self.shared.end() {
             Some(Err(reason)) => ReadError::Fatal(reason),
             _ => ReadError::ShuttingDown,
         };
-        if self.requests.send(Request::Read { reply }).is_err() {
+        if self.requests.send(Request::Read { policy, reply }).is_err() {
             return Err(ended());
         }
         answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Takes on other settings, those that may change while the node runs. They are not kept: a node that is
+    /// started again has what its [`Config`](crate::Config) says. Returns all settings as they are now; with
+    /// `Settings::default()` it changes nothing.
+    ///
+    /// # Errors
+    /// [`ReconfigureError`]; nothing has changed.
+    pub async fn reconfigure(&self, settings: Settings) -> Result<Config, ReconfigureError> {
+        let (reply, answer) = oneshot::channel();
+        if self.requests.send(Request::Reconfigure { settings: Box::new(settings), reply }).is_err() {
+            return Err(ReconfigureError::Stopped);
+        }
+        answer.await.unwrap_or(Err(ReconfigureError::Stopped))
     }
 
     /// Hands leadership to `to`, or to the voter with the most complete log. Returns the new leader once it

@@ -24,7 +24,7 @@ pub mod typed;
 mod waiters;
 
 pub use builder::{Builder, Node};
-pub use handle::{NodeHandle, StatusWatch};
+pub use handle::{NodeHandle, ReadPolicy, StatusWatch};
 pub use session::{Call, CallFailed, Session, SessionError};
 pub use tokio::TokioRuntime;
 #[cfg(feature = "trace")]

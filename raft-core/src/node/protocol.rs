@@ -15,6 +15,7 @@ use std::sync::Arc;
 use ::tokio::sync::{mpsc, oneshot};
 
 use super::applier::Job;
+use super::handle::ReadPolicy;
 use super::inbox::{Inbound, Room, cost_bytes};
 use super::peers::{AdmitReply, PeerMemory};
 use super::shared::{End, Shared};
@@ -23,9 +24,9 @@ use super::waiters::{Batch, BatchReply, Proposals, ReadReply, Reads};
 use crate::backend::{
     Journal, JournalError, JournalReader, JournalWrite, Refusal, Runtime, Timer, Transport,
 };
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::entry::{Entry, pack};
-use crate::error::{FatalReason, ProposeError, ReadError, TransferError};
+use crate::error::{FatalReason, ProposeError, ReadError, ReconfigureError, TransferError};
 use crate::ids::{FetchId, Identity, Index, KnownPeer, LogId, NodeId, Term, WriteTicket};
 use crate::message::{Envelope, Notice};
 use crate::raft::Event;
@@ -44,7 +45,12 @@ const BATCHES_A_TURN: usize = 4096;
 /// What handles, the inbox and the applier ask for, besides proposals.
 pub(crate) enum Request {
     Read {
+        policy: ReadPolicy,
         reply: ReadReply,
+    },
+    Reconfigure {
+        settings: Box<Settings>,
+        reply: oneshot::Sender<Result<Config, ReconfigureError>>,
     },
     Transfer {
         to: Option<NodeId>,
@@ -89,7 +95,7 @@ struct Turn {
     bulk: Vec<Envelope>,
     applied: Vec<Index>,
     requests: Vec<Request>,
-    readers: Vec<ReadReply>,
+    readers: [Vec<ReadReply>; 2],
     batches: Vec<Batch>,
 }
 
@@ -290,7 +296,11 @@ impl Protocol {
         turn.requests.reverse();
         while let Some(request) = turn.requests.pop() {
             match request {
-                Request::Read { reply } => turn.readers.push(reply),
+                Request::Read { policy, reply } => turn.readers[policy as usize].push(reply),
+                Request::Reconfigure { settings, reply } => {
+                    let result = self.reconfigure(now, &settings);
+                    let _ = reply.send(result);
+                }
                 Request::Transfer { to, reply } => {
                     // The one before may have ended in this very turn: its caller is answered first.
                     self.news()?;
@@ -315,14 +325,26 @@ impl Protocol {
                 Request::Failed { reason } => return Err(reason),
             }
         }
-        if !turn.readers.is_empty() {
+        for policy in [ReadPolicy::Leader, ReadPolicy::Follower] {
+            let readers = core::mem::take(&mut turn.readers[policy as usize]);
+            if readers.is_empty() {
+                continue;
+            }
             let id = self.reads.next_id();
-            self.reads.add(id, core::mem::take(&mut turn.readers));
-            if let Err(error) = self.raft.read(now, id) {
+            self.reads.add(id, readers);
+            if let Err(error) = self.raft.read(now, id, policy) {
                 self.reads.finish(id, &Err(error));
             }
         }
         Ok(())
+    }
+
+    fn reconfigure(&mut self, now: Time, settings: &Settings) -> Result<Config, ReconfigureError> {
+        self.raft.reconfigure(now, settings)?;
+        self.config = self.raft.config().clone();
+        self.shared.set_queue_limit_bytes(self.config.uncommitted_limit_bytes);
+        self.publish(true);
+        Ok(self.config.clone())
     }
 
     /// Packs all that wait into as few entries as their size allows. Those of sessions come in entries of
@@ -587,14 +609,14 @@ impl Protocol {
             requests.push(request);
         }
         let queued = requests.into_iter().filter_map(|request| match request {
-            Request::Read { reply } => Some(reply),
+            Request::Read { reply, .. } => Some(reply),
             Request::Session { reply, .. } => {
                 reply.fail(propose_error.clone());
                 None
             }
             _ => None,
         });
-        for reply in turn.readers.into_iter().chain(queued) {
+        for reply in turn.readers.into_iter().flatten().chain(queued) {
             let _ = reply.send(Err(read_error.clone()));
         }
         self.queues.bulk.close();

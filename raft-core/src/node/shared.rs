@@ -18,7 +18,7 @@ pub(crate) struct Shared {
     changed: Notify,
     /// Commands that handles have queued and the protocol has not yet taken, in bytes.
     queued_bytes: AtomicU64,
-    pub(crate) queue_limit_bytes: u64,
+    queue_limit_bytes: AtomicU64,
     pub(crate) command_limit_bytes: u64,
     pub(crate) session_limits: Limits,
     /// What the applier says of the table of sessions.
@@ -72,7 +72,7 @@ impl Shared {
             published: Mutex::new(published),
             changed: Notify::new(),
             queued_bytes: AtomicU64::new(0),
-            queue_limit_bytes: config.uncommitted_limit_bytes,
+            queue_limit_bytes: AtomicU64::new(config.uncommitted_limit_bytes),
             command_limit_bytes: config.command_limit_bytes,
             session_limits: config.sessions,
             sessions: SessionGauge::default(),
@@ -132,10 +132,19 @@ impl Shared {
         }
     }
 
+    /// What handles may queue, in bytes.
+    pub(crate) fn queue_limit_bytes(&self) -> u64 {
+        self.queue_limit_bytes.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_queue_limit_bytes(&self, bytes: u64) {
+        self.queue_limit_bytes.store(bytes, Ordering::Release);
+    }
+
     /// Counts a batch in, if there is room for it, or if nothing else waits.
     pub(crate) fn reserve(&self, cost_bytes: u64) -> Result<(), u64> {
         let before = self.queued_bytes.fetch_add(cost_bytes, Ordering::AcqRel);
-        if before > 0 && before + cost_bytes > self.queue_limit_bytes {
+        if before > 0 && before + cost_bytes > self.queue_limit_bytes() {
             self.queued_bytes.fetch_sub(cost_bytes, Ordering::AcqRel);
             return Err(before);
         }

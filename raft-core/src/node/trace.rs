@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::handle::ReadPolicy;
 use crate::backend::JournalWrite;
+use crate::config::Settings;
 use crate::entry::Entry;
-use crate::error::{ProposeError, ReadError, TransferError};
+use crate::error::{ConfigError, ProposeError, ReadError, TransferError};
 use crate::ids::{FetchId, Index, LogId, NodeId, ReadId, WriteTicket};
 use crate::message::{Envelope, Outgoing, PeerEvent};
 use crate::raft::{Apply, Event, Fetch, Raft};
@@ -44,6 +46,8 @@ pub enum Input<'a> {
     Transfer(Option<NodeId>),
     /// An operator wants this node to campaign.
     Campaign,
+    /// Other settings are to hold.
+    Reconfigure(&'a Settings),
 }
 
 /// What has come out of it.
@@ -175,9 +179,19 @@ impl Traced {
         result
     }
 
-    pub(crate) fn read(&mut self, now: Time, id: ReadId) -> Result<(), ReadError> {
+    pub(crate) fn read(&mut self, now: Time, id: ReadId, policy: ReadPolicy) -> Result<(), ReadError> {
         self.input(now, Input::Read(id));
-        let result = self.raft.read(now, id);
+        let result = match policy {
+            ReadPolicy::Leader => self.raft.read(now, id),
+            ReadPolicy::Follower => self.raft.read_anywhere(now, id),
+        };
+        self.output(Output::Settled);
+        result
+    }
+
+    pub(crate) fn reconfigure(&mut self, now: Time, settings: &Settings) -> Result<(), ConfigError> {
+        self.input(now, Input::Reconfigure(settings));
+        let result = self.raft.reconfigure(now, settings);
         self.output(Output::Settled);
         result
     }
