@@ -115,6 +115,9 @@ pub struct Config {
     pub command_limit_bytes: u64,
     /// Bounds of client sessions. Those of the leader that opened the latest session hold on all nodes.
     pub sessions: Limits,
+    /// A learner that is more entries than this behind the leader is not made a voter, unless by force: the
+    /// others would have to wait for it. Default 1000.
+    pub promote_lag_entries: u64,
 }
 
 impl Config {
@@ -140,6 +143,7 @@ impl Config {
             apply_limit_bytes: 4 << 20,
             command_limit_bytes: 16 << 20,
             sessions: Limits::DEFAULT,
+            promote_lag_entries: 1000,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::ids::{LogId, NodeId, Term};
@@ -141,6 +142,7 @@ pub enum TransferError {
     Stopped,
 }
 
+<<<<<<< HEAD
 /// Why settings were not taken on. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -151,6 +153,130 @@ pub enum ReconfigureError {
     /// The node is shutting down or has stopped.
     #[error("the node has stopped")]
     Stopped,
+=======
+/// What speaks against a membership change at this moment, although it makes sense: it would put the
+/// cluster's availability at risk, never its safety. `force` overrides it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Objection {
+    /// A new voter misses more than a little of the log: the others would have to wait for it.
+    #[error("node {node} is {lag_entries} entries behind, at most {limit_entries} are allowed")]
+    Lagging {
+        /// The node.
+        node: NodeId,
+        /// How far its durable log is behind the leader's, in entries.
+        lag_entries: u64,
+        /// `promote_lag_entries`.
+        limit_entries: u64,
+    },
+    /// A new voter does not answer.
+    #[error("node {node} {}", silence.map_or_else(|| String::from("has never answered this leader"), |span| alloc::format!("has not answered for {span:?}")))]
+    Silent {
+        /// The node.
+        node: NodeId,
+        /// For how long; `None` if it never did.
+        silence: Option<Duration>,
+    },
+    /// A new voter is no member yet. It learns first, and that takes time.
+    #[error("node {node} is not a member yet: it has to catch up as a learner first")]
+    NotLearned {
+        /// The node.
+        node: NodeId,
+    },
+    /// A new voter does not vote yet: its log is new or was damaged, and it has not caught up.
+    #[error("node {node} is on probation: it may not vote before it has caught up")]
+    Probation {
+        /// The node.
+        node: NodeId,
+    },
+    /// Not enough of those who would vote are alive.
+    #[error("of {voters} voters {needed} would have to be alive, but only {alive} are; silent: {}", silent.iter().map(|id| alloc::format!("{id}")).collect::<Vec<_>>().join(" "))]
+    NoLiveQuorum {
+        /// How many would vote.
+        voters: usize,
+        /// How many of them answer.
+        alive: usize,
+        /// How many it would take.
+        needed: usize,
+        /// Who does not answer.
+        silent: Vec<NodeId>,
+    },
+}
+
+impl Objection {
+    /// Whether it may pass by waiting: a new voter that has to catch up.
+    #[must_use]
+    pub const fn is_catching_up(&self) -> bool {
+        !matches!(self, Self::NoLiveQuorum { .. })
+    }
+}
+
+/// Why a membership change was not made, or may not have been.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// Another node leads, or none does. Nothing was changed; ask `leader`.
+    #[error("this node does not lead{}", leader.as_ref().map_or_else(|| String::from("; no leader is known"), |m| alloc::format!("; node {} does, at {}", m.id, m.address)))]
+    NotLeader {
+        /// Who does, as far as this node knows.
+        leader: Option<Member>,
+    },
+    /// It makes no sense for the membership in force. Nothing was changed.
+    #[error(transparent)]
+    Plan(#[from] crate::membership::PlanError),
+    /// It would put availability at risk. Nothing was changed, but that a learner may have been added; it may be
+    /// asked for again, or with `force`, or with `wait`.
+    #[error(transparent)]
+    Objection(#[from] Objection),
+    /// An earlier change is not finished. Nothing was changed.
+    #[error("another membership change is under way, by entry {at}")]
+    InProgress {
+        /// The last entry that it has appended; that of the membership in force if it waits for a learner.
+        at: LogId,
+    },
+    /// This leader has not yet committed an entry of its own term, or is about to step down (§6; Ongaro,
+    /// raft-dev 2015). Nothing was changed; ask again in a moment.
+    #[error("the leader of term {term} is not ready for changes yet")]
+    NotReady {
+        /// Its term.
+        term: Term,
+    },
+    /// Leadership is being handed over. Nothing was changed; ask `to` in a moment.
+    #[error("leadership is being handed to node {to}")]
+    Transferring {
+        /// The coming leader.
+        to: NodeId,
+    },
+    /// Another entry was committed in its place. Certainly not changed; may be asked for again.
+    #[error("superseded: {by} was committed in its place")]
+    Superseded {
+        /// What stands there.
+        by: LogId,
+    },
+    /// This node stopped leading, or stopped, before it learned. May or may not have been changed.
+    #[error("unknown whether it will be changed: this node no longer leads term {term}")]
+    Unknown {
+        /// The term in which it was begun.
+        term: Term,
+    },
+    /// The node is shutting down. Nothing was changed.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+    /// The node has stopped for the reason given. Nothing was changed.
+    #[error("the node has stopped: {0}")]
+    Fatal(Arc<FatalReason>),
+}
+
+impl ChangeError {
+    /// Whether the membership may have been changed.
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Unknown { .. } => Outcome::Unknown,
+            _ => Outcome::NotApplied,
+        }
+    }
+>>>>>>> eb9caee (Membership changes in the core and the driver: joint consensus with learners, left by whoever leads; who is out learns of it and stands still)
 }
 
 /// Settings that cannot work.

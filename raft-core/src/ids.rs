@@ -44,6 +44,10 @@ number! {
     WriteTicket
 }
 number! {
+    /// Names a membership change that was begun; echoed when it ends.
+    ChangeId
+}
+number! {
     /// Names a request for entries that have left memory.
     FetchId
 }

@@ -271,7 +271,11 @@ pub struct SnapshotReply {
 #[non_exhaustive]
 pub enum Notice {
     /// You are no longer a member.
-    Removed,
+    Removed {
+        /// The index of the committed membership without you. One that you know to have you at a greater index is
+        /// newer.
+        since: Index,
+    },
     /// You had acknowledged entries through `acknowledged` and now do not have them, although your
     /// store is not on probation: it was set back to an older copy. You may have voted in terms that
     /// you do not remember; this identity must not go on.

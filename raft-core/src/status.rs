@@ -68,6 +68,8 @@ pub enum Why {
     Asked,
     /// It left limbo: a leader told it the members.
     Joined,
+    /// It is no longer a voter, by a change that is committed.
+    Removed,
 }
 
 /// How a node's journal does (M11).
@@ -184,6 +186,13 @@ pub struct Status {
     pub persisted_index: Index,
     /// The membership in force.
     pub membership: Membership,
+    /// The entry that brought it; zero in limbo.
+    pub membership_at: LogId,
+    /// Whether that entry is known to be committed: only then may another change begin.
+    pub membership_committed: bool,
+    /// This node was a member and is none any more: it stands still. It comes back only by a membership
+    /// change.
+    pub removed: bool,
     /// Whether it stands still after a veto.
     pub embargo: bool,
     /// Whether it does not vote because its log was damaged (M10).

@@ -476,7 +476,7 @@ impl World {
                 Message::AppendReply(AppendReply::Rejected { prev, hint, last })
             }
             16 => Message::TimeoutNow(TimeoutNow { round: if flag(0) { input.number() } else { 0 } }),
-            17 if flag(0) => Message::Notice(Notice::Removed),
+            17 if flag(0) => Message::Notice(Notice::Removed { since: Index(3) }),
             17 => Message::Notice(Notice::RolledBack { acknowledged: index(input) }),
             18 => Message::Snapshot(SnapshotChunk {
                 upto: log_id(input),

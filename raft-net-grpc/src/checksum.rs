@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use raft_core::ids::{Identity, LogId, NodeId};
+use raft_core::ids::{Identity, Index, LogId, NodeId};
 use raft_core::message::{
     AppendReply, Ballot, Envelope, Message, Notice, ReadIndex, ReadIndexReply, TimeoutNow,
 };
@@ -137,7 +137,9 @@ pub(crate) fn of_message(envelope: &Envelope) -> u32 {
         }
         Message::TimeoutNow(TimeoutNow { round: 0 }) => sum.numbers([13]),
         Message::TimeoutNow(TimeoutNow { round }) => sum.numbers([13, *round]),
-        Message::Notice(Notice::Removed) => sum.numbers([14, 1]),
+        // As it was before it said since when: what is not said is not counted.
+        Message::Notice(Notice::Removed { since: Index::ZERO }) => sum.numbers([14, 1]),
+        Message::Notice(Notice::Removed { since }) => sum.numbers([14, 1, since.0]),
         Message::Notice(Notice::RolledBack { acknowledged }) => sum.numbers([14, 2, acknowledged.0]),
         Message::ReadIndex(ReadIndex { id }) => sum.numbers([15, *id]),
         Message::ReadIndexReply(ReadIndexReply { id, index: None }) => sum.numbers([16, *id, 0]),

@@ -92,7 +92,7 @@ pub(crate) fn to_frame(envelope: Envelope) -> Option<proto::Frame> {
         }
         Message::Notice(notice) => {
             let kind = match notice {
-                Notice::Removed => proto::notice::Kind::Removed(proto::Removed {}),
+                Notice::Removed { since } => proto::notice::Kind::Removed(proto::Removed { since: since.0 }),
                 Notice::RolledBack { acknowledged } => proto::notice::Kind::RolledBack(acknowledged.0),
                 _ => return None,
             };
@@ -174,7 +174,9 @@ pub(crate) fn from_message(wire: proto::Message, checksum: u32) -> Result<Envelo
         Kind::Notice(notice) => {
             let kind = notice.kind.ok_or(WireError::Malformed("an unknown notice"))?;
             Message::Notice(match kind {
-                proto::notice::Kind::Removed(proto::Removed {}) => Notice::Removed,
+                proto::notice::Kind::Removed(proto::Removed { since }) => {
+                    Notice::Removed { since: Index(since) }
+                }
                 proto::notice::Kind::RolledBack(index) => Notice::RolledBack { acknowledged: Index(index) },
             })
         }

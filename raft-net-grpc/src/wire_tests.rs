@@ -121,7 +121,7 @@ fn any_message() -> impl Strategy<Value = Message> {
         (any::<u64>(), any::<Option<u64>>()).prop_map(|(id, index)| {
             Message::ReadIndexReply(ReadIndexReply { id, index: index.map(Index) })
         }),
-        Just(Message::Notice(Notice::Removed)),
+        any::<u64>().prop_map(|i| Message::Notice(Notice::Removed { since: Index(i) })),
         any::<u64>().prop_map(|i| Message::Notice(Notice::RolledBack { acknowledged: Index(i) })),
     ]
 }
@@ -195,7 +195,7 @@ fn samples() -> Vec<Message> {
         Message::Snapshot(chunk),
         Message::SnapshotReply(SnapshotReply { snapshot: 5, received: 6, installed: true }),
         Message::TimeoutNow(TimeoutNow { round: 0 }),
-        Message::Notice(Notice::Removed),
+        Message::Notice(Notice::Removed { since: Index(0) }),
         Message::Notice(Notice::RolledBack { acknowledged: index }),
     ]
 }

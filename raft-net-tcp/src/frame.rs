@@ -210,7 +210,7 @@ pub(crate) fn encode(envelope: Envelope, out: &mut Outgoing) {
         }
         Message::Notice(notice) => {
             let body = match notice {
-                Notice::Removed => NoticeBody { notice: 0, index: 0 },
+                Notice::Removed { since } => NoticeBody { notice: 0, index: since.0 },
                 Notice::RolledBack { acknowledged } => NoticeBody { notice: 1, index: acknowledged.0 },
                 // What this wire version cannot say is not said.
                 _ => return,
@@ -430,7 +430,7 @@ fn message(number: u8, head: &[u8], mut payloads: Bytes, limit_bytes: u64) -> Re
         kind::NOTICE => {
             let Head { addresses, body } = parse::<NoticeBody>(head)?;
             let notice = match body.notice {
-                0 => Notice::Removed,
+                0 => Notice::Removed { since: Index(body.index) },
                 1 => Notice::RolledBack { acknowledged: Index(body.index) },
                 _ => return Err(WireError::Malformed("an unknown notice")),
             };
@@ -566,7 +566,7 @@ mod tests {
             (any::<u64>(), any::<Option<u64>>()).prop_map(|(id, index)| {
                 Message::ReadIndexReply(ReadIndexReply { id, index: index.map(Index) })
             }),
-            Just(Message::Notice(Notice::Removed)),
+            any::<u64>().prop_map(|i| Message::Notice(Notice::Removed { since: Index(i) })),
             any::<u64>().prop_map(|i| Message::Notice(Notice::RolledBack { acknowledged: Index(i) })),
         ]
     }
@@ -657,7 +657,7 @@ mod tests {
             Message::Snapshot(chunk),
             Message::SnapshotReply(SnapshotReply { snapshot: 5, received: 6, installed: true }),
             Message::TimeoutNow(TimeoutNow { round: 0 }),
-            Message::Notice(Notice::Removed),
+            Message::Notice(Notice::Removed { since: Index(0) }),
             Message::Notice(Notice::RolledBack { acknowledged: index }),
         ]
     }

@@ -398,7 +398,7 @@ fn messages() -> Vec<Message> {
         }),
         Message::SnapshotReply(SnapshotReply { snapshot: 1 << 100, received: 8, installed: true }),
         Message::TimeoutNow(TimeoutNow { round: 0 }),
-        Message::Notice(Notice::Removed),
+        Message::Notice(Notice::Removed { since: Index(0) }),
         Message::Notice(Notice::RolledBack { acknowledged: Index(9) }),
     ]
 }

@@ -78,7 +78,9 @@ pub enum Refusal {
         claimed: NodeId,
     },
     /// The store behind this node id was replaced: a wiped or exchanged disk (J12).
-    #[error("node {node} was known with store {known}, now comes with {offered}: it needs a new identity")]
+    #[error(
+        "node {node} was known with store {known}, now comes with {offered}: it comes back only by a membership change (remove node {node}, then add it again)"
+    )]
     StoreReplaced {
         /// The node.
         node: NodeId,
@@ -88,7 +90,9 @@ pub enum Refusal {
         offered: StoreId,
     },
     /// The store was set back to an older copy (J12).
-    #[error("node {node} was known in incarnation {known}, now comes with {offered}: its store was set back")]
+    #[error(
+        "node {node} was known in incarnation {known}, now comes with {offered}: its store was set back, and it comes back only by a membership change (remove node {node}, then add it again with an empty store)"
+    )]
     RolledBack {
         /// The node.
         node: NodeId,

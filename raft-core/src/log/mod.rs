@@ -134,6 +134,16 @@ impl Log {
         self.applied = self.applied.max(index.min(self.commit));
     }
 
+    /// The memberships in the log, oldest first.
+    pub(crate) fn memberships(&self) -> &[(LogId, Membership)] {
+        &self.memberships
+    }
+
+    /// The last membership that is known to be committed, with the entry that brought it.
+    pub(crate) fn committed_membership(&self) -> Option<&(LogId, Membership)> {
+        self.memberships.iter().rev().find(|(id, _)| id.index <= self.commit)
+    }
+
     /// The membership in force, with the entry that brought it.
     pub(crate) fn membership(&self) -> Option<&(LogId, Membership)> {
         self.memberships.last()

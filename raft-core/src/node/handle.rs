@@ -5,13 +5,20 @@ use std::sync::Arc;
 use ::tokio::sync::{mpsc, oneshot};
 use bytes::Bytes;
 
+use super::changes::ChangeRequest;
 use super::protocol::Request;
 use super::shared::Shared;
 use super::waiters::{Applied, Batch, BatchReply};
 use crate::config::{Config, Settings};
 use crate::entry::batch_bytes;
+<<<<<<< HEAD
 use crate::error::{FatalReason, ProposeError, ReadError, ReconfigureError, TransferError};
+=======
+use crate::error::{ChangeError, FatalReason, Objection, ProposeError, ReadError, TransferError};
+>>>>>>> eb9caee (Membership changes in the core and the driver: joint consensus with learners, left by whoever leads; who is out learns of it and stands still)
 use crate::ids::{Index, NodeId};
+use crate::membership::{Change, Plan};
+use crate::raft::{ChangeDone, ChangeOptions};
 use crate::session::Mark;
 use crate::status::Status;
 
@@ -177,6 +184,47 @@ impl NodeHandle {
         answer.await.unwrap_or(Err(TransferError::Stopped))
     }
 
+    /// Changes who belongs to the cluster: all of `changes` as one, by joint consensus (§6) if the voters change.
+    /// Returns when it is over: the last entry is committed. New voters become learners first; with
+    /// [`ChangeOptions::wait`] they are waited for, without it a change whose voters have not caught up is
+    /// refused. What the leader has begun, another one finishes, should it die.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; its `outcome` says whether the membership may have been changed. A change that was
+    /// refused may leave behind a new member that learns.
+    ///
+    /// # Cancellation
+    /// A dropped future leaves a change that was begun on its way.
+    ///
+    /// # Durability
+    /// When it returns, the new membership is durable on a quorum of the old *and* of the new voters.
+    pub async fn change_membership(
+        &self,
+        changes: Vec<Change>,
+        options: ChangeOptions,
+    ) -> Result<ChangeDone, ChangeError> {
+        let (reply, answer) = oneshot::channel();
+        let request = ChangeRequest::Make { changes, options, reply };
+        if self.requests.send(Request::Change(request)).is_err() {
+            return Err(self.change_ended());
+        }
+        // The node answers every request; it can only be lost with the whole runtime.
+        answer.await.unwrap_or_else(|_| Err(ChangeError::Unknown { term: self.shared.status().term }))
+    }
+
+    /// What [`change_membership`](Self::change_membership) would come to, and all that speaks against it at
+    /// this moment: a dry run, on the leader.
+    ///
+    /// # Errors
+    /// [`ChangeError`]: another node leads, the changes make no sense, or this node has stopped.
+    pub async fn plan_membership(&self, changes: Vec<Change>) -> Result<(Plan, Vec<Objection>), ChangeError> {
+        let (reply, answer) = oneshot::channel();
+        if self.requests.send(Request::Change(ChangeRequest::Plan { changes, reply })).is_err() {
+            return Err(self.change_ended());
+        }
+        answer.await.unwrap_or_else(|_| Err(self.change_ended()))
+    }
+
     /// Lets this node campaign although a leader may live: it asks first whether it would win. Returns at
     /// once; [`watch`](Self::watch) shows what becomes of it.
     pub fn campaign(&self) {
@@ -222,6 +270,13 @@ impl NodeHandle {
         // A node that has stopped already needs not be told.
         let _ = self.requests.send(Request::Shutdown);
         self.stopped().await
+    }
+
+    fn change_ended(&self) -> ChangeError {
+        match self.shared.end() {
+            Some(Err(reason)) => ChangeError::Fatal(reason),
+            _ => ChangeError::ShuttingDown,
+        }
     }
 
     pub(super) fn gone(&self) -> ProposeError {

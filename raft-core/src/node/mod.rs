@@ -10,6 +10,7 @@
 
 mod applier;
 mod builder;
+mod changes;
 mod guard;
 mod handle;
 mod inbox;

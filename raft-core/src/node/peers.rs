@@ -1,15 +1,17 @@
 //! What a node remembers of the peers it has met (J12): a wiped or rolled-back peer is recognised even by
 //! a node that was down meanwhile.
+//!
+//! It is members who are remembered. Once a removal is committed the memory of the member goes: what comes
+//! back under its name, by another change, may come with a new store. A stranger is let in and leaves no
+//! trace: it may be an old process of a member to come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ::tokio::sync::oneshot;
 
 use crate::backend::Refusal;
 use crate::ids::{Identity, KnownPeer, NodeId};
-
-/// More peers than this are admitted, but not remembered. Members come first.
-const LIMIT: usize = 100;
+use crate::membership::{Membership, VoteResult};
 
 /// Where the answer to a handshake goes.
 pub(crate) type AdmitReply = oneshot::Sender<Result<(), Refusal>>;
@@ -18,6 +20,10 @@ pub(crate) type AdmitReply = oneshot::Sender<Result<(), Refusal>>;
 pub(crate) struct PeerMemory {
     local: Identity,
     known: BTreeMap<NodeId, KnownPeer>,
+    /// Who is remembered; before the node knows, those whom it knew.
+    members: BTreeSet<NodeId>,
+    /// Members that refuse this node for good.
+    refused_by: BTreeSet<NodeId>,
     dirty: bool,
     /// Answered when the next write is durable.
     waiting: Vec<AdmitReply>,
@@ -27,20 +33,20 @@ pub(crate) struct PeerMemory {
 
 impl PeerMemory {
     pub(crate) fn new(local: Identity, known: Vec<KnownPeer>) -> Self {
-        let known = known.into_iter().map(|peer| (peer.node, peer)).collect();
-        Self { local, known, dirty: false, waiting: Vec::new(), writing: Vec::new() }
+        let known: BTreeMap<NodeId, KnownPeer> = known.into_iter().map(|peer| (peer.node, peer)).collect();
+        let members = known.keys().copied().collect();
+        let (waiting, writing) = (Vec::new(), Vec::new());
+        Self { local, known, members, refused_by: BTreeSet::new(), dirty: false, waiting, writing }
     }
 
     /// Judges a peer and answers once what it showed is remembered durably.
-    pub(crate) fn admit(&mut self, peer: Identity, is_member: bool, reply: AdmitReply) {
+    pub(crate) fn admit(&mut self, peer: Identity, reply: AdmitReply) {
         if let Err(refusal) = self.judge(peer) {
             let _ = reply.send(Err(refusal));
             return;
         }
         let shown = KnownPeer { node: peer.node, store: peer.store, incarnation: peer.incarnation };
-        let room = is_member || self.known.len() < LIMIT || self.known.contains_key(&peer.node);
-        if room && self.known.get(&peer.node) != Some(&shown) {
-            self.known.insert(peer.node, shown);
+        if self.members.contains(&peer.node) && self.known.insert(shown.node, shown) != Some(shown) {
             self.dirty = true;
         }
         if self.dirty {
@@ -50,6 +56,29 @@ impl PeerMemory {
         } else {
             self.writing.push(reply);
         }
+    }
+
+    /// Another membership is in force, and these have left for good, although some may be back.
+    pub(crate) fn members(&mut self, members: &BTreeSet<NodeId>, left: &[NodeId]) {
+        for node in left {
+            self.dirty |= self.known.remove(node).is_some();
+            self.refused_by.remove(node);
+        }
+        self.members.clone_from(members);
+    }
+
+    /// A peer says that this node must not go on under its identity. Whether that settles it: a few of the
+    /// voters may not have learned yet that this node was removed and came back with another store, but
+    /// never so many that no quorum is left without them. In limbo nothing is at stake.
+    pub(crate) fn refused_by(&mut self, peer: NodeId, membership: &Membership) -> bool {
+        self.refused_by.insert(peer);
+        let refuses = |voter| self.refused_by.contains(&voter).then_some(false);
+        !membership.is_empty() && membership.vote_result(refuses) == VoteResult::Lost
+    }
+
+    /// A connection to it is up: both sides have let each other in.
+    pub(crate) fn accepted_by(&mut self, peer: NodeId) {
+        self.refused_by.remove(&peer);
     }
 
     fn judge(&self, peer: Identity) -> Result<(), Refusal> {
@@ -113,13 +142,14 @@ mod tests {
 
     fn admit(memory: &mut PeerMemory, peer: Identity) -> oneshot::Receiver<Result<(), Refusal>> {
         let (reply, answer) = oneshot::channel();
-        memory.admit(peer, true, reply);
+        memory.admit(peer, reply);
         answer
     }
 
     #[test]
     fn a_handshake_waits_until_it_is_remembered_durably() {
         let mut memory = PeerMemory::new(identity(1, 1, 1, 1), Vec::new());
+        memory.members(&BTreeSet::from([NodeId(1), NodeId(2)]), &[]);
         let mut first = admit(&mut memory, identity(2, 20, 1, 5));
         assert!(first.try_recv().is_err(), "not durable yet");
         assert_eq!(memory.take_dirty().map(|all| all.len()), Some(1));

@@ -15,7 +15,11 @@ use std::sync::Arc;
 use ::tokio::sync::{mpsc, oneshot};
 
 use super::applier::Job;
+<<<<<<< HEAD
 use super::handle::ReadPolicy;
+=======
+use super::changes::{ChangeRequest, Changes};
+>>>>>>> eb9caee (Membership changes in the core and the driver: joint consensus with learners, left by whoever leads; who is out learns of it and stands still)
 use super::inbox::{Inbound, Room, cost_bytes};
 use super::peers::{AdmitReply, PeerMemory};
 use super::shared::{End, Shared};
@@ -26,9 +30,13 @@ use crate::backend::{
 };
 use crate::config::{Config, Settings};
 use crate::entry::{Entry, pack};
+<<<<<<< HEAD
 use crate::error::{FatalReason, ProposeError, ReadError, ReconfigureError, TransferError};
+=======
+use crate::error::{ChangeError, FatalReason, ProposeError, ReadError, TransferError};
+>>>>>>> eb9caee (Membership changes in the core and the driver: joint consensus with learners, left by whoever leads; who is out learns of it and stands still)
 use crate::ids::{FetchId, Identity, Index, KnownPeer, LogId, NodeId, Term, WriteTicket};
-use crate::message::{Envelope, Notice};
+use crate::message::{Envelope, Notice, PeerEvent};
 use crate::raft::Event;
 use crate::session::{self, LogClock, Stamped, pack_marked};
 use crate::status::RoleKind;
@@ -56,6 +64,7 @@ pub(crate) enum Request {
         to: Option<NodeId>,
         reply: oneshot::Sender<Result<NodeId, TransferError>>,
     },
+    Change(ChangeRequest),
     Campaign,
     /// Opens, keeps alive or closes a session.
     Session {
@@ -123,6 +132,7 @@ pub(crate) struct Protocol {
     /// Stamps entries of sessions while this node leads.
     clock: LogClock,
     transfer: Option<oneshot::Sender<Result<NodeId, TransferError>>>,
+    changes: Changes,
     /// The term that this node leads.
     leads: Option<Term>,
     /// When proposals of terms in which this node no longer leads end as unknown.
@@ -168,6 +178,7 @@ impl Protocol {
             reads: Reads::default(),
             clock: LogClock::default(),
             transfer: None,
+            changes: Changes::default(),
             leads: None,
             unknown_at: None,
             stop_at: None,
@@ -249,7 +260,12 @@ impl Protocol {
         for inbound in turn.control.drain(..) {
             match inbound {
                 Inbound::Message(envelope) => self.raft.handle_message(now, envelope),
-                Inbound::Peer(peer, event) => self.raft.handle_peer(now, peer, event),
+                Inbound::Peer(peer, event) => {
+                    if event == PeerEvent::Up {
+                        self.peers.accepted_by(peer);
+                    }
+                    self.raft.handle_peer(now, peer, event);
+                }
             }
         }
         if self.raft.next_timeout().is_some_and(|at| at <= now) {
@@ -272,6 +288,7 @@ impl Protocol {
             self.news()?;
             self.unknown_at = None;
             self.proposals.give_up_before(self.leads.unwrap_or(Term::LAST));
+            self.changes.give_up_before(self.leads.unwrap_or(Term::LAST));
         }
         Ok(())
     }
@@ -309,15 +326,17 @@ impl Protocol {
                         Err(error) => drop(reply.send(Err(error))),
                     }
                 }
+                Request::Change(request) => self.change(now, request),
                 Request::Campaign => self.raft.campaign(now),
                 Request::Session { op, reply } => self.propose_session(now, op, reply),
                 Request::Shutdown => self.begin_to_stop(now),
                 Request::Admit { peer, reply } => {
-                    let is_member = self.members.contains(&peer.node);
-                    self.peers.admit(peer, is_member, reply);
+                    self.peers.admit(peer, reply);
                 }
                 Request::Refused { by, why } if why.is_final() => {
-                    return Err(Arc::new(FatalReason::Refused { by, why }));
+                    if self.peers.refused_by(by, &self.raft.status(now).membership) {
+                        return Err(Arc::new(FatalReason::Refused { by, why }));
+                    }
                 }
                 // Another cluster's node on a member's address, or one that is starting: not this
                 // node's fault. The transport has logged and counted it.
@@ -339,12 +358,28 @@ impl Protocol {
         Ok(())
     }
 
+<<<<<<< HEAD
     fn reconfigure(&mut self, now: Time, settings: &Settings) -> Result<Config, ReconfigureError> {
         self.raft.reconfigure(now, settings)?;
         self.config = self.raft.config().clone();
         self.shared.set_queue_limit_bytes(self.config.uncommitted_limit_bytes);
         self.publish(true);
         Ok(self.config.clone())
+=======
+    /// Begins a membership change, or says what it would come to.
+    fn change(&mut self, now: Time, request: ChangeRequest) {
+        match request {
+            request if self.stop_at.is_some() => request.refuse(ChangeError::ShuttingDown),
+            ChangeRequest::Make { changes, options, reply } => {
+                let term = self.raft.status(now).term;
+                match self.raft.change_membership(now, &changes, options) {
+                    Ok(id) => self.changes.add(id, term, reply),
+                    Err(error) => drop(reply.send(Err(error))),
+                }
+            }
+            ChangeRequest::Plan { changes, reply } => drop(reply.send(self.raft.plan_membership(&changes))),
+        }
+>>>>>>> eb9caee (Membership changes in the core and the driver: joint consensus with learners, left by whoever leads; who is out learns of it and stands still)
     }
 
     /// Packs all that wait into as few entries as their size allows. Those of sessions come in entries of
@@ -517,17 +552,19 @@ impl Protocol {
                 self.leads = leads;
                 // Also where this node leads again: what was cut away meanwhile may lie beyond the end of
                 // the log, and nothing may ever come there.
-                if self.unknown_at.is_none() && !self.proposals.is_empty() {
+                if self.unknown_at.is_none() && !(self.proposals.is_empty() && self.changes.is_empty()) {
                     self.unknown_at = Some(self.runtime.now() + self.patience());
                 }
                 self.publish(true);
             }
-            Event::MembershipChanged { membership, .. } => {
+            Event::MembershipChanged { membership, reach, left, .. } => {
                 self.members = membership.members.keys().copied().collect();
-                let others = membership.members.into_values().filter(|member| member.id != self.config.id);
-                self.transport.members(&others.collect::<Vec<_>>());
+                self.peers.members(&self.members, &left);
+                self.transport.members(&reach);
                 self.publish(true);
             }
+            Event::ChangeFinished { id, result } => self.changes.finish(id, result),
+            Event::Removed => self.publish(true),
             Event::TransferFinished { to, result } => {
                 if let Some(reply) = self.transfer.take() {
                     let _ = reply.send(result.map(|()| to));
@@ -592,6 +629,7 @@ impl Protocol {
         };
         self.shared.publish(self.raft.status(self.runtime.now()));
         self.proposals.give_up_before(Term(u64::MAX));
+        self.changes.give_up_before(Term(u64::MAX));
         self.reads.fail_all(&read_error);
         self.queues.batches.close();
         // What has come and was not looked at is certainly not applied.
@@ -608,10 +646,18 @@ impl Protocol {
         while let Ok(request) = self.queues.requests.try_recv() {
             requests.push(request);
         }
+        let change_error = match end {
+            Ok(()) => ChangeError::ShuttingDown,
+            Err(reason) => ChangeError::Fatal(Arc::clone(reason)),
+        };
         let queued = requests.into_iter().filter_map(|request| match request {
             Request::Read { reply, .. } => Some(reply),
             Request::Session { reply, .. } => {
                 reply.fail(propose_error.clone());
+                None
+            }
+            Request::Change(request) => {
+                request.refuse(change_error.clone());
                 None
             }
             _ => None,

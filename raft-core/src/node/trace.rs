@@ -11,10 +11,16 @@ use super::handle::ReadPolicy;
 use crate::backend::JournalWrite;
 use crate::config::Settings;
 use crate::entry::Entry;
+<<<<<<< HEAD
 use crate::error::{ConfigError, ProposeError, ReadError, TransferError};
 use crate::ids::{FetchId, Index, LogId, NodeId, ReadId, WriteTicket};
+=======
+use crate::error::{ChangeError, ProposeError, ReadError, TransferError};
+use crate::ids::{ChangeId, FetchId, Index, LogId, NodeId, ReadId, WriteTicket};
+use crate::membership::Change;
+>>>>>>> eb9caee (Membership changes in the core and the driver: joint consensus with learners, left by whoever leads; who is out learns of it and stands still)
 use crate::message::{Envelope, Outgoing, PeerEvent};
-use crate::raft::{Apply, Event, Fetch, Raft};
+use crate::raft::{Apply, ChangeOptions, Event, Fetch, Raft};
 use crate::time::Time;
 
 /// What is about to be done to a node's protocol.
@@ -44,6 +50,8 @@ pub enum Input<'a> {
     Read(ReadId),
     /// Leadership is to be handed over.
     Transfer(Option<NodeId>),
+    /// The membership is to be changed.
+    ChangeMembership(&'a [Change], ChangeOptions),
     /// An operator wants this node to campaign.
     Campaign,
     /// Other settings are to hold.
@@ -203,6 +211,18 @@ impl Traced {
     ) -> Result<NodeId, TransferError> {
         self.input(now, Input::Transfer(to));
         let result = self.raft.transfer_leadership(now, to);
+        self.output(Output::Settled);
+        result
+    }
+
+    pub(crate) fn change_membership(
+        &mut self,
+        now: Time,
+        changes: &[Change],
+        options: ChangeOptions,
+    ) -> Result<ChangeId, ChangeError> {
+        self.input(now, Input::ChangeMembership(changes, options));
+        let result = self.raft.change_membership(now, changes, options);
         self.output(Output::Settled);
         result
     }

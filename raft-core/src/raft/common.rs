@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
 
+use super::members::{self, OpenChange, Reach};
 use super::outbox::Outbox;
 use super::promise::Promise;
 use super::timers::{Jitter, Timer, Timers};
@@ -13,7 +14,7 @@ use crate::backend::{HardState, Vote};
 use crate::config::Config;
 use crate::entry::Entry;
 use crate::error::Violation;
-use crate::ids::{FetchId, Index, NodeId, Term, WriteTicket};
+use crate::ids::{ChangeId, FetchId, Index, NodeId, Term, WriteTicket};
 use crate::log::Log;
 use crate::membership::{Member, Membership};
 use crate::message::{Envelope, Message};
@@ -76,6 +77,11 @@ pub(crate) struct Common {
     pub(crate) applying: Option<Index>,
     /// Entries fetched for the state machine.
     pub(crate) to_apply: Option<Vec<Entry>>,
+    /// Whom this node reaches.
+    pub(crate) reach: Reach,
+    pub(crate) last_change: ChangeId,
+    /// A change of the membership that this node began in a term that it no longer leads.
+    pub(crate) open_change: Option<OpenChange>,
     last_fetch: FetchId,
     fetches: VecDeque<Fetch>,
     wanted: BTreeMap<FetchId, Wanted>,
@@ -116,6 +122,9 @@ impl Common {
             counters: Counters::default(),
             applying: None,
             to_apply: None,
+            reach: Reach::default(),
+            last_change: ChangeId(0),
+            open_change: None,
             last_fetch: FetchId(0),
             fetches: VecDeque::new(),
             wanted: BTreeMap::new(),
@@ -138,7 +147,7 @@ impl Common {
 
     /// Whether this node may stand for election at all.
     pub(crate) fn may_campaign(&self) -> bool {
-        self.membership().is_voter(self.id()) && !self.hard.probation && !self.failed && !self.disk.hangs
+        members::may_lead(self) && !self.hard.probation && !self.failed && !self.disk.hangs
     }
 
     /// Whether a promise forbids this node to vote for `candidate`, also for itself.
@@ -212,7 +221,8 @@ impl Common {
     }
 
     pub(crate) fn member_or_unknown(&self, id: NodeId) -> Member {
-        self.membership().member(id).cloned().unwrap_or_else(|| Member::new(id, ""))
+        let known = self.membership().member(id).or_else(|| self.reach.member(id));
+        known.cloned().unwrap_or_else(|| Member::new(id, ""))
     }
 
     pub(crate) fn leader_member(&self) -> Option<Member> {

@@ -8,7 +8,7 @@ use super::Next;
 use super::common::Common;
 use crate::backend::{HardState, Vote};
 use crate::error::Violation;
-use crate::ids::{LogId, NodeId, Term};
+use crate::ids::{Index, LogId, NodeId, Term};
 use crate::membership::VoteResult;
 use crate::message::{Ballot, Message, VoteReply, VoteRequest};
 use crate::status::Why;
@@ -122,11 +122,17 @@ pub(crate) fn refuse_early(
         leader == common.id()
             || (common.now.since(common.contact) < common.config.election_timeout && !common.leader_gone)
     });
-    if heard && !common.membership().is_member(from) {
+    if heard && !common.membership().is_member(from) && removed_since(common, from).is_some() {
         return Some(Ballot::Vetoed);
     }
     let bound = common.is_bound(from, term, request.told);
     (bound || (heard && !request.transfer)).then_some(Ballot::Denied)
+}
+
+/// Since which entry a node is no member, by what is committed.
+pub(crate) fn removed_since(common: &Common, node: NodeId) -> Option<Index> {
+    let (at, membership) = common.log.committed_membership()?;
+    (!membership.is_member(node)).then_some(at.index)
 }
 
 /// Decides on a request whose term is at least this node's. Does not change anything.

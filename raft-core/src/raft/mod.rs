@@ -13,6 +13,7 @@ mod election;
 mod follower;
 mod invariants;
 mod leader;
+mod members;
 mod outbox;
 mod output;
 mod promise;
@@ -31,11 +32,13 @@ use bytes::Bytes;
 use crate::backend::{HardState, JournalWrite, Vote};
 use crate::config::{Config, Settings};
 use crate::entry::{Entry, EntryKind};
-use crate::error::{ConfigError, ProposeError, ReadError, TransferError, Violation};
-use crate::ids::{FetchId, Index, LogId, NodeId, ReadId, Term, WriteTicket};
+use crate::error::{ChangeError, ConfigError, Objection, ProposeError, ReadError, TransferError, Violation};
+use crate::ids::{ChangeId, FetchId, Index, LogId, NodeId, ReadId, Term, WriteTicket};
 use crate::log::Log;
+use crate::membership::{Change, Plan};
 use crate::message::{
-    AppendReply, Envelope, Message, Outgoing, PeerEvent, ReadIndex, TimeoutNow, VoteReply, VoteRequest,
+    AppendReply, Ballot, Envelope, Message, Notice, Outgoing, PeerEvent, ReadIndex, TimeoutNow, VoteReply,
+    VoteRequest,
 };
 use crate::status::{RoleKind, Status, Why};
 use crate::time::Time;
@@ -43,7 +46,7 @@ use common::{Common, Wanted};
 use election::Candidate;
 use follower::Follower;
 use leader::Leader;
-pub use output::{Apply, Event, Fetch, Restored};
+pub use output::{Apply, ChangeDone, ChangeOptions, Event, Fetch, Restored};
 use timers::Timer;
 #[cfg(feature = "trace")]
 pub use trace::View;
@@ -71,8 +74,9 @@ enum Role {
     Leader(Box<Leader>),
 }
 
-/// What was last announced: role, term, leader, and the membership's entry.
-type Announced = (RoleKind, Term, Option<NodeId>, Option<LogId>);
+/// What was last announced: role, term, leader, the membership's entry, whom it reaches, and whether this
+/// node was removed.
+type Announced = (RoleKind, Term, Option<NodeId>, Option<LogId>, u64, bool);
 
 /// One node of one group. See the [module](self) for how it is driven.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -101,11 +105,16 @@ impl Raft {
             return Err(ConfigError::Restored(Violation::Local { what }));
         }
         let mut common = Common::new(config, journal.hard_state, log, now);
+        if common.log.last() == Index::ZERO {
+            // Nothing is known here: what this log will say first may be long over, such as a time when this
+            // node was the only voter (P17). It counts only once it has caught up.
+            common.set_hard(HardState { probation: true, ..common.hard });
+        }
         common.arm_election();
         if common.is_alone() {
             common.timers.set(Timer::Election, now);
         }
-        let announced = (RoleKind::Limbo, Term::ZERO, None, None);
+        let announced = (RoleKind::Limbo, Term::ZERO, None, None, 0, false);
         let mut raft = Self { common, role: Role::Follower(Follower::default()), announced };
         raft.settle();
         Ok(raft)
@@ -165,6 +174,9 @@ impl Raft {
             return;
         }
         let hangs = disk::on_timeout(&mut self.common);
+        if self.common.timers.fired(Timer::Departure, self.common.now) {
+            members::on_departure(&mut self.common);
+        }
         let next = match &mut self.role {
             Role::Leader(leader) => {
                 if hangs {
@@ -342,6 +354,41 @@ impl Raft {
         result
     }
 
+    /// Begins to change who belongs to the cluster (§6): all of `changes` as one. What it appends is in force at
+    /// once; it is over, and [`Event::ChangeFinished`] follows, when its last entry is committed, or when it
+    /// is known that it never will be. New voters are made learners first, and wait until they have caught
+    /// up if `options` say so. Whoever leads finishes what another leader has begun.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; nothing was changed, no event follows.
+    pub fn change_membership(
+        &mut self,
+        now: Time,
+        changes: &[Change],
+        options: ChangeOptions,
+    ) -> Result<ChangeId, ChangeError> {
+        let running = self.begin(now);
+        let leader = self.common.leader_member();
+        let result = match &mut self.role {
+            Role::Leader(role) if running => role.change_membership(&mut self.common, changes, options),
+            _ => Err(ChangeError::NotLeader { leader }),
+        };
+        self.settle();
+        result
+    }
+
+    /// What [`change_membership`](Self::change_membership) would come to, and all that speaks against it at
+    /// this moment. Changes nothing.
+    ///
+    /// # Errors
+    /// [`ChangeError::NotLeader`], or [`ChangeError::Plan`].
+    pub fn plan_membership(&self, changes: &[Change]) -> Result<(Plan, Vec<Objection>), ChangeError> {
+        match &self.role {
+            Role::Leader(role) => role.plan_membership(&self.common, changes),
+            _ => Err(ChangeError::NotLeader { leader: self.common.leader_member() }),
+        }
+    }
+
     /// An operator asks this node to campaign although a leader may live. It asks whether it would win
     /// first. Does nothing on a leader, or where it may not campaign: also not after a veto (M6), nor while this node
     /// is bound by a lease that it supports; voters that are bound by one refuse as well.
@@ -473,6 +520,12 @@ impl Raft {
             applied_index: common.log.applied(),
             persisted_index: common.log.persisted(),
             membership: common.membership().clone(),
+            membership_at: common.log.membership().map(|(at, _)| *at).unwrap_or_default(),
+            membership_committed: common
+                .log
+                .membership()
+                .is_none_or(|(at, _)| at.index <= common.log.commit()),
+            removed: members::is_removed(common),
             embargo: common.embargo,
             probation: common.hard.probation,
             disk: disk::status(common),
@@ -509,6 +562,10 @@ impl Raft {
     fn on_vote_request(&mut self, from: NodeId, term: Term, request: VoteRequest) {
         if let Some(ballot) = election::refuse_early(&self.common, from, term, request) {
             election::reply(&mut self.common, from, term, request.pre, ballot);
+            let since = election::removed_since(&self.common, from).filter(|_| ballot == Ballot::Vetoed);
+            if let Some(since) = since {
+                self.common.send(from, Message::Notice(Notice::Removed { since }));
+            }
             return;
         }
         if !request.pre && term > self.common.term() {
@@ -516,7 +573,7 @@ impl Raft {
         }
         let common = &mut self.common;
         let ballot = election::decide(common, from, term, request);
-        if ballot == crate::message::Ballot::Granted && !request.pre {
+        if ballot == Ballot::Granted && !request.pre {
             common.set_hard(HardState { vote: Vote::For(from), ..common.hard });
             // A granted vote counts as contact (§5.2); a granted pre-vote does not (hashicorp#609). The old
             // leader's absence is being seen to: the candidate gets the time that its voters' disks need.
@@ -537,6 +594,8 @@ impl Raft {
                 let (prev, last) = (Index::ZERO, common.log.last());
                 Message::AppendReply(AppendReply::Rejected { prev, hint: LogId::ZERO, last })
             }
+            // Who was removed may be of a term that the others never had.
+            Message::Notice(notice @ Notice::Removed { .. }) => return self.on_notice(from, *notice),
             _ => {
                 common.counters.ignored_messages += 1;
                 return;
@@ -582,9 +641,7 @@ impl Raft {
                     follower.on_read_index(&mut self.common, reply);
                 }
             }
-            Message::Notice(notice) => {
-                self.common.events.push_back(Event::Noticed { by: from, notice });
-            }
+            Message::Notice(notice) => self.on_notice(from, notice),
             // Snapshots come with a later version; a refused leader has raised its alarm already.
             _ => self.common.counters.ignored_messages += 1,
         }
@@ -601,6 +658,20 @@ impl Raft {
     /// Whether a promise to a leader keeps this node from campaigning.
     fn is_bound(&self) -> bool {
         self.common.is_bound(self.common.id(), self.common.term().next(), 0)
+    }
+
+    /// Something that this node learns about itself.
+    fn on_notice(&mut self, from: NodeId, notice: Notice) {
+        if let Notice::Removed { since } = notice {
+            let news = members::on_removed(&mut self.common, since);
+            if news && matches!(self.role, Role::Candidate(_)) {
+                self.turn(Next::Follow { why: Why::Removed });
+            }
+            if !news {
+                return;
+            }
+        }
+        self.common.events.push_back(Event::Noticed { by: from, notice });
     }
 
     /// The answer to a request for a vote or for a pre-vote.
@@ -626,6 +697,7 @@ impl Raft {
         common.contact = common.now;
         common.leader_gone = false;
         common.embargo = false;
+        members::on_leader(common);
         common.arm_election();
         true
     }
@@ -740,16 +812,21 @@ impl Raft {
     /// After every input: what follows from it, what has changed, and whether all is well.
     fn settle(&mut self) {
         let common = &mut self.common;
-        match &mut self.role {
+        let next = match &mut self.role {
             Role::Leader(leader) => leader.advance(common),
             Role::Follower(follower) => {
                 if follower.probation_ends(common) {
                     common.set_hard(HardState { probation: false, ..common.hard });
                 }
                 follower.advance(common);
+                Next::Stay
             }
-            Role::Candidate(_) => {}
-        }
+            Role::Candidate(_) => Next::Stay,
+        };
+        self.turn(next);
+        let common = &mut self.common;
+        members::follow(common);
+        members::resolve(common);
         common.log.tail.evict(common.log.persisted(), common.config.tail_limit_bytes);
         self.announce();
         if !self.common.halted
@@ -763,13 +840,19 @@ impl Raft {
         let role = self.role_kind();
         let common = &mut self.common;
         let membership = common.log.membership();
-        let now = (role, common.term(), common.leader, membership.map(|(id, _)| *id));
+        let at = membership.map(|(id, _)| *id);
+        let removed = members::is_removed(common);
+        let now = (role, common.term(), common.leader, at, common.reach.version(), removed);
         if now == self.announced {
             return;
         }
-        if now.3 != self.announced.3 {
+        if (now.3, now.4) != (self.announced.3, self.announced.4) {
             let (at, membership) = membership.cloned().unwrap_or_default();
-            common.events.push_back(Event::MembershipChanged { membership, at });
+            let (reach, left) = (members::reached(common), common.reach.take_left());
+            common.events.push_back(Event::MembershipChanged { membership, at, reach, left });
+        }
+        if removed && !self.announced.5 {
+            common.events.push_back(Event::Removed);
         }
         if (now.0, now.1, now.2) != (self.announced.0, self.announced.1, self.announced.2) {
             let (leader, why) = (common.leader_member(), common.why);

@@ -5,8 +5,8 @@ use core::ops::Range;
 
 use crate::backend::JournalState;
 use crate::entry::Entry;
-use crate::error::{ReadError, TransferError, Violation};
-use crate::ids::{FetchId, Index, LogId, NodeId, ReadId, Term};
+use crate::error::{ChangeError, ReadError, TransferError, Violation};
+use crate::ids::{ChangeId, FetchId, Index, LogId, NodeId, ReadId, Term};
 use crate::membership::{Member, Membership};
 use crate::message::Notice;
 use crate::status::{RoleKind, Why};
@@ -27,6 +27,43 @@ pub struct Apply {
     pub entries: Vec<Entry>,
     /// The last of them; reported back with `handle_applied`.
     pub through: LogId,
+}
+
+/// A membership change that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct ChangeDone {
+    /// The entry that finished it; committed.
+    pub at: LogId,
+    /// What is in force since.
+    pub membership: Membership,
+}
+
+/// How a membership change is to be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct ChangeOptions {
+    /// Make it although it puts availability at risk ([`Objection`](crate::error::Objection)). Never
+    /// overrides safety. A change that no majority of the new voters is there to commit leaves a cluster
+    /// that cannot decide anything, this change's own undoing included, until they are.
+    pub force: bool,
+    /// Wait at most this long for new voters to catch up before they vote. Without it a change whose voters have
+    /// not is refused.
+    pub wait: Option<core::time::Duration>,
+}
+
+impl ChangeOptions {
+    /// The same, forced or not.
+    #[must_use]
+    pub const fn force(self, force: bool) -> Self {
+        Self { force, ..self }
+    }
+
+    /// The same, waiting for new voters at most this long.
+    #[must_use]
+    pub const fn wait(self, wait: core::time::Duration) -> Self {
+        Self { wait: Some(wait), ..self }
+    }
 }
 
 /// Entries that have left memory and are wanted from the journal.
@@ -68,13 +105,28 @@ pub enum Event {
         /// Why.
         why: Why,
     },
-    /// Another membership is in force: tell the transport.
+    /// Another membership is in force, or others are to be reached: tell the transport.
     MembershipChanged {
         /// It.
         membership: Membership,
         /// The entry that brought it.
         at: LogId,
+        /// Whom to stay connected to: the other members, and those that leave until they have had time to learn
+        /// of it. Nobody, once this node itself was removed.
+        reach: Vec<Member>,
+        /// Who was a member and is none any more, by an entry that is committed (or was cut away), since the
+        /// last such event, also if it is one again: what was known of its store counts no longer (J12).
+        left: Vec<NodeId>,
     },
+    /// A membership change ended.
+    ChangeFinished {
+        /// The change.
+        id: ChangeId,
+        /// How it ended.
+        result: Result<ChangeDone, ChangeError>,
+    },
+    /// This node has learned that it is no longer a member. It stands still, and stays up.
+    Removed,
     /// A hand-over ended.
     TransferFinished {
         /// Its target.

@@ -17,9 +17,13 @@ pub(crate) enum Timer {
     Transfer,
     /// Everybody: when the oldest write under way counts as hanging.
     Disk,
+    /// A leader: until when a change of the membership waits for new voters.
+    Change,
+    /// When those who left have had the time to learn of it.
+    Departure,
 }
 
-const COUNT: usize = 5;
+const COUNT: usize = 7;
 
 /// One optional deadline for each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -28,7 +28,8 @@ impl Raft {
             log.term_of(Index(index)).hash(state);
         }
         log.tail.hash(state);
-        for timer in [Timer::Election, Timer::Heartbeat, Timer::Quorum, Timer::Transfer] {
+        let timers = [Timer::Election, Timer::Heartbeat, Timer::Quorum, Timer::Transfer];
+        for timer in timers.into_iter().chain([Timer::Change, Timer::Departure]) {
             common.timers.is_set(timer).hash(state);
         }
         common.leader.hash(state);
@@ -39,6 +40,9 @@ impl Raft {
         common.promise.hash_protocol(common.now, state);
         (common.now < common.may_hand_over_at).hash(state);
         (common.handed_to, common.applying, &common.outbox).hash(state);
+        common.reach.hash_protocol(state);
+        common.open_change.hash(state);
+        log.memberships().hash(state);
         match &self.role {
             Role::Follower(follower) => {
                 0.hash(state);

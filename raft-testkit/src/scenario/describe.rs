@@ -2,7 +2,8 @@
 
 use raft_core::backend::{HardState, JournalWrite, Vote};
 use raft_core::entry::{Entry, EntryKind, unpack};
-use raft_core::ids::{LogId, NodeId};
+use raft_core::ids::{Index, LogId, NodeId};
+use raft_core::membership::Membership;
 use raft_core::message::{AppendReply, Ballot, Envelope, Message, Notice, ReadIndex, ReadIndexReply};
 use raft_core::raft::Event;
 use raft_core::status::{RoleKind, Status, Why};
@@ -27,9 +28,33 @@ fn one(entry: &Entry) -> String {
             });
             format!("{}={}", entry.id, short.collect::<Vec<_>>().join(","))
         }
-        EntryKind::Membership => format!("{}=members", entry.id),
+        EntryKind::Membership if entry.id.index == Index(1) => format!("{}=members", entry.id),
+        EntryKind::Membership => {
+            let of = Membership::decode(&entry.data).unwrap_or_default();
+            format!("{}=[{}]", entry.id, membership(&of))
+        }
         _ => entry.id.to_string(),
     }
+}
+
+/// Who belongs to the cluster.
+pub(super) fn membership(of: &Membership) -> String {
+    if of.is_empty() {
+        return "no members".to_owned();
+    }
+    let mut text = String::new();
+    let (learners, moved) = (of.learners().collect(), of.members.values());
+    let moved: Vec<String> = moved
+        .filter(|member| member.address != format!("node-{}", member.id))
+        .map(|member| format!(", {} at {}", member.id, member.address))
+        .collect();
+    let sets =
+        [("voters", &of.voters), ("once", &of.outgoing), ("learners", &learners), ("leaving", &of.leaving)];
+    for (what, set) in sets.into_iter().filter(|(_, set)| !set.is_empty()) {
+        let comma = if text.is_empty() { "" } else { ", " };
+        text.push_str(&format!("{comma}{what} {}", nodes(&set.iter().copied().collect::<Vec<_>>())));
+    }
+    text + &moved.concat()
 }
 
 /// What a message says, without its receiver: `{to}` stands for it.
@@ -93,6 +118,9 @@ pub(super) fn message(envelope: &Envelope) -> String {
         Message::Notice(Notice::RolledBack { acknowledged }) => {
             format!("tells {{to}}: you were set back, you had acknowledged {acknowledged}")
         }
+        Message::Notice(Notice::Removed { since }) => {
+            format!("tells {{to}}: you were removed by entry {since}")
+        }
         Message::Notice(notice) => format!("tells {{to}}: {notice:?}"),
         other => format!("sends {{to}}: {other:?}"),
     }
@@ -111,7 +139,13 @@ pub(super) fn event(event: &Event) -> Option<String> {
                 _ => format!("is {role}, term {term} ({why})"),
             }
         }
-        Event::MembershipChanged { .. } => return None,
+        Event::MembershipChanged { left, .. } if left.is_empty() => return None,
+        Event::MembershipChanged { left, .. } => format!("forgets {}", nodes(left)),
+        Event::ChangeFinished { id, result: Ok(done) } => {
+            format!("has finished change {id}: {}, by {}", membership(&done.membership), done.at)
+        }
+        Event::ChangeFinished { id, result: Err(error) } => format!("has not made change {id}: {error}"),
+        Event::Removed => "knows that it was removed".to_owned(),
         Event::TransferFinished { to, result: Ok(()) } => format!("has handed over to {to}"),
         Event::TransferFinished { to, result: Err(error) } => {
             format!("has not handed over to {to}: {error}")
@@ -122,6 +156,7 @@ pub(super) fn event(event: &Event) -> Option<String> {
             format!("notices: {peer} was set back, it had acknowledged {acknowledged}")
         }
         Event::Noticed { by, notice: Notice::RolledBack { .. } } => format!("is told by {by}: set back"),
+        Event::Noticed { by, notice: Notice::Removed { .. } } => format!("is told by {by}: removed"),
         Event::Noticed { by, notice } => format!("is told by {by}: {notice:?}"),
     })
 }
@@ -143,6 +178,7 @@ const fn reason(why: Why) -> &'static str {
         Why::HandedOver => "handed over",
         Why::Asked => "asked",
         Why::Joined => "joined",
+        Why::Removed => "removed",
         _ => "?",
     }
 }

@@ -72,6 +72,9 @@ impl World {
             "propose" => self.propose(&mut words)?,
             "read" => self.read(&mut words)?,
             "transfer" => self.transfer(&mut words)?,
+            "change" => self.change(&mut words)?,
+            "plan" => self.plan(&mut words)?,
+            "members" => self.members(&mut words)?,
             "campaign" => {
                 let id = words.node()?;
                 let now = self.now;
@@ -181,6 +184,7 @@ impl World {
                 "uncommitted-bytes" => config.uncommitted_limit_bytes = *value,
                 "apply-bytes" => config.apply_limit_bytes = *value,
                 "seed" => config.seed = *value,
+                "promote-lag" => config.promote_lag_entries = *value,
                 _ => return Err(format!("no such setting: {key}")),
             }
         }

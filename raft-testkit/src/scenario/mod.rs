@@ -21,7 +21,7 @@
 //! # Commands
 //! ```text
 //! cluster 1 2 3 [tail-bytes=N append-bytes=N window-messages=N window-bytes=N write-bytes=N
-//!                uncommitted-bytes=N apply-bytes=N seed=N]     nodes of a new cluster; entry 0.1 names them
+//!                uncommitted-bytes=N apply-bytes=N promote-lag=N seed=N]     nodes of a new cluster; entry 0.1 names them
 //! limbo N               one more node, that knows no members
 //! lead N                N becomes leader; its no-op is committed and applied everywhere; quietly
 //! crash N [keeping K]   forgets what is not durable; of a write under way K entries and the hard state stay
@@ -33,6 +33,10 @@
 //! propose N TEXT        proposes a command; `propose N bytes=K` one of K bytes
 //! read N ID             begins a linearizable read
 //! transfer N [M]        N hands leadership over, to M if named
+//! change N WISH ... [force] [wait D]    N changes the membership; a wish is `add-learner M`, `promote M`,
+//!                       `demote M`, `remove M`, `replace M K` or `update M ADDRESS`
+//! plan N WISH ...       what that would come to, and what speaks against it
+//! members N             the membership in force at N
 //! campaign N            an operator tells N to campaign
 //! deliver [A->B] [control|bulk] [one]   everything until nothing moves; of one pair only what is queued now
 //! drop, duplicate, reorder, show [A->B] [control|bulk]    what is queued
@@ -54,6 +58,7 @@ mod describe;
 mod disk;
 mod inject;
 mod interpreter;
+mod members;
 mod network;
 mod parser;
 mod pull;

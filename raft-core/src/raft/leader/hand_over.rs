@@ -34,7 +34,7 @@ pub(super) fn on_heartbeat_reply(leader: &mut Leader, common: &mut Common, from:
     let preferred = progress.priority > common.config.priority
         && !progress.slow
         && progress.match_index >= leader.settled
-        && common.membership().is_voter(from);
+        && common.membership().voters.contains(&from);
     let settled_in = common.now >= leader.since + patience(common) && common.now >= common.may_hand_over_at;
     if preferred && settled_in && leader.transfer.is_none() && common.log.commit() >= leader.first {
         // Of several the one with the most of it.

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{Leader, reads};
-use crate::ids::NodeId;
+use crate::ids::{Index, NodeId};
 use crate::message::{Heartbeat, HeartbeatReply, Message, Notice};
 use crate::raft::common::Common;
 use crate::raft::timers::Timer;
@@ -20,6 +20,10 @@ pub(super) fn begin_round(leader: &mut Leader, common: &mut Common) {
     let peers: Vec<NodeId> = leader.progress.keys().copied().collect();
     for peer in peers {
         send(leader, common, peer);
+        if common.reach.has_left(peer) {
+            let since = common.log.committed_membership().map_or(Index::ZERO, |(at, _)| at.index);
+            common.send(peer, Message::Notice(Notice::Removed { since }));
+        }
     }
     let at = common.now + common.config.heartbeat_interval;
     common.timers.set(Timer::Heartbeat, at);
@@ -36,7 +40,7 @@ pub(super) fn send(leader: &Leader, common: &mut Common, peer: NodeId) {
 pub(super) fn on_reply(leader: &mut Leader, common: &mut Common, from: NodeId, reply: HeartbeatReply) {
     let (now, round, patience) = (common.now, leader.round, common.config.election_timeout);
     let Some(progress) = leader.progress.get_mut(&from) else { return };
-    if reply.round > round || reply.round == 0 {
+    if reply.round > round || reply.round == 0 || !progress.proves(reply.round) {
         common.counters.ignored_messages += 1;
         return;
     }

@@ -4,6 +4,7 @@ mod commit;
 mod hand_over;
 mod heartbeat;
 mod lease;
+mod membership;
 mod progress;
 mod reads;
 mod replicate;
@@ -16,11 +17,13 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::common::Common;
+use super::output::ChangeOptions;
 use super::timers::Timer;
 use super::{Event, Next};
 use crate::entry::{Entry, EntryKind};
-use crate::error::{ProposeError, ReadError, TransferError};
-use crate::ids::{FetchId, Index, LogId, NodeId, ReadId};
+use crate::error::{ChangeError, Objection, ProposeError, ReadError, TransferError};
+use crate::ids::{ChangeId, FetchId, Index, LogId, NodeId, ReadId};
+use crate::membership::{Change, Plan};
 use crate::message::{AppendReply, Envelope, HeartbeatReply, Message, TimeoutNow};
 use crate::status::PeerStatus;
 use crate::time::Time;
@@ -49,6 +52,12 @@ pub(crate) struct Leader {
     /// Proposals not yet applied, with their cost.
     proposed: VecDeque<(Index, u64)>,
     uncommitted_bytes: u64,
+    /// The membership change under way.
+    changing: Option<membership::Changing>,
+    /// It votes no longer, and has begun to hand over.
+    retiring: bool,
+    /// Whom it feeds: the version of that when it was last looked at.
+    reach: u64,
 }
 
 impl Leader {
@@ -62,8 +71,14 @@ impl Leader {
     pub(crate) fn start(common: &mut Common) -> Self {
         let (now, id) = (common.now, common.id());
         let next = common.log.last().next();
-        let peers: Vec<NodeId> = common.membership().members.keys().copied().filter(|p| *p != id).collect();
-        let progress = peers.into_iter().map(|peer| (peer, Progress::new(next, now))).collect();
+        let members = common.membership().members.keys().copied();
+        let peers: Vec<NodeId> = members.chain(common.reach.departing()).filter(|p| *p != id).collect();
+        let progress = peers.into_iter().map(|peer| {
+            let mut progress = Progress::new(next, now);
+            progress.departing = common.reach.is_departing(peer);
+            (peer, progress)
+        });
+        let progress = progress.collect();
         let mut leader = Self {
             first: next,
             progress,
@@ -78,6 +93,9 @@ impl Leader {
             transfer: None,
             proposed: VecDeque::new(),
             uncommitted_bytes: 0,
+            changing: None,
+            retiring: false,
+            reach: common.reach.version(),
         };
         leader.append(common, EntryKind::Noop, Bytes::new());
         let deadline = now + common.config.election_timeout;
@@ -152,6 +170,23 @@ impl Leader {
         transfer::begin(self, common, to)
     }
 
+    pub(crate) fn change_membership(
+        &mut self,
+        common: &mut Common,
+        changes: &[Change],
+        options: ChangeOptions,
+    ) -> Result<ChangeId, ChangeError> {
+        membership::begin(self, common, changes, options)
+    }
+
+    pub(crate) fn plan_membership(
+        &self,
+        common: &Common,
+        changes: &[Change],
+    ) -> Result<(Plan, Vec<Objection>), ChangeError> {
+        membership::plan(self, common, changes)
+    }
+
     pub(crate) fn on_append_reply(&mut self, common: &mut Common, from: NodeId, reply: AppendReply) {
         replicate::on_reply(self, common, from, reply);
     }
@@ -192,6 +227,9 @@ impl Leader {
         if common.timers.fired(Timer::Transfer, now) {
             transfer::give_up(self, common);
         }
+        if common.timers.fired(Timer::Change, now) {
+            membership::give_up(self, common);
+        }
         if common.timers.fired(Timer::Quorum, now) {
             let next = heartbeat::check_quorum(self, common);
             if !matches!(next, Next::Stay) {
@@ -204,9 +242,10 @@ impl Leader {
         Next::Stay
     }
 
-    /// What follows from whatever was just handled: commits, reads, the hand-over.
-    pub(crate) fn advance(&mut self, common: &mut Common) {
+    /// What follows from whatever was just handled: commits, changes of the membership, reads, the hand-over.
+    pub(crate) fn advance(&mut self, common: &mut Common) -> Next {
         commit::advance(self, common);
+        let next = membership::advance(self, common);
         let applied = common.log.applied();
         while self.proposed.front().is_some_and(|(index, _)| *index <= applied) {
             if let Some((_, cost_bytes)) = self.proposed.pop_front() {
@@ -216,6 +255,7 @@ impl Leader {
         reads::advance(self, common);
         hand_over::advance(self, common);
         transfer::advance(self, common);
+        next
     }
 
     /// Begins a round for waiting reads, if one is needed; then the next append. Reads that came until
@@ -240,6 +280,7 @@ impl Leader {
     /// Stops leading: reads are told, a hand-over is remembered until the new leader is known.
     pub(crate) fn end(mut self, common: &mut Common) {
         self.reads.fail(common);
+        membership::end(self.changing.take(), common);
         if let Some(transfer) = self.transfer {
             common.handed_to = Some(transfer.to);
         }
@@ -267,6 +308,7 @@ impl Leader {
         (self.first, self.round, &self.reads, &self.transfer, &self.proposed).hash(state);
         // What was committed a round ago only ranks those who may take over.
         (self.lease.void(), self.hangs_since).hash(state);
+        (&self.changing, self.retiring).hash(state);
         for (peer, progress) in &self.progress {
             peer.hash(state);
             progress.hash_protocol(state);

@@ -47,6 +47,11 @@ pub(crate) struct Progress {
     pub(crate) priority: i8,
     /// Until when, by this node's clock, it is bound to vote for nobody else.
     pub(crate) promised_until: Time,
+    /// It is a member no more, and is told everything only until it has learned of it.
+    pub(crate) departing: bool,
+    /// It became a member in the middle of this term, when this round had last been begun: until it has answered
+    /// a later one, what comes in its name may be from another store that had this name before.
+    added_in: Option<u64>,
     /// Its store was set back, from here: it gets nothing and counts for nothing.
     pub(crate) rolled_back: Option<Index>,
 }
@@ -74,8 +79,29 @@ impl Progress {
             slow: false,
             priority: 0,
             promised_until: Time::ZERO,
+            departing: false,
+            added_in: None,
             rolled_back: None,
         }
+    }
+
+    /// The same, for one that becomes a member while this node leads, after this round was begun.
+    pub(crate) fn added(next: Index, round: u64, now: Time) -> Self {
+        Self { added_in: Some(round), ..Self::new(next, now) }
+    }
+
+    /// Whether nothing that comes in its name can be trusted yet.
+    pub(crate) const fn is_unproven(&self) -> bool {
+        self.added_in.is_some()
+    }
+
+    /// It has answered this round. Whether that answer counts.
+    pub(crate) fn proves(&mut self, round: u64) -> bool {
+        if self.added_in.is_some_and(|added_in| round <= added_in) {
+            return false;
+        }
+        self.added_in = None;
+        true
     }
 
     /// All but times and fetches.
@@ -90,6 +116,7 @@ impl Progress {
         (mode, self.match_index, self.next_index, self.paused, self.probe_round, self.probe).hash(state);
         (&self.in_flight, self.acked_round, self.round_at_ack, self.heard).hash(state);
         (self.probation, self.slow, self.priority, self.rolled_back).hash(state);
+        (self.departing, self.added_in).hash(state);
     }
 
     /// Whether another append may be sent (§5.3; windows in messages and in bytes).

@@ -28,7 +28,8 @@ pub(super) fn poll(leader: &mut Leader, common: &mut Common) -> Option<Envelope>
 fn build(leader: &mut Leader, common: &mut Common, peer: NodeId) -> Option<Append> {
     let progress = leader.progress.get_mut(&peer)?;
     let (messages, bytes) = (common.config.window_messages, common.config.window_bytes);
-    if progress.rolled_back.is_some() || !progress.has_room(messages, bytes) {
+    let held = progress.rolled_back.is_some() || progress.is_unproven();
+    if held || !progress.has_room(messages, bytes) {
         return None;
     }
     let next = progress.next_index;
@@ -87,7 +88,7 @@ pub(super) fn on_fetched(leader: &mut Leader, peer: NodeId, id: FetchId, entries
 pub(super) fn on_reply(leader: &mut Leader, common: &mut Common, from: NodeId, reply: AppendReply) {
     let (now, round) = (common.now, leader.round);
     let Some(progress) = leader.progress.get_mut(&from) else { return };
-    if progress.rolled_back.is_some() {
+    if progress.rolled_back.is_some() || progress.is_unproven() {
         common.counters.ignored_messages += 1;
         return;
     }

@@ -32,6 +32,9 @@ pub(super) fn begin(
         Some(to) if !common.membership().is_voter(to) => {
             return Err(TransferError::BadTarget { to, what: "not a voter" });
         }
+        Some(to) if !common.membership().voters.contains(&to) => {
+            return Err(TransferError::BadTarget { to, what: "about to be no voter any more" });
+        }
         Some(to) => to,
         None => best(leader, common, |_| true).ok_or(TransferError::NobodyReachable)?,
     };
@@ -66,7 +69,7 @@ pub(super) fn best(
 ) -> Option<NodeId> {
     let membership = common.membership();
     let reachable = leader.progress.iter().filter(|(id, progress)| {
-        membership.is_voter(**id) && is_able(progress, common) && is_suitable(progress)
+        membership.voters.contains(id) && is_able(progress, common) && is_suitable(progress)
     });
     let preference = |(id, progress): &(&NodeId, &Progress)| {
         let has_all = progress.match_index >= leader.settled;

@@ -57,7 +57,7 @@ pub(super) fn every_message() -> Vec<Message> {
         received: 1 << 41,
         installed: true,
     }));
-    messages.push(Message::Notice(Notice::Removed));
+    messages.push(Message::Notice(Notice::Removed { since: Index(7) }));
     messages.push(Message::Notice(Notice::RolledBack { acknowledged: Index(99) }));
     let kinds = [EntryKind::Noop, EntryKind::Commands, EntryKind::Membership, EntryKind::Session];
     for count in [0, 1, 2, 40] {
