@@ -68,6 +68,7 @@ const TARGETS: &[Target] = &[
     target("requests", "raft-kv", "fuzz_kv", "what a client sends, as requests"),
     target("logged", "raft-kv", "fuzz_kv", "a command or transaction of the log"),
     target("commands", "raft-kv", "fuzz_kv", "any commands on the data"),
+    target("snapshot", "raft-kv", "fuzz_kv", "a snapshot of the data"),
     target("connection", "raft-kv", "fuzz_kv", "what a client sends, to a node that runs"),
     target("thin", "raft-kv", "fuzz_kv", "the same in the load generator's protocol"),
 ];

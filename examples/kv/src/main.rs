@@ -11,6 +11,7 @@
 //! | `resp` | bytes to requests, replies to bytes |
 //! | `command`, `log_codec` | the commands, and how they stand in the log |
 //! | `machine`, `store` | the replicated data |
+//! | `snapshot` | the data as bytes |
 //! | `thin` | the load generator's protocol |
 //! | `offline`, `show` | looks at a journal, moves it; commands of the log as text |
 
@@ -28,6 +29,7 @@ mod serve;
 mod server;
 mod settings;
 mod show;
+mod snapshot;
 mod store;
 mod thin;
 mod tls;

@@ -33,6 +33,8 @@ mod server;
 mod settings;
 #[path = "../src/show.rs"]
 mod show;
+#[path = "../src/snapshot/mod.rs"]
+mod snapshot;
 #[path = "../src/store/mod.rs"]
 mod store;
 #[path = "../src/thin.rs"]
@@ -57,6 +59,7 @@ use raft_testkit::memory::{MemoryDisk, MemoryJournal, MemoryNetwork};
 use resp::{Limits, Protocol, Reply, Requests, translate};
 use server::{Parts, Server};
 use settings::{Flags, Settings};
+use snapshot::{Decoder, Encoder};
 use store::Store;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -65,6 +68,7 @@ fuzz::targets! {
     requests = REQUESTS;
     logged = LOGGED;
     commands = RUN_COMMANDS;
+    snapshot = SNAPSHOT;
     connection = CONNECTION;
     thin = THIN;
 }
@@ -207,6 +211,45 @@ const LOGGED: Target = Target {
     seeds: logged_seeds,
     words: &[b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x80\x00", b"\x01\x02", b"\x02"],
     allowance: Allowance::new(8 << 10, 200),
+    longest: 1024,
+    plain: 20_000,
+};
+
+/// A snapshot of the data, in two pieces: what is taken is written again as it was.
+const SNAPSHOT: Target = Target {
+    name: "snapshot",
+    run: |input| {
+        let mut input = Input(input);
+        let cut = usize::from(input.byte());
+        let (first, second) = input.0.split_at(cut.min(input.0.len()));
+        let mut decoder = Decoder::default();
+        if decoder.push(first).and_then(|()| decoder.push(second)).is_err() {
+            return;
+        }
+        let Ok(store) = decoder.finish() else { return };
+        let mut encoder = Encoder::new(store);
+        let again: Vec<u8> = std::iter::from_fn(|| encoder.next()).flatten().collect();
+        assert_eq!(again, input.0);
+    },
+    seeds: || {
+        let (mut store, mut seeds) = (Store::default(), Vec::new());
+        let commands: [(Op, &[&[u8]]); 5] = [
+            (Op::DbSize, &[]),
+            (Op::Set, &[b"key", b"value"]),
+            (Op::RPush, &[b"list", b"a", b"bc", b""]),
+            (Op::HSet, &[b"hash", b"f", b"v", b"g", b""]),
+            (Op::SAdd, &[b"set", b"m", b"", b"n"]),
+        ];
+        for (op, args) in commands {
+            store.execute(op, args, &mut Reply::default());
+            let mut encoder = Encoder::new(store.clone());
+            let bytes = std::iter::from_fn(|| encoder.next()).flatten();
+            seeds.push([20].into_iter().chain(bytes).collect());
+        }
+        seeds
+    },
+    words: &[b"RKVS", b"\x01\0\0\0", b"\xff\xff\xff\xff", b"\xff"],
+    allowance: Allowance::new(256 << 10, 200),
     longest: 1024,
     plain: 20_000,
 };

@@ -36,6 +36,14 @@ const FORMATS: &[Format] = &[
     },
     Format { document: "docs/snapshot-format.md", sources: &["raft-log-file/src/snapshots/format.rs"] },
     Format {
+        document: "docs/kv-snapshot-format.md",
+        sources: &[
+            "examples/kv/src/snapshot/format.rs",
+            "examples/kv/src/snapshot/encode.rs",
+            "examples/kv/src/snapshot/decode.rs",
+        ],
+    },
+    Format {
         document: "docs/snapshot-sqlite.md",
         sources: &["raft-log-sqlite/src/snapshots/records.rs", "raft-log-sqlite/src/snapshots/db.rs"],
     },

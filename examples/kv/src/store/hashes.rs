@@ -1,12 +1,10 @@
 //! Hashes.
 
-use std::collections::BTreeMap;
-
 use super::strings::sum;
-use super::{Refused, Store, Value, WRONG_TYPE};
+use super::{Refused, Store, Trie, Value, WRONG_TYPE};
 use crate::resp::Reply;
 
-type Hash = BTreeMap<Vec<u8>, Vec<u8>>;
+type Hash = Trie<Vec<u8>>;
 
 impl Store {
     fn hash(&self, key: &[u8]) -> Result<Option<&Hash>, Refused> {
@@ -18,7 +16,7 @@ impl Store {
     }
 
     fn hash_mut(&mut self, key: &[u8]) -> Option<&mut Hash> {
-        match self.value_or_insert(key, || Value::Hash(BTreeMap::new())) {
+        match self.value_or_insert(key, || Value::Hash(Trie::default())) {
             Value::Hash(hash) => Some(hash),
             _ => None,
         }
@@ -33,7 +31,7 @@ impl Store {
         let mut added = 0;
         if let Some(hash) = self.hash_mut(key) {
             for [field, value] in pairs {
-                added += usize::from(hash.insert(field.to_vec(), value.to_vec()).is_none());
+                added += usize::from(hash.insert(field, value.to_vec()));
             }
         }
         reply.count(added);
@@ -51,7 +49,7 @@ impl Store {
             return Ok(());
         };
         reply.map(hash.len());
-        for (field, value) in hash {
+        for (_, field, value) in hash.iter() {
             reply.bulk(field);
             reply.bulk(value);
         }
@@ -69,11 +67,11 @@ impl Store {
         fields: &[&[u8]],
         reply: &mut Reply,
     ) -> Result<(), Refused> {
-        let any = self.hash(key)?.is_some_and(|hash| fields.iter().any(|field| hash.contains_key(*field)));
+        let any = self.hash(key)?.is_some_and(|hash| fields.iter().any(|field| hash.contains(field)));
         let mut removed = 0;
         let mut empty = false;
         if any && let Some(hash) = self.hash_mut(key) {
-            removed = fields.iter().filter(|field| hash.remove(**field).is_some()).count();
+            removed = fields.iter().filter(|field| hash.remove(field)).count();
             empty = hash.is_empty();
         }
         if empty {
@@ -93,7 +91,7 @@ impl Store {
         let before = self.hash(key)?.and_then(|hash| hash.get(field)).map(Vec::as_slice);
         let sum = sum(before, by, "ERR hash value is not an integer")?;
         if let Some(hash) = self.hash_mut(key) {
-            hash.insert(field.to_vec(), sum.to_string().into_bytes());
+            hash.insert(field, sum.to_string().into_bytes());
         }
         reply.integer(sum);
         Ok(())

@@ -1,7 +1,7 @@
 //! Keys as such.
 
 use super::numbers::integer;
-use super::{NOT_AN_INTEGER, Refused, SYNTAX, Store, Value, glob};
+use super::{NOT_AN_INTEGER, Refused, SYNTAX, Store, Value, aside, glob};
 use crate::resp::Reply;
 
 impl Value {
@@ -23,7 +23,7 @@ impl Store {
     }
 
     pub(super) fn delete(&mut self, keys: &[&[u8]], reply: &mut Reply) -> Result<(), Refused> {
-        reply.count(keys.iter().filter(|key| self.remove(key).is_some()).count());
+        reply.count(keys.iter().filter(|key| self.remove(key)).count());
         Ok(())
     }
 
@@ -34,7 +34,7 @@ impl Store {
             _ => return Err(SYNTAX),
         }
         self.changes += 1;
-        self.objects.clear();
+        aside(Self { objects: std::mem::take(&mut self.objects), changes: 0 });
         reply.ok();
         Ok(())
     }

@@ -1,9 +1,7 @@
 //! Lists.
 
-use std::collections::VecDeque;
-
 use super::numbers::integer;
-use super::{Refused, Store, Value, WRONG_TYPE};
+use super::{List, Refused, Store, Value, WRONG_TYPE};
 use crate::resp::Reply;
 
 /// An end of a list.
@@ -14,7 +12,7 @@ pub(super) enum End {
 }
 
 impl Store {
-    fn list(&self, key: &[u8]) -> Result<Option<&VecDeque<Vec<u8>>>, Refused> {
+    fn list(&self, key: &[u8]) -> Result<Option<&List>, Refused> {
         match self.value(key) {
             None => Ok(None),
             Some(Value::List(list)) => Ok(Some(list)),
@@ -30,11 +28,11 @@ impl Store {
         reply: &mut Reply,
     ) -> Result<(), Refused> {
         self.list(key)?;
-        if let Value::List(list) = self.value_or_insert(key, || Value::List(VecDeque::new())) {
+        if let Value::List(list) = self.value_or_insert(key, || Value::List(List::default())) {
             for value in values {
                 match end {
-                    End::Left => list.push_front(value.to_vec()),
-                    End::Right => list.push_back(value.to_vec()),
+                    End::Left => list.push_front(value),
+                    End::Right => list.push_back(value),
                 }
             }
             reply.count(list.len());
@@ -58,7 +56,7 @@ impl Store {
             }
             _ => return Err("ERR wrong number of arguments for 'pop' command"),
         };
-        let Some(length) = self.list(key)?.map(VecDeque::len) else {
+        let Some(length) = self.list(key)?.map(List::len) else {
             if wanted.is_some() {
                 reply.null_array()
             } else {
@@ -85,7 +83,7 @@ impl Store {
     }
 
     pub(super) fn list_length(&self, key: &[u8], reply: &mut Reply) -> Result<(), Refused> {
-        reply.count(self.list(key)?.map_or(0, VecDeque::len));
+        reply.count(self.list(key)?.map_or(0, List::len));
         Ok(())
     }
 
@@ -107,7 +105,7 @@ impl Store {
         let end = usize::try_from(place(to).saturating_add(1)).unwrap_or(0).min(list.len());
         let count = end.saturating_sub(from);
         reply.array(count);
-        for value in list.iter().skip(from).take(count) {
+        for value in list.from(from).take(count) {
             reply.bulk(value);
         }
         Ok(())

@@ -6,35 +6,46 @@
 mod glob;
 mod hashes;
 mod keys;
+mod list;
 mod lists;
 mod numbers;
-mod objects;
 mod sets;
 mod strings;
+mod trie;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-use self::objects::Objects;
+pub(crate) use self::list::List;
+pub(crate) use self::trie::Trie;
 use crate::command::Op;
 use crate::resp::Reply;
 
 /// The longest string that `APPEND` makes, in bytes; Redis' `proto-max-bulk-len`.
-const STRING_LIMIT_BYTES: usize = 512 << 20;
+pub(crate) const STRING_LIMIT_BYTES: usize = 512 << 20;
 
-/// A value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Data with more keys than this is freed on a thread of its own.
+const ASIDE_KEYS: usize = 10_000;
+
+/// Frees data where nobody waits for it: that takes a while for many keys.
+pub(crate) fn aside(data: Store) {
+    if data.len() > ASIDE_KEYS {
+        // Without another thread it is freed here.
+        let _ = std::thread::Builder::new().name("raft-kv-free".into()).spawn(move || drop(data));
+    }
+}
+
+/// A value. Cloned for a change while a snapshot shares it: that takes little time but for long strings.
+#[derive(Clone, Debug)]
 pub(crate) enum Value {
     /// A string.
     Text(Vec<u8>),
     /// A list.
-    List(VecDeque<Vec<u8>>),
+    List(List),
     /// A hash.
-    Hash(BTreeMap<Vec<u8>, Vec<u8>>),
+    Hash(Trie<Vec<u8>>),
     /// A set.
-    Set(BTreeSet<Vec<u8>>),
+    Set(Trie<()>),
 }
 
 impl Default for Value {
@@ -46,10 +57,10 @@ impl Default for Value {
 
 /// What is at a key.
 #[derive(Clone, Debug, Default)]
-struct Object {
+pub(crate) struct Object {
     /// The number of the change that last touched it; see [`Store::version`].
-    version: u64,
-    value: Value,
+    pub(crate) version: u64,
+    pub(crate) value: Value,
 }
 
 /// A key under a `WATCH`, and its version when it began. Version 0: there was no such key.
@@ -63,12 +74,13 @@ const NOT_AN_INTEGER: Refused = "ERR value is not an integer or out of range";
 const SYNTAX: Refused = "ERR syntax error";
 const TOO_FEW: Refused = "ERR wrong number of arguments for command";
 
-/// The keys and values of a node.
-#[derive(Debug, Default)]
+/// The keys and values of a node. A clone is a moment of it, made at once whatever there is in it: it shares
+/// what does not change later.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Store {
-    objects: Objects,
+    pub(crate) objects: Trie<Object>,
     /// Counts changes, the same on all nodes.
-    changes: u64,
+    pub(crate) changes: u64,
 }
 
 impl Store {
@@ -200,9 +212,10 @@ impl Store {
         self.objects.insert(key, Object { version: self.changes, value });
     }
 
-    fn remove(&mut self, key: &[u8]) -> Option<Value> {
-        let object = self.objects.remove(key)?;
-        self.changes += 1;
-        Some(object.value)
+    /// Whether it was there.
+    fn remove(&mut self, key: &[u8]) -> bool {
+        let removed = self.objects.remove(key);
+        self.changes += u64::from(removed);
+        removed
     }
 }

@@ -1,11 +1,9 @@
 //! Sets.
 
-use std::collections::BTreeSet;
-
-use super::{Refused, Store, Value, WRONG_TYPE};
+use super::{Refused, Store, Trie, Value, WRONG_TYPE};
 use crate::resp::Reply;
 
-type Set = BTreeSet<Vec<u8>>;
+type Set = Trie<()>;
 
 impl Store {
     fn members(&self, key: &[u8]) -> Result<Option<&Set>, Refused> {
@@ -17,7 +15,7 @@ impl Store {
     }
 
     fn members_mut(&mut self, key: &[u8]) -> Option<&mut Set> {
-        match self.value_or_insert(key, || Value::Set(BTreeSet::new())) {
+        match self.value_or_insert(key, || Value::Set(Trie::default())) {
             Value::Set(set) => Some(set),
             _ => None,
         }
@@ -30,12 +28,12 @@ impl Store {
         reply: &mut Reply,
     ) -> Result<(), Refused> {
         let set = self.members(key)?;
-        let new = |member: &&&[u8]| set.is_none_or(|set| !set.contains(**member));
+        let new = |member: &&&[u8]| set.is_none_or(|set| !set.contains(member));
         let mut added = 0;
         if members.iter().any(|member| new(&member))
             && let Some(set) = self.members_mut(key)
         {
-            added = members.iter().filter(|member| set.insert(member.to_vec())).count();
+            added = members.iter().filter(|member| set.insert(member, ())).count();
         }
         reply.count(added);
         Ok(())
@@ -47,11 +45,11 @@ impl Store {
         members: &[&[u8]],
         reply: &mut Reply,
     ) -> Result<(), Refused> {
-        let any = self.members(key)?.is_some_and(|set| members.iter().any(|member| set.contains(*member)));
+        let any = self.members(key)?.is_some_and(|set| members.iter().any(|member| set.contains(member)));
         let mut removed = 0;
         let mut empty = false;
         if any && let Some(set) = self.members_mut(key) {
-            removed = members.iter().filter(|member| set.remove(**member)).count();
+            removed = members.iter().filter(|member| set.remove(member)).count();
             empty = set.is_empty();
         }
         if empty {
@@ -67,7 +65,7 @@ impl Store {
             return Ok(());
         };
         reply.set(set.len());
-        for member in set {
+        for (_, member, ()) in set.iter() {
             reply.bulk(member);
         }
         Ok(())

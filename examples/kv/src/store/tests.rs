@@ -110,7 +110,7 @@ fn hashes() {
          HSET h f => -ERR wrong number of arguments for 'hset' command
          HGET h f => $1 3
          HGET h none => $-1
-         HGETALL h => *6 $1 f $1 3 $1 g $1 2 $1 i $1 4
+         HGETALL h => *6 $1 i $1 4 $1 f $1 3 $1 g $1 2
          HGETALL none => *0
          HLEN h => :3
          HINCRBY h f -5 => :-2
@@ -132,7 +132,7 @@ fn sets() {
     check(
         "SADD s b a a => :2
          SADD s a => :0
-         SMEMBERS s => *2 $1 a $1 b
+         SMEMBERS s => *2 $1 b $1 a
          SMEMBERS none => *0
          SISMEMBER s a => :1
          SISMEMBER s x => :0
