@@ -142,7 +142,6 @@ pub enum TransferError {
     Stopped,
 }
 
-<<<<<<< HEAD
 /// Why settings were not taken on. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -153,7 +152,8 @@ pub enum ReconfigureError {
     /// The node is shutting down or has stopped.
     #[error("the node has stopped")]
     Stopped,
-=======
+}
+
 /// What speaks against a membership change at this moment, although it makes sense: it would put the
 /// cluster's availability at risk, never its safety. `force` overrides it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -276,7 +276,6 @@ impl ChangeError {
             _ => Outcome::NotApplied,
         }
     }
->>>>>>> eb9caee (Membership changes in the core and the driver: joint consensus with learners, left by whoever leads; who is out learns of it and stands still)
 }
 
 /// Settings that cannot work.

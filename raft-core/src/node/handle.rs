@@ -11,11 +11,9 @@ use super::shared::Shared;
 use super::waiters::{Applied, Batch, BatchReply};
 use crate::config::{Config, Settings};
 use crate::entry::batch_bytes;
-<<<<<<< HEAD
-use crate::error::{FatalReason, ProposeError, ReadError, ReconfigureError, TransferError};
-=======
-use crate::error::{ChangeError, FatalReason, Objection, ProposeError, ReadError, TransferError};
->>>>>>> eb9caee (Membership changes in the core and the driver: joint consensus with learners, left by whoever leads; who is out learns of it and stands still)
+use crate::error::{
+    ChangeError, FatalReason, Objection, ProposeError, ReadError, ReconfigureError, TransferError,
+};
 use crate::ids::{Index, NodeId};
 use crate::membership::{Change, Plan};
 use crate::raft::{ChangeDone, ChangeOptions};

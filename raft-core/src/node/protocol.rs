@@ -15,11 +15,8 @@ use std::sync::Arc;
 use ::tokio::sync::{mpsc, oneshot};
 
 use super::applier::Job;
-<<<<<<< HEAD
-use super::handle::ReadPolicy;
-=======
 use super::changes::{ChangeRequest, Changes};
->>>>>>> eb9caee (Membership changes in the core and the driver: joint consensus with learners, left by whoever leads; who is out learns of it and stands still)
+use super::handle::ReadPolicy;
 use super::inbox::{Inbound, Room, cost_bytes};
 use super::peers::{AdmitReply, PeerMemory};
 use super::shared::{End, Shared};
@@ -30,11 +27,7 @@ use crate::backend::{
 };
 use crate::config::{Config, Settings};
 use crate::entry::{Entry, pack};
-<<<<<<< HEAD
-use crate::error::{FatalReason, ProposeError, ReadError, ReconfigureError, TransferError};
-=======
-use crate::error::{ChangeError, FatalReason, ProposeError, ReadError, TransferError};
->>>>>>> eb9caee (Membership changes in the core and the driver: joint consensus with learners, left by whoever leads; who is out learns of it and stands still)
+use crate::error::{ChangeError, FatalReason, ProposeError, ReadError, ReconfigureError, TransferError};
 use crate::ids::{FetchId, Identity, Index, KnownPeer, LogId, NodeId, Term, WriteTicket};
 use crate::message::{Envelope, Notice, PeerEvent};
 use crate::raft::Event;
@@ -358,14 +351,14 @@ impl Protocol {
         Ok(())
     }
 
-<<<<<<< HEAD
     fn reconfigure(&mut self, now: Time, settings: &Settings) -> Result<Config, ReconfigureError> {
         self.raft.reconfigure(now, settings)?;
         self.config = self.raft.config().clone();
         self.shared.set_queue_limit_bytes(self.config.uncommitted_limit_bytes);
         self.publish(true);
         Ok(self.config.clone())
-=======
+    }
+
     /// Begins a membership change, or says what it would come to.
     fn change(&mut self, now: Time, request: ChangeRequest) {
         match request {
@@ -379,7 +372,6 @@ impl Protocol {
             }
             ChangeRequest::Plan { changes, reply } => drop(reply.send(self.raft.plan_membership(&changes))),
         }
->>>>>>> eb9caee (Membership changes in the core and the driver: joint consensus with learners, left by whoever leads; who is out learns of it and stands still)
     }
 
     /// Packs all that wait into as few entries as their size allows. Those of sessions come in entries of

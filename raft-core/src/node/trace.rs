@@ -11,14 +11,9 @@ use super::handle::ReadPolicy;
 use crate::backend::JournalWrite;
 use crate::config::Settings;
 use crate::entry::Entry;
-<<<<<<< HEAD
-use crate::error::{ConfigError, ProposeError, ReadError, TransferError};
-use crate::ids::{FetchId, Index, LogId, NodeId, ReadId, WriteTicket};
-=======
-use crate::error::{ChangeError, ProposeError, ReadError, TransferError};
+use crate::error::{ChangeError, ConfigError, ProposeError, ReadError, TransferError};
 use crate::ids::{ChangeId, FetchId, Index, LogId, NodeId, ReadId, WriteTicket};
 use crate::membership::Change;
->>>>>>> eb9caee (Membership changes in the core and the driver: joint consensus with learners, left by whoever leads; who is out learns of it and stands still)
 use crate::message::{Envelope, Outgoing, PeerEvent};
 use crate::raft::{Apply, ChangeOptions, Event, Fetch, Raft};
 use crate::time::Time;
