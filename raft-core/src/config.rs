@@ -63,6 +63,8 @@ pub struct Settings {
     pub write_limit_bytes: Option<u64>,
     /// See [`Config::apply_limit_bytes`].
     pub apply_limit_bytes: Option<u64>,
+    /// See [`Config::promote_lag_entries`].
+    pub promote_lag_entries: Option<u64>,
 }
 
 /// Settings of one node's protocol.
@@ -176,6 +178,7 @@ impl Config {
             tail_limit_bytes: other.tail_limit_bytes.unwrap_or(self.tail_limit_bytes),
             write_limit_bytes: other.write_limit_bytes.unwrap_or(self.write_limit_bytes),
             apply_limit_bytes: other.apply_limit_bytes.unwrap_or(self.apply_limit_bytes),
+            promote_lag_entries: other.promote_lag_entries.unwrap_or(self.promote_lag_entries),
             ..self.clone()
         };
         config.validate().map(|()| config)

@@ -77,7 +77,7 @@ pub enum Why {
 pub enum Disk {
     /// Writes end within an election timeout.
     Prompt,
-    /// One has taken longer, not long ago.
+    /// One takes half as long already, or has taken longer not long ago.
     Slow,
     /// One has been under way for longer. Such a node does not campaign, and hands over if it leads.
     Hangs {

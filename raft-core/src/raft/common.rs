@@ -150,6 +150,11 @@ impl Common {
         members::may_lead(self) && !self.hard.probation && !self.failed && !self.disk.hangs
     }
 
+    /// Whether its disk makes it no node to hand leadership to (M11).
+    pub(crate) fn is_slow(&self) -> bool {
+        self.disk.is_slow(self.now, self.config.disk_patience())
+    }
+
     /// Whether a promise forbids this node to vote for `candidate`, also for itself.
     pub(crate) fn is_bound(&self, candidate: NodeId, term: Term, told: u64) -> bool {
         self.promise.forbids(self.now, candidate, term, told) && !self.is_alone()

@@ -1,6 +1,7 @@
 //! How this node's journal does, as far as it shows in its writes (M11).
 
 use alloc::collections::VecDeque;
+use core::time::Duration;
 
 use super::common::Common;
 use super::timers::Timer;
@@ -21,9 +22,11 @@ pub(crate) struct Writes {
 }
 
 impl Writes {
-    /// Whether a leader should rather have another one: it hangs now, or has lately.
-    pub(crate) fn is_slow(&self, now: Time) -> bool {
-        self.hangs || now < self.slow_until
+    /// Whether a leader should rather have another one: it hangs now, or has lately, or may be about to. Half of the
+    /// patience shows that before a leader whose disk began to hang a moment earlier looks for somebody better.
+    pub(crate) fn is_slow(&self, now: Time, patience: Duration) -> bool {
+        let late = self.under_way.front().is_some_and(|(_, since)| now.since(*since) >= patience / 2);
+        self.hangs || late || now < self.slow_until
     }
 }
 
@@ -69,7 +72,7 @@ pub(crate) fn status(common: &Common) -> Disk {
     } else if common.disk.hangs {
         let since = common.disk.under_way.front().map_or(common.now, |(_, since)| *since);
         Disk::Hangs { since: common.now.since(since) }
-    } else if common.disk.is_slow(common.now) {
+    } else if common.is_slow() {
         Disk::Slow
     } else {
         Disk::Prompt

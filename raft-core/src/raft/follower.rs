@@ -140,7 +140,7 @@ pub(crate) fn answer(common: &Common) -> HeartbeatReply {
         matched: Index::ZERO,
         last: common.log.persisted(),
         probation: common.hard.probation,
-        slow: common.disk.is_slow(common.now),
+        slow: common.is_slow(),
         priority: common.config.priority,
         ..HeartbeatReply::default()
     }

@@ -6,7 +6,7 @@ use raft_core::ids::{Index, LogId, NodeId};
 use raft_core::membership::Membership;
 use raft_core::message::{AppendReply, Ballot, Envelope, Message, Notice, ReadIndex, ReadIndexReply};
 use raft_core::raft::Event;
-use raft_core::status::{RoleKind, Status, Why};
+use raft_core::status::{Disk, RoleKind, Status, Why};
 
 /// Log ids side by side; long rows are shortened.
 pub(super) fn ids(entries: &[Entry]) -> String {
@@ -225,6 +225,18 @@ pub(super) fn status(status: &Status) -> Vec<String> {
         if is {
             line.push_str(what);
         }
+    }
+    match status.disk {
+        Disk::Prompt => {}
+        Disk::Hangs { since } => line.push_str(&format!(", disk hangs for {} ms", since.as_millis())),
+        Disk::Slow => line.push_str(", disk slow"),
+        Disk::Failed => line.push_str(", disk failed"),
+    }
+    if let Some(why) = status.hand_over {
+        line.push_str(&format!(", has handed over: {why}"));
+    }
+    if let Some(left) = status.lease_left {
+        line.push_str(&format!(", lease for {} ms", left.as_millis()));
     }
     if status.uncommitted_bytes > 0 {
         line.push_str(&format!(", {} bytes not applied", status.uncommitted_bytes));

@@ -12,7 +12,7 @@ use raft_core::message::{Envelope, PeerEvent};
 use raft_core::raft::{Apply, Restored};
 use raft_core::status::RoleKind;
 use raft_core::time::Time;
-use raft_core::{Config, Raft};
+use raft_core::{Config, Lease, Raft, Settings};
 
 use super::describe;
 use super::disk::Disk;
@@ -111,6 +111,7 @@ impl World {
                 self.trace.extend(lines);
             }
             "counters" => self.counters(&mut words)?,
+            "set" => self.set(&mut words)?,
             "quiet" => {
                 self.quiet = words.take("on");
                 if !self.quiet {
@@ -185,6 +186,10 @@ impl World {
                 "apply-bytes" => config.apply_limit_bytes = *value,
                 "seed" => config.seed = *value,
                 "promote-lag" => config.promote_lag_entries = *value,
+                "lease-ppm" => {
+                    let max_drift_ppm = u32::try_from(*value).unwrap_or(u32::MAX);
+                    config.lease = Some(Lease { max_drift_ppm });
+                }
                 _ => return Err(format!("no such setting: {key}")),
             }
         }
@@ -210,6 +215,12 @@ impl World {
     }
 
     fn make_leader(&mut self, id: NodeId) -> Result<(Term, LogId), String> {
+        let config = self.raft(id)?.config();
+        if config.lease.is_some() {
+            // Who has just come up may have promised something to somebody.
+            let promised = config.election_timeout;
+            self.now = self.now + promised;
+        }
         let now = self.now;
         self.raft(id)?.campaign(now);
         self.drain(id)?;
@@ -305,9 +316,42 @@ impl World {
 
     fn read(&mut self, words: &mut Words) -> Done {
         let (id, read) = (words.node()?, ReadId(words.number("a read")?));
+        let here = words.take("here");
         let now = self.now;
-        if let Err(error) = self.raft(id)?.read(now, read) {
+        let raft = self.raft(id)?;
+        let result = if here { raft.read_anywhere(now, read) } else { raft.read(now, read) };
+        if let Err(error) = result {
             self.say(format!("{id} refuses read {read}: {error}"));
+        }
+        self.drain(id)
+    }
+
+    /// Other settings for a running node.
+    fn set(&mut self, words: &mut Words) -> Done {
+        let id = words.node()?;
+        let mut settings = Settings::default();
+        while !words.is_empty() {
+            let word = words.next("a setting")?;
+            let (key, value) = word.split_once('=').ok_or("a setting is NAME=VALUE")?;
+            let number = || words::number(value);
+            match key {
+                "priority" => {
+                    settings.priority = Some(value.parse().map_err(|_| format!("no priority: {value}"))?);
+                }
+                "election-timeout-ms" => {
+                    settings.election_timeout = Some(Duration::from_millis(number()?));
+                }
+                "heartbeat-ms" => settings.heartbeat_interval = Some(Duration::from_millis(number()?)),
+                "lease-ppm" => {
+                    let max_drift_ppm = u32::try_from(number()?).unwrap_or(u32::MAX);
+                    settings.lease = Some((max_drift_ppm > 0).then_some(Lease { max_drift_ppm }));
+                }
+                _ => return Err(format!("no such setting: {key}")),
+            }
+        }
+        let now = self.now;
+        if let Err(error) = self.raft(id)?.reconfigure(now, &settings) {
+            self.say(format!("{id} refuses: {error}"));
         }
         self.drain(id)
     }

@@ -21,7 +21,8 @@
 //! # Commands
 //! ```text
 //! cluster 1 2 3 [tail-bytes=N append-bytes=N window-messages=N window-bytes=N write-bytes=N
-//!                uncommitted-bytes=N apply-bytes=N promote-lag=N seed=N]     nodes of a new cluster; entry 0.1 names them
+//!                uncommitted-bytes=N apply-bytes=N promote-lag=N seed=N lease-ppm=N]     nodes of a new cluster; entry 0.1
+//!                names them
 //! limbo N               one more node, that knows no members
 //! lead N                N becomes leader; its no-op is committed and applied everywhere; quietly
 //! crash N [keeping K]   forgets what is not durable; of a write under way K entries and the hard state stay
@@ -31,7 +32,8 @@
 //! forge N T.I ...       (crashed) entries are put at the end of the disk; the term follows
 //! hard N term T [vote M]  (crashed) sets the hard state
 //! propose N TEXT        proposes a command; `propose N bytes=K` one of K bytes
-//! read N ID             begins a linearizable read
+//! read N ID [here]      begins a linearizable read; with `here` a follower asks its leader and answers itself
+//! set N NAME=VALUE ...  other settings while it runs: priority, election-timeout-ms, heartbeat-ms, lease-ppm (0: none)
 //! transfer N [M]        N hands leadership over, to M if named
 //! change N WISH ... [force] [wait D]    N changes the membership; a wish is `add-learner M`, `promote M`,
 //!                       `demote M`, `remove M`, `replace M K` or `update M ADDRESS`
