@@ -3,6 +3,8 @@
 use raft_core::error::{Outcome, ProposeError, ReadError, TransferError};
 use raft_core::ids::NodeId;
 use raft_core::membership::Member;
+use raft_core::node::SessionError;
+use raft_core::session::SessionRefusal;
 
 use crate::settings::CLIENT;
 
@@ -29,6 +31,27 @@ pub(crate) fn of_write(error: &ProposeError, me: NodeId, slot: u16) -> String {
         ProposeError::ShuttingDown | ProposeError::Fatal(_) => format!("CLUSTERDOWN not done: {error}"),
         other if other.outcome() == Outcome::Unknown => format!("UNKNOWN {other}"),
         other => format!("ERR {other}"),
+    }
+}
+
+/// Why a command of a session was not done, or not again.
+pub(crate) fn of_session(refusal: &SessionRefusal) -> String {
+    match refusal {
+        SessionRefusal::NotOpen { .. } => format!("NOSESSION not done: {refusal}"),
+        SessionRefusal::Acknowledged { .. } => format!("SEQACKED not done, or not again: {refusal}"),
+        SessionRefusal::OutsideWindow { .. } => format!("SEQWINDOW not done: {refusal}"),
+        SessionRefusal::AnswerNotKept { .. } => format!("ANSWERLOST done before: {refusal}"),
+        SessionRefusal::Full { .. } | SessionRefusal::TooMany { .. } => format!("BUSY not done: {refusal}"),
+        other => format!("ERR {other}"),
+    }
+}
+
+/// Why a session was not opened, kept or closed.
+pub(crate) fn of_session_error(error: &SessionError, me: NodeId, slot: u16) -> String {
+    match error {
+        SessionError::Propose(error) => of_write(error, me, slot),
+        SessionError::Refused(refusal) => of_session(refusal),
+        other => format!("BUSY not done: {other}"),
     }
 }
 
@@ -72,5 +95,18 @@ mod tests {
         assert!(write(ProposeError::TooLarge { bytes: 2, limit_bytes: 1 }).starts_with("ERR "));
         assert!(write(ProposeError::Superseded { by: LogId::ZERO }).starts_with("TRYAGAIN "));
         assert!(write(ProposeError::ShuttingDown).starts_with("CLUSTERDOWN "));
+        let session = raft_core::ids::SessionId(7);
+        let gone = SessionError::Refused(SessionRefusal::NotOpen { session });
+        let sentence = "NOSESSION not done: session 7 is not open: it has expired, was closed, or never was";
+        assert_eq!(of_session_error(&gone, me, 0), sentence);
+        let lost = SessionRefusal::AnswerNotKept { session, sequence: 3, at: LogId::new(1, 9) };
+        assert!(of_session(&lost).starts_with("ANSWERLOST done before: "));
+        let below = SessionRefusal::Acknowledged { session, sequence: 3, below: 4 };
+        assert!(of_session(&below).starts_with("SEQACKED "));
+        let far = SessionRefusal::OutsideWindow { session, sequence: 3000, below: 4, window: 1024 };
+        assert!(of_session(&far).starts_with("SEQWINDOW not done: "));
+        assert!(of_session(&SessionRefusal::TooMany { sessions: 2, limit: 2 }).starts_with("BUSY "));
+        let elsewhere = SessionError::Propose(ProposeError::NotLeader { leader: None });
+        assert!(of_session_error(&elsewhere, me, 0).starts_with("CLUSTERDOWN "));
     }
 }

@@ -1,5 +1,6 @@
 //! Commands as they stand in the log, for people and for programs.
 
+use raft_core::session::{self, Mark, Stamped};
 use serde_json::{Value, json};
 
 use crate::command::{COMMANDS, Op};
@@ -29,6 +30,30 @@ pub(crate) fn text(command: &[u8]) -> String {
     }
 }
 
+/// The same, with its number in its session.
+pub(crate) fn numbered(mark: Option<Mark>, command: &[u8]) -> String {
+    let number = mark.map_or_else(String::new, |Mark { session, sequence, acknowledged_below }| {
+        format!("session {session} seq {sequence} ack {acknowledged_below}: ")
+    });
+    number + &text(command)
+}
+
+/// What an entry does to a session.
+pub(crate) fn session_entry(data: &[u8]) -> String {
+    match Stamped::decode(data) {
+        Ok(Stamped { time, op }) => match op {
+            session::Op::Open { timeout, .. } => {
+                format!("at {time} open, timeout {} ms", timeout.as_millis())
+            }
+            session::Op::KeepAlive { session, acknowledged_below } => {
+                format!("at {time} keep {session} alive, ack {acknowledged_below}")
+            }
+            session::Op::Close { session } => format!("at {time} close {session}"),
+        },
+        Err(error) => format!("{} bytes: {error}", data.len()),
+    }
+}
+
 /// Whole. Bytes are escaped as in Rust's string literals, so that nothing is lost.
 pub(crate) fn value(command: &[u8]) -> Value {
     let escaped = |bytes: &[u8]| bytes.escape_ascii().to_string();
@@ -45,4 +70,16 @@ pub(crate) fn value(command: &[u8]) -> Value {
         }),
         Err(_) => json!({ "unknown": escaped(command) }),
     }
+}
+
+/// The same, with its number in its session.
+pub(crate) fn numbered_value(mark: Option<Mark>, command: &[u8]) -> Value {
+    let mut value = value(command);
+    if let (Some(mark), Some(object)) = (mark, value.as_object_mut()) {
+        let Mark { session, sequence, acknowledged_below } = mark;
+        object.insert("session".into(), session.0.into());
+        object.insert("seq".into(), sequence.into());
+        object.insert("ack".into(), acknowledged_below.into());
+    }
+    value
 }

@@ -68,3 +68,30 @@ fn redis_py_reads_and_writes_through_a_leader_kill() {
     args.extend(pairs.iter().map(String::as_str));
     assert_eq!(output("python3", &args).trim(), "all is there");
 }
+
+/// What follows the client of the README.
+const COUNTS: &str = "
+import os, signal, sys
+pids = {int(port): int(pid) for port, pid in (pair.split('=') for pair in sys.argv[1:])}
+once = Once([('127.0.0.1', port) for port in pids])
+answers = [once.do('INCR', 'n') for _ in range(100)]
+os.kill(pids[once.node.connection_pool.connection_kwargs['port']], signal.SIGKILL)
+answers += [once.do('INCR', 'n') for _ in range(100)]
+assert answers == list(range(1, 201)), answers
+print('each once')
+";
+
+#[test]
+#[ignore = "needs python3 with redis-py"]
+fn the_client_in_the_readme_counts_each_once_through_a_leader_kill() {
+    let readme = include_str!("../README.md");
+    let (_, rest) = readme.split_once("```python\n").unwrap();
+    let (client, _) = rest.split_once("```").unwrap();
+    let mut cluster = Cluster::start(3);
+    cluster.leader_and_follower();
+    let pairs = cluster.nodes.iter().map(|node| format!("{}={}", node.client.port(), node.pid()));
+    let mut args = vec!["-c".to_owned(), format!("{client}{COUNTS}")];
+    args.extend(pairs);
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    assert_eq!(output("python3", &args).trim(), "each once");
+}

@@ -91,6 +91,10 @@ pub struct Fatal(pub String);
 /// Called from one task, one call at a time. It must be deterministic: what it does may depend on
 /// nothing but its state and the commands. An error or a panic stops the node; no entry is ever skipped.
 ///
+/// Commands of sessions (see [`crate::session`]) that were executed before are not shown again; the machine
+/// needs to do nothing for that. Their answers are kept, of this machine and of the others: like the state, an answer
+/// must depend on the state and the command only.
+///
 /// * **A1** `apply` pushes one answer for each command.
 /// * **A2** Commands are executed and answered in their order, whatever the batches.
 /// * **A3** Whether answers are wanted changes nothing but the answers.

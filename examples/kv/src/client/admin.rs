@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use raft_core::backend::Vote;
-use raft_core::entry::{EntryKind, unpack};
+use raft_core::entry::EntryKind;
 use raft_core::ids::{Index, NodeId};
+use raft_core::session::unpack_any;
 use raft_core::status::{RoleKind, Status};
 use raft_log_file::Durability;
 
@@ -70,6 +71,8 @@ fn info(server: &Server, reply: &mut Reply) {
         ("log-size".into(), status.last.index.next().0.saturating_sub(status.first_index.0).to_string()),
         ("voters".into(), list(&mut status.membership.all_voters())),
         ("learners".into(), list(&mut status.membership.learners())),
+        ("sessions".into(), server.node.sessions().0.to_string()),
+        ("session-bytes".into(), server.node.sessions().1.to_string()),
         ("version".into(), env!("CARGO_PKG_VERSION").into()),
     ];
     for peer in &status.peers {
@@ -164,12 +167,12 @@ async fn scan(server: &Server, from: u64, count: u64, reply: &mut Reply) {
         reply.bulk(format!("{:?}", entry.kind).to_lowercase().as_bytes());
         reply.bulk(b"commands");
         let commands = match entry.kind {
-            EntryKind::Commands => unpack(&entry.data).unwrap_or_default(),
+            EntryKind::Commands => unpack_any(&entry.data).map(|packed| packed.commands).unwrap_or_default(),
             _ => Vec::new(),
         };
         reply.array(commands.len());
-        for command in commands {
-            reply.bulk(show::text(&command).as_bytes());
+        for (mark, command) in commands {
+            reply.bulk(show::numbered(mark, &command).as_bytes());
         }
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::session::{Session, wrong_number};
-use super::{admin, cluster, turn};
+use super::{admin, cluster, exactly_once, turn};
 use crate::command::{COMMANDS, Kind, Op, Spec, find};
 use crate::resp::{Protocol, Reply};
 
@@ -55,6 +55,7 @@ impl Session {
                 reply.ok();
             }
             Op::Cluster => cluster::command(&self.server, args, reply),
+            Op::Raft if upper(args.get(1)) == b"SESSION" => exactly_once::command(self, args, reply).await,
             Op::Raft => admin::command(&self.server, args, reply).await,
             // All others are done elsewhere.
             _ => reply.error("ERR not supported"),

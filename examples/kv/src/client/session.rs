@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use raft_core::ids::SessionId;
+use raft_core::session::Mark;
+
 use super::Output;
+use super::exactly_once::{is_numbered, take_number};
 use super::turn::Turn;
 use crate::command::{Kind, Op, Spec, find};
 use crate::resp::{Protocol, Reply, Requests, translate};
@@ -40,6 +44,8 @@ pub(crate) struct Session {
     pub(crate) readonly: bool,
     pub(crate) queue: Option<Queue>,
     pub(crate) watched: Vec<(Bytes, u64)>,
+    /// Numbered commands that do not name a session are of this one.
+    pub(crate) session: Option<SessionId>,
     /// It asked to go.
     pub(crate) quits: bool,
 }
@@ -58,6 +64,7 @@ impl Session {
             readonly: false,
             queue: None,
             watched: Vec::new(),
+            session: None,
             quits: false,
         }
     }
@@ -126,12 +133,16 @@ impl Session {
                 return Ok(());
             }
         };
+        if spec.op == Op::Raft && is_numbered(&args) {
+            self.take_numbered(&args, turn);
+            return Ok(());
+        }
         if self.queue.is_some() {
-            self.take_queued(spec, args, turn);
+            self.take_queued(spec, args, None, turn);
             return Ok(());
         }
         match (spec.kind, spec.op) {
-            (Kind::Write | Kind::Read, _) => turn.add(spec, args),
+            (Kind::Write | Kind::Read, _) => turn.add(spec, args, None),
             (_, Op::Ping) => turn.answer(|reply| match (args.get(1), args.len()) {
                 (None, _) => reply.simple("PONG"),
                 (Some(text), 2) => reply.bulk(text),
@@ -161,8 +172,43 @@ impl Session {
         Ok(())
     }
 
+    /// `RAFT SEQ n ...`: a command that writes, or the `EXEC` of a transaction, under its number.
+    fn take_numbered(&mut self, args: &[Bytes], turn: &mut Turn) {
+        let numbered = take_number(args, self.session).map_err(str::to_owned);
+        let found = numbered.and_then(|(mark, args)| {
+            let Some((name, rest)) = args.split_first() else { return Err(String::new()) };
+            match find(name) {
+                None => Err(unknown(name, rest)),
+                Some(spec) if !spec.takes(args.len()) => Err(wrong_number(spec)),
+                Some(spec) if spec.op == Op::Exec => Ok((spec, mark, args)),
+                Some(spec) if spec.kind == Kind::Write && self.queue.is_none() => Ok((spec, mark, args)),
+                Some(Spec { kind: Kind::Write, .. }) => {
+                    Err("ERR in a transaction the number belongs to EXEC".to_owned())
+                }
+                Some(_) => Err("ERR only commands that write, and EXEC, have numbers".to_owned()),
+            }
+        });
+        match found {
+            Ok((spec, mark, args)) if self.queue.is_some() => self.take_queued(spec, args, Some(mark), turn),
+            Ok((spec, mark, args)) if spec.kind == Kind::Write => turn.add(spec, args, Some(mark)),
+            Ok(_) => turn.answer(|reply| reply.error("ERR EXEC without MULTI")),
+            Err(error) => {
+                if let Some(queue) = &mut self.queue {
+                    queue.refused = true;
+                }
+                turn.answer(|reply| reply.error(&error));
+            }
+        }
+    }
+
     /// Between `MULTI` and `EXEC`.
-    fn take_queued(&mut self, spec: &'static Spec, mut args: Vec<Bytes>, turn: &mut Turn) {
+    fn take_queued(
+        &mut self,
+        spec: &'static Spec,
+        mut args: Vec<Bytes>,
+        mark: Option<Mark>,
+        turn: &mut Turn,
+    ) {
         let leads = self.server.leads();
         let Some(queue) = &mut self.queue else { return };
         match (spec.kind, spec.op) {
@@ -176,7 +222,7 @@ impl Session {
                 } else if queue.commands.is_empty() && watched.is_empty() {
                     turn.answer(|reply| reply.array(0));
                 } else {
-                    turn.add_transaction(&watched, &queue);
+                    turn.add_transaction(&watched, &queue, mark);
                 }
             }
             (_, Op::Discard) => {

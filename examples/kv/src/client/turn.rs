@@ -8,6 +8,8 @@ use std::io;
 
 use bytes::{Bytes, BytesMut};
 use raft_core::error::{ProposeError, ReadError};
+use raft_core::session::{Mark, SessionRefusal};
+use raft_core::{Applied, NodeHandle};
 
 use super::Output;
 use super::cluster::slot;
@@ -24,9 +26,9 @@ enum Item {
     /// The reply is known.
     Ready(Vec<u8>),
     /// A command on data.
-    Data { spec: &'static Spec, args: Vec<Bytes>, slot: u16 },
+    Data { spec: &'static Spec, args: Vec<Bytes>, slot: u16, mark: Option<Mark> },
     /// Encoded already.
-    Transaction { encoded: Bytes, slot: u16 },
+    Transaction { encoded: Bytes, slot: u16, mark: Option<Mark> },
 }
 
 /// Commands that came together.
@@ -49,16 +51,16 @@ impl Turn {
     }
 
     /// Adds a command on data.
-    pub(crate) fn add(&mut self, spec: &'static Spec, args: Vec<Bytes>) {
+    pub(crate) fn add(&mut self, spec: &'static Spec, args: Vec<Bytes>, mark: Option<Mark>) {
         let slot = spec.keys(&args).next().map_or(0, slot);
-        self.items.push(Item::Data { spec, args, slot });
+        self.items.push(Item::Data { spec, args, slot, mark });
     }
 
     /// Adds a transaction.
-    pub(crate) fn add_transaction(&mut self, watched: &[(Bytes, u64)], queue: &Queue) {
+    pub(crate) fn add_transaction(&mut self, watched: &[(Bytes, u64)], queue: &Queue, mark: Option<Mark>) {
         let mut encoded = BytesMut::new();
         put_transaction(&mut encoded, watched, &queue.commands);
-        self.items.push(Item::Transaction { encoded: encoded.freeze(), slot: queue.slot });
+        self.items.push(Item::Transaction { encoded: encoded.freeze(), slot: queue.slot, mark });
     }
 
     /// Does them, and writes their replies. The turn is empty then.
@@ -143,6 +145,8 @@ struct Batch {
     ends: Vec<usize>,
     bytes: BytesMut,
     alone: Option<Bytes>,
+    /// Which of its commands are of sessions: none, mostly.
+    marks: Vec<(usize, Mark)>,
 }
 
 fn size(item: &Item) -> usize {
@@ -161,12 +165,14 @@ impl Batch {
     fn add(&mut self, item: Item) {
         match item {
             Item::Ready(reply) => self.places.push(Place::Ready(reply)),
-            Item::Data { spec, args, slot } => {
+            Item::Data { spec, args, slot, mark } => {
+                self.mark(mark);
                 put_command::<Bytes>(&mut self.bytes, spec.op, args.get(1..).unwrap_or_default());
                 self.ends.push(self.bytes.len());
                 self.places.push(Place::Logged { slot });
             }
-            Item::Transaction { encoded, slot } => {
+            Item::Transaction { encoded, slot, mark } => {
+                self.mark(mark);
                 self.places.push(Place::Logged { slot });
                 if self.bytes.is_empty() && self.ends.is_empty() {
                     // Not copied once more if it is the first.
@@ -179,9 +185,15 @@ impl Batch {
         }
     }
 
+    /// The next command is of a session.
+    fn mark(&mut self, mark: Option<Mark>) {
+        let at = self.ends.len() + usize::from(self.alone.is_some());
+        self.marks.extend(mark.map(|mark| (at, mark)));
+    }
+
     /// Proposes and writes the replies; whether it was applied. Empty then.
     async fn finish(&mut self, session: &Session, output: &mut Output) -> io::Result<bool> {
-        let Self { places, ends, bytes, alone } = std::mem::take(self);
+        let Self { places, ends, bytes, alone, marks } = std::mem::take(self);
         let bytes = bytes.freeze();
         let mut from = 0;
         let mut commands = Vec::with_capacity(ends.len() + usize::from(alone.is_some()));
@@ -192,8 +204,7 @@ impl Batch {
         }
         drop(bytes);
         let any = !commands.is_empty();
-        let result: Result<_, ProposeError> =
-            if any { session.server.node.propose_batch(commands).await } else { Ok(Vec::new()) };
+        let result = propose(&session.server.node, commands, &marks).await;
         let (mut applied, error) = match result {
             Ok(applied) => (applied.into_iter(), None),
             Err(error) => (Vec::new().into_iter(), Some(error)),
@@ -202,8 +213,12 @@ impl Batch {
             match place {
                 Place::Ready(reply) => translate(&reply, session.protocol, &mut output.buffer),
                 Place::Logged { slot } => match (applied.next(), &error) {
-                    (Some(applied), _) => {
+                    (Some(Ok(applied)), _) => {
                         translate(&applied.response, session.protocol, &mut output.buffer);
+                    }
+                    (Some(Err(refused)), _) => {
+                        let sentence = refusal::of_session(&refused);
+                        session.answer(output, |reply| reply.error(&sentence));
                     }
                     (None, Some(error)) => {
                         let sentence = refusal::of_write(error, session.server.node.id(), slot);
@@ -216,6 +231,23 @@ impl Batch {
         }
         Ok(any && error.is_none())
     }
+}
+
+/// Proposes commands, of which these are of sessions.
+async fn propose(
+    node: &NodeHandle,
+    commands: Vec<Bytes>,
+    marks: &[(usize, Mark)],
+) -> Result<Vec<Result<Applied, SessionRefusal>>, ProposeError> {
+    if marks.is_empty() {
+        return Ok(node.propose_batch(commands).await?.into_iter().map(Ok).collect());
+    }
+    let mut marks = marks.iter().peekable();
+    let marked = commands.into_iter().enumerate().map(|(at, command)| {
+        let mark = marks.next_if(|(marked, _)| *marked == at).map(|(_, mark)| *mark);
+        (mark, command)
+    });
+    node.propose_marked(marked.collect()).await
 }
 
 /// Reads the versions of keys behind a barrier, for `WATCH`.

@@ -2,9 +2,10 @@
 
 use std::io::{self, BufWriter, Write};
 
-use raft_core::entry::{Entry, EntryKind, unpack};
+use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::Index;
 use raft_core::membership::Membership;
+use raft_core::session::{Packed, unpack_any};
 use serde_json::{Value, json};
 
 use super::{Place, STEP_BYTES, STEP_ENTRIES, of_journal, rows};
@@ -125,9 +126,10 @@ fn text(entry: &Entry) -> String {
     let bytes = entry.data.len();
     match entry.kind {
         EntryKind::Noop => String::new(),
-        EntryKind::Commands => match unpack(&entry.data) {
-            Ok(commands) => {
-                let shown: Vec<_> = commands.iter().take(SHOWN).map(|command| show::text(command)).collect();
+        EntryKind::Commands => match unpack_any(&entry.data) {
+            Ok(Packed { commands, .. }) => {
+                let shown = commands.iter().take(SHOWN).map(|(mark, command)| show::numbered(*mark, command));
+                let shown: Vec<_> = shown.collect();
                 let more = commands.len().saturating_sub(SHOWN);
                 let more =
                     if more > 0 { format!(" | {more} more, {bytes} bytes in all") } else { String::new() };
@@ -139,7 +141,7 @@ fn text(entry: &Entry) -> String {
             Ok(found) => members(&found),
             Err(error) => format!("{bytes} bytes: {error}"),
         },
-        EntryKind::Session => format!("{bytes} bytes"),
+        EntryKind::Session => show::session_entry(&entry.data),
     }
 }
 
@@ -166,8 +168,11 @@ fn value(entry: &Entry) -> Value {
         "bytes": entry.data.len(),
     });
     let (name, more) = match entry.kind {
-        EntryKind::Commands => match unpack(&entry.data) {
-            Ok(commands) => ("commands", commands.iter().map(|command| show::value(command)).collect()),
+        EntryKind::Commands => match unpack_any(&entry.data) {
+            Ok(Packed { commands, .. }) => {
+                let shown = commands.iter().map(|(mark, command)| show::numbered_value(*mark, command));
+                ("commands", shown.collect())
+            }
             Err(error) => ("error", error.to_string().into()),
         },
         EntryKind::Membership => match Membership::decode(&entry.data) {
@@ -187,7 +192,8 @@ fn value(entry: &Entry) -> Value {
             }
             Err(error) => ("error", error.to_string().into()),
         },
-        EntryKind::Noop | EntryKind::Session => return object,
+        EntryKind::Session => ("session", show::session_entry(&entry.data).into()),
+        EntryKind::Noop => return object,
     };
     if let Some(object) = object.as_object_mut() {
         object.insert(name.into(), more);

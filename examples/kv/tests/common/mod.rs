@@ -283,7 +283,7 @@ impl Client {
         Self::try_connect(address).unwrap()
     }
 
-    fn try_connect(address: SocketAddr) -> Option<Self> {
+    pub fn try_connect(address: SocketAddr) -> Option<Self> {
         Some(Self { stream: BufReader::new(Box::new(socket(address)?)) })
     }
 
