@@ -14,6 +14,7 @@ mod demo;
 mod fuzz;
 mod guard;
 mod model;
+mod museum;
 mod mutants;
 mod no_std;
 mod servers;

@@ -2,18 +2,30 @@
 
 use std::process::Command;
 
-use crate::Outcome;
 use crate::util::{Failure, proc};
+use crate::{Outcome, museum};
 
 /// Flags of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// Uses `cargo test` even where cargo-nextest is there.
     #[arg(long)]
     no_nextest: bool,
 }
 
+/// Some of the tests.
+#[derive(clap::Subcommand)]
+enum Part {
+    /// Those that are named after bugs that others had.
+    Museum(museum::Args),
+}
+
 pub(crate) fn run(args: &Args) -> Outcome {
+    if let Some(Part::Museum(args)) = &args.part {
+        return museum::run(args);
+    }
     let report = all(args.no_nextest)?;
     // The runner's own summary comes last, where people and machines look for it.
     println!("{}", report.summary);
