@@ -120,7 +120,27 @@ pub struct Config {
     /// A learner that is more entries than this behind the leader is not made a voter, unless by force: the
     /// others would have to wait for it. Default 1000.
     pub promote_lag_entries: u64,
+    /// Take a snapshot when this many entries were executed since the last one (§7). 0: never because of their
+    /// number. Default 100,000. Without a snapshot store none is ever taken.
+    pub snapshot_every_entries: u64,
+    /// Take a snapshot when entries of this size were executed since the last one, or since the start.
+    /// 0: never because of their size. Default 256 MiB.
+    pub snapshot_every_bytes: u64,
+    /// Entries before the last snapshot's end that are kept for slow followers, instead of being purged.
+    /// Default 10,000.
+    pub snapshot_keep_entries: u64,
+    /// The same in bytes; whichever is less is kept. Sizes are known of what was appended since the start.
+    /// For a follower that answers and lies further behind, as much again is kept. Default 64 MiB.
+    pub snapshot_keep_bytes: u64,
+    /// A piece of a snapshot in one message. Default 256 KiB, at most 16 MiB: what every transport passes (T8).
+    pub snapshot_chunk_bytes: u64,
+    /// Pieces of a snapshot under way to one follower without an answer, and held by a follower until its store
+    /// has taken them. Default 1 MiB.
+    pub snapshot_window_bytes: u64,
 }
+
+/// What every transport passes in one message.
+const PASSES_BYTES: u64 = 16 << 20;
 
 impl Config {
     /// The defaults for a node of a cluster.
@@ -146,6 +166,12 @@ impl Config {
             command_limit_bytes: 16 << 20,
             sessions: Limits::DEFAULT,
             promote_lag_entries: 1000,
+            snapshot_every_entries: 100_000,
+            snapshot_every_bytes: 256 << 20,
+            snapshot_keep_entries: 10_000,
+            snapshot_keep_bytes: 64 << 20,
+            snapshot_chunk_bytes: 256 << 10,
+            snapshot_window_bytes: 1 << 20,
         }
     }
 
@@ -217,10 +243,16 @@ impl Config {
             ("command_limit_bytes", self.command_limit_bytes),
             ("sessions.window", u64::from(self.sessions.window)),
             ("sessions.records", u64::from(self.sessions.records)),
+            ("snapshot_chunk_bytes", self.snapshot_chunk_bytes),
+            ("snapshot_window_bytes", self.snapshot_window_bytes),
         ] {
             if bytes == 0 {
                 return Err(ConfigError::Zero { what });
             }
+        }
+        let (what, bytes, limit_bytes) = ("snapshot_chunk_bytes", self.snapshot_chunk_bytes, PASSES_BYTES);
+        if bytes > limit_bytes {
+            return Err(ConfigError::TooLarge { what, bytes, limit_bytes });
         }
         Ok(())
     }
@@ -240,7 +272,12 @@ mod tests {
             hasty.validate().unwrap_err().to_string(),
             "election_timeout is 100ms, but must be at least 150ms (three heartbeat intervals)"
         );
-        let idle = Config { window_bytes: 0, ..good };
+        let idle = Config { window_bytes: 0, ..good.clone() };
         assert_eq!(idle.validate(), Err(ConfigError::Zero { what: "window_bytes" }));
+        let clumsy = Config { snapshot_chunk_bytes: 17 << 20, ..good };
+        assert_eq!(
+            clumsy.validate().unwrap_err().to_string(),
+            "snapshot_chunk_bytes is 17825792, but must be at most 16777216"
+        );
     }
 }

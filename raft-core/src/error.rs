@@ -307,19 +307,80 @@ pub enum ConfigError {
         /// The most.
         most: u32,
     },
+    /// A setting is too large.
+    #[error("{what} is {bytes}, but must be at most {limit_bytes}")]
+    TooLarge {
+        /// The setting.
+        what: &'static str,
+        /// What was set, in bytes.
+        bytes: u64,
+        /// The bound, in bytes.
+        limit_bytes: u64,
+    },
+    /// The journal begins after entries that no snapshot here covers: what they did is nowhere on this node.
+    #[error(
+        "the journal begins after {purged}, but {}: the snapshots are missing or are another node's; bring them back, or replace this node by a membership change", snapshot.map_or_else(|| String::from("there is no snapshot"), |upto| alloc::format!("the newest snapshot covers only entries up to {upto}"))
+    )]
+    NoSnapshot {
+        /// The last purged entry.
+        purged: LogId,
+        /// What the newest snapshot covers.
+        snapshot: Option<LogId>,
+    },
+    /// A snapshot and what the journal knows to be committed contradict each other.
+    #[error(
+        "the snapshot covers entries up to {snapshot}, but the journal has {journal} committed there: they are not of one node"
+    )]
+    SnapshotContradicts {
+        /// The last entry that the snapshot covers.
+        snapshot: LogId,
+        /// What the journal has there.
+        journal: LogId,
+    },
     /// What was restored from the journal contradicts itself.
     #[error("the restored state is inconsistent: {0}")]
     Restored(Violation),
-    /// The state machine has applied entries that the journal does not have.
+    /// The state machine has applied entries that neither the journal nor a snapshot has.
     #[error(
         "the state machine has applied {applied}, but the journal ends at {last}: they are not of one node"
     )]
     AheadOfJournal {
         /// What the state machine says.
         applied: LogId,
-        /// The end of the log.
+        /// The end of the log, with the snapshot.
         last: LogId,
     },
+    /// The state machine has applied another entry than the one that is committed there.
+    #[error(
+        "the state machine has applied {applied}, but {committed} is committed there: they are not of one node"
+    )]
+    AppliedContradicts {
+        /// What the state machine says.
+        applied: LogId,
+        /// What the journal or the snapshot has.
+        committed: LogId,
+    },
+}
+
+/// Why a snapshot was not taken when asked for. Nothing was lost: it may be asked for again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotFailed {
+    /// The node was built without a snapshot store.
+    #[error("this node has no snapshot store")]
+    NoStore,
+    /// Nothing was executed yet: there is nothing that a snapshot could cover.
+    #[error("nothing was executed yet")]
+    Nothing,
+    /// The store or the state machine's source failed. What was there before still is.
+    #[error("the snapshot could not be stored: {0}")]
+    Store(crate::backend::SnapshotError),
+    /// The node is shutting down.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+    /// The node has stopped for the reason given.
+    #[error("the node has stopped: {0}")]
+    Fatal(Arc<FatalReason>),
 }
 
 /// A safety invariant does not hold. The node must stop rather than go on.
@@ -381,6 +442,16 @@ pub enum FatalReason {
     /// The state machine failed.
     #[error("the state machine failed: {0}")]
     StateMachine(String),
+    /// A snapshot that this node needs for its state cannot be read.
+    #[error(
+        "the snapshot{} cannot be used: {error}; without it this node has no state: bring it back, or replace this node by a membership change", upto.map_or_else(String::new, |upto| alloc::format!(" of everything up to {upto}"))
+    )]
+    Snapshot {
+        /// What it covers, if that is known.
+        upto: Option<LogId>,
+        /// What is wrong with it.
+        error: crate::backend::SnapshotError,
+    },
     /// The transport could not start.
     #[error("the transport failed: {0}")]
     Transport(#[from] crate::backend::TransportError),

@@ -65,9 +65,9 @@ pub enum Message {
     Append(Append),
     /// How far my log matches yours, durably.
     AppendReply(AppendReply),
-    /// A piece of a snapshot (§7). Reserved; no node sends it yet.
+    /// A piece of a snapshot (§7).
     Snapshot(SnapshotChunk),
-    /// What I have of it. Reserved; no node sends it yet.
+    /// What I have of it.
     SnapshotReply(SnapshotReply),
     /// Campaign now, without waiting: I hand leadership to you (dissertation §3.10).
     TimeoutNow(TimeoutNow),
@@ -236,7 +236,7 @@ pub enum AppendReply {
     },
 }
 
-/// A piece of a snapshot (§7, InstallSnapshot).
+/// A piece of a snapshot (§7, InstallSnapshot). One without bytes asks how much of it is there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SnapshotChunk {
     /// The last log id that the snapshot covers.
@@ -260,9 +260,10 @@ pub struct SnapshotChunk {
 pub struct SnapshotReply {
     /// The snapshot it speaks of.
     pub snapshot: u128,
-    /// How many bytes of it are there without a hole; the next piece starts here.
+    /// How many bytes of it are in the store without a hole; the next piece starts here.
     pub received: u64,
-    /// Whether it is installed.
+    /// The snapshot, and a log that has or follows its last entry, are durable: it counts as an acknowledgement
+    /// through that entry.
     pub installed: bool,
 }
 

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::backend::SnapshotMeta;
 use crate::ids::{Index, LogId, NodeId, Term};
 use crate::membership::{Member, Membership};
 
@@ -70,6 +71,8 @@ pub enum Why {
     Joined,
     /// It is no longer a voter, by a change that is committed.
     Removed,
+    /// A snapshot has shown that its log lacks what is committed.
+    Behind,
 }
 
 /// How a node's journal does (M11).
@@ -114,8 +117,20 @@ pub enum PeerState {
     Probe,
     /// Appends flow.
     Replicate,
-    /// Waits for a snapshot.
+    /// What it needs is no longer in the log: it is sent a snapshot.
     Snapshot,
+}
+
+/// How far a snapshot has come on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SnapshotTransfer {
+    /// The last entry that it covers.
+    pub upto: LogId,
+    /// What the receiver's store has, in bytes.
+    pub received_bytes: u64,
+    /// Its size, in bytes.
+    pub total_bytes: u64,
 }
 
 /// One peer, on a leader.
@@ -130,8 +145,10 @@ pub struct PeerStatus {
     pub match_index: Index,
     /// The next index to send.
     pub next_index: Index,
-    /// Entries under way without an answer, in bytes.
+    /// Entries, or pieces of a snapshot, under way without an answer, in bytes.
     pub in_flight_bytes: u64,
+    /// The snapshot that it is being sent.
+    pub snapshot: Option<SnapshotTransfer>,
     /// How long ago it last answered.
     pub contact_age: Option<Duration>,
     /// It said that its disk is slow (M11).
@@ -156,6 +173,16 @@ pub struct Counters {
     pub dropped_messages: u64,
     /// Proposals refused as overloaded.
     pub overloaded: u64,
+    /// Snapshots of its own that became durable.
+    pub snapshots_taken: u64,
+    /// Snapshots of its own that could not be stored; it tries again.
+    pub snapshots_failed: u64,
+    /// Snapshots that followers have installed from here.
+    pub snapshots_sent: u64,
+    /// Snapshots of a leader that replaced the log here.
+    pub snapshots_installed: u64,
+    /// Snapshots of a leader that could not be stored here; they are asked for again.
+    pub snapshots_refused: u64,
 }
 
 /// What a node knows of itself at one moment.
@@ -215,6 +242,14 @@ pub struct Status {
     pub tail_bytes: u64,
     /// On a leader: proposals not yet applied, in bytes.
     pub uncommitted_bytes: u64,
+    /// The durable snapshot here that covers most.
+    pub snapshot: Option<SnapshotMeta>,
+    /// The last entry of the snapshot that is being taken.
+    pub taking: Option<LogId>,
+    /// The snapshot that a leader is sending.
+    pub receiving: Option<SnapshotTransfer>,
+    /// The last entry of the snapshot that the state machine has yet to install: until then nothing is executed.
+    pub installing: Option<LogId>,
     /// Counts since the start.
     pub counters: Counters,
 }

@@ -22,7 +22,12 @@ fn voter() -> Raft {
     journal.memberships.push(Entry { id: LogId::new(0, 1), kind: EntryKind::Membership, data });
     journal.terms.push((Index(1), Term(0)));
     journal.last = LogId::new(0, 1);
-    Raft::new(Config::new(id, cluster), Restored { journal, applied: LogId::ZERO }, Time::ZERO).unwrap()
+    Raft::new(
+        Config::new(id, cluster),
+        Restored { journal, snapshot: None, applied: LogId::ZERO },
+        Time::ZERO,
+    )
+    .unwrap()
 }
 
 fn answer(raft: &mut Raft, now: Time, from: u64, pre: bool, ballot: Ballot) {

@@ -43,7 +43,7 @@ fn journal() -> JournalState {
 }
 
 fn start(journal: JournalState) -> Result<Raft, raft_core::error::ConfigError> {
-    let restored = Restored { journal, applied: LogId::ZERO };
+    let restored = Restored { journal, snapshot: None, applied: LogId::ZERO };
     Raft::new(Config::new(NodeId(1), CLUSTER), restored, Time::ZERO)
 }
 

@@ -191,7 +191,7 @@ impl World {
         config.append_limit_bytes = 300;
         config.window_messages = 3;
         config.write_limit_bytes = if flavour & 4 == 4 { 100 } else { 1 << 20 };
-        let restored = Restored { journal: disk.state(), applied: LogId::ZERO };
+        let restored = Restored { journal: disk.state(), snapshot: None, applied: LogId::ZERO };
         let raft = Raft::new(config.clone(), restored, Time::ZERO).unwrap();
         let mut world = Self {
             raft,
@@ -294,7 +294,7 @@ impl World {
         self.applying = None;
         self.commit_index = Index::ZERO;
         self.failed = false;
-        let restored = Restored { journal: self.disk.state(), applied: LogId::ZERO };
+        let restored = Restored { journal: self.disk.state(), snapshot: None, applied: LogId::ZERO };
         self.raft = Raft::new(self.config.clone(), restored, self.now).expect("what it wrote is sound");
     }
 

@@ -79,7 +79,7 @@ impl Node {
                 journal.terms.push((of.index, of.term));
             }
         }
-        let restored = Restored { journal, applied: LogId::ZERO };
+        let restored = Restored { journal, snapshot: None, applied: LogId::ZERO };
         let raft = Raft::new(Config::new(ME, ClusterId(7)), restored, Time::ZERO).unwrap();
         Self { raft, now: Time::ZERO, applied: Vec::new(), events: Vec::new() }
     }

@@ -138,7 +138,7 @@ impl World {
         let node = &mut self.nodes[at];
         node.applied.clear();
         node.writes.clear();
-        let restored = Restored { journal: node.disk.state(id), applied: LogId::ZERO };
+        let restored = Restored { journal: node.disk.state(id), snapshot: None, applied: LogId::ZERO };
         node.raft = Some(Raft::new(config, restored, self.now).unwrap());
         self.drain(at);
     }
@@ -489,7 +489,7 @@ fn only_differences_of_time_matter() {
         let entries = vec![Entry { id: LogId::new(0, 1), kind: EntryKind::Membership, data }];
         let disk = Disk { hard: HardState::default(), entries };
         let start = Time::from_nanos(origin);
-        let restored = Restored { journal: disk.state(NodeId(1)), applied: LogId::ZERO };
+        let restored = Restored { journal: disk.state(NodeId(1)), snapshot: None, applied: LogId::ZERO };
         let mut raft = Raft::new(config, restored, start).unwrap();
         let mut out = Vec::new();
         for _ in 0..20 {

@@ -132,6 +132,12 @@ impl JournalState {
             commit_hint: Index::ZERO,
         }
     }
+
+    /// The state of the same journal after [`Journal::reset`].
+    #[must_use]
+    pub fn after_reset(self, to: LogId) -> Self {
+        Self { purged: to, last: to, terms: Vec::new(), memberships: Vec::new(), ..self }
+    }
 }
 
 /// Why a journal did not do what it was asked. Nothing of a refused or failed write was acknowledged.

@@ -1,4 +1,4 @@
-//! Where snapshots are kept (§7). The contract is fixed; no node uses it yet.
+//! Where snapshots are kept (§7).
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -25,7 +25,7 @@ pub struct SnapshotContent {
 }
 
 /// What a complete snapshot covers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct SnapshotMeta {
     /// Its name.

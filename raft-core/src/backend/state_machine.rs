@@ -105,8 +105,8 @@ pub struct Fatal(pub String);
 /// * **A7** An installed snapshot replaces everything; one that cannot be read to its end is an error.
 #[async_trait]
 pub trait StateMachine: Send + 'static {
-    /// The last entry whose effects are in the state as it is now; zero for an empty one. Asked once at
-    /// the start: everything after it is applied again.
+    /// The last entry whose effects are in the state as it is now; zero for an empty one. Asked at the start, and
+    /// after an installation: everything after it is applied again.
     async fn last_applied(&mut self) -> Result<LogId, Fatal>;
 
     /// Executes commands in order and pushes one response for each. `through` is the last entry that
@@ -118,10 +118,13 @@ pub trait StateMachine: Send + 'static {
         responses: &mut Responses,
     ) -> Result<(), Fatal>;
 
-    /// A cheap view of this moment, to be serialised in the background.
+    /// A cheap view of this moment, to be serialised in the background while commands go on being applied.
     async fn snapshot(&mut self) -> Result<Box<dyn SnapshotSource>, Fatal>;
 
-    /// Replaces all state by a snapshot.
+    /// Replaces all state by a snapshot: the bytes that [`snapshot`](Self::snapshot) has given, from 0 on, and
+    /// [`upto`](super::SnapshotMeta::upto) as the last entry applied. If it is interrupted, the next start does it
+    /// again if [`last_applied`](Self::last_applied) is zero or lies before what the log still has; a machine that
+    /// keeps its state on a disk of its own must not say more than what it has in full.
     async fn install(&mut self, snapshot: Box<dyn SnapshotReader>) -> Result<(), Fatal>;
 }
 

@@ -53,6 +53,18 @@ impl Tail {
         }
     }
 
+    /// Forgets everything up to `index`.
+    pub(crate) fn forget_through(&mut self, index: Index) {
+        while self.first <= index {
+            let Some(entry) = self.entries.pop_front() else {
+                self.first = index.next();
+                return;
+            };
+            self.bytes -= entry.cost_bytes();
+            self.first = self.first.next();
+        }
+    }
+
     /// Entries from `from` to before `end`, as many as fit in `max_bytes`, at least one if there is one.
     /// `None` if `from` has left memory.
     pub(crate) fn slice(&self, from: Index, end: Index, max_bytes: u64) -> Option<Vec<Entry>> {
@@ -118,6 +130,17 @@ mod tests {
         assert_eq!((tail.end(), tail.bytes()), (Index(8), 300));
         tail.truncate_from(Index(3));
         assert_eq!((tail.first(), tail.end(), tail.bytes()), (Index(3), Index(3), 0));
+    }
+
+    #[test]
+    fn forgets_from_the_front() {
+        let mut tail = tail(5, 9);
+        tail.forget_through(Index(4));
+        assert_eq!((tail.first(), tail.bytes()), (Index(5), 500));
+        tail.forget_through(Index(7));
+        assert_eq!((tail.first(), tail.end(), tail.bytes()), (Index(8), Index(10), 200));
+        tail.forget_through(Index(9));
+        assert_eq!((tail.first(), tail.end(), tail.bytes()), (Index(10), Index(10), 0));
     }
 
     #[test]

@@ -60,6 +60,22 @@ impl TermRuns {
         self.last = self.last.min(index.prev()).max(self.purged.index);
     }
 
+    /// Forgets everything up to `upto`, which is in the log: the log begins after it.
+    pub(crate) fn purge(&mut self, upto: LogId) {
+        self.purged = upto;
+        if self.last <= upto.index {
+            self.runs.clear();
+            self.last = upto.index;
+            return;
+        }
+        let next = upto.index.next();
+        let gone = self.runs.partition_point(|(first, _)| *first <= next).saturating_sub(1);
+        self.runs.drain(..gone);
+        if let Some((first, _)) = self.runs.first_mut() {
+            *first = next;
+        }
+    }
+
     /// The greatest place in the log whose index is at most `index` and whose term is at most `term`:
     /// where two logs may agree at best (§5.3, skipping terms).
     pub(crate) fn at_most(&self, index: Index, term: Term) -> LogId {
@@ -144,6 +160,26 @@ mod tests {
         ] {
             assert_eq!(runs.at_most(Index(index), Term(term)), LogId::new(expected.0, expected.1));
         }
+    }
+
+    #[test]
+    fn purging_forgets_runs_from_the_front() {
+        for (upto, first) in [((1, 4), 5), ((1, 5), 6), ((3, 6), 7), ((3, 8), 9)] {
+            let mut purged = runs();
+            purged.purge(LogId::new(upto.0, upto.1));
+            assert!(purged.is_sound(), "{purged:?}");
+            assert_eq!(purged.term_of(Index(upto.1)), Some(Term(upto.0)));
+            assert_eq!(purged.term_of(Index(upto.1 - 1)), None);
+            for index in first..=9 {
+                assert_eq!(purged.term_of(Index(index)), runs().term_of(Index(index)));
+            }
+        }
+        let mut all = runs();
+        all.purge(LogId::new(4, 9));
+        assert!(all.is_sound());
+        assert_eq!(all.last_id(), LogId::new(4, 9));
+        all.push(LogId::new(4, 10));
+        assert!(all.is_sound());
     }
 
     #[test]

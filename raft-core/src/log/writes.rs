@@ -85,6 +85,24 @@ impl Writes {
         (self.last_ticket, self.truncate.take())
     }
 
+    /// Hands over nothing of the log: the write carries hard state only, and truncations wait.
+    pub(crate) fn hand_over_nothing(&mut self) -> WriteTicket {
+        self.last_ticket = WriteTicket(self.last_ticket.0 + 1);
+        self.under_way.push_back(UnderWay { ticket: self.last_ticket, upto: self.next.prev() });
+        self.last_ticket
+    }
+
+    /// Whether no write is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// The log is empty and begins after `last`, and that is durable. What was under way counts for nothing;
+    /// numbers go on.
+    pub(crate) fn reset(&mut self, last: Index) {
+        *self = Self { last_ticket: self.last_ticket, ..Self::new(last) };
+    }
+
     /// `ticket` and all before it are durable. Unknown and repeated tickets change nothing.
     pub(crate) fn written(&mut self, ticket: WriteTicket) {
         while self.under_way.front().is_some_and(|write| write.ticket <= ticket) {
@@ -129,6 +147,33 @@ mod tests {
         assert_eq!(writes.persisted(), Index(4), "nothing of term 2 counts any more");
         writes.written(new);
         assert_eq!(writes.persisted(), Index(6));
+    }
+
+    #[test]
+    fn after_a_reset_no_earlier_write_counts() {
+        let mut writes = Writes::new(Index(4));
+        let (old, _) = writes.hand_over(Index(9));
+        assert!(!writes.is_idle());
+        writes.truncate_from(Index(3));
+        writes.reset(Index(20));
+        assert!(writes.is_idle() && !writes.is_due(Index(21)));
+        writes.written(old);
+        assert_eq!((writes.persisted(), writes.next()), (Index(20), Index(21)));
+        let (new, truncate) = writes.hand_over(Index(23));
+        assert_eq!(truncate, None);
+        assert!(new > old);
+        writes.written(new);
+        assert_eq!(writes.persisted(), Index(22));
+    }
+
+    #[test]
+    fn a_write_of_hard_state_alone_leaves_the_log_as_it_is() {
+        let mut writes = Writes::new(Index(4));
+        writes.truncate_from(Index(3));
+        let ticket = writes.hand_over_nothing();
+        writes.written(ticket);
+        assert_eq!(writes.persisted(), Index(2));
+        assert_eq!(writes.hand_over(Index(3)).1, Some(Index(3)), "the truncation still waits");
     }
 
     #[test]

@@ -8,23 +8,30 @@ use ::tokio::sync::mpsc;
 use bytes::Bytes;
 
 use super::shared::Shared;
+use super::snapshots::Snapshots;
 use super::waiters::{Applied, EntryWaiters, MarkedAnswer};
-use crate::backend::{Command, JournalReader, Responses, StateMachine};
+use crate::backend::{Command, JournalReader, Responses, SnapshotMeta, StateMachine};
 use crate::entry::{Entry, EntryKind, MalformedPack, unpack};
 use crate::error::FatalReason;
 use crate::ids::{Index, LogId};
+use crate::raft::TakeSnapshot;
 use crate::session::{Decision, Mark, Packed, Place, SessionRefusal, Stamped, Table, is_marked, unpack_any};
 
-/// Committed entries, each with who waits for it.
-pub(crate) struct Job {
-    pub(crate) entries: Vec<(Entry, Option<EntryWaiters>)>,
-    pub(crate) through: LogId,
+/// What is done with the state machine, in this order.
+pub(crate) enum Job {
+    /// Committed entries, each with who waits for it.
+    Apply { entries: Vec<(Entry, Option<EntryWaiters>)>, through: LogId },
+    /// Take a snapshot of the state as it is.
+    Snapshot(TakeSnapshot),
+    /// Replace the state by a snapshot.
+    Install(SnapshotMeta),
 }
 
 /// The state machine, the table of sessions, and what was collected for the next call of `apply`.
 pub(crate) struct Applier {
     machine: Box<dyn StateMachine>,
     table: Table,
+    snapshots: Option<Snapshots>,
     shared: Arc<Shared>,
     commands: Vec<Command>,
     waiting: Vec<Waiting>,
@@ -52,31 +59,54 @@ enum Slot {
 }
 
 impl Applier {
-    pub(crate) fn new(machine: Box<dyn StateMachine>, table: Table, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(
+        machine: Box<dyn StateMachine>,
+        table: Table,
+        snapshots: Option<Snapshots>,
+        shared: Arc<Shared>,
+    ) -> Self {
         let (commands, waiting) = (Vec::new(), Vec::new());
-        Self { machine, table, shared, commands, waiting, has_marked: false }
+        Self { machine, table, snapshots, shared, commands, waiting, has_marked: false }
     }
 
-    /// Executes jobs until there are no more. Every job is reported, by its last index.
+    /// Does jobs until there are no more. Every batch is reported, by its last index; what becomes of snapshots is
+    /// news.
     pub(crate) async fn run(
         mut self,
         mut jobs: mpsc::UnboundedReceiver<Job>,
         done: mpsc::UnboundedSender<Index>,
     ) -> Result<(), Arc<FatalReason>> {
         while let Some(job) = jobs.recv().await {
-            let through = job.through;
-            self.execute(job).await?;
-            if done.send(through.index).is_err() {
-                break;
+            match (job, &self.snapshots) {
+                (Job::Apply { entries, through }, _) => {
+                    self.execute(entries, through).await?;
+                    if done.send(through.index).is_err() {
+                        break;
+                    }
+                }
+                (Job::Snapshot(take), Some(snapshots)) => {
+                    snapshots.take(&mut *self.machine, self.table.encode().into(), take).await?;
+                }
+                (Job::Install(snapshot), Some(snapshots)) => {
+                    self.table = snapshots.install(&mut *self.machine, &snapshot).await?;
+                    self.shared.sessions.publish(&self.table);
+                    snapshots.installed(snapshot);
+                }
+                // Nobody asks for them without a store.
+                (Job::Snapshot(_) | Job::Install(_), None) => {}
             }
         }
         Ok(())
     }
 
-    async fn execute(&mut self, job: Job) -> Result<(), Arc<FatalReason>> {
+    async fn execute(
+        &mut self,
+        entries: Vec<(Entry, Option<EntryWaiters>)>,
+        through: LogId,
+    ) -> Result<(), Arc<FatalReason>> {
         let mut before = None;
         let mut sessions = false;
-        for (entry, waiters) in job.entries {
+        for (entry, waiters) in entries {
             let id = entry.id;
             let marked = entry.kind == EntryKind::Commands && is_marked(&entry.data);
             if marked || entry.kind == EntryKind::Session {
@@ -110,7 +140,7 @@ impl Applier {
             }
             before = Some(id);
         }
-        self.flush(job.through).await?;
+        self.flush(through).await?;
         if sessions {
             self.shared.sessions.publish(&self.table);
         }

@@ -9,15 +9,15 @@ use super::handle::NodeHandle;
 use super::inbox::{NodeInbox, Room};
 use super::protocol::{Protocol, Queues};
 use super::shared::Shared;
+use super::snapshots::{self, Snapshots};
 #[cfg(feature = "trace")]
 use super::trace::Observer;
 use super::trace::Traced;
 use super::{TokioRuntime, applier};
-use crate::backend::{Inbox, Journal, Runtime, StateMachine, Transport};
+use crate::backend::{Inbox, Journal, Runtime, SnapshotStore, StateMachine, Transport};
 use crate::config::Config;
 use crate::error::{ConfigError, FatalReason, Violation};
-use crate::raft::{Raft, Restored};
-use crate::session::Table;
+use crate::raft::Raft;
 
 /// A node: one journal, one transport and one state machine, joined by the protocol.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ pub struct Builder<J, T, S> {
 /// What a node runs in, beside its parts.
 #[derive(Default)]
 struct Around {
+    snapshots: Option<Arc<dyn SnapshotStore>>,
     runtime: Option<Arc<dyn Runtime>>,
     #[cfg(feature = "trace")]
     observer: Option<Arc<dyn Observer>>,
@@ -79,6 +80,13 @@ impl<J, T, S> Builder<J, T, S> {
         Builder { config, journal, transport, machine: Box::new(machine), around }
     }
 
+    /// Where snapshots are kept. Without a store none is ever taken, the log only grows, and no other node's
+    /// snapshot can be received: a node that lies too far behind cannot catch up then.
+    pub fn snapshots(mut self, store: Arc<dyn SnapshotStore>) -> Self {
+        self.around.snapshots = Some(store);
+        self
+    }
+
     /// Clock, tasks and randomness. Without it, the tokio runtime that `start` is called in.
     pub fn runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
         self.around.runtime = Some(runtime);
@@ -94,29 +102,33 @@ impl<J, T, S> Builder<J, T, S> {
 }
 
 impl Builder<Box<dyn Journal>, Arc<dyn Transport>, Box<dyn StateMachine>> {
-    /// Loads what the journal and the state machine have, starts the transport, and runs.
+    /// Loads what the journal, the snapshot store and the state machine have, makes them fit after a crash, starts the
+    /// transport, and runs.
     ///
     /// # Errors
-    /// [`FatalReason`]; nothing runs, the journal is closed.
+    /// [`FatalReason`]; nothing runs, the journal is closed. What contradicts itself was not changed.
     pub async fn start(self) -> Result<NodeHandle, FatalReason> {
         let Self { mut config, mut journal, transport, mut machine, around } = self;
         let runtime = around.runtime.unwrap_or_else(|| Arc::new(TokioRuntime::current()));
         config.seed = runtime.seed();
+        if around.snapshots.is_none() {
+            (config.snapshot_every_entries, config.snapshot_every_bytes) = (0, 0);
+        }
 
-        let restored = journal.load().await?;
-        let identity = restored.identity;
+        let journal_state = journal.load().await?;
+        let identity = journal_state.identity;
         if (identity.node, identity.cluster, identity.group) != (config.id, config.cluster, config.group) {
             let what = "the journal is of another node, cluster or group than the settings";
             return Err(FatalReason::Config(ConfigError::Restored(Violation::Local { what })));
         }
-        let applied = machine.last_applied().await.map_err(|fatal| FatalReason::StateMachine(fatal.0))?;
-        let known_peers = restored.known_peers.clone();
-        let first = restored.purged.index.next();
-        let raft = Raft::new(config.clone(), Restored { journal: restored, applied }, runtime.now())?;
+        let store = around.snapshots.as_deref();
+        let (restored, mut table, known) =
+            snapshots::restore(journal_state, &mut *journal, store, &mut *machine).await?;
+        let (known_peers, applied) = (restored.journal.known_peers.clone(), restored.applied);
+        let raft = Raft::new(config.clone(), restored, runtime.now())?;
         // What the state machine kept over the restart is not executed again, but its sessions must be known:
         // whether a command is executed follows from the whole log.
-        let mut table = Table::new();
-        applier::remember(&*journal.reader(), first, applied.index, &mut table).await?;
+        applier::remember(&*journal.reader(), known.next(), applied.index, &mut table).await?;
 
         let shared = Arc::new(Shared::new(raft.status(runtime.now()), &config));
         let (batches, batches_out) = mpsc::unbounded_channel();
@@ -125,13 +137,18 @@ impl Builder<Box<dyn Journal>, Arc<dyn Transport>, Box<dyn StateMachine>> {
         let (bulk, bulk_out) = mpsc::unbounded_channel();
         let (jobs, jobs_out) = mpsc::unbounded_channel();
         let (done, done_out) = mpsc::unbounded_channel();
+        let (news, news_out) = mpsc::unbounded_channel();
+        let (alive, mut all_ended) = mpsc::channel(1);
         let room = Arc::new(Room::default());
         let inbox = NodeInbox::new(control, bulk, requests.clone(), Arc::clone(&room));
         transport.start(identity, Inbox::new(Arc::new(inbox))).await?;
 
         shared.sessions.publish(&table);
+        let snapshots = around
+            .snapshots
+            .map(|store| Snapshots::new(store, news, requests.clone(), Arc::clone(&runtime), alive));
         let failed = requests.clone();
-        let applier = applier::Applier::new(machine, table, Arc::clone(&shared));
+        let applier = applier::Applier::new(machine, table, snapshots.clone(), Arc::clone(&shared));
         let (ended, applier_ended) = oneshot::channel();
         runtime.spawn(
             "raft-applier",
@@ -149,6 +166,7 @@ impl Builder<Box<dyn Journal>, Arc<dyn Transport>, Box<dyn StateMachine>> {
             control: control_out,
             bulk: bulk_out,
             applied: done_out,
+            news: news_out,
             room,
         };
         let connected = Arc::clone(&transport);
@@ -173,6 +191,7 @@ impl Builder<Box<dyn Journal>, Arc<dyn Transport>, Box<dyn StateMachine>> {
             Arc::clone(&shared),
             jobs,
             queues,
+            snapshots,
         );
         runtime.spawn(
             "raft-protocol",
@@ -192,6 +211,8 @@ impl Builder<Box<dyn Journal>, Arc<dyn Transport>, Box<dyn StateMachine>> {
                 }
                 // It ends what it was given, answers for it and lets go of the state machine.
                 let _ = applier_ended.await;
+                // So do the tasks that are at snapshots: then the store is free.
+                let _ = all_ended.recv().await;
                 ending.0.finish(end);
             }),
         );

@@ -9,10 +9,12 @@ use super::changes::ChangeRequest;
 use super::protocol::Request;
 use super::shared::Shared;
 use super::waiters::{Applied, Batch, BatchReply};
+use crate::backend::SnapshotMeta;
 use crate::config::{Config, Settings};
 use crate::entry::batch_bytes;
 use crate::error::{
-    ChangeError, FatalReason, Objection, ProposeError, ReadError, ReconfigureError, TransferError,
+    ChangeError, FatalReason, Objection, ProposeError, ReadError, ReconfigureError, SnapshotFailed,
+    TransferError,
 };
 use crate::ids::{Index, NodeId};
 use crate::membership::{Change, Plan};
@@ -221,6 +223,27 @@ impl NodeHandle {
             return Err(self.change_ended());
         }
         answer.await.unwrap_or_else(|_| Err(self.change_ended()))
+    }
+
+    /// Takes a snapshot of everything that this node has executed by now, on any node, leader or not; what the
+    /// policy takes by itself comes on top. Returns at once if the newest one covers that already, and else
+    /// when it is durable. Neither writes nor the state machine wait for it.
+    ///
+    /// # Errors
+    /// [`SnapshotFailed`]; the newest snapshot that was there before still is.
+    ///
+    /// # Cancellation
+    /// A dropped future lets the snapshot be taken.
+    pub async fn snapshot(&self) -> Result<SnapshotMeta, SnapshotFailed> {
+        let (reply, answer) = oneshot::channel();
+        let ended = || match self.shared.end() {
+            Some(Err(reason)) => SnapshotFailed::Fatal(reason),
+            _ => SnapshotFailed::ShuttingDown,
+        };
+        if self.requests.send(Request::Snapshot { reply }).is_err() {
+            return Err(ended());
+        }
+        answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
     /// Lets this node campaign although a leader may live: it asks first whether it would win. Returns at

@@ -5,6 +5,8 @@
 //!   Transport  --control, bulk----->   (owns Raft,    <--done--  (owns the state machine,
 //!                                       the journal)              answers who waits)
 //! ```
+//! Snapshots are written by tasks of their own: see `snapshots/`.
+//!
 //! Two tasks, no lock on the way of a write. Everything that is not a channel comes through
 //! [`Runtime`](crate::backend::Runtime), so that one seed can replay a whole node.
 
@@ -18,6 +20,7 @@ mod peers;
 mod protocol;
 mod session;
 mod shared;
+mod snapshots;
 mod tokio;
 mod trace;
 #[cfg(feature = "typed")]

@@ -20,6 +20,7 @@ use super::handle::ReadPolicy;
 use super::inbox::{Inbound, Room, cost_bytes};
 use super::peers::{AdmitReply, PeerMemory};
 use super::shared::{End, Shared};
+use super::snapshots::{News, Read, Readers, Reply as SnapshotReply, Snapshots, Waiting};
 use super::trace::Traced;
 use super::waiters::{Batch, BatchReply, Proposals, ReadReply, Reads};
 use crate::backend::{
@@ -30,7 +31,7 @@ use crate::entry::{Entry, pack};
 use crate::error::{ChangeError, FatalReason, ProposeError, ReadError, ReconfigureError, TransferError};
 use crate::ids::{FetchId, Identity, Index, KnownPeer, LogId, NodeId, Term, WriteTicket};
 use crate::message::{Envelope, Notice, PeerEvent};
-use crate::raft::Event;
+use crate::raft::{Event, Piece};
 use crate::session::{self, LogClock, Stamped, pack_marked};
 use crate::status::RoleKind;
 use crate::time::Time;
@@ -64,6 +65,9 @@ pub(crate) enum Request {
         op: session::Op,
         reply: BatchReply,
     },
+    Snapshot {
+        reply: SnapshotReply,
+    },
     Shutdown,
     Admit {
         peer: Identity,
@@ -85,6 +89,7 @@ pub(crate) struct Queues {
     pub(crate) control: mpsc::UnboundedReceiver<Inbound>,
     pub(crate) bulk: mpsc::UnboundedReceiver<Envelope>,
     pub(crate) applied: mpsc::UnboundedReceiver<Index>,
+    pub(crate) news: mpsc::UnboundedReceiver<News>,
     pub(crate) room: Arc<Room>,
 }
 
@@ -96,31 +101,48 @@ struct Turn {
     control: Vec<Inbound>,
     bulk: Vec<Envelope>,
     applied: Vec<Index>,
+    news: Vec<News>,
+    read: Vec<Read>,
     requests: Vec<Request>,
     readers: [Vec<ReadReply>; 2],
     batches: Vec<Batch>,
+}
+
+/// What the journal is at: one thing at a time.
+#[derive(Clone, Copy)]
+enum Task {
+    Write(WriteTicket),
+    Purge(LogId),
+    Reset(LogId),
 }
 
 type Writing = Pin<Box<dyn Future<Output = (Box<dyn Journal>, Result<(), JournalError>)> + Send>>;
 type Fetching = Pin<Box<dyn Future<Output = (FetchId, Result<Vec<Entry>, JournalError>)> + Send>>;
 
 pub(crate) struct Protocol {
-    raft: Traced,
+    pub(super) raft: Traced,
     config: Config,
     peers: PeerMemory,
     members: BTreeSet<NodeId>,
     /// Here while nothing is being written.
     journal: Option<Box<dyn Journal>>,
-    writing: Option<(WriteTicket, Writing)>,
+    writing: Option<(Task, Writing)>,
     reader: Arc<dyn JournalReader>,
     fetching: Vec<Fetching>,
     transport: Arc<dyn Transport>,
-    runtime: Arc<dyn Runtime>,
+    pub(super) runtime: Arc<dyn Runtime>,
     timer: Pin<Box<dyn Timer>>,
     shared: Arc<Shared>,
-    jobs: mpsc::UnboundedSender<Job>,
+    pub(super) jobs: mpsc::UnboundedSender<Job>,
     queues: Queues,
-    proposals: Proposals,
+    pub(super) proposals: Proposals,
+    /// What works on snapshots, where there is a store.
+    pub(super) snapshots: Option<Snapshots>,
+    pub(super) readers: Readers,
+    /// Where pieces of a leader's snapshot go, once there was one.
+    pub(super) pieces: Option<mpsc::UnboundedSender<Piece>>,
+    /// Who waits for a snapshot.
+    pub(super) waiting: Waiting,
     reads: Reads,
     /// Stamps entries of sessions while this node leads.
     clock: LogClock,
@@ -150,6 +172,7 @@ impl Protocol {
         shared: Arc<Shared>,
         jobs: mpsc::UnboundedSender<Job>,
         queues: Queues,
+        snapshots: Option<Snapshots>,
     ) -> Self {
         Self {
             raft,
@@ -168,6 +191,10 @@ impl Protocol {
             jobs,
             queues,
             proposals: Proposals::default(),
+            snapshots,
+            readers: Readers::default(),
+            pieces: None,
+            waiting: Waiting::default(),
             reads: Reads::default(),
             clock: LogClock::default(),
             transfer: None,
@@ -229,6 +256,9 @@ impl Protocol {
         came |= self.timer.as_mut().poll(context).is_ready();
         came |= receive(&mut self.queues.bulk, context, &mut turn.bulk, BULK_A_TURN);
         came |= receive(&mut self.queues.applied, context, &mut turn.applied, BULK_A_TURN);
+        came |= receive(&mut self.queues.news, context, &mut turn.news, BULK_A_TURN);
+        let raft = &self.raft;
+        came |= self.readers.poll(context, &mut turn.read, |peer| raft.sends_snapshot(peer));
         came |= receive(&mut self.queues.requests, context, &mut turn.requests, BATCHES_A_TURN);
         came |= receive(&mut self.queues.batches, context, &mut turn.batches, BATCHES_A_TURN);
         if came { Poll::Ready(()) } else { Poll::Pending }
@@ -245,7 +275,10 @@ impl Protocol {
                 Ok(entries) => self.raft.handle_fetched(now, id, entries),
                 // What nobody wants any more may have been cut away or purged meanwhile.
                 Err(JournalError::OutOfRange { .. } | JournalError::Compacted { .. })
-                    if !self.raft.wants_fetch(id) => {}
+                    if !self.raft.wants_fetch(id) =>
+                {
+                    self.raft.handle_fetched(now, id, Vec::new());
+                }
                 Err(error) => return Err(Arc::new(error.into())),
             }
         }
@@ -274,6 +307,15 @@ impl Protocol {
         for through in turn.applied.drain(..) {
             self.raft.handle_applied(now, through);
         }
+        for news in turn.news.drain(..) {
+            self.on_snapshot_news(now, news);
+        }
+        for Read { id, result } in turn.read.drain(..) {
+            match result {
+                Ok(data) => self.raft.handle_chunk(now, id, data),
+                Err(why) => self.raft.handle_chunk_failed(now, id, why),
+            }
+        }
         self.requests(now, turn)?;
         self.propose(now, &mut turn.batches);
         if self.unknown_at.is_some_and(|at| at <= now) {
@@ -287,11 +329,17 @@ impl Protocol {
     }
 
     fn written(&mut self, now: Time, result: Result<(), JournalError>) -> Result<(), Arc<FatalReason>> {
-        let Some((ticket, _)) = self.writing.take() else { return Ok(()) };
+        let Some((task, _)) = self.writing.take() else { return Ok(()) };
         match result {
             Ok(()) => {
-                self.peers.written();
-                self.raft.handle_written(now, ticket);
+                match task {
+                    Task::Write(ticket) => {
+                        self.peers.written();
+                        self.raft.handle_written(now, ticket);
+                    }
+                    Task::Purge(upto) => self.raft.handle_purged(now, upto),
+                    Task::Reset(to) => self.raft.handle_reset(now, to),
+                }
                 Ok(())
             }
             Err(error) => {
@@ -322,6 +370,7 @@ impl Protocol {
                 Request::Change(request) => self.change(now, request),
                 Request::Campaign => self.raft.campaign(now),
                 Request::Session { op, reply } => self.propose_session(now, op, reply),
+                Request::Snapshot { reply } => self.want_snapshot(now, reply),
                 Request::Shutdown => self.begin_to_stop(now),
                 Request::Admit { peer, reply } => {
                     self.peers.admit(peer, reply);
@@ -474,7 +523,8 @@ impl Protocol {
                 // A dropped message is repaired by the protocol and counted by the transport.
                 let _ = self.transport.send(&out.to, out.lane, out.envelope);
             }
-            moved |= self.write();
+            moved |= self.work_on_journal();
+            moved |= self.pull_snapshots();
             while let Some(apply) = self.raft.poll_apply() {
                 moved = true;
                 let waiting = |entry: Entry| {
@@ -483,7 +533,7 @@ impl Protocol {
                 };
                 let entries = apply.entries.into_iter().map(waiting).collect();
                 // An applier that has stopped has said why.
-                let _ = self.jobs.send(Job { entries, through: apply.through });
+                let _ = self.jobs.send(Job::Apply { entries, through: apply.through });
             }
             while let Some(fetch) = self.raft.poll_fetch() {
                 let reader = Arc::clone(&self.reader);
@@ -500,10 +550,28 @@ impl Protocol {
         Ok(())
     }
 
-    /// Hands the journal everything that waits, if it is free.
-    fn write(&mut self) -> bool {
+    /// Hands the journal what is due, if it is free: to begin anew, to forget, or everything that waits.
+    fn work_on_journal(&mut self) -> bool {
         if self.journal.is_none() {
             return false;
+        }
+        if let Some(to) = self.raft.poll_reset() {
+            self.begin_task(Task::Reset(to), |mut journal| {
+                Box::pin(async move {
+                    let result = journal.reset(to).await;
+                    (journal, result)
+                })
+            });
+            return true;
+        }
+        if let Some(upto) = self.raft.poll_purge() {
+            self.begin_task(Task::Purge(upto), |mut journal| {
+                Box::pin(async move {
+                    let result = journal.purge(upto).await;
+                    (journal, result)
+                })
+            });
+            return true;
         }
         let write = self.raft.poll_write();
         if write.is_none() && !self.peers.is_dirty() {
@@ -511,15 +579,19 @@ impl Protocol {
         }
         let mut write: JournalWrite = write.unwrap_or_default();
         write.known_peers = self.peers.take_dirty();
-        let ticket = write.ticket;
-        if let Some(mut journal) = self.journal.take() {
-            let writing = Box::pin(async move {
+        self.begin_task(Task::Write(write.ticket), |mut journal| {
+            Box::pin(async move {
                 let result = journal.write(write).await;
                 (journal, result)
-            });
-            self.writing = Some((ticket, writing));
-        }
+            })
+        });
         true
+    }
+
+    fn begin_task(&mut self, task: Task, begin: impl FnOnce(Box<dyn Journal>) -> Writing) {
+        if let Some(journal) = self.journal.take() {
+            self.writing = Some((task, begin(journal)));
+        }
     }
 
     /// Whether there was any.
@@ -642,21 +714,21 @@ impl Protocol {
             Ok(()) => ChangeError::ShuttingDown,
             Err(reason) => ChangeError::Fatal(Arc::clone(reason)),
         };
-        let queued = requests.into_iter().filter_map(|request| match request {
-            Request::Read { reply, .. } => Some(reply),
-            Request::Session { reply, .. } => {
-                reply.fail(propose_error.clone());
-                None
+        let mut snapshots = Vec::new();
+        let mut reads: Vec<ReadReply> = turn.readers.into_iter().flatten().collect();
+        for request in requests {
+            match request {
+                Request::Read { reply, .. } => reads.push(reply),
+                Request::Session { reply, .. } => reply.fail(propose_error.clone()),
+                Request::Change(request) => request.refuse(change_error.clone()),
+                Request::Snapshot { reply } => snapshots.push(reply),
+                _ => {}
             }
-            Request::Change(request) => {
-                request.refuse(change_error.clone());
-                None
-            }
-            _ => None,
-        });
-        for reply in turn.readers.into_iter().flatten().chain(queued) {
+        }
+        for reply in reads {
             let _ = reply.send(Err(read_error.clone()));
         }
+        self.fail_snapshots(end.as_ref().err(), snapshots);
         self.queues.bulk.close();
         self.queues.room.close();
     }

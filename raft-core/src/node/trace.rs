@@ -8,14 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::handle::ReadPolicy;
-use crate::backend::JournalWrite;
+use crate::backend::{JournalWrite, SnapshotId, SnapshotMeta};
 use crate::config::Settings;
 use crate::entry::Entry;
 use crate::error::{ChangeError, ConfigError, ProposeError, ReadError, TransferError};
 use crate::ids::{ChangeId, FetchId, Index, LogId, NodeId, ReadId, WriteTicket};
 use crate::membership::Change;
 use crate::message::{Envelope, Outgoing, PeerEvent};
-use crate::raft::{Apply, ChangeOptions, Event, Fetch, Raft};
+use crate::raft::{Apply, ChangeOptions, Event, Fetch, Piece, Raft, ReadChunk, TakeSnapshot, Unreadable};
 use crate::time::Time;
 
 /// What is about to be done to a node's protocol.
@@ -51,6 +51,22 @@ pub enum Input<'a> {
     Campaign,
     /// Other settings are to hold.
     Reconfigure(&'a Settings),
+    /// Somebody wants a snapshot.
+    TakeSnapshot,
+    /// A snapshot of its own is durable, or is not.
+    SnapshotTaken(Option<&'a SnapshotMeta>),
+    /// The journal has forgotten everything through this entry.
+    Purged(LogId),
+    /// A piece of a snapshot was read, of so many bytes, or was not.
+    Chunk(FetchId, Result<usize, Unreadable>),
+    /// The store has this much of a snapshot that comes in, or could not take it.
+    Piece(SnapshotId, Option<u64>),
+    /// A snapshot that came in is durable.
+    SnapshotReceived(&'a SnapshotMeta),
+    /// The journal begins anew after this entry.
+    Reset(LogId),
+    /// The state machine's state is that of a snapshot of everything through this entry.
+    Installed(LogId),
 }
 
 /// What has come out of it.
@@ -66,6 +82,18 @@ pub enum Output<'a> {
     Write(&'a JournalWrite),
     /// The state machine is given this.
     Apply(&'a Apply),
+    /// A snapshot is to be taken.
+    TakeSnapshot(&'a TakeSnapshot),
+    /// The journal is to forget everything through this entry.
+    Purge(LogId),
+    /// A piece of a snapshot is to be read.
+    ReadChunk(&'a ReadChunk),
+    /// The store is given this.
+    Piece(&'a Piece),
+    /// The journal is to begin anew after this entry.
+    Reset(LogId),
+    /// The state machine is to install this.
+    Install(&'a SnapshotMeta),
     /// News.
     Event(&'a Event),
 }
@@ -226,6 +254,108 @@ impl Traced {
         self.input(now, Input::Campaign);
         self.raft.campaign(now);
         self.output(Output::Settled);
+    }
+
+    pub(crate) fn take_snapshot(&mut self, now: Time) {
+        self.input(now, Input::TakeSnapshot);
+        self.raft.take_snapshot(now);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_snapshot_taken(&mut self, now: Time, snapshot: SnapshotMeta) {
+        self.input(now, Input::SnapshotTaken(Some(&snapshot)));
+        self.raft.handle_snapshot_taken(now, snapshot);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_snapshot_failed(&mut self, now: Time) {
+        self.input(now, Input::SnapshotTaken(None));
+        self.raft.handle_snapshot_failed(now);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_purged(&mut self, now: Time, upto: LogId) {
+        self.input(now, Input::Purged(upto));
+        self.raft.handle_purged(now, upto);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_chunk(&mut self, now: Time, id: FetchId, data: Bytes) {
+        self.input(now, Input::Chunk(id, Ok(data.len())));
+        self.raft.handle_chunk(now, id, data);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_chunk_failed(&mut self, now: Time, id: FetchId, why: Unreadable) {
+        self.input(now, Input::Chunk(id, Err(why)));
+        self.raft.handle_chunk_failed(now, id, why);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_piece_written(&mut self, now: Time, snapshot: SnapshotId, received: u64) {
+        self.input(now, Input::Piece(snapshot, Some(received)));
+        self.raft.handle_piece_written(now, snapshot, received);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_piece_failed(&mut self, now: Time, snapshot: SnapshotId) {
+        self.input(now, Input::Piece(snapshot, None));
+        self.raft.handle_piece_failed(now, snapshot);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_snapshot_received(&mut self, now: Time, snapshot: SnapshotMeta) {
+        self.input(now, Input::SnapshotReceived(&snapshot));
+        self.raft.handle_snapshot_received(now, snapshot);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_reset(&mut self, now: Time, to: LogId) {
+        self.input(now, Input::Reset(to));
+        self.raft.handle_reset(now, to);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_installed(&mut self, now: Time, upto: LogId) {
+        self.input(now, Input::Installed(upto));
+        self.raft.handle_installed(now, upto);
+        self.output(Output::Settled);
+    }
+
+    pub(crate) fn poll_snapshot(&mut self) -> Option<TakeSnapshot> {
+        let take = self.raft.poll_snapshot()?;
+        self.output(Output::TakeSnapshot(&take));
+        Some(take)
+    }
+
+    pub(crate) fn poll_purge(&mut self) -> Option<LogId> {
+        let upto = self.raft.poll_purge()?;
+        self.output(Output::Purge(upto));
+        Some(upto)
+    }
+
+    pub(crate) fn poll_chunk(&mut self) -> Option<ReadChunk> {
+        let chunk = self.raft.poll_chunk()?;
+        self.output(Output::ReadChunk(&chunk));
+        Some(chunk)
+    }
+
+    pub(crate) fn poll_piece(&mut self) -> Option<Piece> {
+        let piece = self.raft.poll_piece()?;
+        self.output(Output::Piece(&piece));
+        Some(piece)
+    }
+
+    pub(crate) fn poll_reset(&mut self) -> Option<LogId> {
+        let to = self.raft.poll_reset()?;
+        self.output(Output::Reset(to));
+        Some(to)
+    }
+
+    pub(crate) fn poll_install(&mut self) -> Option<SnapshotMeta> {
+        let snapshot = self.raft.poll_install()?;
+        self.output(Output::Install(&snapshot));
+        Some(snapshot)
     }
 
     pub(crate) fn poll_message(&mut self) -> Option<Outgoing> {

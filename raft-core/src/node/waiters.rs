@@ -139,6 +139,15 @@ impl Proposals {
         winner
     }
 
+    /// A snapshot replaces the state up to `index`: nobody will ever know what became of these.
+    pub(crate) fn covered(&mut self, index: Index) {
+        let after = self.0.split_off(&index.next());
+        for waiters in core::mem::replace(&mut self.0, after).into_values().flatten() {
+            let term = waiters.term;
+            waiters.fail(&ProposeError::Unknown { term });
+        }
+    }
+
     /// Those of terms before `term`, in which this node may lead, will not be waited for any longer.
     pub(crate) fn give_up_before(&mut self, term: Term) {
         for all in self.0.values_mut() {

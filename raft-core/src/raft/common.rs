@@ -5,9 +5,11 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
 
+use super::compact::Compaction;
 use super::members::{self, OpenChange, Reach};
 use super::outbox::Outbox;
 use super::promise::Promise;
+use super::receive::Receive;
 use super::timers::{Jitter, Timer, Timers};
 use super::{Event, Fetch, disk};
 use crate::backend::{HardState, Vote};
@@ -82,6 +84,10 @@ pub(crate) struct Common {
     pub(crate) last_change: ChangeId,
     /// A change of the membership that this node began in a term that it no longer leads.
     pub(crate) open_change: Option<OpenChange>,
+    /// Snapshots of its own, and what they allow to drop.
+    pub(crate) compaction: Compaction,
+    /// Snapshots of a leader.
+    pub(crate) receive: Receive,
     last_fetch: FetchId,
     fetches: VecDeque<Fetch>,
     wanted: BTreeMap<FetchId, Wanted>,
@@ -125,6 +131,8 @@ impl Common {
             reach: Reach::default(),
             last_change: ChangeId(0),
             open_change: None,
+            compaction: Compaction::default(),
+            receive: Receive::default(),
             last_fetch: FetchId(0),
             fetches: VecDeque::new(),
             wanted: BTreeMap::new(),
@@ -145,9 +153,10 @@ impl Common {
         self.log.membership().map_or(&self.nobody, |(_, membership)| membership)
     }
 
-    /// Whether this node may stand for election at all.
+    /// Whether this node may stand for election at all. One whose log is about to be replaced cannot win.
     pub(crate) fn may_campaign(&self) -> bool {
-        members::may_lead(self) && !self.hard.probation && !self.failed && !self.disk.hangs
+        let able = !self.hard.probation && !self.failed && !self.disk.hangs;
+        able && members::may_lead(self) && self.receive.resetting().is_none()
     }
 
     /// Whether its disk makes it no node to hand leadership to (M11).
@@ -252,11 +261,15 @@ impl Common {
 
     /// Asks the journal for entries.
     pub(crate) fn fetch(&mut self, range: Range<Index>, max_bytes: u64, wanted: Wanted) -> FetchId {
-        self.last_fetch = FetchId(self.last_fetch.0 + 1);
-        let id = self.last_fetch;
+        let id = self.next_fetch_id();
         self.fetches.push_back(Fetch { id, range, max_bytes });
         self.wanted.insert(id, wanted);
         id
+    }
+
+    pub(crate) const fn next_fetch_id(&mut self) -> FetchId {
+        self.last_fetch = FetchId(self.last_fetch.0 + 1);
+        self.last_fetch
     }
 
     pub(crate) fn next_fetch(&mut self) -> Option<Fetch> {
@@ -282,6 +295,12 @@ impl Common {
         self.wanted.retain(|_, wanted| *wanted == Wanted::Apply);
         let wanted = &self.wanted;
         self.fetches.retain(|fetch| wanted.contains_key(&fetch.id));
+    }
+
+    /// The log is about to be replaced: nothing that was asked of the journal is of use.
+    pub(crate) fn forget_fetches(&mut self) {
+        self.wanted.clear();
+        self.fetches.clear();
     }
 
     /// Reports a violation; a fatal one stops this node.

@@ -3,11 +3,14 @@
 use super::common::Common;
 use super::promise::Promise;
 use super::read_index::Questions;
+use crate::backend::{SnapshotId, SnapshotMeta};
 use crate::entry::{Entry, EntryKind};
 use crate::error::{ReadError, Violation};
 use crate::ids::{Index, LogId, NodeId, ReadId};
 use crate::membership::Membership;
-use crate::message::{Append, AppendReply, Heartbeat, HeartbeatReply, Message, ReadIndexReply};
+use crate::message::{
+    Append, AppendReply, Heartbeat, HeartbeatReply, Message, ReadIndexReply, SnapshotReply,
+};
 
 /// What a follower knows of its leader in this term.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -22,11 +25,17 @@ pub(crate) struct Follower {
     repeat: bool,
     /// Reads that this node answers itself.
     reads: Questions,
+    /// The leader sends this snapshot, of this size, and the log has its last entry: tell it once that is durable.
+    installed: Option<(SnapshotId, u64, Index)>,
 }
 
 impl Follower {
     /// Takes an append of the leader of this term. The acknowledgement leaves when it is durable.
     pub(crate) fn on_append(&mut self, common: &mut Common, from: NodeId, append: Append) {
+        if common.receive.resetting().is_some() {
+            // The log that it would go into is about to be replaced.
+            return;
+        }
         if !is_well_formed(common, &append) {
             common.counters.ignored_messages += 1;
             return;
@@ -115,6 +124,20 @@ impl Follower {
         self.acked = matched;
         self.repeat = false;
         Some(AppendReply::Matched { matched })
+    }
+
+    /// The log has what this snapshot of the leader ends with, or has just been made to begin after it; `commit` is
+    /// known to be in the leader's log.
+    pub(super) fn has_snapshot(&mut self, snapshot: &SnapshotMeta, commit: Index) {
+        self.matched = self.matched.max(commit);
+        self.installed = Some((snapshot.id, snapshot.content.total_bytes, snapshot.upto.index));
+    }
+
+    /// Tells the leader that its snapshot is needed no longer, once what it covers is durable here.
+    pub(crate) fn poll_installed(&mut self, common: &Common) -> Option<SnapshotReply> {
+        let durable = common.log.persisted();
+        let (id, received, _) = self.installed.take_if(|(_, _, upto)| *upto <= durable)?;
+        Some(SnapshotReply { snapshot: id.0, received, installed: true })
     }
 
     /// A node on probation may vote again once it matches a leader through that leader's commit index,

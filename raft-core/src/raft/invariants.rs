@@ -15,6 +15,10 @@ pub(super) fn broken(raft: &Raft) -> Option<Violation> {
         "more is applied than is committed"
     } else if log.persisted() > log.last() {
         "more is durable than the log has"
+    } else if log.purged().index > log.covered() {
+        "more was purged than a snapshot covers"
+    } else if log.applied() < log.purged().index && !common.receive.is_replacing() {
+        "entries are gone that were never executed here"
     } else if log.tail.end() != log.last().next() {
         "the tail in memory does not end where the log ends"
     } else if log.last_id().term > common.term() {

@@ -5,9 +5,10 @@
 //! carry all that has come together until then. After every input, pull until nothing moves.
 //!
 //! This file dispatches and is the only one that changes the role; no rule lives here. Roles return what
-//! should become of them as a `Next`.
+//! should become of them as a `Next`. What belongs to snapshots comes in and goes out in `snapshots.rs`.
 
 mod common;
+mod compact;
 mod disk;
 mod election;
 mod follower;
@@ -18,6 +19,9 @@ mod outbox;
 mod output;
 mod promise;
 mod read_index;
+mod receive;
+mod snapshots;
+mod start;
 mod timers;
 #[cfg(feature = "trace")]
 mod trace;
@@ -46,7 +50,10 @@ use common::{Common, Wanted};
 use election::Candidate;
 use follower::Follower;
 use leader::Leader;
-pub use output::{Apply, ChangeDone, ChangeOptions, Event, Fetch, Restored};
+pub use output::{
+    Apply, ChangeDone, ChangeOptions, Event, Fetch, Piece, ReadChunk, Restored, TakeSnapshot, Unreadable,
+};
+pub use start::{StartPlan, plan_start};
 use timers::Timer;
 #[cfg(feature = "trace")]
 pub use trace::View;
@@ -87,17 +94,18 @@ pub struct Raft {
 }
 
 impl Raft {
-    /// A node as it comes up: a follower, with its hard state and log as the journal has them.
+    /// A node as it comes up: a follower, with its hard state and log as the journal has them. What
+    /// [`plan_start`] asks for has been done.
     ///
     /// # Errors
     /// [`ConfigError`] if the settings cannot work or the restored state contradicts itself.
     pub fn new(config: Config, restored: Restored, now: Time) -> Result<Self, ConfigError> {
         config.validate()?;
-        let Restored { journal, applied } = restored;
-        if applied.index > journal.last.index {
-            return Err(ConfigError::AheadOfJournal { applied, last: journal.last });
-        }
-        let log = Log::restore(&journal, applied.index).map_err(ConfigError::Restored)?;
+        let Restored { journal, snapshot, applied } = restored;
+        plan_start(&journal, snapshot.as_ref(), applied)?;
+        let grain_bytes = compact::grain_bytes(&config);
+        let log =
+            Log::restore(&journal, snapshot, applied.index, grain_bytes).map_err(ConfigError::Restored)?;
         let behind_purge = applied.index < journal.purged.index;
         let foreign = applied.index > journal.purged.index && !log.matches(applied);
         if behind_purge || foreign {
@@ -245,6 +253,7 @@ impl Raft {
         if self.common.applying == Some(through) {
             self.common.applying = None;
             self.common.log.applied_to(through);
+            self.common.compaction.applied();
         }
         self.settle();
     }
@@ -414,7 +423,9 @@ impl Raft {
             Role::Leader(leader) => leader.poll_append(common),
             Role::Follower(follower) => {
                 let to = common.leader?;
-                follower.poll_ack(common).map(|reply| common.envelope(to, Message::AppendReply(reply)))
+                let installed = follower.poll_installed(common).map(Message::SnapshotReply);
+                let message = installed.or_else(|| follower.poll_ack(common).map(Message::AppendReply))?;
+                Some(common.envelope(to, message))
             }
             Role::Candidate(_) => None,
         })?;
@@ -426,8 +437,19 @@ impl Raft {
     pub fn poll_write(&mut self) -> Option<JournalWrite> {
         let common = &mut self.common;
         let end = common.log.last().next();
-        if common.halted || common.failed || !(common.hard_dirty || common.log.writes.is_due(end)) {
+        let replacing = common.receive.resetting();
+        let due = common.hard_dirty || (replacing.is_none() && common.log.writes.is_due(end));
+        if common.halted || common.failed || !due || replacing == Some(true) {
             return None;
+        }
+        if replacing.is_some() {
+            // The log as it is will not be needed any more; the term that says so must be durable first.
+            let ticket = common.log.writes.hand_over_nothing();
+            disk::handed_over(common, ticket);
+            common.hard_dirty = false;
+            common.hard_ticket = Some(ticket);
+            let hard_state = Some(common.hard);
+            return Some(JournalWrite { ticket, hard_state, ..JournalWrite::default() });
         }
         let limit = common.config.write_limit_bytes;
         let next = common.log.writes.next();
@@ -449,7 +471,7 @@ impl Raft {
     pub fn poll_apply(&mut self) -> Option<Apply> {
         let common = &mut self.common;
         let (next, end) = (common.log.applied().next(), common.log.applicable().next());
-        if common.halted || common.applying.is_some() || next >= end {
+        if common.halted || common.applying.is_some() || next >= end || common.receive.is_replacing() {
             return None;
         }
         let limit = common.config.apply_limit_bytes;
@@ -468,6 +490,7 @@ impl Raft {
         };
         let through = entries.last()?.id;
         common.applying = Some(through.index);
+        common.compaction.applying(entries.iter().map(Entry::cost_bytes).sum());
         Some(Apply { entries, through })
     }
 
@@ -515,7 +538,7 @@ impl Raft {
             leader: common.leader_member(),
             why: common.why,
             last: common.log.last_id(),
-            first_index: common.log.terms.purged().index.next(),
+            first_index: common.log.purged().index.next(),
             commit_index: common.log.commit(),
             applied_index: common.log.applied(),
             persisted_index: common.log.persisted(),
@@ -537,6 +560,10 @@ impl Raft {
             peers: leader.map(|leader| leader.peers(now)).unwrap_or_default(),
             tail_bytes: common.log.tail.bytes(),
             uncommitted_bytes: leader.map_or(0, |leader| leader.uncommitted_bytes()),
+            snapshot: common.log.snapshot().cloned(),
+            taking: common.compaction.taking,
+            receiving: common.receive.transfer(),
+            installing: common.receive.installing(),
             counters: common.counters,
         }
     }
@@ -590,7 +617,7 @@ impl Raft {
             // It bears this node's term, and that is all it may say: the sender may lead that very term by
             // now, with rounds and entries of its own.
             Message::Heartbeat(_) => Message::HeartbeatReply(follower::answer(common)),
-            Message::Append(_) => {
+            Message::Append(_) | Message::Snapshot(_) => {
                 let (prev, last) = (Index::ZERO, common.log.last());
                 Message::AppendReply(AppendReply::Rejected { prev, hint: LogId::ZERO, last })
             }
@@ -615,6 +642,16 @@ impl Raft {
             Message::Heartbeat(heartbeat) if self.accept_leader(from) => {
                 if let Role::Follower(follower) = &mut self.role {
                     follower.on_heartbeat(&mut self.common, from, heartbeat);
+                }
+            }
+            Message::Snapshot(chunk) if self.accept_leader(from) => {
+                if let Role::Follower(follower) = &mut self.role {
+                    receive::on_chunk(follower, &mut self.common, from, chunk);
+                }
+            }
+            Message::SnapshotReply(reply) => {
+                if let Role::Leader(leader) = &mut self.role {
+                    leader.on_snapshot_reply(&mut self.common, from, reply);
                 }
             }
             Message::VoteReply(reply) => self.on_vote_reply(from, reply),
@@ -642,7 +679,7 @@ impl Raft {
                 }
             }
             Message::Notice(notice) => self.on_notice(from, notice),
-            // Snapshots come with a later version; a refused leader has raised its alarm already.
+            // A refused leader has raised its alarm already.
             _ => self.common.counters.ignored_messages += 1,
         }
     }
@@ -827,6 +864,7 @@ impl Raft {
         let common = &mut self.common;
         members::follow(common);
         members::resolve(common);
+        receive::drop_needless(common);
         common.log.tail.evict(common.log.persisted(), common.config.tail_limit_bytes);
         self.announce();
         if !self.common.halted

@@ -3,7 +3,9 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::backend::JournalState;
+use bytes::Bytes;
+
+use crate::backend::{JournalState, SnapshotContent, SnapshotId, SnapshotMeta};
 use crate::entry::Entry;
 use crate::error::{ChangeError, ReadError, TransferError, Violation};
 use crate::ids::{ChangeId, FetchId, Index, LogId, NodeId, ReadId, Term};
@@ -11,11 +13,13 @@ use crate::membership::{Member, Membership};
 use crate::message::Notice;
 use crate::status::{RoleKind, Why};
 
-/// What a node starts from.
+/// What a node starts from. The parts fit together: see [`plan_start`](super::plan_start).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
     /// What its journal has.
     pub journal: JournalState,
+    /// The newest snapshot in its store.
+    pub snapshot: Option<SnapshotMeta>,
     /// What its state machine has executed.
     pub applied: LogId,
 }
@@ -75,6 +79,76 @@ pub struct Fetch {
     pub range: Range<Index>,
     /// How much at once, in bytes; at least one entry.
     pub max_bytes: u64,
+}
+
+/// Take a snapshot now (§7): of the state as it is once everything that was handed out before has been executed,
+/// and before anything else is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TakeSnapshot {
+    /// The last entry that it covers.
+    pub upto: LogId,
+    /// The committed membership as of that entry; goes into the store with it.
+    pub membership: Membership,
+}
+
+/// A piece of a snapshot that is wanted from the store, to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReadChunk {
+    /// Its number; goes back with `handle_chunk` or `handle_chunk_failed`.
+    pub id: FetchId,
+    /// Who it is for: one reader for each goes through the snapshot from its start to its end.
+    pub peer: NodeId,
+    /// Which snapshot.
+    pub snapshot: SnapshotId,
+    /// Where the piece begins, in bytes.
+    pub offset: u64,
+    /// How much at most, in bytes.
+    pub max_bytes: u64,
+}
+
+/// Why a piece of a snapshot could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unreadable {
+    /// There is no such snapshot any more: a newer one has taken its place.
+    Gone,
+    /// It is damaged (S5).
+    Damaged,
+    /// The store failed; another attempt may succeed.
+    Failed,
+}
+
+/// What a receiving node's snapshot store is to do next: one after the other, in this order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Piece {
+    /// Begin a snapshot, or go on with a half-received one. Answered with `handle_piece_written`, which tells what
+    /// is there.
+    Begin {
+        /// Its name.
+        id: SnapshotId,
+        /// The last entry that it covers.
+        upto: LogId,
+        /// The membership as of that entry.
+        membership: Membership,
+    },
+    /// Write what follows. Answered with `handle_piece_written`.
+    Write {
+        /// The snapshot.
+        id: SnapshotId,
+        /// The bytes, directly after what is there.
+        data: Bytes,
+    },
+    /// Make it durable, if it is what was announced. Answered with `handle_snapshot_received`.
+    Finish {
+        /// The snapshot.
+        id: SnapshotId,
+        /// What was announced.
+        content: SnapshotContent,
+    },
+    /// Nobody needs it any more: let go of it. No answer.
+    Abandon {
+        /// The snapshot.
+        id: SnapshotId,
+    },
 }
 
 /// News and answers. Exhaustive on purpose: a driver that ignores one is wrong.

@@ -27,6 +27,10 @@ pub struct View {
     pub applied: Index,
     /// The end of the durable log.
     pub persisted: Index,
+    /// What the newest durable snapshot covers; zero if there is none.
+    pub snapshot: LogId,
+    /// The last entry of a snapshot that the state machine has yet to install.
+    pub installing: Option<LogId>,
     /// Whether it stands still after a veto (M6).
     pub embargo: bool,
     /// The last alarm.
@@ -43,11 +47,13 @@ impl Raft {
             hard: common.hard,
             durable: common.hard_is_durable(),
             leader: common.leader,
-            purged: common.log.terms.purged().index,
+            purged: common.log.purged().index,
             last: common.log.last_id(),
             commit: common.log.commit(),
             applied: common.log.applied(),
             persisted: common.log.persisted(),
+            snapshot: common.log.snapshot().map_or(LogId::ZERO, |snapshot| snapshot.upto),
+            installing: common.receive.installing(),
             embargo: common.embargo,
             alarm: common.alarm,
         }

@@ -28,6 +28,9 @@ impl Raft {
             log.term_of(Index(index)).hash(state);
         }
         log.tail.hash(state);
+        log.snapshot().hash(state);
+        common.compaction.hash_protocol(state);
+        common.receive.hash_protocol(state);
         let timers = [Timer::Election, Timer::Heartbeat, Timer::Quorum, Timer::Transfer];
         for timer in timers.into_iter().chain([Timer::Change, Timer::Departure]) {
             common.timers.is_set(timer).hash(state);

@@ -140,7 +140,7 @@ impl NodeState {
         }
         state.memberships = log.iter().filter(|entry| entry.kind == EntryKind::Membership).cloned().collect();
         state.commit_hint = hint;
-        let restored = Restored { journal: state, applied: LogId::ZERO };
+        let restored = Restored { journal: state, snapshot: None, applied: LogId::ZERO };
         Raft::new(settings(id), restored, now).expect("the model restores sound states")
     }
 

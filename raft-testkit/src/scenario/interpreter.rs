@@ -195,7 +195,8 @@ impl World {
         }
         let now = self.now;
         let node = self.node(id)?;
-        let restored = Restored { journal: node.disk.state(CLUSTER, id), applied: LogId::ZERO };
+        let restored =
+            Restored { journal: node.disk.state(CLUSTER, id), snapshot: None, applied: LogId::ZERO };
         let raft = Raft::new(config, restored, now).map_err(|error| error.to_string())?;
         node.raft = Some(raft);
         node.applied.clear();

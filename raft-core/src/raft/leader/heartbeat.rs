@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Leader, reads};
+use super::{Leader, reads, snapshot};
 use crate::ids::{Index, NodeId};
 use crate::message::{Heartbeat, HeartbeatReply, Message, Notice};
 use crate::raft::common::Common;
@@ -83,6 +83,10 @@ pub(super) fn on_reply(leader: &mut Leader, common: &mut Common, from: NodeId, r
     }
     if reply.matched > progress.match_index && reply.matched <= common.log.last() {
         progress.acked(reply.matched, round, now);
+    }
+    if progress.state == PeerState::Snapshot {
+        snapshot::on_sign_of_life(progress, common);
+        return;
     }
     // It answers, but what is under way does not arrive; or it has forgotten that the logs were compared
     // (it restarted, or stood for election in vain) and will commit nothing before they are again; or it is

@@ -8,6 +8,7 @@ mod membership;
 mod progress;
 mod reads;
 mod replicate;
+mod snapshot;
 mod transfer;
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -17,15 +18,15 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::common::Common;
-use super::output::ChangeOptions;
+use super::output::{ChangeOptions, ReadChunk, Unreadable};
 use super::timers::Timer;
 use super::{Event, Next};
 use crate::entry::{Entry, EntryKind};
 use crate::error::{ChangeError, Objection, ProposeError, ReadError, TransferError};
 use crate::ids::{ChangeId, FetchId, Index, LogId, NodeId, ReadId};
 use crate::membership::{Change, Plan};
-use crate::message::{AppendReply, Envelope, HeartbeatReply, Message, TimeoutNow};
-use crate::status::PeerStatus;
+use crate::message::{AppendReply, Envelope, HeartbeatReply, Message, SnapshotReply, TimeoutNow};
+use crate::status::{PeerState, PeerStatus};
 use crate::time::Time;
 pub(crate) use progress::Progress;
 
@@ -209,12 +210,16 @@ impl Leader {
     pub(crate) fn on_connection(&mut self, common: &mut Common, peer: NodeId, up: bool) {
         let now = common.now;
         let Some(progress) = self.progress.get_mut(&peer) else { return };
-        progress.probe_from(progress.match_index.next().max(Index(1)), now);
-        if progress.match_index == Index::ZERO {
-            progress.next_index = common.log.last().next();
+        if progress.state == PeerState::Snapshot {
+            snapshot::on_connection(progress, now, up);
+        } else {
+            progress.probe_from(progress.match_index.next().max(Index(1)), now);
+            if progress.match_index == Index::ZERO {
+                progress.next_index = common.log.last().next();
+            }
+            // Without a connection nothing arrives: the next answer to a heartbeat opens the way again.
+            progress.paused = !up;
         }
-        // Without a connection nothing arrives: the next answer to a heartbeat opens the way again.
-        progress.paused = !up;
         if up {
             heartbeat::send(self, common, peer);
         } else {
@@ -267,7 +272,43 @@ impl Leader {
     }
 
     pub(crate) fn poll_append(&mut self, common: &mut Common) -> Option<Envelope> {
-        replicate::poll(self, common)
+        snapshot::refresh_all(self, common);
+        replicate::poll(self, common).or_else(|| snapshot::poll(self, common))
+    }
+
+    pub(crate) fn poll_read(&mut self, common: &mut Common) -> Option<ReadChunk> {
+        snapshot::poll_read(self, common)
+    }
+
+    pub(crate) fn on_chunk(&mut self, common: &mut Common, id: FetchId, data: Bytes) {
+        snapshot::on_read(self, common, id, data);
+    }
+
+    pub(crate) fn on_chunk_failed(&mut self, common: &mut Common, id: FetchId, why: Unreadable) {
+        snapshot::on_unreadable(self, common, id, why);
+    }
+
+    pub(crate) fn on_snapshot_reply(&mut self, common: &mut Common, from: NodeId, reply: SnapshotReply) {
+        snapshot::on_reply(self, common, from, reply);
+    }
+
+    /// Whether this peer is being sent a snapshot.
+    pub(crate) fn sends_snapshot(&self, peer: NodeId) -> bool {
+        self.progress.get(&peer).is_some_and(|progress| progress.sending.is_some())
+    }
+
+    /// What followers still need the entries after, where that is to be waited for; `floor` is as far as one that
+    /// only lags is waited for.
+    pub(crate) fn held(&self, common: &Common, floor: Index) -> Index {
+        let held = self.progress.values().filter_map(|progress| snapshot::holds(progress, common, floor));
+        held.min().unwrap_or_else(|| common.log.last())
+    }
+
+    /// The journal is about to drop everything before `first`: nothing of it will be read for anybody.
+    pub(crate) fn forget_purged(&mut self, first: Index) {
+        for progress in self.progress.values_mut().filter(|progress| progress.next_index < first) {
+            progress.forget_read();
+        }
     }
 
     /// The journal failed: the best follower is told to take over at once.
@@ -322,15 +363,19 @@ impl Leader {
     pub(crate) fn peers(&self, now: Time) -> Vec<PeerStatus> {
         self.progress
             .iter()
-            .map(|(id, progress)| PeerStatus {
-                id: *id,
-                state: progress.state,
-                match_index: progress.match_index,
-                next_index: progress.next_index,
-                in_flight_bytes: progress.in_flight_bytes(),
-                contact_age: progress.heard.then(|| now.since(progress.contact)),
-                slow: progress.slow,
-                priority: progress.priority,
+            .map(|(id, progress)| {
+                let sending = progress.sending.as_ref().map(|sending| sending.transfer());
+                PeerStatus {
+                    id: *id,
+                    state: progress.state,
+                    match_index: progress.match_index,
+                    next_index: progress.next_index,
+                    in_flight_bytes: sending.map_or_else(|| progress.in_flight_bytes(), |(_, bytes)| bytes),
+                    snapshot: sending.map(|(transfer, _)| transfer),
+                    contact_age: progress.heard.then(|| now.since(progress.contact)),
+                    slow: progress.slow,
+                    priority: progress.priority,
+                }
             })
             .collect()
     }

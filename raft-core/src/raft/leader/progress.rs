@@ -1,8 +1,10 @@
 //! What a leader knows of one follower, and how much it lets be under way to it.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use super::snapshot::Sending;
 use crate::entry::Entry;
 use crate::ids::{FetchId, Index};
 use crate::status::PeerState;
@@ -54,6 +56,8 @@ pub(crate) struct Progress {
     added_in: Option<u64>,
     /// Its store was set back, from here: it gets nothing and counts for nothing.
     pub(crate) rolled_back: Option<Index>,
+    /// The snapshot that it is being sent.
+    pub(super) sending: Option<Box<Sending>>,
 }
 
 impl Progress {
@@ -82,6 +86,7 @@ impl Progress {
             departing: false,
             added_in: None,
             rolled_back: None,
+            sending: None,
         }
     }
 
@@ -116,7 +121,10 @@ impl Progress {
         (mode, self.match_index, self.next_index, self.paused, self.probe_round, self.probe).hash(state);
         (&self.in_flight, self.acked_round, self.round_at_ack, self.heard).hash(state);
         (self.probation, self.slow, self.priority, self.rolled_back).hash(state);
-        (self.departing, self.added_in).hash(state);
+        (self.departing, self.added_in, self.sending.is_some()).hash(state);
+        if let Some(sending) = &self.sending {
+            sending.hash_protocol(state);
+        }
     }
 
     /// Whether another append may be sent (§5.3; windows in messages and in bytes).
@@ -208,17 +216,34 @@ impl Progress {
         self.restart_at(next);
     }
 
+    /// What it needs is gone: it gets a snapshot.
+    pub(super) fn send_snapshot(&mut self, sending: Box<Sending>) {
+        self.state = PeerState::Snapshot;
+        self.paused = false;
+        self.probe = None;
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+        self.forget_read();
+        self.sending = Some(sending);
+    }
+
+    /// Entries that were read for it, or are being read, are of no use.
+    pub(super) fn forget_read(&mut self) {
+        self.fetched = None;
+        self.fetch = None;
+    }
+
     fn restart_at(&mut self, next: Index) {
         if self.next_index != next {
             self.next_index = next;
-            self.fetched = None;
-            self.fetch = None;
+            self.forget_read();
         }
     }
 
     /// What was under way may be lost: look again where the logs agree, one append at a time.
     pub(crate) fn probe_from(&mut self, next: Index, now: Time) {
         self.state = PeerState::Probe;
+        self.sending = None;
         self.paused = false;
         self.probe = None;
         self.in_flight.clear();

@@ -2,11 +2,12 @@
 
 use alloc::vec::Vec;
 
-use super::Leader;
+use super::{Leader, snapshot};
 use crate::entry::Entry;
 use crate::ids::{FetchId, Index, LogId, NodeId};
 use crate::message::{Append, AppendReply, Envelope, Message};
 use crate::raft::common::{Common, Wanted};
+use crate::raft::compact;
 use crate::status::PeerState;
 
 /// The next append that may leave, over all peers in turn.
@@ -33,6 +34,10 @@ fn build(leader: &mut Leader, common: &mut Common, peer: NodeId) -> Option<Appen
         return None;
     }
     let next = progress.next_index;
+    if next < compact::first_kept(common) {
+        snapshot::begin(progress, common);
+        return None;
+    }
     let end = common.log.last().next();
     let probing = progress.state == PeerState::Probe;
     if next >= end && !probing {
@@ -104,12 +109,19 @@ pub(super) fn on_reply(leader: &mut Leader, common: &mut Common, from: NodeId, r
         AppendReply::Rejected { prev, hint, .. } => {
             // An answer to an append that a later acknowledgement has made obsolete says nothing.
             let obsolete = prev <= progress.match_index
+                || progress.state == PeerState::Snapshot
                 || (progress.state == PeerState::Probe && prev != progress.next_index.prev());
             if obsolete {
                 return;
             }
-            let agree = common.log.terms.at_most(hint.index.min(prev.prev()), hint.term);
-            progress.probe_from(agree.index.next(), now);
+            let at_best = hint.index.min(prev.prev());
+            let next = if at_best < common.log.purged().index {
+                // Where the logs agree is no longer known here: what follows it is gone too.
+                at_best.next()
+            } else {
+                common.log.terms.at_most(at_best, hint.term).index.next()
+            };
+            progress.probe_from(next, now);
         }
     }
 }

@@ -1,0 +1,302 @@
+//! Sending a snapshot: asked first, then piece by piece within the window, gone on with after whatever was lost.
+
+use bytes::Bytes;
+use raft_core::backend::{SnapshotId, SnapshotMeta};
+use raft_core::ids::Index;
+use raft_core::message::{AppendReply, Message, PeerEvent, SnapshotChunk};
+use raft_core::raft::{ReadChunk, Unreadable};
+use raft_core::status::PeerState;
+
+use super::world::*;
+
+/// What a snapshot of ten bytes is made of.
+const BYTES: &[u8; 10] = b"0123456789";
+
+/// A leader of everything up to 2.20, of which it has purged 2.16, and B, which has nothing of it.
+fn behind() -> (Node, SnapshotMeta) {
+    let mut node = Node::leader(config());
+    node.grow(20);
+    let taken = node.take(1);
+    assert_eq!(node.purge(), Some(id(2, 16)));
+    // It said that it lacks what the first append built on.
+    let rejected = AppendReply::Rejected { prev: Index(5), hint: id(0, 1), last: Index(1) };
+    node.hear(B, 2, Message::AppendReply(rejected));
+    (node, taken)
+}
+
+/// The same, after B has said how much of the snapshot it has.
+fn sending(received: u64) -> (Node, SnapshotMeta) {
+    let (mut node, taken) = behind();
+    assert_eq!(node.sent_to(B), [chunk(&taken, 0, b"")], "how much of it is there?");
+    node.hear(B, 2, has(&taken, received));
+    (node, taken)
+}
+
+fn read(node: &mut Node) -> Option<ReadChunk> {
+    let chunk = node.raft.poll_chunk()?;
+    let (start, length) = (chunk.offset as usize, chunk.max_bytes as usize);
+    let data = Bytes::from_static(&BYTES[start..start + length]);
+    node.raft.handle_chunk(node.now, chunk.id, data);
+    Some(chunk)
+}
+
+/// Reads and sends what it may. What was sent.
+fn pump(node: &mut Node) -> Vec<SnapshotChunk> {
+    let mut sent = Vec::new();
+    loop {
+        let moved = read(node).is_some();
+        let messages = node.sent_to(B);
+        if !moved && messages.is_empty() {
+            return sent;
+        }
+        sent.extend(messages.into_iter().map(|message| match message {
+            Message::Snapshot(chunk) => chunk,
+            other => panic!("{other:?}"),
+        }));
+    }
+}
+
+fn offsets(sent: &[SnapshotChunk]) -> Vec<(u64, usize)> {
+    sent.iter().map(|chunk| (chunk.offset, chunk.data.len())).collect()
+}
+
+#[test]
+fn a_follower_that_lacks_what_is_gone_is_asked_then_sent_a_snapshot() {
+    let (mut node, taken) = sending(0);
+    assert_eq!(node.peer(B).state, PeerState::Snapshot);
+    assert!(node.raft.sends_snapshot(B) && !node.raft.sends_snapshot(A));
+    let sent = pump(&mut node);
+    assert_eq!(offsets(&sent), [(0, 4), (4, 4)], "the window is full");
+    assert!(sent.iter().all(|chunk| chunk.upto == taken.upto && chunk.total == 10));
+    assert_eq!(node.peer(B).in_flight_bytes, 8);
+    node.hear(B, 2, has(&taken, 4));
+    assert_eq!(offsets(&pump(&mut node)), [(8, 2)]);
+    node.hear(B, 2, has(&taken, 10));
+    assert!(pump(&mut node).is_empty());
+    assert_eq!(node.peer(B).match_index, Index(0), "received is not installed");
+    node.hear(B, 2, installed(&taken));
+    assert!(!node.raft.sends_snapshot(B));
+    assert_eq!((node.peer(B).match_index, node.peer(B).state), (Index(20), PeerState::Replicate));
+    node.grow(21);
+    assert_eq!(node.status().counters.snapshots_sent, 1);
+}
+
+/// openraft#1828, QuarkDB 0.4.2 (features.md P33).
+#[test]
+fn p33_when_everything_is_purged_a_snapshot_then_appends_follow() {
+    let mut config = config();
+    config.snapshot_keep_entries = 0;
+    let mut node = Node::leader(config);
+    node.grow(20);
+    let taken = node.take(1);
+    assert_eq!(node.purge(), Some(id(2, 20)));
+    node.hear(
+        B,
+        2,
+        Message::AppendReply(AppendReply::Rejected { prev: Index(5), hint: id(0, 0), last: Index(0) }),
+    );
+    assert_eq!(node.sent_to(B), [chunk(&taken, 0, b"")]);
+    node.hear(B, 2, has(&taken, 10));
+    node.hear(B, 2, installed(&taken));
+    node.raft.propose(node.now, Bytes::new()).unwrap();
+    let [Message::Append(append)] = &node.sent_to(B)[..] else { panic!("no append") };
+    assert_eq!((append.prev, append.entries[0].id), (id(2, 20), id(2, 21)));
+}
+
+/// etcd-raft#31 (features.md P30): a probe whose place is compacted before its answer comes is followed by a
+/// snapshot, never by an append that builds on a term that nobody knows.
+#[test]
+fn p30_a_probe_into_what_is_gone_becomes_a_snapshot() {
+    let mut node = Node::leader(config());
+    node.grow(20);
+    node.raft.handle_peer(node.now, B, PeerEvent::Down);
+    node.raft.handle_peer(node.now, B, PeerEvent::Up);
+    let probe = node.sent_to(B);
+    assert!(matches!(&probe[..], [Message::Append(append)] if append.prev.index == Index(20)), "{probe:?}");
+    let taken = node.take(1);
+    node.elapse_without_b(2);
+    assert_eq!(node.purge(), Some(id(2, 18)));
+    for (prev, hint) in [(20, id(1, 5)), (18, id(1, 5))] {
+        let rejected = AppendReply::Rejected { prev: Index(prev), hint, last: Index(5) };
+        node.hear(B, 2, Message::AppendReply(rejected));
+        let sent = node.sent_to(B);
+        assert!(!sent.iter().any(|message| matches!(message, Message::Append(_))), "{sent:?}");
+    }
+    assert_eq!(node.peer(B).match_index, Index(0));
+    node.hear(B, 2, has(&taken, 0));
+    assert_eq!(offsets(&pump(&mut node)), [(0, 4), (4, 4)]);
+}
+
+/// A follower refuses what the log begins with, with a hint that is as far as the leader can go back.
+#[test]
+fn p29_a_refusal_of_the_first_entry_that_is_left_ends_in_a_snapshot() {
+    let mut node = Node::leader(config());
+    node.grow(20);
+    let taken = node.take(1);
+    node.elapse_without_b(2);
+    node.purge();
+    let rejected =
+        |prev, hint| Message::AppendReply(AppendReply::Rejected { prev: Index(prev), hint, last: Index(30) });
+    node.hear(B, 2, rejected(5, id(1, 30)));
+    for _ in 0..10 {
+        match node.sent_to(B).pop() {
+            Some(Message::Append(append)) => {
+                let before = append.prev.index.0;
+                node.hear(B, 2, rejected(before, id(1, before - 1)));
+            }
+            Some(Message::Snapshot(asks)) => return assert_eq!(asks.snapshot, taken.id.0),
+            _ => {}
+        }
+    }
+    panic!("it refuses for ever");
+}
+
+#[test]
+fn what_is_there_already_is_not_sent_again() {
+    let (mut node, taken) = sending(4);
+    assert_eq!(offsets(&pump(&mut node)), [(4, 4), (8, 2)]);
+    let (mut node, _) = sending(10);
+    assert!(pump(&mut node).is_empty(), "it is making it durable");
+    node.hear(B, 2, installed(&taken));
+    assert_eq!(node.peer(B).match_index, Index(20));
+}
+
+#[test]
+fn what_was_lost_is_sent_again_after_an_election_timeout() {
+    let (mut node, taken) = sending(0);
+    assert_eq!(offsets(&pump(&mut node)), [(0, 4), (4, 4)]);
+    // The first one is lost: the second leaves a hole, and the follower says so.
+    node.hear(B, 2, has(&taken, 0));
+    assert!(pump(&mut node).is_empty(), "an answer to what came before, for all it knows");
+    node.elapse(1);
+    node.answer(B, 1, 0);
+    assert_eq!(node.sent_to(B), [chunk(&taken, 0, b"")]);
+    assert!(pump(&mut node).is_empty());
+    node.hear(B, 2, has(&taken, 0));
+    assert_eq!(offsets(&pump(&mut node)), [(0, 4), (4, 4)]);
+    // Without a sign of life nothing is asked: nobody would hear it.
+    node.elapse(5);
+    assert!(pump(&mut node).is_empty());
+}
+
+#[test]
+fn over_a_new_connection_it_goes_on_from_what_is_there() {
+    let (mut node, taken) = sending(0);
+    pump(&mut node);
+    node.hear(B, 2, has(&taken, 4));
+    let reading = node.raft.poll_chunk().unwrap();
+    node.raft.handle_peer(node.now, B, PeerEvent::Gone);
+    assert!(node.sent_to(B).is_empty());
+    node.raft.handle_peer(node.now, B, PeerEvent::Up);
+    assert_eq!(node.sent_to(B), [chunk(&taken, 4, b"")]);
+    node.raft.handle_chunk(node.now, reading.id, Bytes::from_static(b"89"));
+    assert!(node.sent_to(B).is_empty(), "what was read for the old connection is forgotten");
+    // It restarted and has less than it said.
+    node.hear(B, 2, has(&taken, 2));
+    assert_eq!(offsets(&pump(&mut node)), [(2, 4), (6, 4)]);
+}
+
+#[test]
+fn a_snapshot_that_is_gone_is_replaced_by_the_newest() {
+    let (mut node, _) = sending(0);
+    let reading = node.raft.poll_chunk().unwrap();
+    node.grow(30);
+    let newer = node.take(2);
+    node.raft.handle_chunk_failed(node.now, reading.id, Unreadable::Gone);
+    assert_eq!(node.sent_to(B), [chunk(&newer, 0, b"")]);
+    node.hear(B, 2, has(&newer, 0));
+    assert_eq!(offsets(&pump(&mut node)), [(0, 4), (4, 4)]);
+}
+
+#[test]
+fn a_newer_snapshot_does_not_disturb_one_under_way() {
+    let (mut node, taken) = sending(0);
+    pump(&mut node);
+    node.answer(B, 1, 0);
+    node.grow(40);
+    node.take(2);
+    // What B needs after its snapshot stays, as long as it answers and comes further.
+    assert_eq!(node.purge(), None, "the snapshot that it is sent ends with 20: less than half may go");
+    assert_eq!(node.purge(), None);
+    node.hear(B, 2, has(&taken, 8));
+    assert_eq!(offsets(&pump(&mut node)), [(8, 2)]);
+    node.hear(B, 2, installed(&taken));
+    assert_eq!(node.peer(B).state, PeerState::Replicate);
+    let [Message::Append(append)] = &node.sent_to(B)[..1] else { panic!("no append") };
+    assert_eq!(append.prev, id(2, 20), "and that is where appends go on");
+}
+
+#[test]
+fn what_follows_a_snapshot_is_kept_while_it_is_sent_and_given_up_for_who_does_not_answer() {
+    let (mut node, taken) = sending(0);
+    pump(&mut node);
+    node.grow(60);
+    let newer = node.take(2);
+    assert_eq!(node.purge(), None);
+    node.elapse_without_b(2);
+    assert_eq!(node.purge(), Some(id(2, 58)));
+    // It is back: the snapshot that it had begun leads nowhere now.
+    node.answer(B, 1, 0);
+    assert_eq!(node.sent_to(B), [chunk(&newer, 0, b"")]);
+    node.hear(B, 2, has(&taken, 8));
+    assert!(pump(&mut node).is_empty(), "that is an answer about another one");
+}
+
+#[test]
+fn a_damaged_snapshot_is_never_sent_and_another_one_is_taken() {
+    for short in [false, true] {
+        let (mut node, taken) = sending(0);
+        let reading = node.raft.poll_chunk().unwrap();
+        match short {
+            // It ends too early.
+            true => node.raft.handle_chunk(node.now, reading.id, Bytes::new()),
+            false => node.raft.handle_chunk_failed(node.now, reading.id, Unreadable::Damaged),
+        }
+        assert!(node.sent_to(B).is_empty() && node.raft.poll_chunk().is_none());
+        // Nothing was executed since, but this one must be replaced.
+        let replaced = node.take(2);
+        assert_eq!((replaced.upto, replaced.id), (taken.upto, SnapshotId(2)));
+        assert_eq!(node.sent_to(B), [chunk(&replaced, 0, b"")]);
+    }
+}
+
+#[test]
+fn a_store_that_fails_is_tried_again_later() {
+    let (mut node, taken) = sending(0);
+    let reading = node.raft.poll_chunk().unwrap();
+    node.raft.handle_chunk_failed(node.now, reading.id, Unreadable::Failed);
+    assert!(node.raft.poll_chunk().is_none());
+    node.elapse(1);
+    node.answer(B, 1, 0);
+    assert_eq!(node.sent_to(B), [chunk(&taken, 0, b"")]);
+    node.hear(B, 2, has(&taken, 0));
+    assert_eq!(offsets(&pump(&mut node)), [(0, 4), (4, 4)]);
+}
+
+#[test]
+fn senseless_answers_change_nothing() {
+    let (mut node, taken) = sending(0);
+    pump(&mut node);
+    node.hear(B, 2, has(&taken, 11));
+    node.hear(B, 2, has(&snapshot(77, taken.upto, 10), 4));
+    node.hear(A, 2, installed(&taken));
+    assert!(pump(&mut node).is_empty());
+    assert_eq!(node.peer(B).snapshot.unwrap().received_bytes, 0);
+    assert_eq!(node.status().counters.ignored_messages, 3);
+    // What it has from elsewhere counts: the snapshot is not needed any more.
+    node.answer(B, 1, 20);
+    assert_eq!(node.peer(B).match_index, Index(20));
+    let _ = node.sent();
+    assert_eq!(node.peer(B).snapshot, None);
+}
+
+#[test]
+fn who_leads_no_more_sends_no_more() {
+    let (mut node, _) = sending(0);
+    let reading = node.raft.poll_chunk().unwrap();
+    node.beat(A, 3);
+    node.raft.handle_chunk(node.now, reading.id, Bytes::from_static(b"0123"));
+    node.persist();
+    assert!(node.sent_to(B).is_empty() && node.raft.poll_chunk().is_none());
+    assert!(!node.raft.sends_snapshot(B));
+}
