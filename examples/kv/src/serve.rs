@@ -36,6 +36,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Exit> {
     let mut config = Config::new(settings.id, settings.cluster);
     config.heartbeat_interval = settings.heartbeat_interval;
     config.election_timeout = settings.election_timeout;
+    config.priority = settings.priority;
+    config.lease = settings.lease;
     config.validate().map_err(|error| Exit::usage(error.to_string()))?;
 
     // Signals first: a stop during a long start is a stop too.

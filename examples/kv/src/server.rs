@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use raft_core::NodeHandle;
 use raft_core::backend::JournalReader;
@@ -28,7 +28,7 @@ pub(crate) struct Server {
     pub(crate) password: Option<Password>,
     pub(crate) max_clients: usize,
     pub(crate) durability: Durability,
-    pub(crate) election_timeout: std::time::Duration,
+    election_timeout_millis: AtomicU64,
     pub(crate) started: Instant,
     pub(crate) tcp_port: u16,
     /// The end of the log at the start.
@@ -44,6 +44,10 @@ impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server").field("node", &self.node).finish_non_exhaustive()
     }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What a server is made of.
@@ -66,7 +70,7 @@ impl Server {
             password: settings.password.clone(),
             max_clients: settings.max_clients,
             durability: settings.durability,
-            election_timeout: settings.election_timeout,
+            election_timeout_millis: AtomicU64::new(millis(settings.election_timeout)),
             started: Instant::now(),
             tcp_port: settings.listen.port(),
             last_at_start: parts.last,
@@ -76,6 +80,15 @@ impl Server {
             waiting_bytes: AtomicUsize::new(0),
             strangers: AtomicU64::new(0),
         }
+    }
+
+    /// The election timeout, as it is set now.
+    pub(crate) fn election_timeout(&self) -> Duration {
+        Duration::from_millis(self.election_timeout_millis.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_election_timeout(&self, timeout: Duration) {
+        self.election_timeout_millis.store(millis(timeout), Ordering::Relaxed);
     }
 
     /// Counts a client in, if there is room; its number.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use raft_core::Lease;
 use raft_core::ids::{ClusterId, NodeId};
 use raft_core::membership::{Member, Membership};
 use raft_log_file::Durability;
@@ -15,6 +16,9 @@ use crate::password::Password;
 
 /// The attribute of a member that says where its clients connect.
 pub(crate) const CLIENT: &str = "client";
+
+/// What is declared of the clocks if nothing is said, in millionths: far more than crystals and NTP come to.
+pub(crate) const DRIFT_PPM: u32 = 10_000;
 
 /// A mistake in what was asked for: exit code 2.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +80,17 @@ flags! {
     /// How long a follower hears nothing before it campaigns. Default: 300.
     #[arg(value_name = "MS")]
     election_timeout_ms: u64;
+    /// How much this node is to lead rather than another, from -128 to 127. Default: 0.
+    #[arg(value_name = "N", allow_negative_numbers = true)]
+    priority: i8;
+    /// Answer reads under a lease, without asking the others: the same on all nodes. Rests on clocks: see
+    /// --clock-drift-ppm.
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    lease_reads: bool;
+    /// With --lease-reads: by how much the clock of a node may go slower than another's, in millionths. Default:
+    /// 10000.
+    #[arg(value_name = "PPM")]
+    clock_drift_ppm: u32;
     /// When entries are made durable: always, interval:MS or never. Default: always. With the others a
     /// power cut can lose acknowledged writes.
     #[arg(value_name = "WHEN")]
@@ -141,6 +156,8 @@ pub(crate) struct Settings {
     pub(crate) cluster: ClusterId,
     pub(crate) heartbeat_interval: Duration,
     pub(crate) election_timeout: Duration,
+    pub(crate) priority: i8,
+    pub(crate) lease: Option<Lease>,
     pub(crate) journal: JournalKind,
     pub(crate) transport: TransportKind,
     pub(crate) durability: Durability,
@@ -200,6 +217,11 @@ impl Settings {
         if journal == JournalKind::Sqlite && durability != Durability::Always {
             return Err(Usage("--fsync 'always' is all that --journal sqlite knows".into()));
         }
+        let lease = match (flags.lease_reads, flags.clock_drift_ppm) {
+            (Some(true), drift) => Some(Lease { max_drift_ppm: drift.unwrap_or(DRIFT_PPM) }),
+            (_, None) => None,
+            (_, Some(_)) => return Err(Usage("--clock-drift-ppm is of no use without --lease-reads".into())),
+        };
         let log = flags.log.as_deref().unwrap_or("info");
         let milliseconds = |value: Option<u64>, default| Duration::from_millis(value.unwrap_or(default));
         Ok(Self {
@@ -212,6 +234,8 @@ impl Settings {
             cluster,
             heartbeat_interval: milliseconds(flags.heartbeat_ms, 50),
             election_timeout: milliseconds(flags.election_timeout_ms, 300),
+            priority: flags.priority.unwrap_or(0),
+            lease,
             durability,
             journal,
             transport,

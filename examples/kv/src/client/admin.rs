@@ -5,7 +5,7 @@ use raft_core::backend::Vote;
 use raft_core::entry::EntryKind;
 use raft_core::ids::{Index, NodeId};
 use raft_core::session::unpack_any;
-use raft_core::status::{RoleKind, Status};
+use raft_core::status::{Disk, RoleKind, Status};
 use raft_log_file::Durability;
 
 use super::local::{unknown_subcommand, upper};
@@ -43,7 +43,18 @@ pub(crate) async fn command(server: &Server, args: &[Bytes], reply: &mut Reply) 
             (Some(from), Some(count)) => scan(server, from, count, reply).await,
             _ => reply.error("ERR value is not an integer or out of range"),
         },
+        (b"CONFIG", args) => super::config::command(server, args, reply).await,
         _ => unknown_subcommand("RAFT", args.get(1), reply),
+    }
+}
+
+/// How the disk does, for people.
+fn disk(disk: Disk) -> String {
+    match disk {
+        Disk::Prompt => "prompt".into(),
+        Disk::Slow => "slow".into(),
+        Disk::Hangs { since } => format!("hangs for {} ms", since.as_millis()),
+        Disk::Failed => "failed".into(),
     }
 }
 
@@ -74,9 +85,16 @@ fn info(server: &Server, reply: &mut Reply) {
         ("sessions".into(), server.node.sessions().0.to_string()),
         ("session-bytes".into(), server.node.sessions().1.to_string()),
         ("version".into(), env!("CARGO_PKG_VERSION").into()),
+        ("priority".into(), status.priority.to_string()),
+        ("disk".into(), disk(status.disk)),
+        ("handed-over".into(), status.hand_over.map_or_else(|| "never".into(), |why| why.to_string())),
     ];
+    if status.role == RoleKind::Leader {
+        let left = status.lease_left.map_or_else(|| "none".into(), |left| left.as_millis().to_string());
+        rows.push(("lease-left-ms".into(), left));
+    }
     for peer in &status.peers {
-        let online = peer.contact_age.is_some_and(|age| age < server.election_timeout * 2);
+        let online = peer.contact_age.is_some_and(|age| age < server.election_timeout() * 2);
         let lag = status.last.index.0.saturating_sub(peer.match_index.0);
         let online = if online { "yes" } else { "no" };
         let next = peer.next_index;
@@ -104,7 +122,7 @@ fn health(server: &Server, status: &Status) -> (&'static str, Vec<String>) {
         let fresh = |id: NodeId| {
             let peer = status.peers.iter().find(|peer| peer.id == id);
             let age = peer.and_then(|peer| peer.contact_age);
-            id == status.id || age.is_some_and(|age| age < server.election_timeout * 2)
+            id == status.id || age.is_some_and(|age| age < server.election_timeout() * 2)
         };
         for voters in [&status.membership.voters, &status.membership.outgoing] {
             let online = voters.iter().filter(|id| fresh(**id)).count();
@@ -123,6 +141,14 @@ fn health(server: &Server, status: &Status) -> (&'static str, Vec<String>) {
     }
     if let Some(alarm) = status.alarm {
         red.push(format!("safety alarm: {alarm}"));
+    }
+    match status.disk {
+        Disk::Prompt => {}
+        Disk::Failed => red.push("its disk failed".into()),
+        slow => yellow.push(format!("its disk is not prompt: {}", disk(slow))),
+    }
+    for peer in status.peers.iter().filter(|peer| peer.slow) {
+        yellow.push(format!("node {} says that its disk is not prompt", peer.id));
     }
     if status.probation {
         yellow.push("on probation: its log was damaged, it does not vote until it has caught up".into());

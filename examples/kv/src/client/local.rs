@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::session::{Session, wrong_number};
+use super::session::{Reads, Session, wrong_number};
 use super::{admin, cluster, exactly_once, turn};
 use crate::command::{COMMANDS, Kind, Op, Spec, find};
 use crate::resp::{Protocol, Reply};
@@ -47,19 +47,32 @@ impl Session {
             Op::Config => config(args, reply),
             Op::Watch => turn::watch(self, args.get(1..).unwrap_or_default(), reply).await,
             Op::ReadOnly => {
-                self.readonly = true;
+                self.reads = Reads::Stale;
                 reply.ok();
             }
             Op::ReadWrite => {
-                self.readonly = false;
+                self.reads = Reads::Moved;
                 reply.ok();
             }
             Op::Cluster => cluster::command(&self.server, args, reply),
             Op::Raft if upper(args.get(1)) == b"SESSION" => exactly_once::command(self, args, reply).await,
+            Op::Raft if upper(args.get(1)) == b"READS" => {
+                self.reads(args.get(2..).unwrap_or_default(), reply)
+            }
             Op::Raft => admin::command(&self.server, args, reply).await,
             // All others are done elsewhere.
             _ => reply.error("ERR not supported"),
         }
+    }
+
+    /// `RAFT READS LEADER|FOLLOWER`: who answers this connection's reads, linearizably.
+    fn reads(&mut self, args: &[Bytes], reply: &mut Reply) {
+        self.reads = match (upper(args.first()).as_slice(), args.len()) {
+            (b"LEADER", 1) => Reads::Moved,
+            (b"FOLLOWER", 1) => Reads::Current,
+            _ => return reply.error("ERR RAFT READS takes LEADER or FOLLOWER"),
+        };
+        reply.ok();
     }
 
     fn auth(&mut self, args: &[Bytes], reply: &mut Reply) {
@@ -164,7 +177,7 @@ impl Session {
             (b"INFO", []) | (b"LIST", _) => {
                 let protocol = if self.protocol == Protocol::Resp3 { 3 } else { 2 };
                 let Self { id, address, name, .. } = self;
-                let flags = if self.readonly { "r" } else { "N" };
+                let flags = if self.reads == Reads::Moved { "N" } else { "r" };
                 let line = format!(
                     "id={id} addr={address} name={name} flags={flags} db=0 resp={protocol} lib-name= lib-ver=\n"
                 );

@@ -2,6 +2,7 @@
 
 mod admin;
 mod cluster;
+mod config;
 mod exactly_once;
 mod local;
 mod session;

@@ -31,6 +31,18 @@ pub(crate) struct Queue {
     refused: bool,
 }
 
+/// What a follower does with reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// It names the leader.
+    #[default]
+    Moved,
+    /// It asks the leader how far it must have applied, and answers then (`RAFT READS FOLLOWER`).
+    Current,
+    /// It answers with what it has (`READONLY`).
+    Stale,
+}
+
 /// What a connection remembers.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -40,8 +52,8 @@ pub(crate) struct Session {
     pub(crate) name: String,
     pub(crate) protocol: Protocol,
     pub(crate) authenticated: bool,
-    /// It takes stale reads from a follower.
-    pub(crate) readonly: bool,
+    /// What a follower does with its reads.
+    pub(crate) reads: Reads,
     pub(crate) queue: Option<Queue>,
     pub(crate) watched: Vec<(Bytes, u64)>,
     /// Numbered commands that do not name a session are of this one.
@@ -61,7 +73,7 @@ impl Session {
             name: String::new(),
             protocol: Protocol::Resp2,
             authenticated,
-            readonly: false,
+            reads: Reads::default(),
             queue: None,
             watched: Vec::new(),
             session: None,

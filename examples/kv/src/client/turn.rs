@@ -7,13 +7,14 @@
 use std::io;
 
 use bytes::{Bytes, BytesMut};
+use raft_core::ReadPolicy;
 use raft_core::error::{ProposeError, ReadError};
 use raft_core::session::{Mark, SessionRefusal};
 use raft_core::{Applied, NodeHandle};
 
 use super::Output;
 use super::cluster::slot;
-use super::session::{Queue, Session};
+use super::session::{Queue, Reads, Session};
 use crate::command::{Kind, Op, Spec};
 use crate::log_codec::{put_command, put_transaction};
 use crate::refusal;
@@ -69,8 +70,8 @@ impl Turn {
             return Ok(());
         }
         let server = &session.server;
-        let me = server.node.id();
-        let stale = session.readonly && !server.leads();
+        // Reads that a follower answers itself, of whatever kind, are not for the leader's log.
+        let here = session.reads != Reads::Moved && !server.leads();
         let items = std::mem::take(&mut self.items);
         let writes = |item: &Item| match item {
             Item::Data { spec, .. } => spec.kind == Kind::Write,
@@ -85,9 +86,9 @@ impl Turn {
         if logged > 0 {
             let mut batch = Batch::default();
             for item in items.by_ref().take(logged) {
-                if stale && reads(&item) {
+                if here && reads(&item) {
                     batch.finish(session, output).await?;
-                    local(session, &Ok(()), item, output);
+                    read(session, &allowed(session).await, item, output);
                     continue;
                 }
                 if !batch.has_room_for(&item) {
@@ -101,19 +102,33 @@ impl Turn {
         }
         for item in items {
             if reads(&item) && barrier.is_none() {
-                let result = if stale { Ok(()) } else { server.node.read_barrier().await.map(|_| ()) };
-                barrier = Some(result);
+                barrier = Some(allowed(session).await);
             }
-            let allowed = barrier.as_ref().unwrap_or(&Ok(()));
-            if let (Err(error), Item::Data { slot, .. }) = (allowed, &item) {
-                let sentence = refusal::of_read(error, me, *slot);
-                session.answer(output, |reply| reply.error(&sentence));
-            } else {
-                local(session, allowed, item, output);
-            }
+            read(session, barrier.as_ref().unwrap_or(&Ok(())), item, output);
             output.relieve().await?;
         }
         Ok(())
+    }
+}
+
+/// Whether this node may answer reads that have come until now.
+async fn allowed(session: &Session) -> Result<(), ReadError> {
+    let node = &session.server.node;
+    let policy = match session.reads {
+        Reads::Stale if !session.server.leads() => return Ok(()),
+        Reads::Stale | Reads::Moved => ReadPolicy::Leader,
+        Reads::Current => ReadPolicy::Follower,
+    };
+    node.read_barrier_with(policy).await.map(|_| ())
+}
+
+/// Answers a read, or says why not.
+fn read(session: &Session, allowed: &Result<(), ReadError>, item: Item, output: &mut Output) {
+    if let (Err(error), Item::Data { slot, .. }) = (allowed, &item) {
+        let sentence = refusal::of_read(error, session.server.node.id(), *slot);
+        session.answer(output, |reply| reply.error(&sentence));
+    } else {
+        local(session, allowed, item, output);
     }
 }
 
@@ -121,7 +136,7 @@ impl Turn {
 fn local(session: &Session, allowed: &Result<(), ReadError>, item: Item, output: &mut Output) {
     match item {
         Item::Ready(reply) => translate(&reply, session.protocol, &mut output.buffer),
-        Item::Data { .. } if session.readonly && !session.server.has_replayed() => {
+        Item::Data { .. } if session.reads == Reads::Stale && !session.server.has_replayed() => {
             session.answer(output, |reply| reply.error("LOADING this node has not yet replayed its log"));
         }
         Item::Data { spec, args, .. } if allowed.is_ok() => {

@@ -1,0 +1,160 @@
+//! `RAFT CONFIG GET|SET`: settings of the node that may change while it runs.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft_core::{Config, Lease, Settings};
+
+use super::local::{unknown_subcommand, upper};
+use crate::resp::Reply;
+use crate::server::Server;
+use crate::settings::DRIFT_PPM;
+
+/// A setting: its name, how it is shown, and how it is set.
+struct Setting {
+    name: &'static str,
+    show: fn(&Config) -> String,
+    set: fn(&Config, &str, &mut Settings) -> Result<(), String>,
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("'{text}' is not a number that it takes"))
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    number(text).map(Duration::from_millis)
+}
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "heartbeat-ms",
+        show: |config| config.heartbeat_interval.as_millis().to_string(),
+        set: |_, text, settings| span(text).map(|span| settings.heartbeat_interval = Some(span)),
+    },
+    Setting {
+        name: "election-timeout-ms",
+        show: |config| config.election_timeout.as_millis().to_string(),
+        set: |_, text, settings| span(text).map(|span| settings.election_timeout = Some(span)),
+    },
+    Setting {
+        name: "disk-timeout-ms",
+        show: |config| config.disk_timeout.unwrap_or(config.election_timeout).as_millis().to_string(),
+        set: |_, text, settings| span(text).map(|span| settings.disk_timeout = Some(Some(span))),
+    },
+    Setting {
+        name: "priority",
+        show: |config| config.priority.to_string(),
+        set: |_, text, settings| number(text).map(|priority| settings.priority = Some(priority)),
+    },
+    Setting {
+        name: "lease-reads",
+        show: |config| String::from(if config.lease.is_some() { "yes" } else { "no" }),
+        set: |config, text, settings| {
+            settings.lease = Some(match text {
+                "yes" => Some(config.lease.unwrap_or(Lease { max_drift_ppm: DRIFT_PPM })),
+                "no" => None,
+                _ => return Err(format!("'{text}' is neither yes nor no")),
+            });
+            Ok(())
+        },
+    },
+    Setting {
+        name: "clock-drift-ppm",
+        show: |config| config.lease.map_or(DRIFT_PPM, |lease| lease.max_drift_ppm).to_string(),
+        set: |config, text, settings| {
+            if config.lease.is_none() {
+                return Err("it is of no use without lease-reads: set that to yes first".into());
+            }
+            number(text).map(|max_drift_ppm| settings.lease = Some(Some(Lease { max_drift_ppm })))
+        },
+    },
+    Setting {
+        name: "append-limit-bytes",
+        show: |config| config.append_limit_bytes.to_string(),
+        set: |_, text, settings| number(text).map(|bytes| settings.append_limit_bytes = Some(bytes)),
+    },
+    Setting {
+        name: "window-messages",
+        show: |config| config.window_messages.to_string(),
+        set: |_, text, settings| number(text).map(|messages| settings.window_messages = Some(messages)),
+    },
+    Setting {
+        name: "window-bytes",
+        show: |config| config.window_bytes.to_string(),
+        set: |_, text, settings| number(text).map(|bytes| settings.window_bytes = Some(bytes)),
+    },
+    Setting {
+        name: "uncommitted-limit-bytes",
+        show: |config| config.uncommitted_limit_bytes.to_string(),
+        set: |_, text, settings| number(text).map(|bytes| settings.uncommitted_limit_bytes = Some(bytes)),
+    },
+    Setting {
+        name: "tail-limit-bytes",
+        show: |config| config.tail_limit_bytes.to_string(),
+        set: |_, text, settings| number(text).map(|bytes| settings.tail_limit_bytes = Some(bytes)),
+    },
+    Setting {
+        name: "write-limit-bytes",
+        show: |config| config.write_limit_bytes.to_string(),
+        set: |_, text, settings| number(text).map(|bytes| settings.write_limit_bytes = Some(bytes)),
+    },
+    Setting {
+        name: "apply-limit-bytes",
+        show: |config| config.apply_limit_bytes.to_string(),
+        set: |_, text, settings| number(text).map(|bytes| settings.apply_limit_bytes = Some(bytes)),
+    },
+    Setting {
+        name: "promote-lag-entries",
+        show: |config| config.promote_lag_entries.to_string(),
+        set: |_, text, settings| number(text).map(|entries| settings.promote_lag_entries = Some(entries)),
+    },
+];
+
+/// Answers `RAFT CONFIG ...`.
+pub(super) async fn command(server: &Server, args: &[Bytes], reply: &mut Reply) {
+    // Changes nothing, and says how everything is.
+    let config = match server.node.reconfigure(Settings::default()).await {
+        Ok(config) => config,
+        Err(error) => return reply.error(&format!("CLUSTERDOWN {error}")),
+    };
+    match (upper(args.first()).as_slice(), args.get(1..).unwrap_or_default()) {
+        (b"GET", names) => {
+            let asked = |setting: &&Setting| {
+                let is = |name: &Bytes| {
+                    name.as_ref() == b"*" || name.eq_ignore_ascii_case(setting.name.as_bytes())
+                };
+                names.is_empty() || names.iter().any(is)
+            };
+            let found: Vec<&Setting> = SETTINGS.iter().filter(asked).collect();
+            reply.map(found.len());
+            for setting in found {
+                reply.bulk(setting.name.as_bytes());
+                reply.bulk((setting.show)(&config).as_bytes());
+            }
+        }
+        (b"SET", [name, value]) => {
+            let setting = SETTINGS.iter().find(|setting| name.eq_ignore_ascii_case(setting.name.as_bytes()));
+            let Some(setting) = setting else {
+                let known: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+                return reply.error(&format!(
+                    "ERR no setting that may change while the node runs; there are {}",
+                    known.join(", ")
+                ));
+            };
+            let name = setting.name;
+            let mut settings = Settings::default();
+            let text = String::from_utf8_lossy(value.get(..64).unwrap_or(value));
+            if let Err(why) = (setting.set)(&config, &text, &mut settings) {
+                return reply.error(&format!("ERR {name}: {why}"));
+            }
+            match server.node.reconfigure(settings).await {
+                Ok(config) => {
+                    server.set_election_timeout(config.election_timeout);
+                    reply.ok();
+                }
+                Err(error) => reply.error(&format!("ERR {name} is as it was: {error}")),
+            }
+        }
+        _ => unknown_subcommand("RAFT CONFIG", args.first(), reply),
+    }
+}
