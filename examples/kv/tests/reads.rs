@@ -53,7 +53,7 @@ fn a_leader_that_was_frozen_answers_no_read_under_a_lease_that_is_over() {
         cluster.nodes[leader].signal("-STOP");
         // It will find this when it wakes up, before it has heard of anything else.
         old.send("GET k\nGET k\nGET k");
-        let next = next_leader(&mut cluster, leader);
+        let next = next_leader(&cluster, leader);
         assert_eq!(cluster.nodes[next].connect().call(&format!("SET k new-{round}")), "OK");
         cluster.nodes[leader].signal("-CONT");
         for _ in 0..3 {
@@ -65,7 +65,7 @@ fn a_leader_that_was_frozen_answers_no_read_under_a_lease_that_is_over() {
 }
 
 /// Who leads instead of one that is frozen.
-fn next_leader(cluster: &mut Cluster, frozen: usize) -> usize {
+fn next_leader(cluster: &Cluster, frozen: usize) -> usize {
     let deadline = std::time::Instant::now() + PATIENCE;
     loop {
         for at in (0..3).filter(|at| *at != frozen) {
