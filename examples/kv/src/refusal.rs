@@ -1,6 +1,6 @@
 //! The one place where the library's errors become what clients of Redis know.
 
-use raft_core::error::{Outcome, ProposeError, ReadError, TransferError};
+use raft_core::error::{ChangeError, Outcome, ProposeError, ReadError, TransferError};
 use raft_core::ids::NodeId;
 use raft_core::membership::Member;
 use raft_core::node::SessionError;
@@ -69,6 +69,26 @@ pub(crate) fn of_read(error: &ReadError, me: NodeId, slot: u16) -> String {
 pub(crate) fn of_transfer(error: &TransferError, me: NodeId) -> String {
     match error {
         TransferError::NotLeader { leader } => elsewhere(leader.as_ref(), me, 0),
+        other => format!("ERR {other}"),
+    }
+}
+
+/// Why the members were not changed, or may not have been.
+pub(crate) fn of_change(error: &ChangeError, me: NodeId) -> String {
+    match error {
+        ChangeError::NotLeader { leader } => elsewhere(leader.as_ref(), me, 0),
+        ChangeError::Objection(objection) if objection.is_catching_up() => {
+            format!("REFUSED {objection}. WAIT waits for it, FORCE does not care")
+        }
+        ChangeError::Objection(objection) => format!("REFUSED {objection}. FORCE does it all the same"),
+        ChangeError::InProgress { .. } | ChangeError::NotReady { .. } => {
+            format!("TRYAGAIN not done: {error}")
+        }
+        ChangeError::Transferring { .. } | ChangeError::Superseded { .. } => {
+            format!("TRYAGAIN not done: {error}")
+        }
+        ChangeError::ShuttingDown | ChangeError::Fatal(_) => format!("CLUSTERDOWN not done: {error}"),
+        other if other.outcome() == Outcome::Unknown => format!("UNKNOWN {other}"),
         other => format!("ERR {other}"),
     }
 }

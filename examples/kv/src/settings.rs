@@ -304,17 +304,26 @@ fn address(text: &str, item: &str) -> Result<String, Usage> {
     if port == 0 || !good { Err(wrong()) } else { Ok(text.to_owned()) }
 }
 
+/// A member at `PEER-ADDRESS@CLIENT-ADDRESS`.
+pub(crate) fn member(id: NodeId, addresses: &str) -> Result<Member, Usage> {
+    let wrong = || Usage(format!("'{addresses}' is not PEER-ADDRESS@CLIENT-ADDRESS"));
+    let (peer, client) = addresses.split_once('@').ok_or_else(wrong)?;
+    Ok(Member::new(id, address(peer, addresses)?).with(CLIENT, address(client, addresses)?))
+}
+
 fn members(list: &str, me: NodeId) -> Result<Membership, Usage> {
     let mut members: Vec<Member> = Vec::new();
     for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let wrong = || Usage(format!("--members: '{item}' is not ID=PEER-ADDRESS@CLIENT-ADDRESS"));
         let (id, addresses) = item.split_once('=').ok_or_else(wrong)?;
-        let (peer, client) = addresses.split_once('@').ok_or_else(wrong)?;
         let id = NodeId(id.trim().parse().map_err(|_| wrong())?);
         if id == NodeId(0) {
             return Err(Usage("--members: a node id must not be 0".into()));
         }
-        let member = Member::new(id, address(peer, item)?).with(CLIENT, address(client, item)?);
+        if !addresses.contains('@') {
+            return Err(wrong());
+        }
+        let member = member(id, addresses)?;
         if let Some(other) = members.iter().find(|other| other.id == id) {
             return Err(Usage(format!("--members: node {} is listed twice", other.id)));
         }

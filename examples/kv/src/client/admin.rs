@@ -44,6 +44,7 @@ pub(crate) async fn command(server: &Server, args: &[Bytes], reply: &mut Reply) 
             _ => reply.error("ERR value is not an integer or out of range"),
         },
         (b"CONFIG", args) => super::config::command(server, args, reply).await,
+        _ if super::members::command(server, args.get(1..).unwrap_or_default(), reply).await => {}
         _ => unknown_subcommand("RAFT", args.get(1), reply),
     }
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod config;
 mod exactly_once;
 mod local;
+mod members;
 mod session;
 mod turn;
 
