@@ -344,7 +344,10 @@ impl Store {
     /// Removes the segments before the first. An error costs space only; the next opening tries again.
     fn drop_old(&mut self) {
         let first = self.superblock.start.seq;
-        let old = self.live.partition_point(|start| start.seq < first);
+        let old = self.live.iter().take_while(|start| start.seq != first).count();
+        if old == self.live.len() {
+            return;
+        }
         for start in self.live.drain(..old) {
             let _ = self.vfs.unlink(&segment_name(start.seq));
         }
@@ -430,6 +433,11 @@ impl Store {
     pub fn install_spare(&mut self, spare: Spare) {
         self.spare_under_way = false;
         self.spare = spare.0.ok();
+        // Numbers grow from segment to segment. One that was overtaken, by a segment that was needed at once,
+        // is of no use any more.
+        if let Some(late) = self.spare.take_if(|spare| spare.header.seq < self.active.header.seq) {
+            let _ = self.vfs.unlink(&segment_name(late.header.seq));
+        }
     }
 
     /// Nobody could be found for the spare job.

@@ -675,3 +675,41 @@ fn a_write_in_two_pieces_that_was_torn_looks_torn() {
     }
     assert!(torn > 40, "{torn}");
 }
+
+/// A segment that was made aside, and that another one has overtaken, once came after it in the log and before it by
+/// number: the next purge removed what was still needed (simulator seeds 18 and 59).
+#[test]
+fn a_spare_that_was_overtaken_is_not_used() {
+    for upto in 2..20 {
+        let vfs = MemVfs::default();
+        let mut store = create(&vfs, Some(&voters(1)), options()).unwrap();
+        let mut last = 1;
+        let mut next = |store: &mut Store| {
+            last += 1;
+            store.write(&append(vec![entry(1, last, data(last, 3000))])).unwrap();
+        };
+        let job = loop {
+            next(&mut store);
+            if let Some(job) = store.spare_job() {
+                break job;
+            }
+        };
+        // Nobody waits for it: the segment is full, and another one is made at once.
+        for _ in 0..3 {
+            next(&mut store);
+        }
+        store.install_spare(job.run());
+        for _ in 0..16 {
+            next(&mut store);
+        }
+        store.purge(LogId::new(1, upto)).unwrap();
+        next(&mut store);
+        drop(store);
+        let store = open(&vfs, options()).unwrap();
+        let state = store.load().unwrap();
+        assert_eq!(state.verdict, Verdict::Clean, "purged through {upto}");
+        assert_eq!((state.purged, state.last), (LogId::new(1, upto), LogId::new(1, last)));
+        let all = store.reader().entries(Index(upto + 1)..Index(last + 1), u64::MAX).unwrap();
+        assert_eq!(all.len() as u64, last - upto);
+    }
+}
