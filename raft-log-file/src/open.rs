@@ -337,11 +337,17 @@ impl Store {
         let before = scan.superblock.identity.incarnation.number;
         let incarnation = Incarnation { number: before + 1, nonce: random.next() };
         let identity = Identity { incarnation, ..scan.superblock.identity };
+        // A floor that was there holds from where it did: what damage has left below it may be less than what the
+        // next batch continues.
+        let floor_batch = match scan.superblock.floor == scan.log.purged {
+            true => scan.superblock.floor_batch.min(cut.batch),
+            false => cut.batch,
+        };
         let superblock = Super {
             complete: true,
             identity,
             floor: scan.log.purged,
-            floor_batch: cut.batch,
+            floor_batch,
             start: scan.superblock.start,
             resume: header.seq,
             witness: first.batch - 1,

@@ -713,3 +713,29 @@ fn a_spare_that_was_overtaken_is_not_used() {
         assert_eq!(all.len() as u64, last - upto);
     }
 }
+
+/// Damage below the floor leaves a log that ends before it. What follows continues the floor, at every opening from
+/// then on (simulator seed 256).
+#[test]
+fn what_is_written_after_damage_below_the_floor_is_found_again_and_again() {
+    let (vfs, mut store, _) = journal(7);
+    store.purge(LogId::new(1, 5)).unwrap();
+    drop(store);
+    let mut bytes = vfs.image()[FIRST].clone();
+    let lost = data(4, 1500);
+    let at = bytes.windows(lost.len()).position(|window| window == &lost[..]).unwrap();
+    bytes[at] ^= 1;
+    vfs.replace(FIRST, &bytes);
+    let mut store = open(&vfs, options()).unwrap();
+    let state = store.load().unwrap();
+    assert!(matches!(state.verdict, Verdict::Corrupt(_)), "{state:?}");
+    assert_eq!((state.purged, state.last), (LogId::new(1, 5), LogId::new(1, 5)));
+    store.write(&append(vec![entry(2, 6, data(6, 100))])).unwrap();
+    for _ in 0..4 {
+        drop(store);
+        store = open(&vfs, options()).unwrap();
+        let state = store.load().unwrap();
+        assert_eq!(state.verdict, Verdict::Clean);
+        assert_eq!((state.purged, state.last), (LogId::new(1, 5), LogId::new(2, 6)));
+    }
+}
