@@ -52,6 +52,8 @@ impl Dir {
             LockError::Held(_) => SnapshotError::Locked,
             LockError::Io(error) => failed("lock the snapshots", &error),
         })?;
+        // A name may be there that was never synced: what is found is counted on from here on.
+        vfs.sync_dir().map_err(|error| failed("sync the snapshots' folder", &error))?;
         let names = vfs.list().map_err(|error| failed("list the snapshots", &error))?;
         let newest = names.iter().filter_map(|name| format::complete_upto(name)).max();
         let latest = match newest {
