@@ -58,9 +58,11 @@ impl PeerMemory {
         }
     }
 
-    /// Another membership is in force, and these have left for good, although some may be back.
-    pub(crate) fn members(&mut self, members: &BTreeSet<NodeId>, left: &[NodeId]) {
-        for node in left {
+    /// Another membership is in force, and these have left for good, although some may be back. If it is committed,
+    /// whoever is no member has left: this node may have been stopped before that was on its disk.
+    pub(crate) fn members(&mut self, members: &BTreeSet<NodeId>, committed: bool, left: &[NodeId]) {
+        let gone: Vec<NodeId> = self.known.keys().copied().filter(|id| !members.contains(id)).collect();
+        for node in left.iter().chain(gone.iter().filter(|_| committed)) {
             self.dirty |= self.known.remove(node).is_some();
             self.refused_by.remove(node);
         }
@@ -69,11 +71,12 @@ impl PeerMemory {
 
     /// A peer says that this node must not go on under its identity. Whether that settles it: a few of the
     /// voters may not have learned yet that this node was removed and came back with another store, but
-    /// never so many that no quorum is left without them. In limbo nothing is at stake.
-    pub(crate) fn refused_by(&mut self, peer: NodeId, membership: &Membership) -> bool {
+    /// never so many that no quorum is left without them. In limbo and on probation nothing is at stake, and who
+    /// catches up meets memberships of long ago, of which a few nodes were a quorum.
+    pub(crate) fn refused_by(&mut self, peer: NodeId, membership: &Membership, probation: bool) -> bool {
         self.refused_by.insert(peer);
         let refuses = |voter| self.refused_by.contains(&voter).then_some(false);
-        !membership.is_empty() && membership.vote_result(refuses) == VoteResult::Lost
+        !probation && !membership.is_empty() && membership.vote_result(refuses) == VoteResult::Lost
     }
 
     /// A connection to it is up: both sides have let each other in.
@@ -149,7 +152,7 @@ mod tests {
     #[test]
     fn a_handshake_waits_until_it_is_remembered_durably() {
         let mut memory = PeerMemory::new(identity(1, 1, 1, 1), Vec::new());
-        memory.members(&BTreeSet::from([NodeId(1), NodeId(2)]), &[]);
+        memory.members(&BTreeSet::from([NodeId(1), NodeId(2)]), false, &[]);
         let mut first = admit(&mut memory, identity(2, 20, 1, 5));
         assert!(first.try_recv().is_err(), "not durable yet");
         assert_eq!(memory.take_dirty().map(|all| all.len()), Some(1));
@@ -160,6 +163,40 @@ mod tests {
         assert_eq!(again.try_recv(), Ok(Ok(())));
         assert_eq!(memory.take_dirty(), None);
         assert_eq!(admit(&mut memory, identity(2, 20, 1, 5)).try_recv(), Ok(Ok(())), "a mere reconnect");
+    }
+
+    /// The removal was on record, that the store is forgotten was not: the node was stopped in between (simulator
+    /// seed 21).
+    #[test]
+    fn who_is_no_member_is_forgotten_after_a_restart_too() {
+        let seen =
+            |peer: Identity| KnownPeer { node: peer.node, store: peer.store, incarnation: peer.incarnation };
+        let known = vec![seen(identity(2, 20, 4, 5)), seen(identity(3, 30, 1, 1))];
+        let mut memory = PeerMemory::new(identity(1, 1, 1, 1), known);
+        let rest = BTreeSet::from([NodeId(1), NodeId(3)]);
+        memory.members(&rest, false, &[]);
+        assert!(memory.judge(identity(2, 21, 1, 1)).is_err(), "the removal may be cut away again");
+        memory.members(&rest, true, &[]);
+        assert!(memory.judge(identity(2, 21, 1, 1)).is_ok());
+        assert!(memory.judge(identity(3, 31, 1, 1)).is_err());
+        assert_eq!(memory.take_dirty().map(|all| all.len()), Some(1));
+    }
+
+    /// Who catches up goes through memberships of long ago: a few refusals were a quorum then (simulator seed 68).
+    #[test]
+    fn refusals_settle_nothing_for_who_catches_up() {
+        let of = |ids: &[u64]| {
+            let member = |id: &u64| crate::membership::Member::new(NodeId(*id), "");
+            Membership::of_voters(ids.iter().map(member)).unwrap()
+        };
+        let mut memory = PeerMemory::new(identity(2, 1, 1, 1), Vec::new());
+        assert!(!memory.refused_by(NodeId(3), &of(&[2, 3]), true), "it does not vote");
+        assert!(!memory.refused_by(NodeId(3), &Membership::default(), false), "in limbo");
+        assert!(!memory.refused_by(NodeId(3), &of(&[1, 2, 3]), false), "one of three");
+        assert!(memory.refused_by(NodeId(3), &of(&[2, 3]), false));
+        memory.accepted_by(NodeId(3));
+        assert!(memory.refused_by(NodeId(1), &of(&[1, 2]), false));
+        assert!(!memory.refused_by(NodeId(1), &of(&[1, 2, 3]), false));
     }
 
     #[test]

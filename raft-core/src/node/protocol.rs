@@ -376,7 +376,8 @@ impl Protocol {
                     self.peers.admit(peer, reply);
                 }
                 Request::Refused { by, why } if why.is_final() => {
-                    if self.peers.refused_by(by, &self.raft.status(now).membership) {
+                    let status = self.raft.status(now);
+                    if self.peers.refused_by(by, &status.membership, status.probation) {
                         return Err(Arc::new(FatalReason::Refused { by, why }));
                     }
                 }
@@ -623,7 +624,8 @@ impl Protocol {
             }
             Event::MembershipChanged { membership, reach, left, .. } => {
                 self.members = membership.members.keys().copied().collect();
-                self.peers.members(&self.members, &left);
+                let committed = self.raft.status(self.runtime.now()).membership_committed;
+                self.peers.members(&self.members, committed && !self.members.is_empty(), &left);
                 self.transport.members(&reach);
                 self.publish(true);
             }
