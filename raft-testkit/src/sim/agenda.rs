@@ -70,6 +70,8 @@ pub(crate) enum What {
         /// The connection.
         epoch: u64,
     },
+    /// A member that was lost comes back.
+    Rejoin(usize),
     /// A fault of the plan.
     Fault(usize),
     /// A node is cut off.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::disk::SimDisk;
 use super::executor::{Core, Nanos, Owner, Sleep, lock};
+use super::features::Moment;
 use super::rng::Rng;
 
 /// How long a disk takes; may change while it is used.
@@ -42,6 +43,19 @@ pub(crate) struct Drive {
     pub(crate) rng: Mutex<Rng>,
     /// Told when the machine dies in the middle of a call.
     pub(crate) died: Box<dyn Fn() + Send + Sync>,
+    /// Waits for a moment.
+    pub(crate) ambush: Arc<Mutex<Option<Ambush>>>,
+}
+
+/// A machine is to die when this moment comes next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ambush {
+    /// Whose; or anybody's.
+    pub(crate) who: Option<usize>,
+    /// The moment.
+    pub(crate) moment: Moment,
+    /// After so many calls from there.
+    pub(crate) calls: u64,
 }
 
 impl Drive {
@@ -54,6 +68,16 @@ impl Drive {
     pub(crate) fn delay(&self) -> Sleep {
         let nanos = self.pace.draw(&mut lock(&self.rng), self.core.now());
         self.core.sleep(nanos)
+    }
+
+    /// The moment has come.
+    pub(crate) fn reached(&self, moment: Moment) {
+        let mut ambush = lock(&self.ambush);
+        let mine =
+            |ambush: &Ambush| ambush.moment == moment && ambush.who.is_none_or(|who| who == self.owner.node);
+        if let Some(Ambush { calls, .. }) = ambush.take_if(|ambush| mine(ambush)) {
+            self.disk.crash_in(calls);
+        }
     }
 
     /// A dead machine goes no further.

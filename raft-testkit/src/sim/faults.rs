@@ -1,14 +1,18 @@
 //! How faults come and go, and the atlas: what was acknowledged stays intact on a quorum, for beyond that
 //! nothing can be asked of anybody.
 
-use raft_core::ids::Term;
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use raft_core::ids::{NodeId, Term};
 use raft_core::status::RoleKind;
 
 use super::agenda::{Mend, What};
 use super::coverage::Point;
 use super::disk::Call;
+use super::drive::Ambush;
 use super::events::Tag;
-use super::executor::{MS, Nanos, Owner};
+use super::executor::{MS, Nanos, Owner, lock};
 use super::lives::{Damage, set_pace};
 use super::plan::{Fault, Who};
 use super::world::World;
@@ -31,21 +35,30 @@ impl World {
         }
     }
 
-    fn running(&self, who: Who) -> Option<usize> {
+    pub(crate) fn running(&self, who: Who) -> Option<usize> {
         self.find(who).filter(|node| self.slots[*node].up)
     }
 
-    /// Whether one more disk may be harmed (the atlas): fewer than half may be at a time, and none once
-    /// one was exchanged or set back.
+    /// Whether one more disk may be harmed (the atlas): fewer than half of the voters' may be at a time, of those
+    /// in force and of those that may come to be, and none once one was exchanged or set back.
     fn may_harm(&mut self, node: usize) -> bool {
         self.look_at_damage();
-        let harmed = |slot: &super::lives::Slot| slot.damage != Damage::None;
-        if harmed(&self.slots[node]) {
+        // Who has joined and not caught up has no vote either.
+        let harmed =
+            |node: usize| self.slots[node].damage != Damage::None || self.oracle.is_on_probation(node);
+        if self.slots[node].damage != Damage::None {
             return !self.slots[node].is_lost();
         }
-        let count = self.slots.iter().filter(|slot| harmed(slot)).count();
+        if self.changing.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
         let exchanged = self.slots.iter().any(|slot| slot.is_lost());
-        !exchanged && count < (self.plan.nodes - 1) / 2
+        let most = |voters: &BTreeSet<NodeId>| {
+            let count = voters.iter().map(|id| id.0 as usize - 1);
+            let count = count.filter(|other| *other == node || harmed(*other)).count();
+            voters.is_empty() || 2 * count < voters.len()
+        };
+        !exchanged && self.oracle.memberships().iter().all(|all| most(&all.voters) && most(&all.outgoing))
     }
 
     /// Who was on probation may have healed.
@@ -82,9 +95,10 @@ impl World {
             Fault::Kill { .. } | Fault::PowerCut { .. } | Fault::PowerCutAll { .. } | Fault::Stop { .. } => {
                 self.stop_nodes(fault)
             }
-            Fault::DieAtCall { .. } | Fault::DieInRecovery { .. } | Fault::Pause { .. } => {
-                self.trouble_processes(fault)
-            }
+            Fault::DieAtCall { .. }
+            | Fault::DieInRecovery { .. }
+            | Fault::DieDuring { .. }
+            | Fault::Pause { .. } => self.trouble_processes(fault),
             Fault::Partition { .. }
             | Fault::OneWay { .. }
             | Fault::Deaf { .. }
@@ -100,6 +114,8 @@ impl World {
             | Fault::Wipe { .. }
             | Fault::SetBack { .. } => self.harm_disk(fault),
             Fault::Transfer { to } => self.transfer(*to),
+            Fault::Snapshot { who } => self.take_snapshot(*who),
+            Fault::Change { .. } | Fault::Return | Fault::Reconfigure { .. } => self.operate(fault),
             Fault::Campaign { who } => {
                 let reach = self.running(*who).and_then(|node| self.reach(node));
                 reach.map(|reach| reach.handle.campaign()).is_some()
@@ -155,6 +171,21 @@ impl World {
                 self.slots[node].recovery_deaths.clone_from(calls);
                 self.slots[node].dying = (*tear, 10 * MS);
                 self.power_off(node);
+            }
+            Fault::DieDuring { who, moment, calls, down, tear } => {
+                let who = match who {
+                    Some(who) => match self.running(*who) {
+                        Some(node) => Some(node),
+                        None => return false,
+                    },
+                    None => None,
+                };
+                for node in 0..self.slots.len() {
+                    if who.is_none_or(|who| who == node) {
+                        self.slots[node].dying = (*tear, *down);
+                    }
+                }
+                *lock(&self.ambush) = Some(Ambush { who, moment: *moment, calls: *calls });
             }
             Fault::Pause { who, for_ } => {
                 let Some(node) = self.running(*who) else { return false };
@@ -354,8 +385,15 @@ impl World {
     /// The disk is exchanged for an empty one or for an old copy. What is claimed: whoever has met the
     /// node since refuses it. So everybody must have, and nobody else may be damaged.
     fn exchange(&mut self, node: usize, empty: bool) -> bool {
-        self.look_at_damage();
-        let others: Vec<usize> = (0..self.slots.len()).filter(|other| *other != node).collect();
+        if !self.may_harm(node) {
+            return false;
+        }
+        let all = self.oracle.memberships();
+        let is_member = |other: usize| all.iter().all(|of| of.is_voter(NodeId(other as u64 + 1)));
+        let any = |other: &usize| all.iter().any(|of| of.is_member(NodeId(*other as u64 + 1)));
+        let others: Vec<usize> = (0..self.slots.len()).filter(|other| *other != node).filter(any).collect();
+        // Who is there and no member may be one soon.
+        let waits = (0..self.slots.len()).any(|other| !any(&other) && self.slots[other].up);
         let whole = self.slots.iter().all(|slot| slot.damage == Damage::None);
         let slot = &self.slots[node];
         let since = match (&slot.copy, empty) {
@@ -364,7 +402,7 @@ impl World {
             (None, false) => return false,
         };
         let known = others.iter().all(|other| slot.met[*other] > since);
-        if self.slots.len() < 3 || !whole || !known || slot.fresh {
+        if others.len() < 2 || !whole || !known || slot.fresh || waits || !is_member(node) {
             return false;
         }
         self.kill(node, 30 * MS);
@@ -372,6 +410,8 @@ impl World {
         if empty {
             slot.disk.replace(&super::disk::Image::new());
             slot.fresh = true;
+            // Its operator does as on the first day.
+            slot.founder = true;
         } else if let Some((image, _)) = slot.copy.take() {
             slot.disk.replace(&image);
         }
@@ -390,9 +430,20 @@ impl World {
 
     fn transfer(&self, to: Option<usize>) -> bool {
         let Some(reach) = self.oracle.leader().and_then(|node| self.reach(node)) else { return false };
-        let to = to.map(|node| raft_core::ids::NodeId(node as u64 + 1));
+        let to = to.map(|node| NodeId(node as u64 + 1));
         self.agenda.core().spawn(Owner { node: usize::MAX, life: 0 }, async move {
             let _ = reach.handle.transfer_leadership(to).await;
+        });
+        true
+    }
+
+    fn take_snapshot(&self, who: Who) -> bool {
+        let Some(reach) = self.running(who).and_then(|node| self.reach(node)) else { return false };
+        let oracle = std::sync::Arc::clone(&self.oracle);
+        self.agenda.core().spawn(Owner { node: usize::MAX, life: 0 }, async move {
+            if reach.handle.snapshot().await.is_ok() {
+                oracle.hit(Point::SnapshotAsked);
+            }
         });
         true
     }

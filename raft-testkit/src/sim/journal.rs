@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use super::coverage::Point;
 use super::drive::Drive;
 use super::executor::{MS, Nanos, lock};
+use super::features::Moment;
 use super::oracle::Oracle;
 
 /// After a sync, this long without work until a mark is written; as the real journal.
@@ -194,6 +195,7 @@ impl Journal for SimJournal {
         shared.work.fetch_add(1, Ordering::Relaxed);
         shared.oracle.purge_begins(shared.drive.node(), upto);
         shared.drive.delay().await;
+        shared.drive.reached(Moment::Purge);
         let result = lock(&shared.store).purge(upto);
         shared.drive.alive().await;
         if result.is_ok() {
@@ -208,6 +210,7 @@ impl Journal for SimJournal {
         shared.work.fetch_add(1, Ordering::Relaxed);
         shared.oracle.reset_begins(shared.drive.node(), to);
         shared.drive.delay().await;
+        shared.drive.reached(Moment::Reset);
         let result = lock(&shared.store).reset(to);
         shared.drive.alive().await;
         if result.is_ok() {

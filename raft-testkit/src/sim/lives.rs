@@ -5,12 +5,13 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use raft_core::backend::{Runtime, Verdict};
 use raft_core::error::{ConfigError, FatalReason};
 use raft_core::ids::{ClusterId, GroupId, NodeId};
 use raft_core::membership::{Member, Membership};
-use raft_core::{Config, Node};
+use raft_core::{Config, Lease, Node};
 use raft_log_file::{Options, SnapshotFiles, Store};
 
 use super::agenda::What;
@@ -20,10 +21,10 @@ use super::drive::{Drive, Pace};
 use super::etcd::Tap;
 use super::executor::{Clock, MS, Nanos, Owner, SimRuntime, Task, lock};
 use super::journal::{Parts, SimJournal};
-use super::machine::{Machine, Registers};
+use super::machine::{Machine, Registers, UNREADABLE};
 use super::oracle::{Ear, Oracle};
 use super::rng::Rng;
-use super::snapshots::{FOLDER, SimSnapshots};
+use super::snapshots::{FOLDER, SimSnapshots, newest};
 use super::workload::Reach;
 use super::world::World;
 
@@ -53,6 +54,8 @@ pub(crate) struct Slot {
     pub(crate) up: bool,
     /// It has no journal yet.
     pub(crate) fresh: bool,
+    /// When its journal is created, it is told the first members; else nothing, and waits to be contacted.
+    pub(crate) founder: bool,
     pub(crate) damage: Damage,
     /// Something was done to the disk in this life that may stop the node.
     pub(crate) troubled: bool,
@@ -73,7 +76,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    pub(crate) fn new(disk: SimDisk, nodes: usize, ppm: u64, takes: (Nanos, Nanos)) -> Self {
+    pub(crate) fn new(disk: SimDisk, nodes: usize, founder: bool, ppm: u64, takes: (Nanos, Nanos)) -> Self {
         let pace = Pace {
             least: AtomicU64::new(takes.0),
             most: AtomicU64::new(takes.1),
@@ -85,6 +88,7 @@ impl Slot {
             life: 0,
             up: false,
             fresh: true,
+            founder,
             damage: Damage::None,
             troubled: false,
             dying: (Tear::Lose, 0),
@@ -183,6 +187,25 @@ impl World {
         config.window_bytes = if plan.window == 8 { 2_000 } else { config.window_bytes };
         config.write_limit_bytes = plan.write_bytes;
         config.uncommitted_limit_bytes = plan.uncommitted_bytes;
+        if let Some(snapshots) = plan.features.snapshots {
+            config.snapshot_every_entries = snapshots.every_entries;
+            config.snapshot_every_bytes = snapshots.every_bytes;
+            config.snapshot_keep_entries = snapshots.keep_entries;
+            config.snapshot_keep_bytes = snapshots.keep_bytes;
+            config.snapshot_chunk_bytes = snapshots.chunk_bytes;
+            config.snapshot_window_bytes = snapshots.window_bytes;
+        }
+        config.priority = plan.features.priorities.get(node).copied().unwrap_or(0);
+        config.lease = plan.features.reads.lease_drift_ppm.map(|max_drift_ppm| Lease { max_drift_ppm });
+        if let Some(members) = plan.features.members {
+            config.promote_lag_entries = members.promote_lag_entries;
+        }
+        if let Some(sessions) = plan.features.sessions {
+            config.sessions.timeout = Duration::from_nanos(sessions.timeout);
+            config.sessions.sessions = sessions.sessions;
+            config.sessions.window = sessions.window;
+            config.sessions.answer_bytes = sessions.answer_bytes;
+        }
         config
     }
 
@@ -206,7 +229,8 @@ impl World {
         }
         let folder = Arc::new(vfs.folder(FOLDER));
         let opened = if fresh {
-            Store::create(Arc::new(vfs), file_owner(node), Some(&initial), options, seed)
+            let initial = Some(&initial).filter(|_| slot.founder);
+            Store::create(Arc::new(vfs), file_owner(node), initial, options, seed)
         } else {
             Store::open(Arc::new(vfs), file_owner(node), options, seed)
         };
@@ -275,7 +299,7 @@ impl World {
             if slot.damage != Damage::None || lossy {
                 if lossy {
                     slot.damage = Damage::Healing;
-                } else if slot.damage == Damage::Latent {
+                } else if slot.damage == Damage::Latent && newest(&snapshots).is_ok() {
                     let repaired = !store.findings().is_empty();
                     self.oracle.hit(if repaired { Point::HardStateRepaired } else { Point::DamageHarmless });
                     let healing = restored.hard_state.probation;
@@ -300,13 +324,14 @@ impl World {
             pace: Arc::clone(&slot.pace),
             rng: Mutex::new(Rng::stream(self.rng.next(), 4)),
             died: Box::new(move || agenda.after(0, What::Died { node, life })),
+            ambush: Arc::clone(&self.ambush),
         })
     }
 
     fn start(&mut self, node: usize, store: Store, files: SnapshotFiles) {
         let config = self.config(node);
         let drive = self.drive(node);
-        let _snapshots = SimSnapshots::new(Arc::clone(&drive), files, Arc::clone(&self.oracle));
+        let snapshots = SimSnapshots::new(Arc::clone(&drive), files, Arc::clone(&self.oracle));
         let slot = &mut self.slots[node];
         let (owner, life) = (drive.owner, slot.life);
         slot.up_since = self.agenda.now();
@@ -320,7 +345,7 @@ impl World {
             node,
             registers: Arc::clone(&registers),
             witness: Arc::clone(&self.oracle) as Arc<dyn super::machine::Witness>,
-            ballast: self.plan.ballast,
+            ballast: self.plan.features.snapshots.map_or(0, |plan| plan.ballast),
         };
         let core = Arc::clone(self.agenda.core());
         let journal = SimJournal::new(Parts {
@@ -352,8 +377,12 @@ impl World {
             .transport(self.network.transport(owner))
             .state_machine(machine)
             .runtime(Arc::new(runtime))
-            .observer(Arc::new(ear))
-            .start();
+            .observer(Arc::new(ear));
+        let starting = match self.plan.features.snapshots {
+            Some(_) => starting.snapshots(Arc::new(snapshots)),
+            None => starting,
+        };
+        let starting = starting.start();
         let agenda = self.agenda.clone();
         core.spawn(owner, async move {
             match starting.await {
@@ -375,6 +404,7 @@ impl World {
     /// A life is over: nothing of it goes on.
     fn end_life(&mut self, node: usize, why: &str) {
         let owner = Owner { node, life: self.slots[node].life };
+        self.count_status(node);
         lock(&self.town.nodes)[node] = None;
         self.executor.pause(node, false);
         self.executor.kill(owner);
@@ -422,6 +452,16 @@ impl World {
         self.come_back(node, down);
     }
 
+    /// A node cannot do without its snapshot, and cannot read it.
+    fn snapshot_unusable(&mut self, node: usize) {
+        let slot = &mut self.slots[node];
+        if slot.damage != Damage::None {
+            // Only a change of members brings it back.
+            self.oracle.hit(Point::SnapshotLost);
+            slot.damage = Damage::Lost;
+        }
+    }
+
     fn come_back(&self, node: usize, down: Nanos) {
         let life = self.slots[node].life;
         self.agenda.after(down.max(MS), What::Boot { node, life });
@@ -442,6 +482,14 @@ impl World {
             Err(reason) => match &**reason {
                 FatalReason::Journal(_) if excused => self.oracle.count_disk_failure(&text),
                 FatalReason::Refused { .. } | FatalReason::RolledBack { .. } if lost => {}
+                FatalReason::Snapshot { .. } | FatalReason::Config(ConfigError::NoSnapshot { .. })
+                    if excused =>
+                {
+                    self.snapshot_unusable(node);
+                }
+                FatalReason::StateMachine(what) if excused && what.contains(UNREADABLE) => {
+                    self.snapshot_unusable(node);
+                }
                 FatalReason::Config(ConfigError::AheadOfJournal { .. } | ConfigError::Restored(_))
                     if excused && self.plan.durable_machines =>
                 {

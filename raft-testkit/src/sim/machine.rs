@@ -131,8 +131,8 @@ impl Registers {
 
 /// Told what a node executes.
 pub trait Witness: Send + Sync + 'static {
-    /// `node` has executed the commands of one entry, with these answers.
-    fn executed(&self, node: usize, id: LogId, operations: &[(u64, Request)], answers: &[u64]);
+    /// `node` has executed commands of one entry, each with its place in that, with these answers.
+    fn executed(&self, node: usize, id: LogId, operations: &[(u32, u64, Request)], answers: &[u64]);
 
     /// `node` has executed everything through this entry.
     fn through(&self, node: usize, through: LogId);
@@ -152,6 +152,9 @@ pub struct Machine {
     /// Bytes that it adds to its snapshots, so that they take their time.
     pub ballast: usize,
 }
+
+/// What it says of a snapshot that the store gives up on.
+pub(crate) const UNREADABLE: &str = "a snapshot cannot be read";
 
 /// Bytes of a piece of a snapshot.
 const PIECE: usize = 10_000;
@@ -238,7 +241,7 @@ impl StateMachine for Machine {
                     decode(&command.data).ok_or_else(|| Fatal(format!("{id} is not what was proposed")))?;
                 let answer = registers.execute(&request);
                 responses.push(Bytes::copy_from_slice(&answer.to_le_bytes()));
-                operations.push((operation, request));
+                operations.push((command.position, operation, request));
                 answers.push(answer);
             }
             self.witness.executed(self.node, id, &operations, &answers);
@@ -262,7 +265,7 @@ impl StateMachine for Machine {
             let piece = snapshot
                 .read(bytes.len() as u64, PIECE)
                 .await
-                .map_err(|error| Fatal(format!("a snapshot cannot be read: {error}")))?;
+                .map_err(|error| Fatal(format!("{UNREADABLE}: {error}")))?;
             if piece.is_empty() {
                 break;
             }

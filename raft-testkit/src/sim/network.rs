@@ -411,6 +411,7 @@ impl SimNetwork {
             Err(refusal) => {
                 connection.link = Link::Closed;
                 connection.failures += 2;
+                self.oracle.remark(node, format!("refuses n{}: {refusal}", peer + 1));
                 match refusal {
                     Refusal::StoreReplaced { .. } => self.oracle.hit(Point::StoreReplaced),
                     Refusal::RolledBack { .. } => self.oracle.hit(Point::StoreSetBack),

@@ -11,6 +11,7 @@ use raft_core::message::Lane;
 
 use super::disk::{Call, Tear};
 use super::executor::{MS, Nanos, Scheduling};
+use super::features::{Features, Moment, Wish};
 use super::rng::Rng;
 
 /// One second.
@@ -214,6 +215,58 @@ pub enum Fault {
         /// Whom.
         who: Who,
     },
+    /// An operator changes the members, all wishes as one change.
+    Change {
+        /// What.
+        wishes: Vec<Wish>,
+        /// Through whom.
+        through: Who,
+        /// Although it puts the cluster at risk.
+        force: bool,
+        /// How long new voters are waited for.
+        wait: Option<Nanos>,
+        /// So long after, whoever was asked is killed.
+        kill: Option<Nanos>,
+        /// Who comes again comes with an empty disk.
+        fresh: bool,
+    },
+    /// A member whose disk is lost is removed, and added again with a new one.
+    Return,
+    /// A running node gets other settings.
+    Reconfigure {
+        /// Which.
+        who: Who,
+        /// How much it wants to lead.
+        priority: Option<i8>,
+        /// Appends under way.
+        window: Option<usize>,
+        /// Bytes kept in memory.
+        tail_bytes: Option<u64>,
+        /// Bytes in one append.
+        append_bytes: Option<u64>,
+        /// Bytes that may wait.
+        uncommitted_bytes: Option<u64>,
+        /// A longer election timeout.
+        slower: bool,
+    },
+    /// A node is told to take a snapshot.
+    Snapshot {
+        /// Whom.
+        who: Who,
+    },
+    /// A machine dies at a moment in the life of a snapshot, the next time it comes.
+    DieDuring {
+        /// Whose; or whoever is the next.
+        who: Option<Who>,
+        /// When.
+        moment: Moment,
+        /// After so many calls of the disk from there.
+        calls: u64,
+        /// For how long.
+        down: Nanos,
+        /// What becomes of what is not synced.
+        tear: Tear,
+    },
 }
 
 /// [`Lane`], for plans.
@@ -251,6 +304,12 @@ impl Fault {
             Self::Stop { .. } => "stop",
             Self::Transfer { .. } => "transfer",
             Self::Campaign { .. } => "campaign",
+            Self::Change { kill: None, .. } => "members-change",
+            Self::Change { .. } => "members-change-and-kill",
+            Self::Return => "lost-member-returns",
+            Self::Reconfigure { .. } => "settings-change",
+            Self::Snapshot { .. } => "snapshot-asked",
+            Self::DieDuring { .. } => "die-at-snapshot",
         }
     }
 }
@@ -340,8 +399,8 @@ pub struct Plan {
     pub durable_machines: bool,
     /// One durable image in so many writes is read back.
     pub read_back_every: u64,
-    /// Bytes that state machines add to their snapshots.
-    pub ballast: usize,
+    /// What it uses beyond a log.
+    pub features: Features,
     /// The faults, in order, each with its time.
     pub faults: Vec<(Nanos, Fault)>,
 }
@@ -417,11 +476,13 @@ impl Plan {
             uncommitted_bytes: *rng.pick(&[3_000, 100_000, 64 << 20]),
             durable_machines: rng.chance(300),
             read_back_every: rng.between(100, 400),
-            ballast: 0,
+            features: Features::default(),
             faults: Vec::new(),
         };
+        plan.features = Features::draw(seed, plan.nodes, &plan.clocks);
         plan.draw_faults(seed);
         plan.narrow(seed);
+        plan.draw_operations(seed);
         plan
     }
 
@@ -433,6 +494,8 @@ impl Plan {
         plan.net.double_ppm = 0;
         plan.net.overtake_ppm = 0;
         plan.write_bytes = 1 << 20;
+        plan.features = Features::default();
+        plan.clocks.truncate(plan.nodes);
         plan.faults.retain(|(_, fault)| {
             use Fault::{Break, Campaign, Deaf, Lonely, OneWay, Partition, Pause, Slow, Stop, Transfer};
             matches!(
@@ -471,10 +534,6 @@ impl Plan {
             let fault = self.draw_fault(kind, &mut rng);
             self.faults.push((at, fault));
         }
-    }
-
-    fn who(&self, rng: &mut Rng) -> Who {
-        if rng.chance(400) { Who::Leader } else { Who::Node(rng.below(self.nodes as u64) as usize) }
     }
 
     fn draw_fault(&self, kind: u64, rng: &mut Rng) -> Fault {
@@ -606,6 +665,7 @@ impl fmt::Display for Plan {
             self.uncommitted_bytes,
             self.durable_machines
         )?;
+        writeln!(f, "plan {:?}", self.features)?;
         for (number, (at, fault)) in self.faults.iter().enumerate() {
             writeln!(f, "plan fault {number} at {}.{:03} {fault:?}", at / S, at % S / MS)?;
         }

@@ -15,6 +15,7 @@ use raft_log_file::{CompleteFile, PartFile, SnapshotFiles};
 use super::coverage::Point;
 use super::disk::SimDisk;
 use super::drive::Drive;
+use super::features::Moment;
 use super::oracle::Oracle;
 use super::rng::Rng;
 
@@ -24,7 +25,11 @@ pub(crate) const FOLDER: &str = "snap/";
 /// Opens a copy of what the disk would have after a power cut: the newest snapshot, read to its end.
 pub(crate) fn durable(disk: &SimDisk) -> Result<Option<(SnapshotMeta, Vec<u8>)>, SnapshotError> {
     let copy = SimDisk::of(&disk.durable_folder(FOLDER), Rng::new(1));
-    let files = SnapshotFiles::open(Arc::new(copy.boot().folder(FOLDER)))?;
+    newest(&SnapshotFiles::open(Arc::new(copy.boot().folder(FOLDER)))?)
+}
+
+/// The newest snapshot of a store, read to its end.
+pub(crate) fn newest(files: &SnapshotFiles) -> Result<Option<(SnapshotMeta, Vec<u8>)>, SnapshotError> {
     let Some(meta) = files.latest()? else { return Ok(None) };
     let mut file = files.read(meta.id)?;
     let mut bytes = Vec::new();
@@ -98,6 +103,7 @@ impl SnapshotWriter for Writer {
 
     async fn write(&mut self, piece: Bytes) -> Result<(), SnapshotError> {
         self.shared.drive.delay().await;
+        self.shared.drive.reached(Moment::Piece);
         let written = self.part.write(&piece);
         self.shared.drive.alive().await;
         written
@@ -110,6 +116,7 @@ impl SnapshotWriter for Writer {
         let Shared { drive, oracle, .. } = &*self.shared;
         drive.delay().await;
         oracle.snapshot_finishes(drive.node(), self.upto);
+        drive.reached(Moment::Finish);
         let finished = self.part.finish(expected);
         drive.alive().await;
         match &finished {
@@ -137,6 +144,7 @@ impl SnapshotReader for Reader {
 
     async fn read(&mut self, offset: u64, max_bytes: usize) -> Result<Bytes, SnapshotError> {
         self.shared.drive.delay().await;
+        self.shared.drive.reached(Moment::Read);
         let read = self.complete.read(offset, max_bytes);
         if matches!(read, Err(SnapshotError::Corrupt(_))) {
             self.shared.oracle.hit(Point::SnapshotDamageMet);

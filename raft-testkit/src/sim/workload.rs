@@ -5,12 +5,19 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
+use std::time::Duration;
 
-use raft_core::NodeHandle;
+use bytes::Bytes;
 use raft_core::error::{Outcome, ProposeError};
+use raft_core::ids::SessionId;
+use raft_core::node::SessionError;
+use raft_core::session::{Mark, SessionRefusal};
+use raft_core::status::RoleKind;
+use raft_core::{NodeHandle, ReadPolicy};
 
 use super::coverage::Point;
 use super::executor::{Core, Nanos, Owner, lock};
+use super::features::{ReadPlan, SessionPlan};
 use super::machine::{Registers, Request, encode};
 use super::oracle::{Answer, Known, Oracle};
 use super::plan::LoadPlan;
@@ -37,6 +44,10 @@ pub(crate) struct Town {
     pub(crate) nodes: Mutex<Vec<Option<Reach>>>,
     /// The load.
     pub(crate) load: LoadPlan,
+    /// How clients read.
+    pub(crate) reads: ReadPlan,
+    /// Whether they have sessions.
+    pub(crate) sessions: Option<SessionPlan>,
     /// Clients shall end.
     pub(crate) closing: AtomicBool,
     /// The election timeout.
@@ -70,7 +81,7 @@ async fn within<T: Send + 'static>(
     (node, life): (usize, u64),
     nanos: Nanos,
     mut call: Call<T>,
-    cancel: bool,
+    (cancel, of_leader): (bool, bool),
 ) -> Option<T> {
     {
         let mut patience = pin!(town.core.sleep(nanos));
@@ -105,11 +116,11 @@ async fn within<T: Send + 'static>(
                 if ended {
                     break;
                 }
-                // Whoever has not led for so long can promise nothing any more, and must say so; but a
+                // A follower that lies behind may take its time; but whoever has not led for so long can promise nothing any more, and must say so; but a
                 // process that stands still says nothing.
                 let (still, not_led) = mine.oracle.since(node);
                 let lives = mine.reach(node).is_some_and(|now| now.life == life);
-                if lives && still < mine.timeout && not_led > TOO_LONG * mine.timeout {
+                if of_leader && lives && still < mine.timeout && not_led > TOO_LONG * mine.timeout {
                     let what = "a proposal or read has no answer; its node leads no more".to_owned();
                     mine.oracle.violated("liveness", Some(node), what);
                 }
@@ -127,7 +138,11 @@ pub(crate) fn start(town: &Arc<Town>, number: u64, rng: Rng) {
     // Clients die with nobody: their owner is beyond the nodes.
     let owner = Owner { node: usize::MAX, life: number };
     town.core.spawn(owner, async move {
-        let mut client = Client { town: Arc::clone(&mine), number, rng, hint: None, bursts: 0 };
+        let session = Sessioned::No;
+        let mut client = Client { town: Arc::clone(&mine), number, rng, hint: None, bursts: 0, session };
+        if client.town.sessions.is_some_and(|plan| client.rng.chance(plan.clients_per_mille)) {
+            client.session = Sessioned::Wanted;
+        }
         client.run().await;
         mine.busy.fetch_sub(1, Ordering::Relaxed);
     });
@@ -140,6 +155,28 @@ struct Client {
     /// Who led when last asked.
     hint: Option<usize>,
     bursts: u64,
+    session: Sessioned,
+}
+
+/// Whether a client has a session.
+#[derive(Clone, Copy, Debug)]
+enum Sessioned {
+    /// It wants none.
+    No,
+    /// It opens one before its next write.
+    Wanted,
+    /// It has one; its next command gets this number.
+    Open(SessionId, u64),
+}
+
+/// What an attempt to write came to.
+enum Attempt {
+    /// It was answered.
+    Answered(Answer),
+    /// It was not; it may be made again, and may have been executed or not.
+    Again(bool),
+    /// It makes no sense to try again; it may have been executed by this attempt, or certainly not.
+    Over(bool),
 }
 
 impl Client {
@@ -168,7 +205,8 @@ impl Client {
             town.busy.fetch_add(1, Ordering::Relaxed);
             let owner = Owner { node: usize::MAX, life: number };
             self.town.core.spawn(owner, async move {
-                let mut client = Self { town: Arc::clone(&town), number, rng, hint, bursts: 0 };
+                let session = Sessioned::No;
+                let mut client = Self { town: Arc::clone(&town), number, rng, hint, bursts: 0, session };
                 let request = client.draw();
                 client.ask(request).await;
                 town.busy.fetch_sub(1, Ordering::Relaxed);
@@ -204,6 +242,8 @@ impl Client {
         let patience = self.rng.between(self.town.load.patience / 4, self.town.load.patience);
         let answer = if let Request::Get { key } = request {
             self.read(node, &reach, key, patience).await
+        } else if let Some((session, sequence)) = self.in_session(node, &reach, patience).await {
+            self.write_once((node, reach), (session, sequence), operation, request, patience).await
         } else {
             self.write(node, &reach, operation, floor, request, patience).await
         };
@@ -212,8 +252,11 @@ impl Client {
 
     async fn read(&mut self, node: usize, reach: &Reach, key: u32, patience: Nanos) -> Answer {
         let handle = reach.handle.clone();
-        let call = Box::pin(async move { handle.read_barrier().await });
-        let barrier = within(&self.town, (node, reach.life), patience, call, self.rng.chance(100)).await;
+        let anywhere = self.rng.chance(self.town.reads.anywhere_per_mille);
+        let policy = if anywhere { ReadPolicy::Follower } else { ReadPolicy::Leader };
+        let call = Box::pin(async move { handle.read_barrier_with(policy).await });
+        let how = (self.rng.chance(100), !anywhere);
+        let barrier = within(&self.town, (node, reach.life), patience, call, how).await;
         let Some(Ok(index)) = barrier else {
             self.town.oracle.hit(Point::ReadFailed);
             self.hint = None;
@@ -224,7 +267,15 @@ impl Client {
         if !alive {
             return Answer::NotApplied;
         }
-        self.hint = Some(node);
+        let status = reach.handle.status();
+        if status.role == RoleKind::Leader {
+            self.hint = Some(node);
+            if status.lease_left.is_some_and(|left| !left.is_zero()) {
+                self.town.oracle.hit(Point::ReadUnderLease);
+            }
+        } else if anywhere {
+            self.town.oracle.hit(Point::ReadByFollower);
+        }
         let registers = lock(&reach.registers);
         let through = registers.through.index;
         if through < index {
@@ -234,6 +285,124 @@ impl Client {
             return Answer::NotApplied;
         }
         Answer::Read { through, value: registers.get(key) }
+    }
+
+    /// The client's session and the number of its next command, if it has one or gets one now.
+    async fn in_session(&mut self, node: usize, reach: &Reach, patience: Nanos) -> Option<(SessionId, u64)> {
+        if let Sessioned::Wanted = self.session {
+            let (handle, plan) = (reach.handle.clone(), self.town.sessions?);
+            let timeout = Duration::from_nanos(plan.timeout);
+            let call = Box::pin(async move { handle.open_session(Some(timeout)).await });
+            let opened =
+                within(&self.town, (node, reach.life), patience, call, (self.rng.chance(100), true)).await;
+            match opened {
+                Some(Ok(session)) => {
+                    self.town.oracle.hit(Point::SessionOpened);
+                    self.session = Sessioned::Open(session.id(), 1);
+                }
+                Some(Err(SessionError::Refused(_))) => self.town.oracle.hit(Point::SessionFull),
+                _ => {}
+            }
+        }
+        let Sessioned::Open(id, sequence) = self.session else { return None };
+        self.session = Sessioned::Open(id, sequence + 1);
+        Some((id, sequence))
+    }
+
+    /// Sends a command until it is answered, through whomever, or until patience ends. It takes effect once.
+    async fn write_once(
+        &mut self,
+        first: (usize, Reach),
+        (session, sequence): (SessionId, u64),
+        operation: u64,
+        request: Request,
+        patience: Nanos,
+    ) -> Answer {
+        let command = encode(operation, &request, self.rng.below(self.town.load.extra + 1) as usize);
+        // Whoever goes on to the next number needs no answers to those before.
+        let mark = Mark { session, sequence, acknowledged_below: sequence };
+        let until = self.town.core.now() + 4 * patience;
+        let (mut may_be_done, mut attempts) = (false, 0_u32);
+        let mut to = Some(first);
+        while self.town.core.now() < until {
+            if let Some((node, reach)) = to.take() {
+                attempts += 1;
+                let attempt = self.attempt(node, &reach, mark, command.clone(), patience / 2).await;
+                match attempt {
+                    Attempt::Answered(answer) => {
+                        if attempts > 1 && may_be_done {
+                            self.town.oracle.hit(Point::SessionAnswersAgain);
+                        }
+                        return answer;
+                    }
+                    Attempt::Again(may) => may_be_done |= may,
+                    Attempt::Over(may) => {
+                        may_be_done |= may;
+                        break;
+                    }
+                }
+                self.town.oracle.hit(Point::SessionRetried);
+            }
+            let wait = self.rng.between(1_000_000, self.town.timeout);
+            self.town.core.sleep(wait).await;
+            let node = self.hint.unwrap_or_else(|| self.rng.below(self.town.size()) as usize);
+            to = self.town.reach(node).map(|reach| (node, reach));
+            if to.is_none() {
+                self.hint = None;
+            }
+        }
+        if may_be_done { Answer::Unknown } else { Answer::NotApplied }
+    }
+
+    async fn attempt(
+        &mut self,
+        node: usize,
+        reach: &Reach,
+        mark: Mark,
+        command: Bytes,
+        patience: Nanos,
+    ) -> Attempt {
+        let handle = reach.handle.clone();
+        let call = Box::pin(async move { handle.propose_marked(vec![(Some(mark), command)]).await });
+        let result =
+            within(&self.town, (node, reach.life), patience, call, (self.rng.chance(100), true)).await;
+        self.hint = None;
+        match result.map(|result| result.map(|mut answers| answers.pop())) {
+            None => Attempt::Again(true),
+            Some(Err(error)) => {
+                self.hint = hint_of(&error, node);
+                Attempt::Again(error.outcome() != Outcome::NotApplied)
+            }
+            Some(Ok(None)) => {
+                let what = "no answer to a command".to_owned();
+                self.town.oracle.violated("wrong-answer", Some(node), what);
+                Attempt::Over(true)
+            }
+            Some(Ok(Some(Ok(applied)))) => {
+                self.hint = Some(node);
+                let value = applied.response.as_ref().try_into().map_or(u64::MAX, u64::from_le_bytes);
+                Attempt::Answered(Answer::Done { id: applied.id, position: applied.position, value })
+            }
+            Some(Ok(Some(Err(refusal)))) => {
+                self.hint = Some(node);
+                match refusal {
+                    SessionRefusal::NotOpen { .. } => {
+                        self.town.oracle.hit(Point::SessionExpired);
+                        self.session = Sessioned::Wanted;
+                        Attempt::Over(false)
+                    }
+                    SessionRefusal::AnswerNotKept { .. } => {
+                        self.town.oracle.hit(Point::AnswerNotKept);
+                        Attempt::Over(true)
+                    }
+                    SessionRefusal::Full { .. } | SessionRefusal::OutsideWindow { .. } => {
+                        self.town.oracle.hit(Point::SessionFull);
+                        Attempt::Again(false)
+                    }
+                    _ => Attempt::Over(false),
+                }
+            }
+        }
     }
 
     async fn write(
@@ -250,7 +419,8 @@ impl Client {
         let command = encode(operation, &request, self.rng.below(most + 1) as usize);
         let handle = reach.handle.clone();
         let call = Box::pin(async move { handle.propose(command).await });
-        let result = within(&self.town, (node, reach.life), patience, call, self.rng.chance(100)).await;
+        let result =
+            within(&self.town, (node, reach.life), patience, call, (self.rng.chance(100), true)).await;
         match result {
             None => {
                 self.hint = None;
@@ -271,12 +441,7 @@ impl Client {
                 if let Some(point) = cover {
                     self.town.oracle.hit(point);
                 }
-                self.hint = match &error {
-                    ProposeError::NotLeader { leader: Some(leader) } => (leader.id.0 as usize).checked_sub(1),
-                    ProposeError::Transferring { to } => (to.0 as usize).checked_sub(1),
-                    ProposeError::Overloaded { .. } => Some(node),
-                    _ => None,
-                };
+                self.hint = hint_of(&error, node);
                 match error.outcome() {
                     Outcome::NotApplied => Answer::NotApplied,
                     Outcome::Unknown | Outcome::Applied => Answer::Unknown,
@@ -286,12 +451,23 @@ impl Client {
     }
 }
 
+/// Whom to ask next.
+fn hint_of(error: &ProposeError, node: usize) -> Option<usize> {
+    match error {
+        ProposeError::NotLeader { leader: Some(leader) } => (leader.id.0 as usize).checked_sub(1),
+        ProposeError::Transferring { to } => (to.0 as usize).checked_sub(1),
+        ProposeError::Overloaded { .. } => Some(node),
+        _ => None,
+    }
+}
+
 /// Writes until a write succeeds.
 pub(crate) fn probe(town: &Arc<Town>, rng: Rng) {
     let mine = Arc::clone(town);
     town.busy.fetch_add(1, Ordering::Relaxed);
     town.core.spawn(Owner { node: usize::MAX, life: u64::MAX }, async move {
-        let mut client = Client { town: Arc::clone(&mine), number: u64::MAX, rng, hint: None, bursts: 0 };
+        let (number, session) = (u64::MAX, Sessioned::No);
+        let mut client = Client { town: Arc::clone(&mine), number, rng, hint: None, bursts: 0, session };
         loop {
             let before = mine.oracle.totals().writes;
             let value = client.rng.next();

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use raft_core::ids::Term;
-use raft_core::status::RoleKind;
+use raft_core::ids::{NodeId, Term};
+use raft_core::status::{HandOver, RoleKind};
 
 use super::agenda::{Agenda, Mend, What};
-use super::coverage::Coverage;
+use super::coverage::{Coverage, Point};
 use super::disk::SimDisk;
+use super::drive::Ambush;
 use super::etcd::Recorder;
 use super::events::Event;
 use super::executor::{Executor, MS, Nanos, Step, lock};
@@ -68,6 +69,12 @@ pub(crate) struct World {
     calm_since: Option<Nanos>,
     /// The next leader is cut off.
     pub(crate) lonely: Option<Lonely>,
+    /// Changes of members that are under way.
+    pub(crate) changing: Arc<AtomicU64>,
+    /// Addresses that were given out.
+    pub(crate) moves: u64,
+    /// A machine dies when a moment comes.
+    pub(crate) ambush: Arc<Mutex<Option<Ambush>>>,
     /// Writes another trace, if somebody wants one.
     pub(crate) recorder: Option<Arc<Recorder>>,
     done: bool,
@@ -82,7 +89,7 @@ pub fn run(plan: &Plan, keep_events: bool) -> Outcome {
 /// Runs a plan to its end, and writes its trace in the vocabulary of [`etcd`](super::etcd).
 #[must_use]
 pub fn run_traced(plan: &Plan) -> (Outcome, Vec<String>) {
-    let recorder = Arc::new(Recorder::new(plan.nodes));
+    let recorder = Arc::new(Recorder::new(plan.slots()));
     let mut world = World::new(plan.clone(), false);
     world.recorder = Some(Arc::clone(&recorder));
     let outcome = world.run();
@@ -91,27 +98,29 @@ pub fn run_traced(plan: &Plan) -> (Outcome, Vec<String>) {
 
 impl World {
     fn new(plan: Plan, keep_events: bool) -> Self {
-        let seed = plan.seed;
+        let (seed, all) = (plan.seed, plan.slots());
         let executor = Executor::new(Rng::stream(seed, 10), plan.scheduling, plan.late_per_mille);
         let core = Arc::clone(executor.core());
         let agenda = Agenda::new(Arc::clone(&core));
         let oracle = Arc::new(Oracle::new(Arc::clone(&core), &plan.clocks, keep_events));
         let network =
-            SimNetwork::new(plan.nodes, plan.net, Rng::stream(seed, 11), agenda.clone(), Arc::clone(&oracle));
+            SimNetwork::new(all, plan.net, Rng::stream(seed, 11), agenda.clone(), Arc::clone(&oracle));
         let slot = |node: usize| {
             let disk = SimDisk::new(Rng::stream(seed, 100 + node as u64));
             if keep_events {
                 let oracle = Arc::clone(&oracle);
                 disk.watch(Arc::new(move |text| oracle.remark(node, text)));
             }
-            Slot::new(disk, plan.nodes, plan.clocks[node], plan.disk)
+            Slot::new(disk, all, node < plan.nodes, plan.clocks[node], plan.disk)
         };
-        let slots = (0..plan.nodes).map(slot).collect();
+        let slots = (0..all).map(slot).collect();
         let town = Town {
             core,
             oracle: Arc::clone(&oracle),
-            nodes: Mutex::new(vec![None; plan.nodes]),
+            nodes: Mutex::new(vec![None; all]),
             load: plan.load,
+            reads: plan.features.reads,
+            sessions: plan.features.sessions,
             closing: AtomicBool::new(false),
             timeout: plan.election.as_nanos() as u64,
             busy: AtomicU64::new(0),
@@ -127,9 +136,12 @@ impl World {
             rng: Rng::stream(seed, 12),
             faults: BTreeMap::new(),
             full_disks: 0,
-            paused_leader: vec![None; plan.nodes],
+            paused_leader: vec![None; all],
             calm_since: None,
             lonely: None,
+            changing: Arc::default(),
+            moves: 0,
+            ambush: Arc::default(),
             recorder: None,
             done: false,
             plan,
@@ -208,6 +220,7 @@ impl World {
             }
             What::CutOff { node, for_, friends } => self.cut_off(node, for_, friends),
             What::Rival(node) => self.rival(node),
+            What::Rejoin(node) => self.rejoin(node),
             What::Mend(mend) => self.mend(mend),
             What::Boot { node, life } => {
                 if self.slots[node].life == life {
@@ -216,7 +229,7 @@ impl World {
             }
             What::Died { node, life } => {
                 if self.slots[node].life == life && self.slots[node].up {
-                    self.oracle.hit(super::coverage::Point::CrashAtCall);
+                    self.oracle.hit(Point::CrashAtCall);
                     self.power_off(node);
                 }
             }
@@ -239,7 +252,8 @@ impl World {
     fn copy_a_disk(&mut self) {
         let node = self.rng.below(self.slots.len() as u64) as usize;
         let slot = &mut self.slots[node];
-        if !slot.fresh && slot.damage == Damage::None && slot.copy.is_none() {
+        let probation = self.oracle.is_on_probation(node);
+        if !slot.fresh && slot.damage == Damage::None && slot.copy.is_none() && !probation {
             slot.copy = Some((slot.disk.durable_image(), slot.life));
         }
     }
@@ -248,6 +262,7 @@ impl World {
     fn calm(&mut self) {
         self.calm_since = Some(self.agenda.now());
         self.lonely = None;
+        lock(&self.ambush).take();
         self.network.calm();
         for node in 0..self.slots.len() {
             self.mend(Mend::Unpause(node));
@@ -257,7 +272,7 @@ impl World {
             slot.recovery_deaths.clear();
             slot.disk.set_short(0);
             slot.disk.no_more_faults();
-            if !slot.up {
+            if !slot.up && (slot.founder || !slot.fresh) {
                 let life = slot.life;
                 self.agenda.after(50 * MS, What::Boot { node, life });
             }
@@ -294,11 +309,21 @@ impl World {
             return Some(format!("{due} proposals and reads have no answer; node {} leads", leader + 1));
         }
         let committed = self.oracle.committed();
+        let members = self.oracle.membership();
+        if members.is_joint() {
+            return Some(format!("the members are still changing; node {} leads", leader + 1));
+        }
         for (node, slot) in self.slots.iter().enumerate() {
             if slot.damage == Damage::Lost {
                 continue;
             }
             let number = node + 1;
+            if !members.is_member(NodeId(number as u64)) {
+                if self.does_not_know_that_it_left(node) {
+                    return Some(format!("node {number} does not know that it was removed"));
+                }
+                continue;
+            }
             if slot.damage == Damage::Doomed {
                 return Some(format!("node {number} should be refused"));
             }
@@ -316,19 +341,42 @@ impl World {
         None
     }
 
+    /// Whether a node that is no member any more, and is up, goes on as if it were.
+    fn does_not_know_that_it_left(&self, node: usize) -> bool {
+        let reach = self.reach(node).filter(|_| self.slots[node].up);
+        reach.is_some_and(|reach| {
+            let status = reach.handle.status();
+            let votes = status.membership.is_voter(NodeId(node as u64 + 1));
+            // A learner asks for no votes, and is never told. Whoever stands still disturbs nobody.
+            votes && !status.removed && !status.probation && !status.embargo
+        })
+    }
+
     /// All nodes must hold the same state, and it must be the one that clients were told of.
     fn compare(&self) {
         let reference = self.oracle.reference();
+        let members = self.oracle.membership();
         for (node, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.up) {
-            if slot.is_lost() {
+            if slot.is_lost() || !members.is_member(NodeId(node as u64 + 1)) {
                 continue;
             }
+            self.count_status(node);
             let registers = lock(&slot.registers);
             if registers.values != reference.values {
                 let what = format!("it holds {:?} instead of {:?}", registers.values, reference.values);
                 drop(registers);
                 self.oracle.violated("divergence", Some(node), what);
             }
+        }
+    }
+
+    /// What can only be seen from a node's status.
+    pub(crate) fn count_status(&self, node: usize) {
+        let Some(reach) = self.reach(node) else { return };
+        match reach.handle.status().hand_over {
+            Some(HandOver::DiskHangs) => self.oracle.hit(Point::HandOverOfSick),
+            Some(HandOver::Priority) => self.oracle.hit(Point::HandOverToPreferred),
+            _ => {}
         }
     }
 

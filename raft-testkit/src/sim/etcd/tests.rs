@@ -11,6 +11,8 @@ fn view(role: RoleKind, in_term: u64, last: u64) -> View {
         durable: true,
         leader: None,
         purged: Index(0),
+        snapshot: LogId::ZERO,
+        installing: None,
         last: LogId { term: Term(0), index: Index(last) },
         commit: Index(0),
         applied: Index(0),

@@ -239,7 +239,7 @@ fn digest(begin: u64, numbers: impl Iterator<Item = u64>) -> u64 {
 }
 
 impl Witness for Oracle {
-    fn executed(&self, node: usize, id: LogId, operations: &[(u64, Request)], answers: &[u64]) {
+    fn executed(&self, node: usize, id: LogId, operations: &[(u32, u64, Request)], answers: &[u64]) {
         let at = self.now();
         let mut state = self.lock();
         if state.committed.get(place(id.index)).is_none_or(|item| item.term != id.term) {
@@ -247,7 +247,7 @@ impl Witness for Oracle {
             state.violated(at, "state-machine-safety", Some(node), what);
             return;
         }
-        let what = digest(id.term.0, operations.iter().map(|(operation, _)| *operation));
+        let what = digest(id.term.0, operations.iter().map(|(_, operation, _)| *operation));
         let outcome = digest(0, answers.iter().copied());
         if let Some((known, known_outcome)) = state.clients.entries.get(&id.index).copied() {
             if known != what {
@@ -261,13 +261,13 @@ impl Witness for Oracle {
         }
         state.clients.entries.insert(id.index, (what, outcome));
         state.cover.hit_if(operations.len() > 1, Point::GroupCommit);
-        for (((operation, request), answer), position) in operations.iter().zip(answers).zip(0..) {
+        for ((position, operation, request), answer) in operations.iter().zip(answers) {
             let clients = &mut state.clients;
             let expected = clients.reference.execute(request);
             let key = request.key();
             let value = clients.reference.get(key);
             clients.values.entry(key).or_default().push((id.index, value));
-            let place = Executed { id, position, value: *answer };
+            let place = Executed { id, position: *position, value: *answer };
             let before = clients.executed.insert(*operation, place);
             let refused = clients.not_applied.contains(operation);
             let unknown = clients.given_up.contains(operation);

@@ -85,7 +85,8 @@ impl Oracle {
                 && known.store == peer.store
                 && known.incarnation.number >= peer.incarnation.number
         });
-        if !known && !model.damaged {
+        // Strangers leave no trace.
+        if !known && !model.damaged && model.members.contains(&peer.node) {
             let what = format!("it lets {} in, whom its disk does not know: {:?}", peer.node, model.known);
             state.violated(at, "admitted-unremembered", Some(node), what);
         }

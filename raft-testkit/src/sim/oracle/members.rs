@@ -42,6 +42,12 @@ impl Memberships {
         })
     }
 
+    /// Those after an index.
+    fn beyond(&self, index: Index) -> impl Iterator<Item = (Index, Term, &Membership)> {
+        let after = self.0.range(index.next()..);
+        after.flat_map(|(index, all)| all.iter().map(|(term, membership)| (*index, *term, membership)))
+    }
+
     /// The last one of a durable log.
     pub(crate) fn of_log(&self, log: &[Item]) -> Option<&Membership> {
         self.at(log, Index(log.len() as u64))
@@ -79,6 +85,22 @@ impl State {
             raft.term_of(index).or_else(|| known.filter(|_| index <= raft.view().purged))
         };
         self.memberships.last(raft.view().last.index, term_of).map(|(_, _, found)| found)
+    }
+
+    /// The committed one, and those that durable logs, or logs that are being written, hold beyond.
+    pub(crate) fn possible_memberships(&self) -> Vec<Membership> {
+        let mut all: Vec<Membership> = self.committed_membership().cloned().into_iter().collect();
+        for model in &self.nodes {
+            for (index, term, membership) in self.memberships.beyond(Index(self.committed.len() as u64)) {
+                let inflight = model.inflight.iter().flat_map(|inflight| &inflight.items);
+                let held =
+                    model.log.get(place(index)).into_iter().chain(inflight).any(|item| item.term == term);
+                if held && !all.contains(membership) {
+                    all.push(membership.clone());
+                }
+            }
+        }
+        all
     }
 
     /// Memberships are being written after what is in this log: each must follow from the one before.

@@ -19,6 +19,7 @@
 //! | probation-vote, probation-end | M10 | reliability §2.2 |
 //! | snapshot-differs, snapshot-went-back | a snapshot is the committed log up to its index, also once it is installed | §7 |
 //! | snapshot-not-durable, dropped-uncovered | it is on the disk before anything counts on it | S1, §7 |
+//! | removed-noise | who knows that it was removed asks for no votes | §6 |
 //! | membership-step | voters change through a joint membership, one change at a time | §6 |
 //! | admitted-unremembered | whoever is let in is remembered on disk first | J12 |
 //! | recovery | nothing acknowledged is missing, nothing else appears | J1, J2, J10 |
@@ -40,7 +41,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use raft_core::backend::{HardState, SnapshotContent, SnapshotMeta, Vote};
 use raft_core::ids::{Index, KnownPeer, LogId, NodeId, Term};
 use raft_core::membership::Membership;
-use raft_core::raft::View;
+use raft_core::raft::{ChangeDone, View};
 
 pub use self::clients::{Answer, Floor as Known, Operation};
 pub use self::protocol::Ear;
@@ -117,6 +118,8 @@ pub(crate) struct Model {
     pub(crate) inflight: Option<Inflight>,
     /// Durable: the peers that it has met.
     pub(crate) known: Vec<KnownPeer>,
+    /// The members, as it was last told them.
+    pub(crate) members: BTreeSet<NodeId>,
     /// As it was after its last input; none while it is down.
     pub(crate) view: Option<View>,
     /// The highest term in which it has said something.
@@ -270,6 +273,21 @@ impl Oracle {
         !state.nodes[node].lossy && !state.nodes[node].hard.probation
     }
 
+    /// Whether no disk of another knows the store of this node.
+    #[must_use]
+    pub fn is_forgotten(&self, node: usize) -> bool {
+        let id = NodeId(node as u64 + 1);
+        let state = self.lock();
+        let mut others = state.nodes.iter().enumerate().filter(|(other, _)| *other != node);
+        !others.any(|(_, model)| model.known.iter().any(|known| known.node == id))
+    }
+
+    /// Whether it is on probation, on its disk.
+    #[must_use]
+    pub fn is_on_probation(&self, node: usize) -> bool {
+        self.lock().nodes[node].hard.probation
+    }
+
     /// Whether a write is under way.
     #[must_use]
     pub fn is_writing(&self, node: usize) -> bool {
@@ -306,6 +324,31 @@ impl Oracle {
         let now = self.now();
         let (dealt, led) = self.lock().nodes[node].seen_at;
         (now - dealt, now - led)
+    }
+
+    /// The memberships that are in force somewhere, or may come to be: the committed one, and what logs hold beyond.
+    #[must_use]
+    pub fn memberships(&self) -> Vec<Membership> {
+        self.lock().possible_memberships()
+    }
+
+    /// Whether a node is a member by any of them.
+    #[must_use]
+    pub fn may_be_member(&self, node: usize) -> bool {
+        self.memberships().iter().any(|all| all.is_member(NodeId(node as u64 + 1)))
+    }
+
+    /// An operator was told that the members have changed.
+    pub fn changed(&self, done: &ChangeDone) {
+        let at = self.now();
+        let mut state = self.lock();
+        state.cover.hit(Point::MembersChanged);
+        let committed = state.committed.get(place(done.at.index)).map(|item| item.term);
+        let there = state.memberships.at(&state.committed, done.at.index);
+        if committed != Some(done.at.term) || there != Some(&done.membership) {
+            let what = format!("members are said to have changed by {}, which is not committed so", done.at);
+            state.violated(at, "wrong-answer", None, what);
+        }
     }
 
     /// The membership that is committed.

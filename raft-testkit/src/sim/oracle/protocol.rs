@@ -73,7 +73,7 @@ impl Observer for Ear {
                 state.said(at, self.node, raft, envelope);
             }
             Output::Write(write) => state.handed(raft, write),
-            Output::Event(event) => state.news(event),
+            Output::Event(event) => state.news(self.node, event),
             _ => {}
         }
     }
@@ -359,6 +359,10 @@ impl State {
             self.violated(at, "state-not-durable", Some(node), what);
         }
         match &envelope.message {
+            Message::Vote(request) if !self.may_campaign(node, raft) => {
+                let what = format!("it was removed and knows, and asks for votes: pre {}", request.pre);
+                self.violated(at, "removed-noise", Some(node), what);
+            }
             Message::Vote(request) if !request.pre => {
                 self.cover.hit_if(request.transfer, Point::TimeoutNow);
                 self.voted(at, node, envelope.term, NodeId(node as u64 + 1));
@@ -400,6 +404,17 @@ impl State {
         }
     }
 
+    /// Nobody campaigns who knows that the committed members have no vote for it.
+    fn may_campaign(&self, node: usize, raft: &Raft) -> bool {
+        let commit = raft.view().commit;
+        let log = self.nodes[node].log.get(..commit.0 as usize).unwrap_or_default();
+        let last = self.membership_of(raft);
+        // One that is not committed may bring it back, or keep it.
+        let me = NodeId(node as u64 + 1);
+        last.is_none_or(|last| last.is_voter(me))
+            || self.memberships.of_log(log).is_none_or(|committed| committed.is_voter(me))
+    }
+
     /// A message is about to be handled.
     fn heard(&mut self, raft: &Raft, envelope: &Envelope) {
         let old = envelope.term < raft.view().hard.term;
@@ -413,7 +428,7 @@ impl State {
         self.cover.hit_if(both, Point::WriteWithVoteAndEntries);
     }
 
-    fn news(&mut self, event: &Event) {
+    fn news(&mut self, node: usize, event: &Event) {
         match event {
             Event::RoleChanged { role, why, .. } => match why {
                 Why::QuorumLost => self.cover.hit(Point::QuorumLost),
@@ -426,6 +441,10 @@ impl State {
                 self.cover.hit(if result.is_ok() { Point::TransferDone } else { Point::TransferFailed });
             }
             Event::Alarm(Alarm::VetoedElection { .. }) => self.cover.hit(Point::Vetoed),
+            Event::Removed => self.cover.hit(Point::RemovedLearnsOfIt),
+            Event::MembershipChanged { membership, .. } => {
+                self.nodes[node].members = membership.members.keys().copied().collect();
+            }
             _ => {}
         }
     }

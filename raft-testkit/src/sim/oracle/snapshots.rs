@@ -64,12 +64,16 @@ impl Oracle {
             model.snapshot = Some(newest);
             return;
         }
+        let finishing = model.finishing.clone();
         let wrong = match image() {
             Ok(Some((found, _))) if (found.upto, found.content) == (newest.upto, newest.content) => None,
+            // One that could not be finished may have come to be complete all the same.
+            Ok(Some((found, _))) if found.upto > newest.upto && finishing.contains(&found.upto) => None,
             Ok(found) => Some(format!("its disk has {:?}", found.map(|(meta, _)| meta.upto))),
             Err(error) => Some(format!("its disk gives: {error}")),
         };
         model.snapshot = Some(newest);
+        model.finishing.retain(|other| *other != upto);
         if let Some(wrong) = wrong {
             let what = format!("a snapshot through {upto} is said to be durable; {wrong}");
             state.violated(at, "snapshot-not-durable", Some(node), what);
@@ -84,6 +88,7 @@ impl Oracle {
         let finishing = std::mem::take(&mut model.finishing);
         let before = model.snapshot;
         let harmed = model.damaged || model.lossy;
+        let cut = !finishing.is_empty();
         let found = match found {
             Ok(found) => found.as_ref().map(super::Covered::of),
             Err(error) => {
@@ -99,6 +104,7 @@ impl Oracle {
         let newer = found.is_some_and(|found| {
             finishing.contains(&found.upto) && before.is_none_or(|before| before.upto < found.upto)
         });
+        state.cover.hit_if(cut, Point::CrashInSnapshot);
         state.cover.hit_if(newer, Point::UnackedSnapshotSurvives);
         if !same && !newer && !harmed {
             let what = format!("its snapshot covers {found:?}; it was {before:?}");

@@ -1,0 +1,265 @@
+//! Who changes the cluster: adds, promotes, replaces and removes members, brings back one whose disk is lost, and
+//! gives running nodes other settings. Wishes are drawn without a look at what makes sense: most is refused.
+//!
+//! What operators owe the cluster they keep: of those who vote before and after a change fewer than half are
+//! harmed; who was removed comes back with a new store, or with its own; nobody gets the disk of a member.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use raft_core::Settings;
+use raft_core::error::{ChangeError, Objection};
+use raft_core::ids::NodeId;
+use raft_core::membership::{Change, Member, Membership, change::plan};
+use raft_core::raft::ChangeOptions;
+
+use super::agenda::What;
+use super::coverage::Point;
+use super::disk::Image;
+use super::events::Tag;
+use super::executor::{MS, Nanos, Owner};
+use super::features::Wish;
+use super::lives::Damage;
+use super::oracle::Oracle;
+use super::plan::{Fault, Who};
+use super::workload::Reach;
+use super::world::World;
+
+/// Whoever asks does not die with a node.
+const OPERATOR: Owner = Owner { node: usize::MAX, life: 0 };
+
+const fn id(node: usize) -> NodeId {
+    NodeId(node as u64 + 1)
+}
+
+/// Makes a change through a node, and looks at what is said of it.
+async fn make(oracle: &Oracle, reach: &Reach, changes: Vec<Change>, options: ChangeOptions) -> bool {
+    let answer = reach.handle.change_membership(changes, options).await;
+    oracle.note(None, Tag::Note, [3, u64::from(answer.is_ok()), 0, 0], || match &answer {
+        Ok(done) => format!("changed by entry {}", done.at),
+        Err(error) => format!("not changed: {error}"),
+    });
+    match answer {
+        Ok(done) => {
+            oracle.changed(&done);
+            true
+        }
+        Err(error) => {
+            let point = match error {
+                ChangeError::Objection(Objection::Lagging { .. } | Objection::Silent { .. }) => {
+                    Point::PromoteRefused
+                }
+                ChangeError::Objection(Objection::NoLiveQuorum { .. }) => Point::ChangeWithoutQuorum,
+                ChangeError::InProgress { .. } => Point::ChangeInProgress,
+                ChangeError::NotReady { .. } => Point::ChangeNotReady,
+                ChangeError::Unknown { .. } => Point::ChangeUnknown,
+                _ => return false,
+            };
+            oracle.hit(point);
+            false
+        }
+    }
+}
+
+impl World {
+    /// Does what an operator wants. Whether there was anything to do.
+    pub(crate) fn operate(&mut self, fault: &Fault) -> bool {
+        match fault {
+            Fault::Change { wishes, through, force, wait, kill, fresh } => {
+                self.change(wishes, *through, (*force, *wait), *kill, *fresh)
+            }
+            Fault::Return => self.bring_back(),
+            Fault::Reconfigure {
+                who,
+                priority,
+                window,
+                tail_bytes,
+                append_bytes,
+                uncommitted_bytes,
+                slower,
+            } => {
+                let mut settings = Settings {
+                    priority: *priority,
+                    window_messages: *window,
+                    tail_limit_bytes: *tail_bytes,
+                    append_limit_bytes: *append_bytes,
+                    uncommitted_limit_bytes: *uncommitted_bytes,
+                    ..Settings::default()
+                };
+                if *slower {
+                    settings.election_timeout = Some(self.plan.election * 3 / 2);
+                }
+                let Some(reach) = self.running(*who).and_then(|node| self.reach(node)) else { return false };
+                let oracle = Arc::clone(&self.oracle);
+                self.agenda.core().spawn(OPERATOR, async move {
+                    if reach.handle.reconfigure(settings).await.is_ok() {
+                        oracle.hit(Point::Reconfigured);
+                    }
+                });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn member(&mut self, node: usize, moved: bool) -> Member {
+        if moved {
+            self.moves += 1;
+        }
+        let of = if moved { self.moves } else { 0 };
+        Member::new(id(node), if of > 0 { format!("n{}:{of}", node + 1) } else { format!("n{}", node + 1) })
+    }
+
+    fn change(
+        &mut self,
+        wishes: &[Wish],
+        through: Who,
+        (force, wait): (bool, Option<Nanos>),
+        kill: Option<Nanos>,
+        fresh: bool,
+    ) -> bool {
+        let Some(leader) = self.running(through) else { return false };
+        let Some(reach) = self.reach(leader) else { return false };
+        // Whose disk is lost may not be what a quorum hangs on, and may not be there again by accident.
+        if self.slots.iter().any(|slot| slot.damage == Damage::Doomed) {
+            return false;
+        }
+        // While a disk is harmed, what is left must be known for sure.
+        self.look_at_damage();
+        let harmed = self.slots.iter().any(|slot| slot.damage != Damage::None);
+        if harmed && self.changing.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
+        let now = self.oracle.membership();
+        let changes: Vec<Change> = wishes
+            .iter()
+            .map(|wish| match *wish {
+                Wish::Add(node) => Change::AddLearner(self.member(node, false)),
+                Wish::Promote(node) => Change::Promote(id(node)),
+                Wish::Demote(node) => Change::Demote(id(node)),
+                Wish::Remove(node) => Change::Remove(id(node)),
+                Wish::Replace(old, new) => Change::Replace { old: id(old), new: self.member(new, false) },
+                Wish::Move(node) => Change::Update(self.member(node, true)),
+            })
+            .collect();
+        if let Ok(planned) = plan(&now, &changes) {
+            if !self.bears(&planned.after, force) {
+                return false;
+            }
+            let coming: Vec<usize> = planned.joining().map(|id| id.0 as usize - 1).collect();
+            let comes_with_a_disk = |node: &usize| fresh && !self.slots[*node].fresh;
+            if coming.iter().any(|node| self.slots[*node].damage == Damage::Lost)
+                || coming.iter().any(|node| comes_with_a_disk(node) && !self.oracle.is_forgotten(*node))
+            {
+                // With its name goes its disk: see `bring_back`. And while somebody still knows its old store, it
+                // would be refused there.
+                return false;
+            }
+            for node in coming {
+                self.prepare(node, fresh);
+            }
+        }
+        let mut options = ChangeOptions::default().force(force);
+        options.wait = wait.map(Duration::from_nanos);
+        self.ask(reach, changes, options, None);
+        if let Some(after) = kill {
+            let life = self.slots[leader].life;
+            self.agenda.after(after, What::KillNow { node: leader, life });
+        }
+        true
+    }
+
+    /// Whether fewer than half of these voters are harmed. By force also such may come to vote as cannot yet.
+    fn bears(&mut self, after: &Membership, force: bool) -> bool {
+        self.look_at_damage();
+        let harmed = |id: &&NodeId| {
+            let node = id.0 as usize - 1;
+            let harmed = self.slots.get(node).is_some_and(|slot| slot.damage != Damage::None || slot.fresh);
+            harmed || (force && self.oracle.is_on_probation(node))
+        };
+        2 * after.voters.iter().filter(harmed).count() < after.voters.len()
+    }
+
+    fn ask(&self, reach: Reach, changes: Vec<Change>, options: ChangeOptions, then: Option<What>) {
+        let (oracle, agenda) = (Arc::clone(&self.oracle), self.agenda.clone());
+        let changing = Arc::clone(&self.changing);
+        changing.fetch_add(1, Ordering::Relaxed);
+        self.agenda.core().spawn(OPERATOR, async move {
+            let done = make(&oracle, &reach, changes, options).await;
+            changing.fetch_sub(1, Ordering::Relaxed);
+            if let Some(then) = then.filter(|_| done) {
+                agenda.after(MS, then);
+            }
+        });
+    }
+
+    /// A node that is to become a member waits in limbo, or is there as it was when it was removed.
+    fn prepare(&mut self, node: usize, fresh: bool) {
+        if self.oracle.may_be_member(node) {
+            return;
+        }
+        let slot = &self.slots[node];
+        let used = !slot.fresh;
+        if used && !fresh {
+            self.oracle.hit(Point::OldProcessAddedAgain);
+            return;
+        }
+        if used {
+            self.kill(node, Nanos::MAX / 4);
+            let slot = &mut self.slots[node];
+            slot.disk.replace(&Image::new());
+            slot.fresh = true;
+            slot.copy = None;
+            slot.registers = Arc::default();
+            self.oracle.hit(Point::AddedAgain);
+        }
+        let slot = &mut self.slots[node];
+        if !slot.up {
+            slot.founder = false;
+            slot.met.fill(0);
+            // Whatever was to start it is of the life before.
+            let life = slot.life;
+            self.agenda.after(MS, What::Boot { node, life });
+        }
+    }
+
+    /// A member whose disk is lost is removed, to be added again.
+    fn bring_back(&self) -> bool {
+        let lost = (0..self.slots.len()).find(|node| self.slots[*node].damage == Damage::Lost);
+        let Some((node, reach)) = lost.zip(self.oracle.leader().and_then(|node| self.reach(node))) else {
+            return false;
+        };
+        if !self.oracle.may_be_member(node) {
+            self.agenda.after(MS, What::Rejoin(node));
+            return true;
+        }
+        self.ask(reach, vec![Change::Remove(id(node))], ChangeOptions::default(), Some(What::Rejoin(node)));
+        true
+    }
+
+    /// It comes with a new store, as a stranger.
+    pub(crate) fn rejoin(&mut self, node: usize) {
+        let leader = self.oracle.leader().and_then(|node| self.reach(node));
+        let Some(reach) = leader.filter(|_| self.slots[node].damage == Damage::Lost) else { return };
+        if self.is_calm() || self.oracle.may_be_member(node) {
+            return;
+        }
+        if !self.oracle.is_forgotten(node) {
+            self.agenda.after(200 * MS, What::Rejoin(node));
+            return;
+        }
+        let slot = &mut self.slots[node];
+        slot.damage = Damage::None;
+        slot.fresh = true;
+        slot.disk.replace(&Image::new());
+        slot.copy = None;
+        slot.registers = Arc::default();
+        self.oracle.set_damaged(node, false);
+        self.oracle.hit(Point::LostComesBack);
+        self.prepare(node, true);
+        let changes = vec![Change::AddLearner(self.member(node, false)), Change::Promote(id(node))];
+        let options = ChangeOptions::default().wait(self.plan.election * 100);
+        self.ask(reach, changes, options, None);
+    }
+}
