@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::error::ConfigError;
 use crate::ids::{ClusterId, GroupId, NodeId};
-use crate::session::Limits;
+use crate::session::{Limits, Table};
 
 /// A leader hands over of its own accord at most once in this many election timeouts (M11).
 pub(crate) const HAND_OVER_TIMEOUTS: u32 = 10;
@@ -250,9 +250,14 @@ impl Config {
                 return Err(ConfigError::Zero { what });
             }
         }
-        let (what, bytes, limit_bytes) = ("snapshot_chunk_bytes", self.snapshot_chunk_bytes, PASSES_BYTES);
-        if bytes > limit_bytes {
-            return Err(ConfigError::TooLarge { what, bytes, limit_bytes });
+        for (what, bytes, limit_bytes) in [
+            ("snapshot_chunk_bytes", self.snapshot_chunk_bytes, PASSES_BYTES),
+            // The table of sessions travels in the head of a snapshot.
+            ("sessions", self.sessions.encoded_bytes(), Table::ENCODED_LIMIT_BYTES),
+        ] {
+            if bytes > limit_bytes {
+                return Err(ConfigError::TooLarge { what, bytes, limit_bytes });
+            }
         }
         Ok(())
     }

@@ -340,6 +340,33 @@ fn a_session_expires_by_log_time_only() {
     assert_eq!((table.len(), table.records(), table.bytes()), (0, 0, 0));
 }
 
+/// What may be set fits into the head of a snapshot, and a full table is not larger than that.
+#[test]
+fn a_full_table_fits_where_it_must() {
+    let mut limits = limits();
+    (limits.sessions, limits.window, limits.records, limits.answer_bytes) = (3, 50, 100, 1000);
+    let mut table = Table::new();
+    for index in 1..=3 {
+        table.execute(Index(index), Op::Open { timeout: Duration::from_secs(1), limits }).unwrap();
+        for sequence in 0..60 {
+            let mark = Mark { session: SessionId(index), sequence, acknowledged_below: 0 };
+            if table.decide(mark, place(100 * index + sequence)) == Decision::Execute {
+                table.answered(mark, &[7; 60]);
+            }
+        }
+    }
+    assert_eq!((table.len(), table.records()), (3, 100));
+    let bytes = table.encode().len() as u64;
+    assert!(bytes <= limits.encoded_bytes() && bytes > limits.encoded_bytes() * 9 / 10, "{bytes}");
+
+    let mut config = raft_core::Config::new(raft_core::ids::NodeId(1), raft_core::ids::ClusterId(1));
+    assert!(config.sessions.encoded_bytes() < Table::ENCODED_LIMIT_BYTES);
+    assert_eq!(config.validate(), Ok(()));
+    config.sessions.records = 4_000_000;
+    let error = config.validate().unwrap_err().to_string();
+    assert_eq!(error, "sessions is 145137280, but must be at most 67108864");
+}
+
 #[test]
 fn what_clients_ask_for_is_granted_within_bounds() {
     let limits = Limits::DEFAULT;

@@ -150,9 +150,55 @@ fn short_writes_are_completed() {
     assert_eq!(Model::of(&open(&crashed, options()).unwrap()), model);
 }
 
+/// P44: cockroach#32631, etcd#14098, dqlite#309, raft-engine#344. The disk fills while a batch is written, at every call
+/// of it: a typed error and no half of a batch; what is there is read, by this process and by one that starts on the full
+/// disk; with space again writing goes on.
+#[test]
+fn p44_cockroach_32631_a_disk_that_fills_in_a_batch_and_is_freed() {
+    let initial = voters(3);
+    let prepared = || {
+        let vfs = MemVfs::default();
+        let mut store = create(&vfs, Some(&initial), options()).unwrap();
+        let mut model = Model::new(Some(&initial));
+        let first = append((2..5).map(|index| entry(1, index, data(index, 900))).collect());
+        store.write(&first).unwrap();
+        model.write(&first);
+        (vfs, store, model)
+    };
+    // Enough for a batch that needs a new segment.
+    let batch = append((5..8).map(|index| entry(1, index, data(index, 9000))).collect());
+    for calls in 0.. {
+        let (vfs, mut store, model) = prepared();
+        vfs.set_fault(Some(Fault::Full(calls)));
+        let mut after = model.clone();
+        after.write(&batch);
+        match store.write(&batch) {
+            Ok(()) => {
+                assert_eq!(Model::of(&store), after);
+                assert!(calls > 0, "it never was full");
+                return;
+            }
+            Err(JournalError::NoSpace { .. }) => {}
+            Err(other) => panic!("full after {calls} calls: {other}"),
+        }
+        assert_eq!(Model::of(&store), model, "no half of a batch, and reading goes on");
+        drop(store);
+        // A process that starts on the full disk reads all of it, if it can start at all.
+        if let Ok(store) = open(&vfs, options()) {
+            assert_eq!(Model::of(&store), model);
+        }
+        vfs.set_fault(None);
+        let mut store = open(&vfs, options()).unwrap();
+        assert_eq!(Model::of(&store), model);
+        store.write(&batch).unwrap();
+        drop(store);
+        assert_eq!(Model::of(&open(&vfs, options()).unwrap()), after);
+    }
+}
+
 /// A full disk is found before a batch is begun; votes still can be kept; with space it goes on.
 #[test]
-fn a_full_disk() {
+fn p44_votes_are_kept_on_a_full_disk() {
     let vfs = MemVfs::default();
     let initial = voters(3);
     let mut store = create(&vfs, Some(&initial), options()).unwrap();

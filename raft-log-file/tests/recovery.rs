@@ -321,6 +321,30 @@ fn r8_a_torn_batch() {
     }
 }
 
+/// P46: "Protocol-aware recovery" (FAST '18), raft-engine#288, #314, canonical/raft#450, #471. The same harm, a sector of
+/// zeros, to each batch there is: only in the last one, which nobody has proved to be whole, is it a torn
+/// write; before that it is damage, and what is behind it is not cut away without a word.
+#[test]
+fn p46_raft_engine_288_a_torn_tail_is_not_damage_and_damage_no_torn_tail() {
+    let last = 4;
+    for index in 2..=last {
+        let (mut image, mut model) = image(last);
+        let at = usize::try_from(index).unwrap() * BLOCK;
+        image.get_mut(FIRST).unwrap()[at + 512..at + 1024].fill(0);
+        let (verdict, found, vfs) = recover(&image);
+        if index == last {
+            assert_eq!(verdict, Verdict::TornTail { discarded_from: Index(last) });
+            model.entries.pop();
+            assert_eq!(found, model);
+            assert!(!found.hard_state.probation);
+        } else {
+            assert!(matches!(verdict, Verdict::Corrupt(_)), "batch {index}: {verdict:?}");
+            assert_eq!(found, on_probation(model, index));
+        }
+        assert_eq!(vfs.image()[FIRST], image[FIRST], "the bytes are kept");
+    }
+}
+
 #[test]
 fn r9_a_suspect_tail() {
     let (good, model) = image(4);

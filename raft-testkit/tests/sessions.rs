@@ -1,6 +1,7 @@
 //! Exactly-once sessions over whole nodes, on a paused clock: a command that is sent again is executed once,
 //! through lost answers, lost leaders and restarts, and the table is the same everywhere.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,13 +14,16 @@ use raft_core::node::SessionError;
 use raft_core::session::{Mark, SessionRefusal, is_marked};
 use raft_core::status::{RoleKind, Status};
 use raft_core::{Config, Node, NodeHandle, Session, TypedNode};
-use raft_testkit::memory::{MemoryDisk, MemoryJournal, MemoryNetwork, Recorder};
+use raft_testkit::memory::{
+    MemoryDisk, MemoryJournal, MemoryNetwork, MemorySnapshotDisk, MemorySnapshots, Recorder,
+};
 
 const CLUSTER: ClusterId = ClusterId(5);
 
 struct Cluster {
     network: MemoryNetwork,
     disks: Vec<MemoryDisk>,
+    snapshots: Vec<MemorySnapshotDisk>,
     recorders: Vec<Recorder>,
     nodes: Vec<NodeHandle>,
     config: Config,
@@ -36,6 +40,7 @@ impl Cluster {
         let mut cluster = Self {
             network: MemoryNetwork::new(),
             disks: Vec::new(),
+            snapshots: (0..size).map(|_| MemorySnapshotDisk::new()).collect(),
             recorders: Vec::new(),
             nodes: Vec::new(),
             config,
@@ -56,13 +61,9 @@ impl Cluster {
         let mut config = self.config.clone();
         config.id = id;
         let transport = self.network.transport(id);
-        Node::builder(config)
-            .journal(journal)
-            .transport(transport)
-            .state_machine(machine)
-            .start()
-            .await
-            .unwrap()
+        let snapshots = MemorySnapshots::open(&self.snapshots[id.0 as usize - 1]);
+        let node = Node::builder(config).journal(journal).transport(transport).state_machine(machine);
+        node.snapshots(Arc::new(snapshots)).start().await.unwrap()
     }
 
     /// Stops a node and starts it again, with the state machine that it had or one that lost everything.
@@ -454,4 +455,75 @@ async fn a_node_that_stops_leaves_no_session_waiting() {
     assert_eq!(error, SessionError::Propose(ProposeError::ShuttingDown));
     let failed = session.propose("late").await.unwrap_err();
     assert_eq!(failed.error, SessionError::Propose(ProposeError::ShuttingDown));
+}
+
+/// No snapshot but those that are asked for, and nothing is kept of the log that one covers.
+fn sparing() -> Config {
+    let mut config = Config::new(NodeId(1), CLUSTER);
+    (config.snapshot_every_entries, config.snapshot_every_bytes) = (0, 0);
+    (config.snapshot_keep_entries, config.snapshot_keep_bytes) = (0, 0);
+    config
+}
+
+/// Takes a snapshot; the log begins after it then.
+async fn compact(node: &NodeHandle) {
+    let upto = node.snapshot().await.unwrap().upto.index;
+    node.watch().until(|status| status.first_index > upto).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_installed_snapshot_brings_the_sessions_and_their_answers() {
+    let cluster = Cluster::with(3, sparing()).await;
+    let leader = cluster.leader().await;
+    let session = leader.open_session(None).await.unwrap();
+    let one = vec![(mark(&session, 1, 0), Bytes::from_static(b"one"))];
+    let behind = cluster.nodes.iter().find(|node| node.id() != leader.id()).unwrap().clone();
+    cluster.network.isolate(behind.id());
+    let first = leader.propose_marked(one.clone()).await.unwrap().remove(0).unwrap();
+    for number in 0..20_u8 {
+        leader.propose(vec![number]).await.unwrap();
+    }
+    compact(&leader).await;
+    assert!(leader.status().first_index > first.id.index, "the command is in no log any more");
+    cluster.network.heal_all();
+    let last = leader.propose("after").await.unwrap().id.index;
+    behind.watch().until(|status| status.applied_index >= last).await.unwrap();
+    assert!(behind.status().first_index > first.id.index, "it came as a snapshot");
+    assert_eq!(behind.sessions(), leader.sessions());
+
+    leader.transfer_leadership(Some(behind.id())).await.unwrap();
+    let again = behind.propose_marked(one).await.unwrap().remove(0).unwrap();
+    assert_eq!(again, first);
+    let two = vec![(mark(&session, 2, 0), Bytes::from_static(b"two"))];
+    assert_eq!(behind.propose_marked(two).await.unwrap().remove(0).unwrap().response, "two");
+    let last = behind.propose("end").await.unwrap().id.index;
+    assert_eq!(cluster.executions("one", last).await, [1, 1, 1]);
+    assert_eq!(cluster.executions("two", last).await, [1, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_the_sessions_come_from_the_snapshot_and_the_log_behind_it() {
+    for keeps in [false, true] {
+        let mut cluster = Cluster::with(1, sparing()).await;
+        let leader = cluster.leader().await;
+        let session = leader.open_session(None).await.unwrap();
+        let command = |sequence: u64| (mark(&session, sequence, 0), Bytes::from(sequence.to_string()));
+        let before = leader.propose_marked(vec![command(1)]).await.unwrap().remove(0).unwrap();
+        compact(&leader).await;
+        let after = leader.propose_marked(vec![command(2)]).await.unwrap().remove(0).unwrap();
+        cluster.restart(NodeId(1), keeps).await;
+
+        let leader = cluster.leader().await;
+        let commands = vec![command(1), command(2), command(3)];
+        let mut answers = leader.propose_marked(commands).await.unwrap();
+        assert_eq!(answers.pop().unwrap().unwrap().response, "3");
+        let (id, at) = (session.id(), after.id);
+        let lost = SessionRefusal::AnswerNotKept { session: id, sequence: 2, at };
+        assert_eq!(answers.pop().unwrap(), if keeps { Err(lost) } else { Ok(after) });
+        assert_eq!(answers.pop().unwrap(), Ok(before));
+        let last = leader.propose("end").await.unwrap().id.index;
+        for command in ["1", "2", "3"] {
+            assert_eq!(cluster.executions(command, last).await, [1], "{command}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod common;
 
 use std::path::Path;
+use std::time::Instant;
 
 use common::Cluster;
 
@@ -38,7 +39,7 @@ fn a_wiped_node_is_refused() {
             // Two are gone for good: one wiped, one refused. Nobody may pretend otherwise.
             break;
         }
-        is_refused(&mut cluster, at, "needs a new identity");
+        is_refused(&mut cluster, at, "it comes back only by a membership change");
     }
     cluster.nodes[leader].start_doomed();
     assert_eq!(cluster.nodes[leader].wait().code(), Some(3), "{}", cluster.nodes[leader].log());
@@ -56,11 +57,11 @@ fn a_node_that_was_set_back_is_refused() {
     let (leader, _) = cluster.leader_and_follower();
     assert_eq!(cluster.nodes[leader].connect().call("SET k 2"), "OK");
     // The peers must have met it in its new life.
-    let deadline = std::time::Instant::now() + common::PATIENCE;
+    let deadline = Instant::now() + common::PATIENCE;
     let known =
         |cluster: &Cluster| cluster.nodes[follower].info("leader").is_some_and(|leader| leader != "none");
     while !known(&cluster) {
-        assert!(std::time::Instant::now() < deadline, "it does not come back");
+        assert!(Instant::now() < deadline, "it does not come back");
     }
     cluster.nodes[follower].kill();
     std::fs::remove_dir_all(&cluster.nodes[follower].data).unwrap();
@@ -93,4 +94,52 @@ fn a_damaged_store_is_named() {
     let (code, text) = common::run(&cluster.nodes[0].flags);
     assert_eq!(code, 3, "{text}");
     assert!(text.contains("damaged"), "{text}");
+}
+
+/// P49: lotus#9888, hashicorp/raft#173. A node of another cluster stands at a member's address, and thinks itself that
+/// the others are its own. Both sides refuse; no term and no entry goes over; it is logged once.
+#[test]
+fn p49_lotus_9888_a_node_of_another_cluster_on_a_members_address() {
+    let mut cluster = Cluster::start(3);
+    let (leader, follower) = cluster.leader_and_follower();
+    assert_eq!(cluster.nodes[leader].connect().call("SET k ours"), "OK");
+    let term = cluster.nodes[leader].info("term").unwrap();
+
+    cluster.nodes[follower].kill();
+    let ours = (cluster.nodes[follower].data.clone(), cluster.nodes[follower].flags.clone());
+    let stranger = &mut cluster.nodes[follower];
+    stranger.data = ours.0.with_file_name("stranger");
+    let data = stranger.flags.iter().position(|flag| flag == "--data").unwrap();
+    stranger.flags[data + 1] = stranger.data.to_str().unwrap().to_owned();
+    stranger.flags.extend(["--cluster-id".into(), "6e0f1c2d-0000-4000-8000-00000000beef".into()]);
+    stranger.start();
+    let peers: Vec<usize> = (0..3).filter(|at| *at != follower).collect();
+    let deadline = Instant::now() + common::PATIENCE;
+    let said = |cluster: &Cluster, at: usize| cluster.nodes[at].log().matches("6e0f1c2d-").count();
+    while peers.iter().any(|at| said(&cluster, *at) == 0) || said(&cluster, follower) < 2 {
+        assert!(Instant::now() < deadline, "it is not logged: {}", cluster.nodes[leader].log());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    // It campaigns, in vain and unheard.
+    while cluster.nodes[follower].info("role").as_deref() != Some("pre-candidate") {
+        assert!(Instant::now() < deadline, "it does not campaign");
+    }
+    for number in 0..20 {
+        assert_eq!(cluster.nodes[leader].connect().call(&format!("SET k {number}")), "OK");
+    }
+    assert_eq!(cluster.nodes[leader].info("term"), Some(term));
+    assert_eq!(cluster.nodes[follower].info("commit-index").as_deref(), Some("0"));
+    assert_eq!(cluster.nodes[follower].info("term").as_deref(), Some("0"));
+    for at in peers {
+        assert!(said(&cluster, at) <= 4, "not at every attempt: {}", cluster.nodes[at].log());
+    }
+
+    // The address is the member's again.
+    let member = &mut cluster.nodes[follower];
+    member.kill();
+    (member.data, member.flags) = ours;
+    member.start();
+    while cluster.nodes[follower].info("commit-index") != cluster.nodes[leader].info("commit-index") {
+        assert!(Instant::now() < deadline, "it does not catch up");
+    }
 }

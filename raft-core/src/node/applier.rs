@@ -299,3 +299,6 @@ fn unreadable(id: LogId, error: &MalformedPack) -> Arc<FatalReason> {
 fn failed(what: String) -> Arc<FatalReason> {
     Arc::new(FatalReason::StateMachine(what))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,9 +7,9 @@ use core::time::Duration;
 
 use bytes::BufMut;
 
-use super::LogTime;
 use super::op::{nanos, number, put_limits, small, take_limits};
 use super::table::{Place, Record, Session, Table};
+use super::{Limits, LogTime};
 use crate::ids::{LogId, SessionId};
 
 /// The bytes are not what [`Table::encode`] writes.
@@ -30,7 +30,20 @@ const RECORD_HEAD: usize = 8 * 3 + 4 + 4;
 /// The length that stands for "no answer".
 const NONE: u32 = u32::MAX;
 
+impl Limits {
+    /// What a table within these bounds takes at most in the head of a snapshot, in bytes.
+    #[must_use]
+    pub const fn encoded_bytes(&self) -> u64 {
+        let sessions = self.sessions as u64 * SESSION_HEAD as u64;
+        let records = self.records as u64 * RECORD_HEAD as u64;
+        64_u64.saturating_add(sessions).saturating_add(records).saturating_add(self.answer_bytes)
+    }
+}
+
 impl Table {
+    /// The head of a snapshot has room for so much of it, in bytes.
+    pub const ENCODED_LIMIT_BYTES: u64 = 64 << 20;
+
     /// All of it, as bytes. The same table gives the same bytes. All numbers are little-endian.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -12,11 +12,12 @@ use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::backend::{Corruption, SnapshotError, SnapshotId, SnapshotMeta, SnapshotReader, SnapshotStore};
+use crate::session::Table;
 
 const VERSION: u8 = 1;
 pub(super) const FIXED_BYTES: usize = 5;
 /// More than this no node keeps beside its state machine.
-const NODE_STATE_LIMIT_BYTES: usize = 64 << 20;
+const NODE_STATE_LIMIT_BYTES: usize = Table::ENCODED_LIMIT_BYTES as usize;
 
 /// The header of a snapshot with this node state.
 ///
