@@ -155,7 +155,7 @@ pub enum ReconfigureError {
 }
 
 /// What speaks against a membership change at this moment, although it makes sense: it would put the
-/// cluster's availability at risk, never its safety. `force` overrides it.
+/// cluster's availability at risk, never its safety.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Objection {
@@ -204,6 +204,16 @@ pub enum Objection {
 }
 
 impl Objection {
+    /// Whether `force` overrides it. It does not where a new voter may not vote yet: should the leader die before it
+    /// has caught up, nobody could ever be elected again.
+    #[must_use]
+    pub const fn yields_to_force(&self) -> bool {
+        matches!(
+            self,
+            Self::Lagging { .. } | Self::Silent { silence: Some(_), .. } | Self::NoLiveQuorum { .. }
+        )
+    }
+
     /// Whether it may pass by waiting: a new voter that has to catch up.
     #[must_use]
     pub const fn is_catching_up(&self) -> bool {

@@ -13,9 +13,9 @@ use proptest::prelude::*;
 use raft_core::backend::{HardState, JournalState, JournalWrite};
 use raft_core::entry::{Entry, EntryKind, pack};
 use raft_core::ids::{ClusterId, Identity, Index, LogId, NodeId, ReadId, Term};
-use raft_core::membership::{Member, Membership};
+use raft_core::membership::{Change, Member, Membership, VoteResult};
 use raft_core::message::{Envelope, PeerEvent};
-use raft_core::raft::{Event, Restored};
+use raft_core::raft::{ChangeOptions, Event, Restored};
 use raft_core::status::RoleKind;
 use raft_core::time::Time;
 use raft_core::{Config, Raft};
@@ -88,17 +88,29 @@ struct World {
     applied: BTreeMap<Index, Entry>,
     reads: BTreeMap<(NodeId, ReadId), Index>,
     next_read: u64,
+    /// What was committed of memberships.
+    memberships: BTreeMap<Index, Membership>,
+    /// Whether the membership changes.
+    changing: bool,
     seen: BTreeSet<&'static str>,
 }
 
+fn member(id: u64) -> Member {
+    Member::new(NodeId(id), format!("node-{id}"))
+}
+
 impl World {
-    fn new(size: u64, seed: u64) -> Self {
-        let members = (1..=size).map(|id| Member::new(NodeId(id), format!("node-{id}")));
+    /// Of `size` nodes the first `founders` make a cluster; the others know of nothing.
+    fn new(founders: u64, size: u64, seed: u64) -> Self {
+        let members = (1..=founders).map(member);
         let membership = Membership::of_voters(members).unwrap();
         let first = Entry { id: LogId::new(0, 1), kind: EntryKind::Membership, data: membership.encode() };
-        let disk = Disk { hard: HardState::default(), entries: vec![first] };
-        let nodes = (0..size)
-            .map(|_| Node { raft: None, disk: disk.clone(), writes: VecDeque::new(), applied: Vec::new() })
+        let founder = Disk { hard: HardState::default(), entries: vec![first] };
+        let nodes = (1..=size)
+            .map(|id| {
+                let disk = if id <= founders { founder.clone() } else { Disk::default() };
+                Node { raft: None, disk, writes: VecDeque::new(), applied: Vec::new() }
+            })
             .collect();
         let mut world = Self {
             nodes,
@@ -113,6 +125,8 @@ impl World {
             applied: BTreeMap::new(),
             reads: BTreeMap::new(),
             next_read: 0,
+            memberships: BTreeMap::new(),
+            changing: size > founders,
             seen: BTreeSet::new(),
         };
         for at in 0..world.nodes.len() {
@@ -131,6 +145,7 @@ impl World {
     fn start(&mut self, at: usize) {
         let id = NodeId(at as u64 + 1);
         let mut config = Config::new(id, ClusterId(7));
+        config.promote_lag_entries = 3;
         config.seed = self.random;
         config.tail_limit_bytes = self.tail_limit;
         config.append_limit_bytes = 300;
@@ -243,11 +258,13 @@ impl World {
         for entry in &log[..status.commit_index.0 as usize] {
             let first = *self.committed.entry(entry.id.index).or_insert(entry.id);
             assert_eq!(first, entry.id, "committed twice, differently");
+            if entry.kind == EntryKind::Membership && !self.memberships.contains_key(&entry.id.index) {
+                self.follows(entry);
+            }
         }
         // Committed means durable on a quorum, by what the disks hold.
         if let Some((_, last)) = self.committed.last_key_value() {
-            let copies = self.nodes.iter().filter(|node| node.disk.has(*last)).count();
-            assert!(copies > self.nodes.len() / 2, "{last} is committed with {copies} durable copies");
+            assert!(self.is_on_a_quorum(*last), "{last} is committed without a quorum of durable copies");
         }
         // Leader Completeness: who leads has everything that was committed in earlier terms.
         if status.role == RoleKind::Leader {
@@ -263,6 +280,78 @@ impl World {
             let term = self.nodes[at].disk.hard.term;
             let first = *self.votes.entry((id, term)).or_insert(candidate);
             assert_eq!(first, candidate, "node {id} voted twice in term {term}");
+        }
+    }
+
+    /// Notes a membership that was committed. Where voters change, only joint consensus leads there (§6).
+    fn follows(&mut self, entry: &Entry) {
+        let after = Membership::decode(&entry.data).unwrap();
+        if let Some((_, before)) = self.memberships.last_key_value() {
+            let as_it_must = if before.is_joint() {
+                self.seen.insert("joint left");
+                after == before.left_joint()
+            } else if after.is_joint() {
+                after.outgoing == before.voters && after.voters.iter().all(|id| before.is_member(*id))
+            } else {
+                self.seen.insert("learners");
+                after.voters == before.voters
+            };
+            assert!(as_it_must, "{after:?} follows {before:?}");
+            if after.voters.is_disjoint(&before.voters) {
+                self.seen.insert("nobody stays");
+            }
+        }
+        self.memberships.insert(entry.id.index, after);
+    }
+
+    /// By a membership that some leader may have counted with: the one that was committed at that place, or one
+    /// that came later in somebody's log.
+    fn is_on_a_quorum(&self, id: LogId) -> bool {
+        let has = |node: NodeId| {
+            let disk = self.nodes.get(node.0 as usize - 1).map(|node| &node.disk);
+            Some(disk.is_some_and(|disk| disk.has(id)))
+        };
+        let committed =
+            self.memberships.range(..=id.index).next_back().map(|(_, membership)| membership.clone());
+        // What a leader counts with is in force at once; it may have died before any disk had it.
+        let later = self.contents.values().map(|(_, entry)| entry);
+        let later = later
+            .filter(|entry| entry.kind == EntryKind::Membership && entry.id.index >= id.index)
+            .map(|entry| Membership::decode(&entry.data).unwrap());
+        committed.into_iter().chain(later).any(|membership| membership.vote_result(has) == VoteResult::Won)
+    }
+
+    /// Asks a node for a change of one or two wishes, whatever becomes of it.
+    fn change(&mut self, at: usize) {
+        let wishes = 1 + self.draw(2);
+        let changes: Vec<Change> = (0..wishes).map(|_| self.wish()).collect();
+        let mut options = ChangeOptions::default().force(self.draw(3) == 0);
+        if self.draw(2) == 0 {
+            options = options.wait(Duration::from_millis(self.draw(900) as u64));
+        }
+        let now = self.now;
+        let Some(raft) = &mut self.nodes[at].raft else { return };
+        match raft.change_membership(now, &changes, options) {
+            Ok(_) => drop(self.seen.insert("change")),
+            Err(error) => {
+                let leads = raft.role_kind() == RoleKind::Leader;
+                if leads && matches!(error, raft_core::error::ChangeError::Objection(_)) {
+                    self.seen.insert("objection");
+                }
+            }
+        }
+        self.drain(at);
+    }
+
+    fn wish(&mut self) -> Change {
+        let size = self.nodes.len();
+        let (node, other) = (self.draw(size) as u64 + 1, self.draw(size) as u64 + 1);
+        match self.draw(10) {
+            0..3 => Change::AddLearner(member(node)),
+            3..6 => Change::Promote(NodeId(node)),
+            6 => Change::Demote(NodeId(node)),
+            7 | 8 => Change::Remove(NodeId(node)),
+            _ => Change::Replace { old: NodeId(node), new: member(other) },
         }
     }
 
@@ -303,6 +392,13 @@ impl World {
 
     fn step(&mut self) {
         let at = self.draw(self.nodes.len());
+        if self.changing && self.draw(25) == 0 {
+            // It is the leader's to do, most of the time.
+            let leads =
+                |node: &Node| node.raft.as_ref().is_some_and(|raft| raft.role_kind() == RoleKind::Leader);
+            let leader = self.nodes.iter().position(leads).unwrap_or(at);
+            return self.change(leader);
+        }
         match self.draw(100) {
             0..45 => {
                 if self.network.is_empty() {
@@ -427,7 +523,10 @@ impl World {
             let Some(id) = proposed else { continue };
             let place = id.index.0 as usize - 1;
             let has = |node: &Node| node.applied.get(place).is_some_and(|entry| entry.id == id);
-            if self.nodes.iter().all(has) {
+            let Some((_, members)) = self.memberships.last_key_value() else { continue };
+            let members = members.clone();
+            let belongs = |at: usize| members.is_member(NodeId(at as u64 + 1));
+            if (0..self.nodes.len()).all(|at| !belongs(at) || has(&self.nodes[at])) && !members.is_joint() {
                 return;
             }
             // A change of leaders may have superseded it, also by a log that ends before its place: then
@@ -442,8 +541,8 @@ impl World {
     }
 }
 
-fn run(size: u64, seed: u64, steps: usize) -> BTreeSet<&'static str> {
-    let mut world = World::new(size, seed | 1);
+fn run(founders: u64, size: u64, seed: u64, steps: usize) -> BTreeSet<&'static str> {
+    let mut world = World::new(founders, size, seed | 1);
     for _ in 0..steps {
         world.step();
     }
@@ -462,7 +561,14 @@ proptest! {
     #[test]
     fn figure_3_holds_on_random_schedules(size in prop_oneof![Just(1_u64), Just(2), Just(3), Just(3), Just(5)],
                                           seed in any::<u64>(), steps in 1_usize..1500) {
-        run(size, seed, steps);
+        run(size, size, seed, steps);
+    }
+
+    /// The same while members come and go, with leaders dying at every step of it.
+    #[test]
+    fn figure_3_holds_while_the_membership_changes(founders in 1_u64..=3, seed in any::<u64>(),
+                                                   steps in 1_usize..2500) {
+        run(founders, 5, seed, steps);
     }
 }
 
@@ -471,9 +577,15 @@ proptest! {
 fn the_schedules_reach_what_they_are_meant_to_test() {
     let mut seen = BTreeSet::new();
     for seed in 0..60 {
-        seen.extend(run(3, seed * 0x9e37_79b9 + 1, 1500));
+        seen.extend(run(3, 3, seed * 0x9e37_79b9 + 1, 1500));
     }
     for what in ["leader", "later leader", "proposal", "read", "crash", "fetch"] {
+        assert!(seen.contains(what), "no schedule had a {what}");
+    }
+    for seed in 0..60 {
+        seen.extend(run(1 + seed % 3, 5, seed * 0x9e37_79b9 + 1, 3000));
+    }
+    for what in ["change", "objection", "learners", "joint left", "nobody stays"] {
         assert!(seen.contains(what), "no schedule had a {what}");
     }
 }
@@ -510,5 +622,5 @@ fn only_differences_of_time_matter() {
 /// The world once waited for ever for a proposal that a new leader had superseded with a shorter log.
 #[test]
 fn a_superseded_proposal_is_made_again() {
-    run(3, 10_971_851_141_001_050_664, 939);
+    run(3, 3, 10_971_851_141_001_050_664, 939);
 }

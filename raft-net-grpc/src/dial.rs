@@ -177,7 +177,8 @@ async fn greet(
         .max_decoding_message_size(GREETING_BYTES)
         .max_encoding_message_size(usize::MAX);
     let (greeter, outbound) = lane::outbound(Arc::clone(peer), lane);
-    greeter.say(handshake::hello(shared.options.wire_versions, shared.local, peer.id, &shared.advertised));
+    let listen = if peer.is_guest() { "" } else { &shared.advertised };
+    greeter.say(handshake::hello(shared.options.wire_versions, shared.local, peer.id, listen));
     let replies = match lane {
         Lane::Control => client.control(outbound).await,
         Lane::Bulk => client.bulk(outbound).await,

@@ -25,6 +25,7 @@ mod checksum;
 mod codec;
 mod convert;
 mod dial;
+mod dialled;
 mod error;
 mod group;
 mod handshake;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use raft_core::ids::{Identity, NodeId};
+use raft_core::ids::{Identity, NodeId, StoreId};
 use raft_core::message::Lane;
 use tokio::sync::Notify;
 
@@ -16,8 +16,9 @@ pub(crate) struct Newest(Mutex<BTreeMap<(NodeId, Lane), Arc<Latest>>>);
 struct Latest {
     /// Counts the streams.
     stream: AtomicU64,
-    /// The highest incarnation of the peer that has come.
-    incarnation: AtomicU64,
+    /// The store that the peer came with, and its highest incarnation. It may come back with another one, by a
+    /// change of the membership.
+    incarnation: Mutex<(StoreId, u64)>,
     /// A newer stream has come.
     superseded: Notify,
 }
@@ -34,9 +35,13 @@ impl Newest {
     pub(crate) fn claim(&self, peer: Identity, lane: Lane) -> Option<Claim> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let latest = Arc::clone(all.entry((peer.node, lane)).or_default());
-        let number = peer.incarnation.number;
-        if latest.incarnation.fetch_max(number, Ordering::AcqRel) > number {
-            return None;
+        {
+            let mut incarnation = latest.incarnation.lock().unwrap_or_else(PoisonError::into_inner);
+            let (store, number) = *incarnation;
+            if store == peer.store && number > peer.incarnation.number {
+                return None;
+            }
+            *incarnation = (peer.store, peer.incarnation.number);
         }
         let mine = latest.stream.fetch_add(1, Ordering::AcqRel) + 1;
         latest.superseded.notify_waiters();

@@ -26,6 +26,8 @@ const SHORT_CONNECTIONS: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) id: NodeId,
+    /// Not a member, and dialled only because it has dialled this node.
+    is_guest: bool,
     address: Mutex<String>,
     control: Queue,
     bulk: Queue,
@@ -48,16 +50,21 @@ struct LinkState {
 const LANES: usize = 2;
 
 impl Peer {
-    pub(crate) fn new(member: &Member, options: &Options) -> Self {
+    pub(crate) fn new(member: &Member, is_guest: bool, options: &Options) -> Self {
         let queue = |lane, bytes| Queue::new(lane, bytes, options.queue_messages);
         Self {
             id: member.id,
+            is_guest,
             address: Mutex::new(member.address.clone()),
             control: queue(Lane::Control, options.control_queue_bytes),
             bulk: queue(Lane::Bulk, options.bulk_queue_bytes),
             link: Mutex::new(LinkState { lanes_up: 0, gone: true }),
             hurry: [Notify::new(), Notify::new()],
         }
+    }
+
+    pub(crate) const fn is_guest(&self) -> bool {
+        self.is_guest
     }
 
     pub(crate) fn queue(&self, lane: Lane) -> &Queue {
@@ -288,7 +295,7 @@ mod tests {
     fn events_of_two_lanes_come_in_order() {
         let events = Arc::new(Events::default());
         let inbox = Inbox::new(Arc::clone(&events) as Arc<dyn InboxHandler>);
-        let peer = Peer::new(&Member::new(NodeId(2), "nowhere"), &Options::default());
+        let peer = Peer::new(&Member::new(NodeId(2), "nowhere"), false, &Options::default());
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {

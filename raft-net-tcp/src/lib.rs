@@ -12,6 +12,7 @@
 //!
 //! The bytes are described in `docs/wire-format.md`.
 
+mod dialled;
 mod error;
 mod frame;
 mod handshake;

@@ -19,7 +19,7 @@ use crate::handshake::{self, Handshake};
 use crate::lane::Queue;
 use crate::stats::count;
 use crate::stream::Stream;
-use crate::transport::Shared;
+use crate::transport::{Options, Shared};
 
 /// Encoded before one write, in bytes.
 const WRITE_BYTES: usize = 256 << 10;
@@ -34,6 +34,8 @@ const SHORT_CONNECTIONS: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct Peer {
     id: NodeId,
+    /// Not a member, and dialled only because it has dialled this node.
+    is_guest: bool,
     address: Mutex<String>,
     control: Queue,
     bulk: Queue,
@@ -56,15 +58,21 @@ struct Link {
 const LANES: usize = 2;
 
 impl Peer {
-    pub(crate) fn new(member: &Member, control_bytes: u64, bulk_bytes: u64) -> Self {
+    pub(crate) fn new(member: &Member, is_guest: bool, options: &Options) -> Self {
+        let (control_bytes, bulk_bytes) = (options.control_queue_bytes, options.bulk_queue_bytes);
         Self {
             id: member.id,
+            is_guest,
             address: Mutex::new(member.address.clone()),
             control: Queue::new(Lane::Control, control_bytes),
             bulk: Queue::new(Lane::Bulk, bulk_bytes),
             link: Mutex::new(Link { lanes_up: 0, gone: true }),
             hurry: [Notify::new(), Notify::new()],
         }
+    }
+
+    pub(crate) const fn is_guest(&self) -> bool {
+        self.is_guest
     }
 
     pub(crate) fn queue(&self, lane: Lane) -> &Queue {
@@ -237,7 +245,8 @@ impl Peer {
         let versions = shared.options.wire_versions;
         shared.options.prepare(&stream)?;
         let mut stream = Stream::connect(stream, shared.local.cluster, self.id, &shared.options).await?;
-        let hello = handshake::hello(versions, shared.local, self.id, lane, &shared.advertised);
+        let listen = if self.is_guest { "" } else { &shared.advertised };
+        let hello = handshake::hello(versions, shared.local, self.id, lane, listen);
         stream.write_all(&handshake::encode(&hello)).await?;
         let mut buffer = BytesMut::with_capacity(512);
         let verdict = match read_handshake(&mut stream, &mut buffer).await? {
@@ -440,7 +449,7 @@ mod tests {
     fn events_of_two_lanes_come_in_order() {
         let events = Arc::new(Events::default());
         let inbox = Inbox::new(Arc::clone(&events) as Arc<dyn InboxHandler>);
-        let peer = Peer::new(&Member::new(NodeId(2), "nowhere"), 1, 1);
+        let peer = Peer::new(&Member::new(NodeId(2), "nowhere"), false, &Options::default());
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {

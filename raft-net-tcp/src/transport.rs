@@ -1,6 +1,6 @@
 //! The transport itself: what it is told, and what its tasks share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,10 +16,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::dialled::Peers;
 use crate::handshake::WIRE_VERSIONS;
 use crate::lane::cost_bytes;
 use crate::listen::{self, Newest};
-use crate::peer::Peer;
 use crate::stats::{Counters, Stats, count};
 
 /// Limits and times of a transport.
@@ -129,45 +129,13 @@ pub(crate) struct Shared {
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) newest: Newest,
     pub(crate) tasks: Arc<Tasks>,
-    peers: RwLock<BTreeMap<NodeId, Dialled>>,
+    peers: RwLock<Peers>,
     /// Refusals that were logged: once each.
     logged: Mutex<BTreeSet<(NodeId, bool, String)>>,
     /// Connections that ended before anybody said who they are, by where they came from and why: logged
     /// once each.
     strangers: Mutex<BTreeSet<(IpAddr, String)>>,
 }
-
-/// A peer and the tasks that keep its lanes connected.
-#[derive(Debug)]
-struct Dialled {
-    peer: Arc<Peer>,
-    tasks: [Option<AbortHandle>; 2],
-    /// No member that this node was told of, but one that has dialled it: how many of its connections are left.
-    /// When there are none it is forgotten.
-    guest: Option<usize>,
-}
-
-impl Dialled {
-    fn new(member: &Member, guest: Option<usize>, shared: &Arc<Shared>) -> Self {
-        let (control, bulk) = (shared.options.control_queue_bytes, shared.options.bulk_queue_bytes);
-        let peer = Arc::new(Peer::new(member, control, bulk));
-        let keep = |lane| {
-            let task = Arc::clone(&peer).keep_connected(lane, Arc::clone(shared));
-            shared.tasks.spawn(task)
-        };
-        let tasks = [keep(Lane::Control), keep(Lane::Bulk)];
-        Self { peer, tasks, guest }
-    }
-}
-
-impl Drop for Dialled {
-    fn drop(&mut self) {
-        self.tasks.iter().flatten().for_each(AbortHandle::abort);
-    }
-}
-
-/// Guests at once; more are heard, but not answered.
-const GUESTS: usize = 16;
 
 /// Refusals remembered as logged; more peers than this are not told apart.
 const LOGGED: usize = 1024;
@@ -176,38 +144,22 @@ impl Shared {
     /// A peer has shown that it is there.
     pub(crate) fn hurry(&self, node: NodeId) {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(dialled) = peers.get(&node) {
-            dialled.peer.hurry();
+        if let Some(peer) = peers.get(node) {
+            peer.hurry();
         }
     }
 
-    /// An admitted node has dialled this one and says where it can be dialled itself: if it is no member, it is
-    /// kept connected for as long as it is here, so that it can be answered. Ended by [`leave`](Self::leave).
+    /// An admitted node has dialled this one: see [`Peers::visit`].
     pub(crate) fn visit(self: &Arc<Self>, node: NodeId, listen: &str) {
-        if listen.is_empty() {
-            return;
-        }
-        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Dialled { peer, guest: Some(connections), .. }) = peers.get_mut(&node) {
-            *connections += 1;
-            peer.set_address(listen);
-            return;
-        }
-        let guests = peers.values().filter(|dialled| dialled.guest.is_some()).count();
-        if guests < GUESTS && !peers.contains_key(&node) {
-            peers.insert(node, Dialled::new(&Member::new(node, listen), Some(1), self));
+        if !listen.is_empty() {
+            let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+            peers.visit(node, listen, self);
         }
     }
 
-    /// A connection that a node had dialled has ended.
+    /// What a node had dialled has ended: see [`Peers::leave`].
     pub(crate) fn leave(&self, node: NodeId) {
-        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Dialled { guest: Some(connections), .. }) = peers.get_mut(&node) {
-            *connections = connections.saturating_sub(1);
-            if *connections == 0 {
-                peers.remove(&node);
-            }
-        }
+        self.peers.write().unwrap_or_else(PoisonError::into_inner).leave(node);
     }
 
     /// Says once that somebody from there is no peer, and why.
@@ -293,8 +245,8 @@ impl TcpTransport {
         let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
         let Some(Running { shared, .. }) = &*running else { return Sent::Dropped(SentDropped::Stopped) };
         let peers = shared.peers.read().unwrap_or_else(PoisonError::into_inner);
-        match peers.get(&to.id) {
-            Some(dialled) => dialled.peer.send(lane, envelope),
+        match peers.get(to.id) {
+            Some(peer) => peer.send(lane, envelope),
             None => Sent::Dropped(SentDropped::NotConnected),
         }
     }
@@ -362,24 +314,13 @@ impl Transport for TcpTransport {
     fn members(&self, members: &[Member]) {
         let Some(shared) = self.shared() else { return };
         let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
-        peers.retain(|id, _| members.iter().any(|member| member.id == *id));
-        for member in members.iter().filter(|member| member.id != shared.local.node) {
-            if let Some(dialled) = peers.get_mut(&member.id) {
-                dialled.guest = None;
-                dialled.peer.set_address(&member.address);
-            } else {
-                peers.insert(member.id, Dialled::new(member, None, &shared));
-            }
-        }
+        peers.members(members, &shared);
     }
 
     async fn shutdown(&self) {
         let running = self.running.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Running { shared, .. }) = running else { return };
-        let peers: Vec<Arc<Peer>> = {
-            let peers = shared.peers.read().unwrap_or_else(PoisonError::into_inner);
-            peers.values().map(|dialled| Arc::clone(&dialled.peer)).collect()
-        };
+        let peers = shared.peers.read().unwrap_or_else(PoisonError::into_inner).all();
         // A last word, such as handing over, may leave.
         let last_words = async {
             for peer in &peers {

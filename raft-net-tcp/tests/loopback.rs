@@ -276,10 +276,65 @@ async fn who_dials_in_can_be_answered_though_it_is_no_member() {
     let nowhere = raft_core::membership::Member::new(NodeId(1), "");
     assert_eq!(limbo.transport.send(&nowhere, Lane::Control, heartbeat(2, 1, 5)), Sent::Queued);
     assert_eq!(leader.message().await, heartbeat(2, 1, 5));
-    // Now it is told who the members are: that one is none.
+    // What it is told of members does not keep it from answering who speaks to it.
     limbo.transport.members(&[]);
-    let dropped = limbo.transport.send(&nowhere, Lane::Control, heartbeat(2, 1, 6));
-    assert_eq!(dropped, Sent::Dropped(SentDropped::NotConnected));
+    assert_eq!(limbo.transport.send(&nowhere, Lane::Control, heartbeat(2, 1, 6)), Sent::Queued);
+    assert_eq!(leader.message().await, heartbeat(2, 1, 6));
+    // Nobody speaks to it any more: neither keeps the other connected as a guest.
+    leader.transport.members(&[]);
+    forgotten(&limbo, 1).await;
+    forgotten(&leader, 2).await;
+}
+
+/// Returns once a node does not dial another one any more.
+async fn forgotten(by: &Node, node: u64) {
+    let to = raft_core::membership::Member::new(NodeId(node), "");
+    let gone = async {
+        while by.transport.send(&to, Lane::Control, heartbeat(by.id.0, node, 7))
+            != Sent::Dropped(SentDropped::NotConnected)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), gone).await.unwrap();
+}
+
+/// Who was a member and is none any more can be answered while it is here, and is dialled anew as a member.
+#[tokio::test]
+async fn a_member_becomes_a_guest_and_a_member_again() {
+    let (mut a, mut b) = pair().await;
+    a.transport.members(&[]);
+    let nowhere = raft_core::membership::Member::new(NodeId(2), "");
+    a.up(2).await;
+    assert_eq!(a.transport.send(&nowhere, Lane::Control, heartbeat(1, 2, 5)), Sent::Queued);
+    assert_eq!(b.message().await, heartbeat(1, 2, 5));
+    a.transport.members(&[b.member()]);
+    a.up(2).await;
+    assert_eq!(a.transport.send(&nowhere, Lane::Control, heartbeat(1, 2, 6)), Sent::Queued);
+    assert_eq!(b.message().await, heartbeat(1, 2, 6));
+    a.transport.members(&[]);
+    b.transport.members(&[]);
+    forgotten(&a, 2).await;
+    forgotten(&b, 1).await;
+}
+
+/// A member that was removed comes back, by a change of the membership, with another store: that begins to count
+/// anew, and must be heard although the old one had been opened more often.
+#[tokio::test]
+async fn who_comes_back_with_another_store_is_heard() {
+    use raft_core::ids::{Incarnation, StoreId};
+    let mut b = Node::start(identity(2), Options::default()).await;
+    let often = Identity { incarnation: Incarnation { number: 5, nonce: 5 }, ..identity(1) };
+    let mut old = Node::start(often, Options::default()).await;
+    old.transport.members(&[b.member()]);
+    old.up(2).await;
+    old.transport.send(&b.member(), Lane::Control, heartbeat(1, 2, 1));
+    assert_eq!(b.message().await, heartbeat(1, 2, 1));
+    let mut new = Node::start(Identity { store: StoreId(7), ..identity(1) }, Options::default()).await;
+    new.transport.members(&[b.member()]);
+    new.up(2).await;
+    new.transport.send(&b.member(), Lane::Control, heartbeat(1, 2, 2));
+    assert_eq!(b.message().await, heartbeat(1, 2, 2));
 }
 
 /// The same in the other direction: one that listens everywhere is dialled where it comes from.

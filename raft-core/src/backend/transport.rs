@@ -244,8 +244,10 @@ pub trait Transport: Send + Sync + 'static {
     /// Queues a message and connects to the member if need be. Never blocks.
     fn send(&self, to: &Member, lane: Lane, envelope: Envelope) -> Sent;
 
-    /// Says who the members are now (all but this node): connects to them, follows changed addresses,
-    /// forgets the others. Called at start and at every change.
+    /// Says whom to reach now (the members but this node, and those that leave until they know): connects to
+    /// them, follows changed addresses, forgets the others. Called at start and at every change. Who dials in and
+    /// is not among them is answered all the same while it is connected: a leader that has found a node in limbo,
+    /// or a removed node that wants a vote.
     fn members(&self, members: &[Member]);
 
     /// Ends everything. Returns when the port is free.

@@ -121,9 +121,7 @@ pub(crate) fn follow(common: &mut Common) {
 
 /// Everybody in the last committed membership and in later ones; the record of the latest counts.
 fn named(common: &Common) -> BTreeMap<NodeId, Member> {
-    let from = common.log.committed_membership().map_or(Index::ZERO, |(id, _)| id.index);
-    let counting = common.log.memberships().iter().filter(|(id, _)| id.index >= from);
-    counting.flat_map(|(_, of)| of.members.iter().map(|(id, member)| (*id, member.clone()))).collect()
+    counting(common).flat_map(|(_, of)| of.members.iter().map(|(id, member)| (*id, member.clone()))).collect()
 }
 
 /// Who was removed by what has been committed since, also where it has come back meanwhile; and who was
@@ -159,11 +157,17 @@ pub(crate) fn is_removed(common: &Common) -> bool {
     common.reach.told || is_out(common)
 }
 
-/// Whether this node may still be needed as a leader: it votes in the membership in force, or did in the
-/// committed one, and what takes its vote may be in its log only (dissertation §4.2.2).
+/// Whether this node may still be needed as a leader: it votes in the membership in force, or did in one that may
+/// still be the last committed one, and what takes its vote may be in its log only (dissertation §4.2.2).
 pub(crate) fn may_lead(common: &Common) -> bool {
-    let votes = |of: Option<&(LogId, Membership)>| of.is_some_and(|(_, of)| of.is_voter(common.config.id));
-    !common.reach.told && (votes(common.log.membership()) || votes(common.log.committed_membership()))
+    !common.reach.told && counting(common).any(|(_, membership)| membership.is_voter(common.config.id))
+}
+
+/// The last committed membership and all later ones.
+fn counting(common: &Common) -> impl Iterator<Item = &(LogId, Membership)> {
+    // After a restart this node may know of none that it is committed; then it may be any.
+    let from = common.log.committed_membership().map_or(Index::ZERO, |(id, _)| id.index);
+    common.log.memberships().iter().filter(move |(id, _)| id.index >= from)
 }
 
 /// A peer says that this node is no member since the entry at `since`. Whether that is news.

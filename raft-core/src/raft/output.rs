@@ -47,8 +47,8 @@ pub struct ChangeDone {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ChangeOptions {
-    /// Make it although it puts availability at risk ([`Objection`](crate::error::Objection)). Never
-    /// overrides safety. A change that no majority of the new voters is there to commit leaves a cluster
+    /// Make it although it puts availability at risk ([`Objection`](crate::error::Objection)), as far as that
+    /// [yields](crate::error::Objection::yields_to_force). Never overrides safety. A change that no majority of the new voters is there to commit leaves a cluster
     /// that cannot decide anything, this change's own undoing included, until they are.
     pub force: bool,
     /// Wait at most this long for new voters to catch up before they vote. Without it a change whose voters have

@@ -328,7 +328,8 @@ impl MemoryNetwork {
         let Some(endpoint) = board.endpoints.get_mut(&key) else {
             return Sent::Dropped(SentDropped::Stopped);
         };
-        if endpoint.targets.get(&to.id) != Some(&to.address) {
+        // Without an address it is an answer to somebody who is no member: by the way that it has come.
+        if !to.address.is_empty() && endpoint.targets.get(&to.id) != Some(&to.address) {
             drop(board);
             self.retarget(key, to);
             return Sent::Dropped(SentDropped::NotConnected);

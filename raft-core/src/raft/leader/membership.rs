@@ -64,17 +64,10 @@ pub(super) fn begin(
         return Err(ChangeError::InProgress { at });
     }
     let (plan, objections) = plan(leader, common, changes)?;
-    if !options.force {
-        let (passing, lasting): (Vec<_>, Vec<_>) =
-            objections.into_iter().partition(Objection::is_catching_up);
-        // A new voter that has yet to come counts as silent until then.
-        let against = if passing.is_empty() { lasting } else { passing };
-        if let Some(objection) = against.into_iter().next() {
-            if options.wait.is_none() || !objection.is_catching_up() {
-                return Err(objection.into());
-            }
-            common.timers.set(Timer::Change, common.now + options.wait.unwrap_or_default());
-        }
+    if let Some(objection) = standing(objections, options.force) {
+        let wait = options.wait.filter(|_| objection.is_catching_up());
+        let Some(wait) = wait else { return Err(objection.into()) };
+        common.timers.set(Timer::Change, common.now + wait);
     }
     common.last_change = ChangeId(common.last_change.0 + 1);
     let id = common.last_change;
@@ -113,6 +106,15 @@ fn objections(leader: &Leader, common: &Common, plan: &Plan) -> Vec<Objection> {
     objections
 }
 
+/// What is left of the objections, if anything: rather one that passes by waiting, since a new voter that has yet
+/// to come counts as silent until then.
+fn standing(objections: Vec<Objection>, force: bool) -> Option<Objection> {
+    let mut standing: Vec<Objection> =
+        objections.into_iter().filter(|objection| !(force && objection.yields_to_force())).collect();
+    standing.sort_by_key(|objection| !objection.is_catching_up());
+    standing.into_iter().next()
+}
+
 fn is_alive(leader: &Leader, common: &Common, id: NodeId) -> bool {
     let answers = |progress: &Progress| {
         progress.rolled_back.is_none() && common.now.since(progress.contact) < common.config.election_timeout
@@ -127,16 +129,18 @@ fn objection(leader: &Leader, common: &Common, node: NodeId) -> Option<Objection
     }
     let progress = leader.progress.get(&node).filter(|_| common.membership().is_member(node));
     let Some(progress) = progress else { return Some(Objection::NotLearned { node }) };
-    if !progress.heard || !is_alive(leader, common, node) {
-        let silence = progress.heard.then(|| common.now.since(progress.contact));
+    // Whether it is on probation only an answer to a heartbeat tells.
+    let answered = progress.acked_round > 0;
+    if progress.probation {
+        return Some(Objection::Probation { node });
+    }
+    if !answered || !is_alive(leader, common, node) {
+        let silence = answered.then(|| common.now.since(progress.contact));
         return Some(Objection::Silent { node, silence });
     }
     let lag_entries = common.log.last().0.saturating_sub(progress.match_index.0);
     let limit_entries = common.config.promote_lag_entries;
-    if lag_entries > limit_entries {
-        return Some(Objection::Lagging { node, lag_entries, limit_entries });
-    }
-    progress.probation.then_some(Objection::Probation { node })
+    (lag_entries > limit_entries).then_some(Objection::Lagging { node, lag_entries, limit_entries })
 }
 
 /// Appends a membership: it is in force from here on (§6).
@@ -220,20 +224,18 @@ fn go_on(leader: &mut Leader, common: &mut Common) {
     };
     let remaining: Vec<Change> = changes.iter().filter(there).cloned().collect();
     match plan(leader, common, &remaining) {
-        Ok((_, objections)) if !force && objections.iter().any(Objection::is_catching_up) => {}
-        Ok((_, objections)) if !force && !objections.is_empty() => {
-            if let Some(objection) = objections.into_iter().next() {
-                finish(leader, common, id, Err(objection.into()));
+        Ok((plan, objections)) => match standing(objections, *force) {
+            Some(objection) if objection.is_catching_up() => {}
+            Some(objection) => finish(leader, common, id, Err(objection.into())),
+            None => {
+                let Some(step) = plan.steps.first() else { return };
+                let first = append(leader, common, step);
+                common.timers.stop(Timer::Change);
+                if let Some(changing) = &mut leader.changing {
+                    changing.stage = Stage::Appended { first };
+                }
             }
-        }
-        Ok((plan, _)) => {
-            let Some(step) = plan.steps.first() else { return };
-            let first = append(leader, common, step);
-            common.timers.stop(Timer::Change);
-            if let Some(changing) = &mut leader.changing {
-                changing.stage = Stage::Appended { first };
-            }
-        }
+        },
         Err(error) => finish(leader, common, id, Err(error)),
     }
 }
