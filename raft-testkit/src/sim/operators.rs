@@ -128,7 +128,8 @@ impl World {
         // While a disk is harmed, what is left must be known for sure.
         self.look_at_damage();
         let harmed = self.slots.iter().any(|slot| slot.damage != Damage::None);
-        if harmed && self.changing.load(Ordering::Relaxed) > 0 {
+        let unsettled = self.changing.load(Ordering::Relaxed) > 0 || self.oracle.memberships().len() > 1;
+        if (harmed || force) && unsettled {
             return false;
         }
         let now = self.oracle.membership();
@@ -144,7 +145,11 @@ impl World {
             })
             .collect();
         if let Ok(planned) = plan(&now, &changes) {
-            if !self.bears(&planned.after, force) {
+            // A voter that cannot vote yet may never come to, if the leader dies first: nobody forces that.
+            let unready =
+                |id: NodeId| !planned.before.is_member(id) || self.oracle.is_on_probation(id.0 as usize - 1);
+            let too_early = force && planned.new_voters().any(unready);
+            if too_early || !self.bears(&planned.after) {
                 return false;
             }
             let coming: Vec<usize> = planned.joining().map(|id| id.0 as usize - 1).collect();
@@ -170,13 +175,12 @@ impl World {
         true
     }
 
-    /// Whether fewer than half of these voters are harmed. By force also such may come to vote as cannot yet.
-    fn bears(&mut self, after: &Membership, force: bool) -> bool {
+    /// Whether fewer than half of these voters are harmed.
+    fn bears(&mut self, after: &Membership) -> bool {
         self.look_at_damage();
         let harmed = |id: &&NodeId| {
             let node = id.0 as usize - 1;
-            let harmed = self.slots.get(node).is_some_and(|slot| slot.damage != Damage::None || slot.fresh);
-            harmed || (force && self.oracle.is_on_probation(node))
+            self.slots.get(node).is_some_and(|slot| slot.damage != Damage::None)
         };
         2 * after.voters.iter().filter(harmed).count() < after.voters.len()
     }

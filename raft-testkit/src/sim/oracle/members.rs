@@ -122,6 +122,8 @@ impl State {
                 self.violated(at, "membership-step", Some(node), what);
             }
             self.cover.hit_if(membership.is_joint(), Point::JointWritten);
+            let text = format!("members by {}: {}", entry.id, short(&membership));
+            self.events.remark(at, super::number(Some(node)), text);
         }
     }
 
