@@ -1,10 +1,11 @@
 //! Breadth first through all states, with every property checked on each.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use raft_core::ids::{NodeId, Term};
+use raft_core::membership::Membership;
 use raft_core::message::{Ballot, Message};
 
 use super::node::{Action, Left, Messages, NodeState, Summary};
@@ -127,6 +128,19 @@ pub fn explore(bounds: &Bounds, limit: u64, mut progress: impl FnMut(u64, u32)) 
     explorer.report(depth, exhausted, found)
 }
 
+/// What an action depends on beside the node: how many of its kind are left.
+fn payload(world: &World, action: Action) -> u8 {
+    if action == Action::Change { world.budget.changes } else { world.budget.proposals }
+}
+
+/// Whether these nodes can decide: a majority of the voters, and while two memberships are in force of each.
+fn is_quorum(members: &Membership, yes: impl Fn(usize) -> bool) -> bool {
+    let most = |voters: &BTreeSet<NodeId>| {
+        2 * voters.iter().filter(|id| yes(id.0 as usize - 1)).count() > voters.len()
+    };
+    most(&members.voters) && (members.outgoing.is_empty() || most(&members.outgoing))
+}
+
 const fn code(action: Action) -> u64 {
     match action {
         Action::Deliver(number) => number as u64 + 256,
@@ -137,6 +151,7 @@ const fn code(action: Action) -> u64 {
         Action::Damage(kept) => 16 + kept as u64,
         Action::Propose => 3,
         Action::Read => 4,
+        Action::Change => 5,
         Action::Transfer(to) => 64 + to as u64,
     }
 }
@@ -157,7 +172,9 @@ impl Explorer {
             found: None,
         };
         let all = u64::from(bounds.nodes);
-        let nodes = (1..=all).map(|id| explorer.node(NodeState::new(NodeId(id), all))).collect();
+        let founds = |id: &u64| bounds.founders == 0 || bounds.founders >> (id - 1) & 1 == 1;
+        let founders: Vec<u64> = (1..=all).filter(founds).collect();
+        let nodes = (1..=all).map(|id| explorer.node(NodeState::new(NodeId(id), &founders))).collect();
         let mut world = World::new(&bounds, nodes);
         if bounds.led {
             explorer.elect(&mut world);
@@ -193,7 +210,7 @@ impl Explorer {
 
     /// What this comes to, computed once. A proposal's contents depend on how many there were before.
     fn step(&mut self, node: u32, action: Action, payload: u8) -> Option<Arc<Outcome>> {
-        let payload = if action == Action::Propose { payload } else { 0 };
+        let payload = if matches!(action, Action::Propose | Action::Change) { payload } else { 0 };
         let key = (node, code(action) << 8 | u64::from(payload));
         if let Some(known) = self.steps.get(&key) {
             return known.clone();
@@ -238,12 +255,15 @@ impl Explorer {
         if budget.damages > 0 {
             actions.extend((1..summary.durable.len()).map(|kept| Action::Damage(kept as u8)));
         }
+        if budget.reads > 0 && (summary.leads || (self.bounds.anywhere && summary.follows)) {
+            actions.push(Action::Read);
+        }
         if summary.leads {
             if budget.proposals > 0 {
                 actions.push(Action::Propose);
             }
-            if budget.reads > 0 {
-                actions.push(Action::Read);
+            if budget.changes > 0 {
+                actions.push(Action::Change);
             }
             if budget.transfers > 0 {
                 let others = (1..=self.bounds.nodes).filter(|to| u64::from(*to) != me);
@@ -281,7 +301,9 @@ impl Explorer {
 
     /// Does something to a node of a world. `None` if nothing comes of it; else what is wrong, if something is.
     pub(crate) fn act(&mut self, world: &mut World, at: usize, action: Action) -> Option<Option<String>> {
-        let outcome = self.step(world.nodes[at], action, world.budget.proposals)?;
+        let outcome = self.step(world.nodes[at], action, payload(world, action))?;
+        // Members are few; most steps change none.
+        let before = self.nodes[world.nodes[at] as usize].summary.members.clone();
         self.generated += 1;
         world.nodes[at] = outcome.node;
         let budget = &mut world.budget;
@@ -291,6 +313,7 @@ impl Explorer {
             Action::Damage(_) => budget.damages -= 1,
             Action::Propose => budget.proposals -= 1,
             Action::Transfer(_) => budget.transfers -= 1,
+            Action::Change => budget.changes -= 1,
             Action::Read => {
                 budget.reads -= 1;
                 world.floor = self.logs[world.committed as usize].len() as u8;
@@ -304,13 +327,13 @@ impl Explorer {
                 world.messages.insert(place, *sent);
             }
         }
-        Some(outcome.wrong.clone().or_else(|| self.check(world, at, &outcome)))
+        Some(outcome.wrong.clone().or_else(|| self.check(world, at, &outcome, &before)))
     }
 
     fn expand(&mut self, number: u32, steps: u32, world: &World) {
         for at in 0..world.nodes.len() {
             for action in self.actions(world, at) {
-                if self.step(world.nodes[at], action, world.budget.proposals).is_none() {
+                if self.step(world.nodes[at], action, payload(world, action)).is_none() {
                     continue;
                 }
                 let mut next = world.clone();
@@ -366,9 +389,14 @@ impl Explorer {
     }
 
     /// What must hold after a step of the node `at`.
-    fn check(&mut self, world: &mut World, at: usize, outcome: &Outcome) -> Option<String> {
+    fn check(
+        &mut self,
+        world: &mut World,
+        at: usize,
+        outcome: &Outcome,
+        before: &Membership,
+    ) -> Option<String> {
         let summary = &self.nodes[world.nodes[at] as usize].summary;
-        let quorum = world.nodes.len() / 2 + 1;
         let id = at + 1;
         for sent in &outcome.sent {
             if let Some(what) = self.double_vote(world, *sent) {
@@ -412,7 +440,7 @@ impl Explorer {
             }
         }
         if summary.commit as usize > committed.len()
-            && let Err(what) = self.commit(world, at, &committed, quorum)
+            && let Err(what) = self.commit(world, at, &committed, before)
         {
             return Some(what);
         }
@@ -431,18 +459,22 @@ impl Explorer {
         world: &mut World,
         at: usize,
         committed: &[(Term, u64)],
-        quorum: usize,
+        before: &Membership,
     ) -> Result<(), String> {
         let summary = &self.nodes[world.nodes[at] as usize].summary;
         let mut log = committed.to_vec();
         for index in committed.len()..summary.commit as usize {
             let Some(term) = summary.terms.get(index) else { return Err("it commits what it lacks".into()) };
-            let holders = world.nodes.iter().filter_map(|number| {
+            let held = |node: usize| {
+                let number = world.nodes.get(node)?;
                 let durable = &self.nodes[*number as usize].summary.durable;
                 durable.get(index).filter(|(of, _)| of == term)
-            });
-            let holders: Vec<&(Term, u64)> = holders.collect();
-            if holders.len() < quorum && self.bounds.damages == 0 {
+            };
+            let holders: Vec<&(Term, u64)> = (0..world.nodes.len()).filter_map(held).collect();
+            // One step may commit and then change who decides: what was in force before it, or as of this entry.
+            let as_of = summary.memberships.iter().rfind(|(at, _)| *at <= index + 1).map(|(_, of)| of);
+            let decide = |members: &Membership| is_quorum(members, |node| held(node).is_some());
+            if !(decide(before) || as_of.is_some_and(decide)) && self.bounds.damages == 0 {
                 return Err(format!(
                     "node {} commits {} of term {term}; it is durable on {} nodes",
                     at + 1,

@@ -23,6 +23,17 @@ pub use explorer::{Found, Report, explore};
 pub use node::Action;
 pub use walks::walk;
 
+/// One change of members. It is forced: who is silent or behind may come to vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A node that is no member becomes a voter, by way of a learner.
+    Add(u8),
+    /// A voter goes.
+    Remove(u8),
+    /// A voter goes and another comes.
+    Replace(u8, u8),
+}
+
 /// A mistake that is made on purpose, outside of the protocol: an explorer that does not find it is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flaw {
@@ -55,6 +66,14 @@ pub struct Bounds {
     pub damages: u8,
     /// Reads.
     pub reads: u8,
+    /// Reads are asked of followers too.
+    pub anywhere: bool,
+    /// Changes of members, each by one step of the list.
+    pub changes: u8,
+    /// Who votes at first, by bits; 0 for all nodes.
+    pub founders: u8,
+    /// What the changes are, each node by its number, one after the other.
+    pub plan: &'static [Step],
     /// Transfers.
     pub transfers: u8,
     /// Times that contacts grow old.
@@ -80,6 +99,10 @@ const BASIC: Bounds = Bounds {
     crashes: 1,
     damages: 0,
     reads: 0,
+    anywhere: false,
+    changes: 0,
+    founders: 0,
+    plan: &[],
     transfers: 0,
     silences: 3,
     rounds: 1,
@@ -144,6 +167,49 @@ pub const CONFIGURATIONS: &[Bounds] = &[
         crashes: 0,
         reads: 1,
         rounds: 3,
+        led: true,
+        eager: true,
+        ..BASIC
+    },
+    Bounds {
+        name: "follower-read",
+        about: "a follower asks its leader for a read index while leaders change",
+        proposals: 1,
+        crashes: 0,
+        reads: 1,
+        anywhere: true,
+        rounds: 3,
+        led: true,
+        eager: true,
+        ..BASIC
+    },
+    Bounds {
+        name: "joint",
+        about: "one voter of three is replaced by a fourth node while leaders change and crash (6)",
+        nodes: 4,
+        founders: 0b0111,
+        terms: 3,
+        proposals: 0,
+        crashes: 1,
+        changes: 1,
+        plan: &[Step::Replace(3, 4)],
+        silences: 1,
+        rounds: 2,
+        led: true,
+        eager: true,
+        ..BASIC
+    },
+    Bounds {
+        name: "growing",
+        about: "from one voter to two and to three while leaders change and crash (6)",
+        founders: 0b001,
+        terms: 3,
+        proposals: 0,
+        crashes: 1,
+        changes: 2,
+        plan: &[Step::Add(2), Step::Add(3)],
+        silences: 1,
+        rounds: 2,
         led: true,
         eager: true,
         ..BASIC

@@ -11,14 +11,14 @@ use raft_core::entry::{Entry, EntryKind, pack};
 use raft_core::ids::{
     ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, ReadId, StoreId, Term,
 };
-use raft_core::membership::{Member, Membership};
+use raft_core::membership::{Change, Member, Membership};
 use raft_core::message::{Ballot, Envelope, Message};
-use raft_core::raft::{Event, Raft, Restored};
+use raft_core::raft::{ChangeOptions, Event, Raft, Restored};
 use raft_core::status::RoleKind;
 use raft_core::time::Time;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{Bounds, Flaw};
+use super::{Bounds, Flaw, Step};
 
 /// A round of heartbeats takes no time; an election timeout is longer than all that happens before it.
 const HEARTBEAT: Duration = Duration::from_nanos(1);
@@ -46,6 +46,8 @@ pub enum Action {
     Propose,
     /// A client reads.
     Read,
+    /// An operator asks for the next change of the list.
+    Change,
     /// An operator hands leadership to this node.
     Transfer(u8),
 }
@@ -63,6 +65,12 @@ pub(crate) struct Summary {
     pub(crate) lossy: bool,
     pub(crate) writes: bool,
     pub(crate) leads: bool,
+    /// The members in force here.
+    pub(crate) members: Membership,
+    /// Those of the durable log, each by its index.
+    pub(crate) memberships: Vec<(usize, Membership)>,
+    /// It follows somebody.
+    pub(crate) follows: bool,
     /// The heartbeat round, on a leader.
     pub(crate) round: u64,
 }
@@ -111,13 +119,32 @@ fn holds(entry: &Entry) -> u64 {
     hasher.digest()
 }
 
+fn membership(entry: &Entry) -> Option<(usize, Membership)> {
+    let data = Some(&entry.data).filter(|_| entry.kind == EntryKind::Membership)?;
+    Some((entry.id.index.0 as usize, Membership::decode(data).ok()?))
+}
+
+/// The change that is made when so many are left.
+fn changes(bounds: &Bounds, left: u8) -> Option<Vec<Change>> {
+    let step = bounds.plan.get(usize::from(bounds.changes.checked_sub(left)?))?;
+    let member = |id: u8| Member::new(NodeId(id.into()), "");
+    Some(match *step {
+        Step::Add(id) => vec![Change::AddLearner(member(id)), Change::Promote(NodeId(id.into()))],
+        Step::Remove(id) => vec![Change::Remove(NodeId(id.into()))],
+        Step::Replace(old, new) => vec![Change::Replace { old: NodeId(old.into()), new: member(new) }],
+    })
+}
+
 impl NodeState {
     /// A node of a new cluster.
-    pub(crate) fn new(id: NodeId, nodes: u64) -> Self {
-        let member = |id| Member::new(NodeId(id), "");
-        let membership = Membership::of_voters((1..=nodes).map(member)).unwrap_or_default();
+    pub(crate) fn new(id: NodeId, founders: &[u64]) -> Self {
+        let member = |id: &u64| Member::new(NodeId(*id), "");
+        let membership = Membership::of_voters(founders.iter().map(member)).unwrap_or_default();
         let first = Entry { id: LogId::new(0, 1), kind: EntryKind::Membership, data: membership.encode() };
-        let (hard, log, hint) = (HardState::default(), vec![first], Index(0));
+        let is_founder = founders.contains(&id.0);
+        // Who joins later waits in limbo.
+        let hard = HardState { probation: !is_founder, ..HardState::default() };
+        let (log, hint) = (if is_founder { vec![first] } else { Vec::new() }, Index(0));
         let raft = Self::restore(id, hard, &log, hint, Time::ZERO);
         let mut node =
             Self { id, raft, now: Time::ZERO, hard, log, hint, writing: None, lossy: false, round: 0 };
@@ -169,6 +196,9 @@ impl NodeState {
             lossy: self.lossy,
             writes: self.writing.is_some(),
             leads: view.role == RoleKind::Leader,
+            members: self.raft.status(self.now).membership,
+            memberships: self.log.iter().filter_map(membership).collect(),
+            follows: view.role == RoleKind::Follower && view.leader.is_some(),
             round: self.round,
         }
     }
@@ -208,7 +238,13 @@ impl NodeState {
                 let commands = pack(&[Bytes::copy_from_slice(&[payload])]);
                 node.raft.propose(node.now, commands).ok()?;
             }
+            Action::Read if bounds.anywhere => node.raft.read_anywhere(node.now, ReadId(1)).ok()?,
             Action::Read => node.raft.read(node.now, ReadId(1)).ok()?,
+            Action::Change => {
+                let changes = changes(bounds, payload)?;
+                let force = ChangeOptions::default().force(true);
+                node.raft.change_membership(node.now, &changes, force).ok()?;
+            }
             Action::Transfer(to) => {
                 node.raft.transfer_leadership(node.now, Some(NodeId(to.into()))).ok()?;
             }

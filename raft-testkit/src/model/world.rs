@@ -9,6 +9,7 @@ pub(crate) struct Budget {
     pub(crate) crashes: u8,
     pub(crate) damages: u8,
     pub(crate) reads: u8,
+    pub(crate) changes: u8,
     pub(crate) transfers: u8,
     pub(crate) silences: u8,
 }
@@ -36,6 +37,7 @@ impl World {
             crashes: bounds.crashes,
             damages: bounds.damages,
             reads: bounds.reads,
+            changes: bounds.changes,
             transfers: bounds.transfers,
             silences: bounds.silences,
         };
@@ -57,8 +59,8 @@ impl World {
         put(&all.to_le_bytes());
         put(&self.leaders);
         put(&self.committed.to_le_bytes());
-        let Budget { proposals, crashes, damages, reads, transfers, silences } = self.budget;
-        put(&[self.floor, proposals, crashes, damages, reads, transfers, silences]);
+        let Budget { proposals, crashes, damages, reads, changes, transfers, silences } = self.budget;
+        put(&[self.floor, proposals, crashes, damages, reads, changes, transfers, silences]);
         xxhash_rust::xxh3::xxh3_128(&bytes[..at])
     }
 }
