@@ -29,6 +29,16 @@ fn options() -> Options {
     options
 }
 
+/// Those of a node of another version.
+fn of_version(version: WireVersion) -> Options {
+    let (mut options, newest) = (options(), raft_net_grpc::WIRE_VERSIONS.1);
+    options.wire_versions = match version {
+        WireVersion::Previous => (newest - 1, newest - 1),
+        WireVersion::Unknown => (newest + 1, newest + 1),
+    };
+    options
+}
+
 #[async_trait]
 impl TransportBackend for Loopback {
     fn address(&self) -> String {
@@ -69,12 +79,7 @@ impl TransportBackend for Loopback {
         address: &str,
         version: WireVersion,
     ) -> Result<Arc<dyn Transport>, Unsupported> {
-        let (mut options, newest) = (options(), raft_net_grpc::WIRE_VERSIONS.1);
-        options.wire_versions = match version {
-            WireVersion::Previous => (newest - 1, newest - 1),
-            WireVersion::Unknown => (newest + 1, newest + 1),
-        };
-        Ok(Arc::new(GrpcTransport::new(address.parse().unwrap(), options)))
+        Ok(Arc::new(GrpcTransport::new(address.parse().unwrap(), of_version(version))))
     }
 
     async fn send_nonsense(&self, address: &str) -> Result<(), Unsupported> {
@@ -93,4 +98,88 @@ impl TransportBackend for Loopback {
 
 raft_testkit::transport_conformance! {
     backend: Loopback,
+}
+
+/// The same with mutual TLS on every connection.
+#[cfg(feature = "tls")]
+mod over_tls {
+    use super::*;
+
+    use raft_core::ids::ClusterId;
+    use raft_core::tls::{Pem, TlsIdentity, node_name};
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use tokio_rustls::rustls::time_provider::DefaultTimeProvider;
+
+    /// Those that the suite speaks of.
+    const CLUSTERS: [u128; 2] = [0x7e57, 0xbad];
+
+    struct OverTls;
+
+    /// A certificate for this node, whatever cluster of the suite it is in.
+    fn certificate(node: NodeId) -> TlsIdentity {
+        static AUTHORITY: std::sync::LazyLock<(Issuer<'static, KeyPair>, Vec<u8>)> =
+            std::sync::LazyLock::new(|| {
+                let key = KeyPair::generate().unwrap();
+                let mut params = CertificateParams::new(Vec::new()).unwrap();
+                params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+                let pem = params.self_signed(&key).unwrap().pem().into_bytes();
+                (Issuer::new(params, key), pem)
+            });
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<String> =
+            CLUSTERS.iter().map(|cluster| node_name(ClusterId(*cluster), node)).collect();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &AUTHORITY.0).unwrap();
+        let pem = Pem {
+            chain: certificate.pem().into_bytes(),
+            key: key.serialize_pem().into_bytes(),
+            ca: AUTHORITY.1.clone(),
+        };
+        TlsIdentity::new(&pem, Arc::new(DefaultTimeProvider)).unwrap()
+    }
+
+    #[async_trait]
+    impl TransportBackend for OverTls {
+        fn address(&self) -> String {
+            Loopback.address()
+        }
+
+        fn transport(&self, node: NodeId, address: &str) -> Arc<dyn Transport> {
+            let transport = GrpcTransport::new(address.parse().unwrap(), options());
+            Arc::new(transport.with_tls(certificate(node)))
+        }
+
+        fn wire(&self) -> Result<Arc<dyn Wire>, Unsupported> {
+            Loopback.wire()
+        }
+
+        fn peak_bytes(&self) -> Option<u64> {
+            Loopback.peak_bytes()
+        }
+
+        fn connection_limit(&self) -> Result<usize, Unsupported> {
+            Loopback.connection_limit()
+        }
+
+        fn transport_of_version(
+            &self,
+            node: NodeId,
+            address: &str,
+            version: WireVersion,
+        ) -> Result<Arc<dyn Transport>, Unsupported> {
+            let transport = GrpcTransport::new(address.parse().unwrap(), of_version(version));
+            Ok(Arc::new(transport.with_tls(certificate(node))))
+        }
+
+        async fn send_nonsense(&self, address: &str) -> Result<(), Unsupported> {
+            Loopback.send_nonsense(address).await
+        }
+    }
+
+    raft_testkit::transport_conformance! {
+        backend: OverTls,
+        skip: {
+            t07_announced_length_takes_no_memory => "what is announced can only be said inside of TLS, after the handshake",
+            t06_wrong_node_is_refused => "its certificate gives it away before it is told anything: tests/tls.rs",
+        },
+    }
 }
