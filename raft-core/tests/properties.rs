@@ -18,7 +18,7 @@ use raft_core::message::{Envelope, PeerEvent};
 use raft_core::raft::{ChangeOptions, Event, Restored};
 use raft_core::status::RoleKind;
 use raft_core::time::Time;
-use raft_core::{Config, Raft};
+use raft_core::{Config, Lease, Raft};
 
 /// What is durable on one node.
 #[derive(Clone, Default)]
@@ -68,6 +68,10 @@ impl Disk {
     }
 }
 
+/// How fast the clocks go, in thousandths. The slowest loses ten percent against the fastest.
+const RATES: [u64; 5] = [950, 1050, 1000, 1020, 955];
+const LEASE: Lease = Lease { max_drift_ppm: 100_000 };
+
 struct Node {
     raft: Option<Raft>,
     disk: Disk,
@@ -78,7 +82,10 @@ struct Node {
 struct World {
     nodes: Vec<Node>,
     network: Vec<Envelope>,
+    /// Real time: no node sees it.
     now: Time,
+    /// Reads may be answered under leases: each node's clock then goes its own way, within what is declared.
+    leases: bool,
     random: u64,
     tail_limit: u64,
     leaders: BTreeMap<Term, NodeId>,
@@ -116,6 +123,7 @@ impl World {
             nodes,
             network: Vec::new(),
             now: Time::ZERO,
+            leases: seed % 4 >= 2,
             random: seed,
             tail_limit: if seed.is_multiple_of(3) { 200 } else { 1 << 20 },
             leaders: BTreeMap::new(),
@@ -135,6 +143,19 @@ impl World {
         world
     }
 
+    /// What a node's clock shows: up to five percent fast or slow where there are leases.
+    fn clock(&self, at: usize) -> Time {
+        let rate = if self.leases { RATES[at % RATES.len()] } else { 1000 };
+        Time::from_nanos(self.now.as_nanos() / 1000 * rate)
+    }
+
+    /// Waits until a node's clock shows at least this.
+    fn wait_until(&mut self, at: usize, time: Time) {
+        let rate = if self.leases { RATES[at % RATES.len()] } else { 1000 };
+        let nanos = (time.as_nanos() / rate + 1) * 1000;
+        self.now = self.now.max(Time::from_nanos(nanos));
+    }
+
     fn draw(&mut self, below: usize) -> usize {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -150,17 +171,19 @@ impl World {
         config.tail_limit_bytes = self.tail_limit;
         config.append_limit_bytes = 300;
         config.window_messages = 3;
+        config.lease = self.leases.then_some(LEASE);
+        let now = self.clock(at);
         let node = &mut self.nodes[at];
         node.applied.clear();
         node.writes.clear();
         let restored = Restored { journal: node.disk.state(id), snapshot: None, applied: LogId::ZERO };
-        node.raft = Some(Raft::new(config, restored, self.now).unwrap());
+        node.raft = Some(Raft::new(config, restored, now).unwrap());
         self.drain(at);
     }
 
     /// Pulls everything and checks it.
     fn drain(&mut self, at: usize) {
-        let id = NodeId(at as u64 + 1);
+        let (id, now) = (NodeId(at as u64 + 1), self.clock(at));
         loop {
             let node = &mut self.nodes[at];
             let Some(raft) = &mut node.raft else { return };
@@ -184,7 +207,7 @@ impl World {
                 let mut entries = node.disk.entries[range].to_vec();
                 let fits = 1 + (fetch.max_bytes / 120) as usize;
                 entries.truncate(fits);
-                raft.handle_fetched(self.now, fetch.id, entries);
+                raft.handle_fetched(now, fetch.id, entries);
                 self.seen.insert("fetch");
             }
             while let Some(event) = raft.poll_event() {
@@ -203,8 +226,13 @@ impl World {
                     Event::ReadReady { id: read, index } => {
                         let least = self.reads.remove(&(id, read)).expect("a read is answered once");
                         assert!(index >= least, "a read at {index} misses what was committed: {least}");
-                        assert!(raft.status(self.now).applied_index >= index);
+                        assert!(raft.status(now).applied_index >= index);
                         self.seen.insert("read");
+                        if raft.role_kind() != RoleKind::Leader {
+                            self.seen.insert("read on a follower");
+                        } else if raft.status(now).lease_left.is_some() {
+                            self.seen.insert("read under a lease");
+                        }
                     }
                     Event::ReadFailed { id: read, .. } => {
                         self.reads.remove(&(id, read)).expect("a read is answered once");
@@ -222,7 +250,7 @@ impl World {
                     assert_eq!(*first, entry, "State Machine Safety at {index}");
                     node.applied.push(entry);
                 }
-                raft.handle_applied(self.now, apply.through.index);
+                raft.handle_applied(now, apply.through.index);
             }
             if !moved {
                 break;
@@ -244,7 +272,7 @@ impl World {
         let id = NodeId(at as u64 + 1);
         let log = self.log(at);
         let Some(raft) = &self.nodes[at].raft else { return };
-        let status = raft.status(self.now);
+        let status = raft.status(self.clock(at));
         assert_eq!(status.last.index.0, log.len() as u64, "everything was handed over");
 
         // Log Matching: the same log id means the same entry and the same past.
@@ -356,11 +384,11 @@ impl World {
     }
 
     fn written(&mut self, at: usize) {
-        let leader_before = self.leader_log(at);
+        let (leader_before, now) = (self.leader_log(at), self.clock(at));
         if let Some(write) = self.nodes[at].writes.pop_front() {
             self.nodes[at].disk.apply(&write, write.entries.len());
             if let Some(raft) = &mut self.nodes[at].raft {
-                raft.handle_written(self.now, write.ticket);
+                raft.handle_written(now, write.ticket);
             }
             self.drain(at);
             // Leader Append-Only: a leader never overwrites or deletes its own entries.
@@ -371,7 +399,7 @@ impl World {
     }
 
     fn leader_log(&self, at: usize) -> Option<(Term, Vec<Entry>)> {
-        let status = self.nodes[at].raft.as_ref()?.status(self.now);
+        let status = self.nodes[at].raft.as_ref()?.status(self.clock(at));
         (status.role == RoleKind::Leader).then(|| (status.term, self.log(at)))
     }
 
@@ -414,7 +442,7 @@ impl World {
                     _ => self.network.remove(which),
                 };
                 let to = envelope.to.0 as usize - 1;
-                let now = self.now;
+                let now = self.clock(to);
                 if let Some(raft) = &mut self.nodes[to].raft {
                     raft.handle_message(now, envelope);
                 }
@@ -426,7 +454,7 @@ impl World {
                     self.seen.insert("proposal");
                 }
                 let command = Bytes::from(format!("{}", self.random));
-                let now = self.now;
+                let now = self.clock(at);
                 if let Some(raft) = &mut self.nodes[at].raft {
                     let _ = raft.propose(now, pack(&[command]));
                 }
@@ -434,10 +462,11 @@ impl World {
             }
             82..86 => {
                 self.next_read += 1;
-                let (read, now) = (ReadId(self.next_read), self.now);
+                let (read, now) = (ReadId(self.next_read), self.clock(at));
+                let here = self.draw(2) == 0;
                 let least = self.committed.last_key_value().map_or(Index::ZERO, |(index, _)| *index);
                 if let Some(raft) = &mut self.nodes[at].raft
-                    && raft.read(now, read).is_ok()
+                    && if here { raft.read_anywhere(now, read) } else { raft.read(now, read) }.is_ok()
                 {
                     self.reads.insert((NodeId(at as u64 + 1), read), least);
                 }
@@ -446,9 +475,9 @@ impl World {
             86..93 => {
                 // Jump to this node's next deadline: any timer may fire at any moment.
                 if let Some(at_time) = self.nodes[at].raft.as_ref().and_then(Raft::next_timeout) {
-                    self.now = self.now.max(at_time);
+                    self.wait_until(at, at_time);
                 }
-                let now = self.now;
+                let now = self.clock(at);
                 if let Some(raft) = &mut self.nodes[at].raft {
                     raft.handle_timeout(now);
                 }
@@ -458,21 +487,21 @@ impl World {
             95 => {
                 let events = [PeerEvent::Up, PeerEvent::Down, PeerEvent::Gone];
                 let (event, peer) = (events[self.draw(3)], NodeId(self.draw(self.nodes.len()) as u64 + 1));
-                let now = self.now;
+                let now = self.clock(at);
                 if let Some(raft) = &mut self.nodes[at].raft {
                     raft.handle_peer(now, peer, event);
                 }
                 self.drain(at);
             }
             96 => {
-                let (now, to) = (self.now, NodeId(self.draw(self.nodes.len()) as u64 + 1));
+                let (now, to) = (self.clock(at), NodeId(self.draw(self.nodes.len()) as u64 + 1));
                 if let Some(raft) = &mut self.nodes[at].raft {
                     let _ = raft.transfer_leadership(now, Some(to));
                 }
                 self.drain(at);
             }
             97 => {
-                let now = self.now;
+                let now = self.clock(at);
                 if let Some(raft) = &mut self.nodes[at].raft {
                     raft.campaign(now);
                 }
@@ -505,14 +534,15 @@ impl World {
                     }
                 }
                 for envelope in core::mem::take(&mut self.network) {
-                    let (to, now) = (envelope.to.0 as usize - 1, self.now);
+                    let to = envelope.to.0 as usize - 1;
+                    let now = self.clock(to);
                     self.nodes[to].raft.as_mut().unwrap().handle_message(now, envelope);
                     self.drain(to);
                 }
             }
             self.now = self.now + Duration::from_millis(25);
             for at in 0..self.nodes.len() {
-                let now = self.now;
+                let now = self.clock(at);
                 let raft = self.nodes[at].raft.as_mut().unwrap();
                 raft.handle_timeout(now);
                 if proposed.is_none() && raft.role_kind() == RoleKind::Leader {
@@ -579,7 +609,16 @@ fn the_schedules_reach_what_they_are_meant_to_test() {
     for seed in 0..60 {
         seen.extend(run(3, 3, seed * 0x9e37_79b9 + 1, 1500));
     }
-    for what in ["leader", "later leader", "proposal", "read", "crash", "fetch"] {
+    for what in [
+        "leader",
+        "later leader",
+        "proposal",
+        "read",
+        "read on a follower",
+        "read under a lease",
+        "crash",
+        "fetch",
+    ] {
         assert!(seen.contains(what), "no schedule had a {what}");
     }
     for seed in 0..60 {
