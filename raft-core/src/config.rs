@@ -65,6 +65,14 @@ pub struct Settings {
     pub apply_limit_bytes: Option<u64>,
     /// See [`Config::promote_lag_entries`].
     pub promote_lag_entries: Option<u64>,
+    /// See [`Config::snapshot_every_entries`].
+    pub snapshot_every_entries: Option<u64>,
+    /// See [`Config::snapshot_every_bytes`].
+    pub snapshot_every_bytes: Option<u64>,
+    /// See [`Config::snapshot_keep_entries`].
+    pub snapshot_keep_entries: Option<u64>,
+    /// See [`Config::snapshot_keep_bytes`].
+    pub snapshot_keep_bytes: Option<u64>,
 }
 
 /// Settings of one node's protocol.
@@ -205,6 +213,10 @@ impl Config {
             write_limit_bytes: other.write_limit_bytes.unwrap_or(self.write_limit_bytes),
             apply_limit_bytes: other.apply_limit_bytes.unwrap_or(self.apply_limit_bytes),
             promote_lag_entries: other.promote_lag_entries.unwrap_or(self.promote_lag_entries),
+            snapshot_every_entries: other.snapshot_every_entries.unwrap_or(self.snapshot_every_entries),
+            snapshot_every_bytes: other.snapshot_every_bytes.unwrap_or(self.snapshot_every_bytes),
+            snapshot_keep_entries: other.snapshot_keep_entries.unwrap_or(self.snapshot_keep_entries),
+            snapshot_keep_bytes: other.snapshot_keep_bytes.unwrap_or(self.snapshot_keep_bytes),
             ..self.clone()
         };
         config.validate().map(|()| config)

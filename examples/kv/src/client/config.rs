@@ -108,6 +108,26 @@ const SETTINGS: &[Setting] = &[
         show: |config| config.promote_lag_entries.to_string(),
         set: |_, text, settings| number(text).map(|entries| settings.promote_lag_entries = Some(entries)),
     },
+    Setting {
+        name: "snapshot-every-entries",
+        show: |config| config.snapshot_every_entries.to_string(),
+        set: |_, text, settings| number(text).map(|amount| settings.snapshot_every_entries = Some(amount)),
+    },
+    Setting {
+        name: "snapshot-every-bytes",
+        show: |config| config.snapshot_every_bytes.to_string(),
+        set: |_, text, settings| number(text).map(|amount| settings.snapshot_every_bytes = Some(amount)),
+    },
+    Setting {
+        name: "snapshot-keep-entries",
+        show: |config| config.snapshot_keep_entries.to_string(),
+        set: |_, text, settings| number(text).map(|amount| settings.snapshot_keep_entries = Some(amount)),
+    },
+    Setting {
+        name: "snapshot-keep-bytes",
+        show: |config| config.snapshot_keep_bytes.to_string(),
+        set: |_, text, settings| number(text).map(|amount| settings.snapshot_keep_bytes = Some(amount)),
+    },
 ];
 
 /// Answers `RAFT CONFIG ...`.
