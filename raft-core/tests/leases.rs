@@ -130,6 +130,12 @@ impl World {
                 let told = matches!(out.envelope.message, Message::TimeoutNow(_));
                 if told { &mut self.late } else { &mut self.network }.push(out.envelope);
             }
+            while let Some(fetch) = node.raft.poll_fetch() {
+                moved = true;
+                let range = fetch.range.start.0 as usize - 1..fetch.range.end.0 as usize - 1;
+                let entries = node.log[range].to_vec();
+                node.raft.handle_fetched(now, fetch.id, entries);
+            }
             while let Some(apply) = node.raft.poll_apply() {
                 moved = true;
                 node.raft.handle_applied(now, apply.through.index);
@@ -140,6 +146,7 @@ impl World {
                     Event::ReadReady { id, index } => {
                         let least = self.reads.remove(&(at, id)).expect("answered once");
                         assert!(index >= least, "node {} reads at {index} what is past: {least}", at + 1);
+                        self.leased += u64::from(node.raft.status(now).lease_left.is_some());
                     }
                     Event::ReadFailed { id, .. } => drop(self.reads.remove(&(at, id))),
                     Event::Alarm(violation) => panic!("{violation}"),
@@ -190,7 +197,6 @@ impl World {
             let status = self.nodes[at].raft.status(now);
             if self.nodes[at].raft.read(now, id).is_ok() {
                 self.reads.insert((at, id), self.committed);
-                self.leased += u64::from(status.lease_left.is_some());
                 self.deposed += u64::from(self.committed > status.commit_index);
                 self.drain(at);
             }
