@@ -145,10 +145,24 @@ impl Servers {
         &self.dir
     }
 
+    /// Where a node is reached, as `RAFT ADD-LEARNER` takes it.
+    pub(crate) fn addresses(&self, at: usize) -> String {
+        format!("{}@{}", self.all[at].place.dialled, self.all[at].address)
+    }
+
     /// Starts the process of a node that has none. Always with the same flags.
     pub(crate) fn launch(&mut self, at: usize) -> Result<(), Failure> {
         let members: Vec<String> =
-            self.all.iter().map(|s| format!("{}={}@{}", s.id, s.place.dialled, s.address)).collect();
+            (0..self.all.len()).map(|at| format!("{}={}", self.all[at].id, self.addresses(at))).collect();
+        self.spawn(at, "--members", &members.join(","))
+    }
+
+    /// Starts the process of a node without data: it waits to be contacted by this cluster.
+    pub(crate) fn launch_joining(&mut self, at: usize, cluster: &str) -> Result<(), Failure> {
+        self.spawn(at, "--cluster-id", cluster)
+    }
+
+    fn spawn(&mut self, at: usize, flag: &str, value: &str) -> Result<(), Failure> {
         let data = self.data(at);
         let server = &mut self.all[at];
         let log = self.dir.join(format!("node-{}.log", server.id));
@@ -166,7 +180,7 @@ impl Servers {
         command.arg("--data").arg(&data);
         command.arg("--listen").arg(server.address.to_string());
         command.arg("--peer-listen").arg(server.place.peer.to_string());
-        command.arg("--members").arg(members.join(","));
+        command.arg(flag).arg(value);
         command.args(["--journal", &self.options.journal, "--transport", &self.options.transport]);
         command.args(&self.options.more);
         let out = log.try_clone().context(|| String::from("cannot share a log"))?;

@@ -8,6 +8,7 @@
 mod check;
 mod limits;
 mod load;
+mod members;
 mod nemesis;
 pub(crate) mod netns;
 mod network;
@@ -52,6 +53,9 @@ pub(crate) struct Args {
     /// Decides what is done to whom, and when.
     #[arg(long, default_value_t = 1, value_name = "S")]
     seed: u64,
+    /// Entries after which a node takes a snapshot and forgets the log before it: few, so that it happens often.
+    #[arg(long, default_value_t = 500, value_name = "N")]
+    snapshot_every: u64,
     /// How many clients, each one command at a time.
     #[arg(long, default_value_t = 10)]
     clients: usize,
@@ -125,6 +129,7 @@ fn stack(args: &Args, options: &Options, checker: &std::path::Path) -> Result<Re
     println!("\n{name}: {} nodes, {} clients, seed {}", options.nodes, args.clients, args.seed);
     println!("network: {what}");
     let mut options = options.clone();
+    options.more.extend(["--snapshot-every".to_owned(), args.snapshot_every.to_string()]);
     options.more.extend(network.flags().iter().map(ToString::to_string));
     let mut servers = Servers::prepare(&options, network.places())?;
     network.register(servers.guard());
@@ -250,7 +255,7 @@ fn last_line(report: &Report) -> String {
     let Report { stack, network, seconds, counts, harm, found, linearizable, .. } = report;
     format!(
         "chaos: stack={stack} seconds={seconds:.0} network={network} ops={} acked={} unknown={} kills={} freezes={} \
-         cuts={} restarts={} torn={} lost={} nodes_agree={} journals_sound={} linearizable={}",
+         cuts={} restarts={} torn={} changes={} wiped={} backups={} lost={} nodes_agree={} journals_sound={} linearizable={}",
         counts.operations,
         counts.acked,
         counts.unknown,
@@ -259,6 +264,9 @@ fn last_line(report: &Report) -> String {
         harm.cuts,
         harm.restarts,
         harm.torn,
+        harm.changes,
+        harm.wiped,
+        harm.backups,
         found.lost,
         found.nodes_agree,
         found.journals_sound,
@@ -275,6 +283,7 @@ fn as_json(report: &Report) -> Value {
         "stack": stack, "network": network, "seconds": seconds, "ops": counts.operations,
         "acked": counts.acked, "unknown": counts.unknown, "kills": harm.kills, "freezes": harm.freezes,
         "cuts": harm.cuts, "slowed": harm.slowed, "restarts": harm.restarts, "transfers": harm.transfers, "torn": harm.torn,
+        "changes": harm.changes, "wiped": harm.wiped, "backups": harm.backups,
         "lost": found.lost, "nodes_agree": found.nodes_agree, "journals_sound": found.journals_sound,
         "linearizable": linearizable.word(), "complaints": found.complaints, "holds": holds,
         "steps": steps.collect::<Vec<_>>(),

@@ -37,6 +37,12 @@ pub(super) struct Harm {
     pub(super) restarts: u64,
     /// Times that a leader was told to hand over.
     pub(super) transfers: u64,
+    /// Times that a voter became a learner, or a member left.
+    pub(super) changes: u64,
+    /// Nodes that came back with an empty disk.
+    pub(super) wiped: u64,
+    /// Backups that were taken, and were sound.
+    pub(super) backups: u64,
     /// By the name of the step: how often, and how long until the next acknowledged write after it, at worst.
     pub(super) steps: BTreeMap<&'static str, (u32, Duration)>,
 }
@@ -61,6 +67,10 @@ struct Undo {
     /// These may be dead or not.
     doomed: Vec<usize>,
     thaw: Vec<usize>,
+    /// These are learners now, or not.
+    promote: Vec<usize>,
+    /// These have left, or lost their disk.
+    rejoin: Vec<usize>,
     heal: bool,
 }
 
@@ -181,8 +191,50 @@ impl Nemesis<'_> {
                     self.harm.transfers += 1;
                 }
             }
+            Fault::Demote(rank) => {
+                for at in nodes(&[*rank]) {
+                    self.change(order, "DEMOTE", at);
+                    undo.promote.push(at);
+                }
+            }
+            Fault::Remove(rank) => {
+                for at in nodes(&[*rank]) {
+                    // It may end, once it knows.
+                    self.servers.doom(at);
+                    self.change(order, "REMOVE", at);
+                    undo.rejoin.push(at);
+                }
+            }
+            Fault::Wipe(rank) => {
+                for at in nodes(&[*rank]) {
+                    self.servers.kill(at)?;
+                    self.network.runs(at, None);
+                    self.harm.kills += 1;
+                    undo.rejoin.push(at);
+                }
+            }
+            Fault::Snapshot(rank) => {
+                for at in nodes(&[*rank]) {
+                    let _ = self.ask_once(at, &["RAFT", "SNAPSHOT"], ASK);
+                }
+            }
+            Fault::Backup(rank) => {
+                for at in nodes(&[*rank]) {
+                    let number = self.random.next();
+                    self.harm.backups += u64::from(self.backup(at, number)?);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Asks the leader to change the members. Whether it does, and says so in time, is its business.
+    fn change(&mut self, order: &[usize], word: &str, at: usize) {
+        let id = self.servers.all[at].id.to_string();
+        if let Some(leader) = order.first() {
+            let _ = self.ask_once(*leader, &["RAFT", word, &id], ASK);
+        }
+        self.harm.changes += 1;
     }
 
     fn undo(&mut self, undo: &Undo, breaks: bool) -> Result<(), Failure> {
@@ -199,6 +251,13 @@ impl Nemesis<'_> {
         }
         for at in &undo.start {
             self.start_node(*at)?;
+        }
+        for at in &undo.promote {
+            self.promote(*at)?;
+        }
+        for at in &undo.rejoin {
+            self.rejoin(*at)?;
+            self.harm.wiped += 1;
         }
         Ok(())
     }
@@ -241,6 +300,11 @@ impl Nemesis<'_> {
             Fault::Kill(ranks) | Fault::Freeze(ranks) | Fault::Tear(ranks) => ids(ranks),
             Fault::Restart(rank) => id(rank),
             Fault::Transfer(rank) => format!("to {}", id(rank)),
+            Fault::Demote(rank)
+            | Fault::Remove(rank)
+            | Fault::Wipe(rank)
+            | Fault::Snapshot(rank)
+            | Fault::Backup(rank) => id(rank),
             Fault::Cut(pairs) => links(pairs),
             Fault::Slow(pairs, ms) => format!("{} by {ms} ms", links(pairs)),
         };

@@ -25,6 +25,16 @@ pub(super) enum Fault {
     Slow(Vec<(Rank, Rank)>, u64),
     /// The leader hands over to this one. Nothing to undo.
     Transfer(Rank),
+    /// A voter becomes a learner; and a voter again.
+    Demote(Rank),
+    /// A member leaves; it comes back empty, under the same name.
+    Remove(Rank),
+    /// SIGKILL, and all its data is gone; it is removed and comes back empty.
+    Wipe(Rank),
+    /// A snapshot is taken there now. Nothing to undo.
+    Snapshot(Rank),
+    /// A backup is taken there, and checked. Nothing to undo.
+    Backup(Rank),
 }
 
 /// Faults at one time.
@@ -93,9 +103,18 @@ enum Kind {
     CutAndFreeze,
     SlowLeader,
     SlowAll,
+    DemoteFollower,
+    DemoteLeader,
+    DemoteAndKill,
+    RemoveFollower,
+    RemoveLeader,
+    WipeFollower,
+    WipeLeader,
+    SnapshotAndKill,
+    Backup,
 }
 
-const KINDS: [Kind; 29] = [
+const KINDS: [Kind; 38] = [
     Kind::KillLeader,
     Kind::KillFollower,
     Kind::KillMinority,
@@ -125,6 +144,15 @@ const KINDS: [Kind; 29] = [
     Kind::CutAndFreeze,
     Kind::SlowLeader,
     Kind::SlowAll,
+    Kind::DemoteFollower,
+    Kind::DemoteLeader,
+    Kind::DemoteAndKill,
+    Kind::RemoveFollower,
+    Kind::RemoveLeader,
+    Kind::WipeFollower,
+    Kind::WipeLeader,
+    Kind::SnapshotAndKill,
+    Kind::Backup,
 ];
 
 impl Plan {
@@ -265,6 +293,25 @@ impl Plan {
             Kind::SlowAll => {
                 ("slow links", vec![Fault::Slow(between(&all, &all), self.random.between(5, 150))])
             }
+            Kind::DemoteFollower => ("a follower becomes a learner", vec![Fault::Demote(self.follower())]),
+            Kind::DemoteLeader => ("the leader becomes a learner", vec![Fault::Demote(0)]),
+            Kind::DemoteAndKill => {
+                let (one, victim) = (self.follower(), self.some(1));
+                (
+                    "a follower becomes a learner and one is killed",
+                    vec![Fault::Demote(one), Fault::Kill(victim)],
+                )
+            }
+            Kind::RemoveFollower => ("a follower leaves", vec![Fault::Remove(self.follower())]),
+            Kind::RemoveLeader => ("the leader leaves", vec![Fault::Remove(0)]),
+            Kind::WipeFollower => ("a follower loses its disk", vec![Fault::Wipe(self.follower())]),
+            Kind::WipeLeader => ("the leader loses its disk", vec![Fault::Wipe(0)]),
+            Kind::SnapshotAndKill => {
+                let mut faults: Vec<Fault> = all.iter().map(|one| Fault::Snapshot(*one)).collect();
+                faults.push(Fault::Kill(self.some(minority)));
+                ("snapshots, and a minority killed", faults)
+            }
+            Kind::Backup => ("a backup", vec![Fault::Backup(self.some(1)[0])]),
         };
         vec![self.step(name, faults)]
     }
@@ -339,7 +386,13 @@ mod tests {
                 for fault in step.faults {
                     let met = match fault {
                         Fault::Kill(some) | Fault::Freeze(some) | Fault::Tear(some) => some,
-                        Fault::Restart(one) | Fault::Transfer(one) => vec![one],
+                        Fault::Restart(one)
+                        | Fault::Transfer(one)
+                        | Fault::Demote(one)
+                        | Fault::Remove(one)
+                        | Fault::Wipe(one)
+                        | Fault::Snapshot(one)
+                        | Fault::Backup(one) => vec![one],
                         Fault::Cut(pairs) | Fault::Slow(pairs, _) => {
                             assert!(pairs.iter().all(|(from, to)| from != to));
                             pairs.into_iter().flat_map(|(from, to)| [from, to]).collect()
