@@ -15,7 +15,8 @@ use crate::ids::LogId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum EntryKind {
-    /// Nothing: what a new leader appends so that it can commit (§5.4.2, §8). No bytes.
+    /// Nothing: what a new leader appends so that it can commit (§5.4.2, §8). Nodes give it no bytes, and do not
+    /// read any; an offline tool may leave a note for people in it.
     Noop = 0,
     /// One or more commands of the state machine, packed by [`pack`] or, if some belong to sessions, by
     /// [`pack_marked`](crate::session::pack_marked).

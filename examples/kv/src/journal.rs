@@ -1,14 +1,17 @@
 //! The two ways to keep a log, behind one.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use raft_core::backend::{Journal, JournalError, JournalState, OpenError, Verdict};
+use raft_core::backend::{
+    Journal, JournalError, JournalState, OpenError, SnapshotError, SnapshotStore, Verdict,
+};
 use raft_core::entry::Entry;
 use raft_core::ids::{ClusterId, GroupId, Identity, Index, NodeId};
 use raft_core::membership::Membership;
-use raft_log_file::{Durability, FileJournal, FileView};
-use raft_log_sqlite::{SqliteJournal, SqliteView};
+use raft_log_file::{Durability, FileJournal, FileSnapshots, FileView};
+use raft_log_sqlite::{SqliteJournal, SqliteSnapshots, SqliteView};
 
 /// How a log is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,23 @@ impl JournalKind {
     /// What is in the folder, if anything of ours is.
     pub(crate) fn found(dir: &Path) -> Vec<Self> {
         [Self::File, Self::Sqlite].into_iter().filter(|kind| kind.exists(dir)).collect()
+    }
+
+    /// Where the snapshots of a data folder are.
+    pub(crate) fn snapshots_dir(data: &Path) -> PathBuf {
+        data.join("snapshots")
+    }
+
+    /// Opens the snapshots of a data folder, kept as its log is.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]
+    pub(crate) async fn snapshots(self, data: &Path) -> Result<Arc<dyn SnapshotStore>, SnapshotError> {
+        let dir = Self::snapshots_dir(data);
+        Ok(match self {
+            Self::File => Arc::new(FileSnapshots::open(&dir).await?),
+            Self::Sqlite => Arc::new(SqliteSnapshots::open(&dir).await?),
+        })
     }
 
     /// What was said when the journal was closed for good, of whichever kind it is.

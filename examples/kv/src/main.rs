@@ -13,7 +13,7 @@
 //! | `machine`, `store` | the replicated data |
 //! | `snapshot` | the data as bytes |
 //! | `thin` | the load generator's protocol |
-//! | `offline`, `show` | looks at a journal, moves it; commands of the log as text |
+//! | `offline`, `show` | looks at a journal, moves it, recovers from a lost majority; commands of the log as text |
 
 mod client;
 mod command;
@@ -59,12 +59,16 @@ enum Arguments {
     /// sqlite:DIR.
     #[command(subcommand)]
     Journal(offline::Command),
+    /// After a majority was lost for ever: makes a new cluster of what one node has. What only the lost nodes
+    /// had is gone. Without --lost-for-ever it only says what would be lost.
+    Recover(offline::recover::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse() {
         Arguments::Serve(flags) => serve(*flags),
         Arguments::Journal(command) => offline::run(&command),
+        Arguments::Recover(arguments) => offline::recover::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

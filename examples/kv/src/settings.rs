@@ -281,7 +281,8 @@ fn durability(text: &str) -> Result<Durability, Usage> {
     }
 }
 
-fn cluster(text: &str) -> Result<ClusterId, Usage> {
+/// Reads `--cluster-id`.
+pub(crate) fn cluster(text: &str) -> Result<ClusterId, Usage> {
     let id = uuid::Uuid::try_parse(text).map_err(|_| Usage(format!("--cluster-id: '{text}' is no UUID")))?;
     Ok(ClusterId(id.as_u128()))
 }
@@ -311,7 +312,8 @@ pub(crate) fn member(id: NodeId, addresses: &str) -> Result<Member, Usage> {
     Ok(Member::new(id, address(peer, addresses)?).with(CLIENT, address(client, addresses)?))
 }
 
-fn members(list: &str, me: NodeId) -> Result<Membership, Usage> {
+/// Reads `--members`.
+pub(crate) fn members(list: &str, me: NodeId) -> Result<Membership, Usage> {
     let mut members: Vec<Member> = Vec::new();
     for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let wrong = || Usage(format!("--members: '{item}' is not ID=PEER-ADDRESS@CLIENT-ADDRESS"));

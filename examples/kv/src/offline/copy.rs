@@ -13,6 +13,7 @@ use raft_core::backend::{Journal, JournalWrite, Verdict};
 use raft_core::ids::{Index, LogId};
 
 use super::progress::Progress;
+use super::snapshots::Snapshots;
 use super::{Place, STEP_BYTES, STEP_ENTRIES, of_journal, of_open};
 use crate::exit::Exit;
 use crate::journal::{JournalKind, View};
@@ -64,9 +65,9 @@ pub(super) fn run(from: &Place, to: &Place) -> Result<(), Exit> {
 }
 
 /// A journal with its whole name.
-struct Named {
-    kind: JournalKind,
-    dir: PathBuf,
+pub(super) struct Named {
+    pub(super) kind: JournalKind,
+    pub(super) dir: PathBuf,
 }
 
 impl std::fmt::Display for Named {
@@ -76,18 +77,24 @@ impl std::fmt::Display for Named {
 }
 
 impl Named {
-    fn new(kind: JournalKind, dir: &Path) -> Result<Self, Exit> {
+    pub(super) fn new(kind: JournalKind, dir: &Path) -> Result<Self, Exit> {
         let dir = std::path::absolute(dir)
             .map_err(|error| Exit::usage(format!("{} is no folder: {error}", dir.display())))?;
         Ok(Self { kind, dir })
     }
 
-    fn failed(&self, what: &str, error: &io::Error) -> Exit {
+    pub(super) fn failed(&self, what: &str, error: &io::Error) -> Exit {
         Exit::other(format!("{self}: {what}: {error}"))
     }
 
+    /// Runs something that waits for disks.
+    pub(super) fn in_runtime<T>(&self, run: impl Future<Output = Result<T, Exit>>) -> Result<T, Exit> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.map_err(|error| Exit::other(format!("{self}: no runtime: {error}")))?.block_on(run)
+    }
+
     /// Whether an earlier attempt of the same copy is there. Anything else but an empty folder is refused.
-    fn is_unfinished(&self, unfinished: &str) -> Result<bool, Exit> {
+    pub(super) fn is_unfinished(&self, unfinished: &str) -> Result<bool, Exit> {
         let mut names = match fs::read_dir(&self.dir) {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -105,7 +112,7 @@ impl Named {
     }
 
     /// Removes an earlier attempt; what says that it is one goes last.
-    fn clear(&self) -> io::Result<()> {
+    pub(super) fn clear(&self) -> io::Result<()> {
         for found in fs::read_dir(&self.dir)? {
             let path = found?.path();
             if path.file_name().is_some_and(|name| name == CLOSED) {
@@ -119,7 +126,7 @@ impl Named {
 }
 
 /// What is not as it was written. A write that was cut before anyone was told of it is no damage.
-fn damage(view: &View) -> Option<String> {
+pub(super) fn damage(view: &View) -> Option<String> {
     let verdict = &view.state().verdict;
     if !matches!(verdict, Verdict::Clean | Verdict::TornTail { .. }) {
         return Some(format!("{verdict:?}"));
@@ -139,21 +146,30 @@ fn total(view: &View) -> u64 {
 
 /// Writes the copy, which stays closed.
 fn write(old: &View, source: &Named, target: &Named, unfinished: &str) -> Result<(), Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let runtime = runtime.map_err(|error| Exit::other(format!("no runtime: {error}")))?;
-    runtime.block_on(async {
+    source.in_runtime(async {
         let adopted = target.kind.adopt(&target.dir, old.state().identity, unfinished).await;
         let mut new = adopted.map_err(|error| of_open(&target.dir, &error))?;
-        fill(old, source, &mut *new, target).await
+        let mut first = JournalWrite::default();
+        first.hard_state = Some(old.state().hard_state);
+        first.known_peers = Some(old.state().known_peers.clone());
+        fill(old, source, &mut *new, target, first).await?;
+        match Snapshots::of(source.kind, &source.dir).await? {
+            Some(snapshots) => snapshots.copy(target.kind, &target.dir).await,
+            None => Ok(()),
+        }
     })
 }
 
-async fn fill(old: &View, source: &Named, new: &mut dyn Journal, target: &Named) -> Result<(), Exit> {
+/// Writes what comes `first`, then all entries.
+pub(super) async fn fill(
+    old: &View,
+    source: &Named,
+    new: &mut dyn Journal,
+    target: &Named,
+    first: JournalWrite,
+) -> Result<(), Exit> {
     let failed = |error| of_journal(&target.dir, &error);
     let state = old.state();
-    let mut first = JournalWrite::default();
-    first.hard_state = Some(state.hard_state);
-    first.known_peers = Some(state.known_peers.clone());
     new.write(first).await.map_err(failed)?;
     if state.purged != LogId::ZERO {
         new.reset(state.purged).await.map_err(failed)?;
@@ -199,6 +215,14 @@ fn compare(old: &View, source: &Named, new: &View, target: &Named) -> Result<(),
     if let Some((what, _)) = same.iter().find(|(_, same)| !same) {
         return Err(differs(what));
     }
+    compare_entries(old, source, new, target)
+}
+
+/// The same for the entries of the old one: the new one may have more.
+pub(super) fn compare_entries(old: &View, source: &Named, new: &View, target: &Named) -> Result<(), Exit> {
+    let differs =
+        |what: &str| Exit::other(format!("{target}: {what} is not that of {source}; it stays closed"));
+    let a = old.state();
     let mut progress = Progress::new("compared", total(old));
     let mut next = a.purged.index.next();
     while let Some(range) = steps(old, next) {

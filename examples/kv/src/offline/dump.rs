@@ -125,7 +125,7 @@ const fn kind_name(kind: EntryKind) -> &'static str {
 fn text(entry: &Entry) -> String {
     let bytes = entry.data.len();
     match entry.kind {
-        EntryKind::Noop => String::new(),
+        EntryKind::Noop => note(entry).unwrap_or_default(),
         EntryKind::Commands => match unpack_any(&entry.data) {
             Ok(Packed { commands, .. }) => {
                 let shown = commands.iter().take(SHOWN).map(|(mark, command)| show::numbered(*mark, command));
@@ -143,6 +143,11 @@ fn text(entry: &Entry) -> String {
         },
         EntryKind::Session => show::session_entry(&entry.data),
     }
+}
+
+/// What an offline tool has written down.
+fn note(entry: &Entry) -> Option<String> {
+    (!entry.data.is_empty()).then(|| String::from_utf8_lossy(&entry.data).escape_debug().to_string())
 }
 
 fn members(found: &Membership) -> String {
@@ -193,7 +198,10 @@ fn value(entry: &Entry) -> Value {
             Err(error) => ("error", error.to_string().into()),
         },
         EntryKind::Session => ("session", show::session_entry(&entry.data).into()),
-        EntryKind::Noop => return object,
+        EntryKind::Noop => match note(entry) {
+            Some(note) => ("note", note.into()),
+            None => return object,
+        },
     };
     if let Some(object) = object.as_object_mut() {
         object.insert(name.into(), more);

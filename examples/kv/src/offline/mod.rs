@@ -1,9 +1,11 @@
 //! `raft-kv journal ...`: looks at a data folder that no node has open, or moves what is in it. All but
-//! `copy` change nothing.
+//! `copy` change nothing. `raft-kv recover`: goes on with what one node has.
 
 mod copy;
 mod dump;
 mod progress;
+pub(crate) mod recover;
+mod snapshots;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -167,3 +169,10 @@ fn rows(kind: JournalKind, view: &View, dir: &Path) -> Result<Vec<(&'static str,
 /// Entries read at a time at most, and their bytes: what a pass over a journal takes in memory.
 const STEP_ENTRIES: u64 = 4096;
 const STEP_BYTES: u64 = 4 << 20;
+
+/// A name that nobody else has.
+fn random() -> Result<u128, Exit> {
+    let drawn = ring::rand::generate::<[u8; 16]>(&ring::rand::SystemRandom::new());
+    let drawn = drawn.map_err(|_| Exit::other("the system has no random numbers".into()))?;
+    Ok(u128::from_le_bytes(drawn.expose()))
+}
