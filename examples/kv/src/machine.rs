@@ -34,21 +34,20 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct Machine {
     data: Shared,
-    /// The last entry whose effects are in the data, which is in memory only: a start begins from nothing.
-    applied: LogId,
 }
 
 impl Machine {
     /// Over empty data.
     pub(crate) const fn new(data: Shared) -> Self {
-        Self { data, applied: LogId::ZERO }
+        Self { data }
     }
 }
 
 #[async_trait]
 impl StateMachine for Machine {
     async fn last_applied(&mut self) -> Result<LogId, Fatal> {
-        Ok(self.applied)
+        // It is in memory only: a start begins from nothing.
+        Ok(self.data.lock().applied)
     }
 
     async fn apply(
@@ -93,7 +92,7 @@ impl StateMachine for Machine {
             responses.push(replies.slice(from..end));
             from = end;
         }
-        self.applied = through;
+        store.applied = through;
         Ok(())
     }
 
@@ -103,10 +102,10 @@ impl StateMachine for Machine {
 
     async fn install(&mut self, snapshot: Box<dyn SnapshotReader>) -> Result<(), Fatal> {
         let upto = snapshot.meta().upto;
-        let data = snapshot::read(snapshot).await.map_err(|error| Fatal(error.to_string()))?;
+        let mut data = snapshot::read(snapshot).await.map_err(|error| Fatal(error.to_string()))?;
+        data.applied = upto;
         let old = std::mem::replace(&mut *self.data.lock(), data);
         aside(old);
-        self.applied = upto;
         Ok(())
     }
 }

@@ -11,10 +11,11 @@
 //! | `resp` | bytes to requests, replies to bytes |
 //! | `command`, `log_codec` | the commands, and how they stand in the log |
 //! | `machine`, `store` | the replicated data |
-//! | `snapshot` | the data as bytes |
+//! | `snapshot`, `backup` | the data as bytes, and as a file |
 //! | `thin` | the load generator's protocol |
 //! | `offline`, `show` | looks at a journal, moves it, recovers from a lost majority; commands of the log as text |
 
+mod backup;
 mod client;
 mod command;
 mod exit;
@@ -62,6 +63,10 @@ enum Arguments {
     /// After a majority was lost for ever: makes a new cluster of what one node has. What only the lost nodes
     /// had is gone. Without --lost-for-ever it only says what would be lost.
     Recover(offline::recover::Arguments),
+    /// Fetches a backup from a cluster that runs, or checks one.
+    Backup(offline::backup::Arguments),
+    /// Makes a new cluster of one node from a backup.
+    Restore(offline::restore::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +74,8 @@ fn main() -> ExitCode {
         Arguments::Serve(flags) => serve(*flags),
         Arguments::Journal(command) => offline::run(&command),
         Arguments::Recover(arguments) => offline::recover::run(&arguments),
+        Arguments::Backup(arguments) => offline::backup::run(&arguments),
+        Arguments::Restore(arguments) => offline::restore::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_core::backend::{JournalError, OpenError, Transport, TransportError, Verdict};
+use raft_core::backend::{JournalError, OpenError, SnapshotError, Transport, TransportError, Verdict};
 use raft_core::error::{ConfigError, FatalReason};
 use raft_core::{Config, Node, NodeHandle};
 use raft_net_grpc::GrpcTransport;
@@ -38,6 +38,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Exit> {
     config.election_timeout = settings.election_timeout;
     config.priority = settings.priority;
     config.lease = settings.lease;
+    (config.snapshot_every_entries, config.snapshot_every_bytes) = settings.snapshot_every;
+    config.snapshot_keep_entries = settings.snapshot_keep;
     config.validate().map_err(|error| Exit::usage(error.to_string()))?;
 
     // Signals first: a stop during a long start is a stop too.
@@ -104,10 +106,15 @@ async fn start(
     for finding in findings {
         tracing::warn!(finding, "the journal was not as it was written");
     }
+    let snapshots = settings.journal.snapshots(&settings.data).await;
+    let snapshots = snapshots.map_err(|error| {
+        snapshot_exit(format!("the snapshots in {}: {error}", settings.data.display()), &error)
+    })?;
     let data = Shared::default();
     let reader = journal.reader();
     let node = Node::builder(config)
         .boxed_journal(journal)
+        .snapshots(snapshots)
         .transport(transport(settings, certificates.as_deref()))
         .state_machine(Machine::new(data.clone()))
         .start()
@@ -205,6 +212,15 @@ async fn open(settings: &Settings) -> Result<Opened, Exit> {
             std::fs::create_dir_all(data).map_err(|error| {
                 Exit::other(format!("cannot use the data folder {}: {error}", data.display()))
             })?;
+            // A new log would forget what an old snapshot stands for.
+            let snapshots = JournalKind::snapshots_dir(data);
+            if snapshots.is_dir() {
+                return Err(Exit::data(format!(
+                    "the data folder {} has no journal, but the snapshots of one: its node has lost its log. Other \
+                     nodes refuse it under this name; replace it by a membership change, with an empty folder",
+                    data.display()
+                )));
+            }
             place.create(settings.initial.as_ref()).await
         }
         other => other,
@@ -288,15 +304,26 @@ fn journal_exit(error: &JournalError) -> Exit {
 }
 
 /// What the end of a node means for its process.
+fn snapshot_exit(text: String, error: &SnapshotError) -> Exit {
+    match error {
+        SnapshotError::Corrupt(_) => Exit::data(text),
+        _ => Exit::other(text),
+    }
+}
+
 fn fatal(reason: &FatalReason) -> Exit {
     let text = reason.to_string();
     match reason {
+        FatalReason::Snapshot { error, .. } => snapshot_exit(text, error),
         FatalReason::Refused { .. } | FatalReason::RolledBack { .. } => Exit::data(text),
         FatalReason::Journal(JournalError::Corrupt(_)) => Exit::data(text),
         FatalReason::Transport(TransportError::AddressInUse { .. }) => Exit::address(text),
-        FatalReason::Config(ConfigError::Restored(_) | ConfigError::AheadOfJournal { .. }) => {
-            Exit::data(text)
-        }
+        FatalReason::Config(
+            ConfigError::Restored(_)
+            | ConfigError::AheadOfJournal { .. }
+            | ConfigError::NoSnapshot { .. }
+            | ConfigError::SnapshotContradicts { .. },
+        ) => Exit::data(text),
         FatalReason::Config(_) => Exit::usage(text),
         _ => Exit::other(text),
     }

@@ -98,6 +98,16 @@ flags! {
     /// The size of a file of the log. Default: 16777216.
     #[arg(value_name = "N")]
     segment_bytes: u64;
+    /// Take a snapshot after so many entries; 0: not because of their number. Default: 100000.
+    #[arg(value_name = "N")]
+    snapshot_every: u64;
+    /// Take a snapshot after entries of this size; 0: not because of their size. Default: 268435456.
+    #[arg(value_name = "BYTES")]
+    snapshot_every_bytes: u64;
+    /// Entries before a snapshot that are kept for slow followers, which otherwise are sent the snapshot.
+    /// Default: 10000, at most what --snapshot-every says.
+    #[arg(value_name = "N")]
+    snapshot_keep: u64;
     /// This node's certificate as PEM, and those between it and the CA. With it peers and clients must speak
     /// TLS. Read again on SIGHUP, and when it has changed.
     #[arg(value_name = "FILE")]
@@ -162,6 +172,10 @@ pub(crate) struct Settings {
     pub(crate) transport: TransportKind,
     pub(crate) durability: Durability,
     pub(crate) segment_bytes: u64,
+    /// After so many entries, and after so many bytes of them, a snapshot is taken; 0: never for that.
+    pub(crate) snapshot_every: (u64, u64),
+    /// Entries kept before it.
+    pub(crate) snapshot_keep: u64,
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) password: Option<Password>,
     pub(crate) max_clients: usize,
@@ -222,6 +236,8 @@ impl Settings {
             (_, None) => None,
             (_, Some(_)) => return Err(Usage("--clock-drift-ppm is of no use without --lease-reads".into())),
         };
+        let snapshot_every = flags.snapshot_every.unwrap_or(100_000);
+        let keep = if snapshot_every == 0 { 10_000 } else { snapshot_every.min(10_000) };
         let log = flags.log.as_deref().unwrap_or("info");
         let milliseconds = |value: Option<u64>, default| Duration::from_millis(value.unwrap_or(default));
         Ok(Self {
@@ -240,6 +256,8 @@ impl Settings {
             journal,
             transport,
             segment_bytes: flags.segment_bytes.unwrap_or(16 << 20),
+            snapshot_every: (snapshot_every, flags.snapshot_every_bytes.unwrap_or(256 << 20)),
+            snapshot_keep: flags.snapshot_keep.unwrap_or(keep),
             tls,
             password: flags.requirepass.filter(|text| !text.is_empty()).map(|text| Password::new(&text)),
             max_clients: flags.max_clients.unwrap_or(10_000),

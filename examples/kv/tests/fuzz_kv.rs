@@ -9,6 +9,8 @@
     reason = "parts of the program, and of the driver"
 )]
 
+#[path = "../src/backup/mod.rs"]
+mod backup;
 #[path = "../src/client/mod.rs"]
 mod client;
 #[path = "../src/command.rs"]

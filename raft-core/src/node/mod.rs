@@ -30,6 +30,7 @@ mod waiters;
 pub use builder::{Builder, Node};
 pub use handle::{NodeHandle, ReadPolicy, StatusWatch};
 pub use session::{Call, CallFailed, Session, SessionError};
+pub use snapshots::seed_snapshot;
 pub use tokio::TokioRuntime;
 #[cfg(feature = "trace")]
 pub use trace::{Input, Observer, Output};

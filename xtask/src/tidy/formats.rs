@@ -43,6 +43,7 @@ const FORMATS: &[Format] = &[
             "examples/kv/src/snapshot/decode.rs",
         ],
     },
+    Format { document: "docs/backup-format.md", sources: &["examples/kv/src/backup/format.rs"] },
     Format {
         document: "docs/snapshot-sqlite.md",
         sources: &["raft-log-sqlite/src/snapshots/records.rs", "raft-log-sqlite/src/snapshots/db.rs"],

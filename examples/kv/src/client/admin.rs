@@ -8,6 +8,7 @@ use raft_core::session::unpack_any;
 use raft_core::status::{Disk, RoleKind, Status};
 use raft_log_file::Durability;
 
+use super::backup;
 use super::local::{unknown_subcommand, upper};
 use crate::refusal;
 use crate::resp::Reply;
@@ -39,6 +40,7 @@ pub(crate) async fn command(server: &Server, args: &[Bytes], reply: &mut Reply) 
                 Err(error) => reply.error(&refusal::of_transfer(&error, server.node.id())),
             }
         }
+        (b"SNAPSHOT", []) => backup::snapshot(server, reply).await,
         (b"SCAN", [from, count]) => match (number(from), number(count)) {
             (Some(from), Some(count)) => scan(server, from, count, reply).await,
             _ => reply.error("ERR value is not an integer or out of range"),
@@ -70,6 +72,7 @@ fn info(server: &Server, reply: &mut Reply) {
     };
     let (health, reasons) = health(server, &status);
     let leader = status.leader.as_ref().map_or_else(|| "none".into(), |leader| leader.id.to_string());
+    let snapshot = status.snapshot.as_ref();
     let mut rows = vec![
         ("id".to_owned(), status.id.to_string()),
         ("role".into(), status.role.to_string()),
@@ -83,6 +86,9 @@ fn info(server: &Server, reply: &mut Reply) {
         ("log-size".into(), status.last.index.next().0.saturating_sub(status.first_index.0).to_string()),
         ("voters".into(), list(&mut status.membership.all_voters())),
         ("learners".into(), list(&mut status.membership.learners())),
+        ("snapshot-index".into(), snapshot.map_or(0, |meta| meta.upto.index.0).to_string()),
+        ("snapshot-bytes".into(), snapshot.map_or(0, |meta| meta.content.total_bytes).to_string()),
+        ("snapshots".into(), snapshots(&status)),
         ("sessions".into(), server.node.sessions().0.to_string()),
         ("session-bytes".into(), server.node.sessions().1.to_string()),
         ("version".into(), env!("CARGO_PKG_VERSION").into()),
@@ -99,7 +105,11 @@ fn info(server: &Server, reply: &mut Reply) {
         let lag = status.last.index.0.saturating_sub(peer.match_index.0);
         let online = if online { "yes" } else { "no" };
         let next = peer.next_index;
-        rows.push((format!("replica-{}", peer.id), format!("online={online},lag={lag},next-index={next}")));
+        let mut row = format!("online={online},lag={lag},next-index={next}");
+        if let Some(transfer) = &peer.snapshot {
+            row += &format!(",snapshot={}/{}", transfer.received_bytes, transfer.total_bytes);
+        }
+        rows.push((format!("replica-{}", peer.id), row));
     }
     rows.push(("health".into(), health.into()));
     rows.push(("health-reasons".into(), reasons.join("; ")));
@@ -108,6 +118,22 @@ fn info(server: &Server, reply: &mut Reply) {
         reply.bulk(name.as_bytes());
         reply.bulk(value.as_bytes());
     }
+}
+
+/// What has become of snapshots since the start, and of one that comes in.
+fn snapshots(status: &Status) -> String {
+    let counts = &status.counters;
+    let mut text = format!(
+        "taken={},failed={},sent={},installed={}",
+        counts.snapshots_taken, counts.snapshots_failed, counts.snapshots_sent, counts.snapshots_installed
+    );
+    if let Some(transfer) = &status.receiving {
+        text += &format!(",receiving={}/{}", transfer.received_bytes, transfer.total_bytes);
+    }
+    if let Some(upto) = status.installing {
+        text += &format!(",installing={}", upto.index);
+    }
+    text
 }
 
 /// Red: no service. Yellow: service, but something needs attention.

@@ -59,6 +59,9 @@ impl Session {
             Op::Raft if upper(args.get(1)) == b"READS" => {
                 self.reads(args.get(2..).unwrap_or_default(), reply)
             }
+            Op::Raft if upper(args.get(1)) == b"BACKUP" => {
+                self.backup(args.get(2..).unwrap_or_default(), reply).await;
+            }
             Op::Raft => admin::command(&self.server, args, reply).await,
             // All others are done elsewhere.
             _ => reply.error("ERR not supported"),

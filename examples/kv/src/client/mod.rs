@@ -1,6 +1,7 @@
 //! One connection of a client: what was read in one go is one turn, and one turn is one proposal.
 
 mod admin;
+mod backup;
 mod cluster;
 mod config;
 mod exactly_once;

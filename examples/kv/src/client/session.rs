@@ -11,6 +11,7 @@ use raft_core::session::Mark;
 use super::Output;
 use super::exactly_once::{is_numbered, take_number};
 use super::turn::Turn;
+use crate::backup::Stream;
 use crate::command::{Kind, Op, Spec, find};
 use crate::resp::{Protocol, Reply, Requests, translate};
 use crate::server::Server;
@@ -58,6 +59,8 @@ pub(crate) struct Session {
     pub(crate) watched: Vec<(Bytes, u64)>,
     /// Numbered commands that do not name a session are of this one.
     pub(crate) session: Option<SessionId>,
+    /// A backup that it fetches.
+    pub(crate) backup: Option<Box<Stream>>,
     /// It asked to go.
     pub(crate) quits: bool,
 }
@@ -77,6 +80,7 @@ impl Session {
             queue: None,
             watched: Vec::new(),
             session: None,
+            backup: None,
             quits: false,
         }
     }

@@ -1,10 +1,13 @@
 //! `raft-kv journal ...`: looks at a data folder that no node has open, or moves what is in it. All but
-//! `copy` change nothing. `raft-kv recover`: goes on with what one node has.
+//! `copy` change nothing. `raft-kv recover`: goes on with what one node has. `raft-kv backup` and
+//! `raft-kv restore`.
 
+pub(crate) mod backup;
 mod copy;
 mod dump;
 mod progress;
 pub(crate) mod recover;
+pub(crate) mod restore;
 mod snapshots;
 
 use std::io::Write;

@@ -34,7 +34,7 @@ impl Store {
             _ => return Err(SYNTAX),
         }
         self.changes += 1;
-        aside(Self { objects: std::mem::take(&mut self.objects), changes: 0 });
+        aside(Self { objects: std::mem::take(&mut self.objects), ..Self::default() });
         reply.ok();
         Ok(())
     }

@@ -16,6 +16,8 @@ mod trie;
 #[cfg(test)]
 mod tests;
 
+use raft_core::ids::LogId;
+
 pub(crate) use self::list::List;
 pub(crate) use self::trie::Trie;
 use crate::command::Op;
@@ -81,6 +83,8 @@ pub(crate) struct Store {
     pub(crate) objects: Trie<Object>,
     /// Counts changes, the same on all nodes.
     pub(crate) changes: u64,
+    /// The last entry whose effects are in it.
+    pub(crate) applied: LogId,
 }
 
 impl Store {

@@ -50,6 +50,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// One that is not started.
+    pub fn planned(id: u64, client: SocketAddr, peer: SocketAddr, data: PathBuf, flags: Vec<String>) -> Self {
+        Self { id, client, peer, data, flags, tls: None, child: None }
+    }
+
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_raft-kv"));
         command.args(&self.flags).stdin(Stdio::null());
@@ -175,7 +180,7 @@ impl Cluster {
             let mut flags = flags(*id, *client, *peer, &data);
             flags.extend(["--members".into(), members.clone()]);
             flags.extend(more.iter().map(|flag| (*flag).to_owned()));
-            Node { id: *id, client: *client, peer: *peer, data, flags, tls: None, child: None }
+            Node::planned(*id, *client, *peer, data, flags)
         };
         let nodes = pairs.iter().map(node).collect();
         Self { nodes, dir }

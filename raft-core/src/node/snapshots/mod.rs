@@ -11,6 +11,7 @@ mod drive;
 mod readers;
 mod receiving;
 mod restore;
+mod seed;
 mod stream;
 mod taking;
 mod waiting;
@@ -31,6 +32,7 @@ use crate::raft::{Piece, TakeSnapshot};
 use crate::session::Table;
 pub(crate) use readers::{Read, Readers};
 pub(crate) use restore::restore;
+pub use seed::seed_snapshot;
 pub(crate) use waiting::{Reply, Waiting};
 
 /// What has become of what the protocol asked for.

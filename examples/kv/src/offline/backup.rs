@@ -1,0 +1,192 @@
+//! `raft-kv backup`: fetches a backup from a cluster that runs, or checks one.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto};
+
+use super::restore::of_backup;
+use crate::backup::{self, NewFile};
+use crate::exit::Exit;
+
+/// A node that says nothing for so long is given up.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How often the leader may turn out to be another one.
+const MOVES: usize = 16;
+
+/// The longest piece that a node sends, in bytes.
+const PIECE_LIMIT_BYTES: usize = 64 << 20;
+
+/// Flags of `raft-kv backup`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Any node of the cluster: it says who leads, and from there it is fetched.
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "check", requires = "to")]
+    from: Option<String>,
+    /// The file to write. What there is under that name is not replaced.
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+    /// Only checks a backup: every sum, and what is in it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to"])]
+    check: Option<PathBuf>,
+    /// The file with the password of --requirepass.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// The certificate of the CA, where clients must speak TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_name")]
+    tls_ca: Option<PathBuf>,
+    /// The name in the certificate of the node at --from: node-ID.CLUSTER.raft.
+    #[arg(long, value_name = "NAME", requires = "tls_ca")]
+    tls_name: Option<String>,
+}
+
+/// Does it.
+///
+/// # Errors
+/// [`Exit`]
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
+    if let Some(path) = &arguments.check {
+        let checked = backup::check(path, true).map_err(|error| of_backup(path, &error))?;
+        println!("{}: sound: {checked}", path.display());
+        return Ok(());
+    }
+    let (Some(from), Some(to)) = (&arguments.from, &arguments.to) else {
+        return Err(Exit::usage("--from and --to are needed, or --check".into()));
+    };
+    let writing = |error: std::io::Error| Exit::other(format!("{}: {error}", to.display()));
+    let mut file = NewFile::create(to).map_err(writing)?;
+    let mut address = from.clone();
+    let mut client = None;
+    for _ in 0..MOVES {
+        let mut next = Client::connect(&address, arguments)?;
+        match next.call(&["RAFT", "BACKUP", "STREAM"])? {
+            Answer::Text(_) => {
+                client = Some(next);
+                break;
+            }
+            Answer::Error(error) => {
+                match error.strip_prefix("MOVED ").and_then(|rest| rest.split_once(' ')) {
+                    Some((_, leader)) if arguments.tls_ca.is_none() => address = leader.to_owned(),
+                    Some((_, leader)) => {
+                        return Err(Exit::other(format!(
+                            "{leader} leads: give it as --from, with its --tls-name"
+                        )));
+                    }
+                    None => return Err(Exit::other(format!("{address}: {error}"))),
+                }
+            }
+        }
+    }
+    let Some(mut client) = client else {
+        return Err(Exit::other(format!("{address}: no node says that it leads")));
+    };
+    loop {
+        match client.call(&["RAFT", "BACKUP", "NEXT"])? {
+            Answer::Text(piece) if piece.is_empty() => break,
+            Answer::Text(piece) => file.write(&piece).map_err(writing)?,
+            Answer::Error(error) => return Err(Exit::other(format!("{address}: {error}"))),
+        }
+    }
+    let checked = file.finish().map_err(|error| of_backup(to, &error))?;
+    println!("{}: {checked}", to.display());
+    Ok(())
+}
+
+/// What a node says.
+enum Answer {
+    Text(Vec<u8>),
+    Error(String),
+}
+
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+/// As much of the protocol as is needed here.
+struct Client {
+    address: String,
+    stream: BufReader<Box<dyn Stream>>,
+}
+
+impl Client {
+    fn connect(address: &str, arguments: &Arguments) -> Result<Self, Exit> {
+        let failed = |error: &dyn std::fmt::Display| Exit::other(format!("{address}: {error}"));
+        let plain = TcpStream::connect(address).map_err(|error| failed(&error))?;
+        let limited =
+            plain.set_read_timeout(Some(SILENCE)).and_then(|()| plain.set_write_timeout(Some(SILENCE)));
+        limited.map_err(|error| failed(&error))?;
+        let stream: Box<dyn Stream> = match (&arguments.tls_ca, &arguments.tls_name) {
+            (Some(ca), Some(name)) => Box::new(tls(plain, ca, name).map_err(|error| failed(&error))?),
+            _ => Box::new(plain),
+        };
+        let mut client =
+            Self { address: address.to_owned(), stream: BufReader::with_capacity(256 << 10, stream) };
+        if let Some(path) = &arguments.password_file {
+            let read = std::fs::read_to_string(path);
+            let text = read.map_err(|error| Exit::usage(format!("{}: {error}", path.display())))?;
+            if let Answer::Error(error) = client.call(&["AUTH", text.trim_end_matches(['\r', '\n'])])? {
+                return Err(failed(&error));
+            }
+        }
+        Ok(client)
+    }
+
+    fn call(&mut self, words: &[&str]) -> Result<Answer, Exit> {
+        let answer = self.send(words).and_then(|()| self.answer());
+        answer.map_err(|error| Exit::other(format!("{}: {error}", self.address)))
+    }
+
+    fn send(&mut self, words: &[&str]) -> std::io::Result<()> {
+        let mut out = format!("*{}\r\n", words.len());
+        for word in words {
+            out += &format!("${}\r\n{word}\r\n", word.len());
+        }
+        let stream = self.stream.get_mut();
+        stream.write_all(out.as_bytes())?;
+        stream.flush()
+    }
+
+    fn answer(&mut self) -> std::io::Result<Answer> {
+        let wrong = || std::io::Error::other("this is no raft-kv");
+        let mut line = Vec::new();
+        (&mut self.stream).take(64 << 10).read_until(b'\n', &mut line)?;
+        let line =
+            std::str::from_utf8(&line).ok().and_then(|line| line.strip_suffix("\r\n")).ok_or_else(wrong)?;
+        match line.split_at_checked(1) {
+            Some(("+", text)) => Ok(Answer::Text(text.into())),
+            Some(("-", text)) => Ok(Answer::Error(text.into())),
+            Some(("$", length)) => {
+                let length =
+                    length.parse().ok().filter(|length| *length <= PIECE_LIMIT_BYTES).ok_or_else(wrong)?;
+                let mut text = vec![0; length + 2];
+                self.stream.read_exact(&mut text)?;
+                text.truncate(length);
+                Ok(Answer::Text(text))
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+fn tls(
+    plain: TcpStream,
+    ca: &std::path::Path,
+    name: &str,
+) -> Result<StreamOwned<ClientConnection, TcpStream>, Box<dyn std::error::Error>> {
+    let mut roots = RootCertStore::empty();
+    for found in CertificateDer::pem_file_iter(ca)? {
+        roots.add(found?)?;
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connection = ClientConnection::new(Arc::new(config), ServerName::try_from(name.to_owned())?)?;
+    Ok(StreamOwned::new(connection, plain))
+}
