@@ -311,7 +311,7 @@ impl Plan {
                 faults.push(Fault::Kill(self.some(minority)));
                 ("snapshots, and a minority killed", faults)
             }
-            Kind::Backup => ("a backup", vec![Fault::Backup(self.some(1)[0])]),
+            Kind::Backup => ("a backup", vec![Fault::Backup(0)]),
         };
         vec![self.step(name, faults)]
     }
