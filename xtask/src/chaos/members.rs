@@ -88,7 +88,7 @@ impl Nemesis<'_> {
     }
 
     /// Takes a backup on a node, and has it checked if it was taken.
-    pub(super) fn backup(&mut self, at: usize, number: u64) -> Result<bool, Failure> {
+    pub(super) fn backup(&self, at: usize, number: u64) -> Result<bool, Failure> {
         let file = self.servers.dir().join(format!("backup-{number}"));
         let name = file.display().to_string();
         if !matches!(self.ask_once(at, &["RAFT", "BACKUP", &name], ANSWER), Some(Reply::Error(_)) | None) {
