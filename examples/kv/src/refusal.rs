@@ -8,19 +8,50 @@ use raft_core::session::SessionRefusal;
 
 use crate::settings::CLIENT;
 
+/// Who answers, and why it may have no part in the cluster.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Me {
+    pub(crate) id: NodeId,
+    pub(crate) outside: Option<Outside>,
+}
+
+/// Why a node serves nobody, whoever leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outside {
+    /// It has not been told yet who the members are.
+    Limbo,
+    /// It was a member, and is none any more.
+    Removed,
+}
+
+impl Outside {
+    pub(crate) const fn sentence(self) -> &'static str {
+        match self {
+            Self::Limbo => "this node is in limbo: it waits until it is made a member with RAFT ADD-LEARNER",
+            Self::Removed => {
+                "this node was removed from the cluster: it comes back only with RAFT ADD-LEARNER on the leader"
+            }
+        }
+    }
+}
+
 /// `MOVED` if another node leads and its address is known.
-fn elsewhere(leader: Option<&Member>, me: NodeId, slot: u16) -> String {
+fn elsewhere(leader: Option<&Member>, me: Me, slot: u16) -> String {
+    let down = |sentence: &str| format!("CLUSTERDOWN {sentence}");
     match leader {
-        Some(leader) if leader.id != me => match leader.attributes.get(CLIENT) {
+        Some(leader) if leader.id != me.id => match leader.attributes.get(CLIENT) {
             Some(address) => format!("MOVED {slot} {address}"),
-            None => format!("CLUSTERDOWN node {} leads, but its address for clients is not known", leader.id),
+            None => match me.outside {
+                Some(outside) => down(outside.sentence()),
+                None => down(&format!("node {} leads, but its address for clients is not known", leader.id)),
+            },
         },
-        _ => "CLUSTERDOWN The cluster is down: no leader is known".into(),
+        _ => down(me.outside.map_or("The cluster is down: no leader is known", Outside::sentence)),
     }
 }
 
 /// Why a write was not done, or may not have been.
-pub(crate) fn of_write(error: &ProposeError, me: NodeId, slot: u16) -> String {
+pub(crate) fn of_write(error: &ProposeError, me: Me, slot: u16) -> String {
     match error {
         ProposeError::NotLeader { leader } => elsewhere(leader.as_ref(), me, slot),
         ProposeError::Overloaded { .. } => format!("BUSY not done: {error}"),
@@ -47,7 +78,7 @@ pub(crate) fn of_session(refusal: &SessionRefusal) -> String {
 }
 
 /// Why a session was not opened, kept or closed.
-pub(crate) fn of_session_error(error: &SessionError, me: NodeId, slot: u16) -> String {
+pub(crate) fn of_session_error(error: &SessionError, me: Me, slot: u16) -> String {
     match error {
         SessionError::Propose(error) => of_write(error, me, slot),
         SessionError::Refused(refusal) => of_session(refusal),
@@ -56,7 +87,7 @@ pub(crate) fn of_session_error(error: &SessionError, me: NodeId, slot: u16) -> S
 }
 
 /// Why a read has no answer.
-pub(crate) fn of_read(error: &ReadError, me: NodeId, slot: u16) -> String {
+pub(crate) fn of_read(error: &ReadError, me: Me, slot: u16) -> String {
     match error {
         ReadError::NotLeader { leader } => elsewhere(leader.as_ref(), me, slot),
         ReadError::Overloaded => format!("BUSY {error}"),
@@ -66,7 +97,7 @@ pub(crate) fn of_read(error: &ReadError, me: NodeId, slot: u16) -> String {
 }
 
 /// Why leadership was not handed over.
-pub(crate) fn of_transfer(error: &TransferError, me: NodeId) -> String {
+pub(crate) fn of_transfer(error: &TransferError, me: Me) -> String {
     match error {
         TransferError::NotLeader { leader } => elsewhere(leader.as_ref(), me, 0),
         other => format!("ERR {other}"),
@@ -74,13 +105,14 @@ pub(crate) fn of_transfer(error: &TransferError, me: NodeId) -> String {
 }
 
 /// Why the members were not changed, or may not have been.
-pub(crate) fn of_change(error: &ChangeError, me: NodeId) -> String {
+pub(crate) fn of_change(error: &ChangeError, me: Me) -> String {
     match error {
         ChangeError::NotLeader { leader } => elsewhere(leader.as_ref(), me, 0),
-        ChangeError::Objection(objection) if objection.is_catching_up() => {
-            format!("REFUSED {objection}. WAIT waits for it, FORCE does not care")
+        ChangeError::Objection(objection) => {
+            let waits = if objection.is_catching_up() { ". WAIT waits for it" } else { "" };
+            let forced = if objection.yields_to_force() { ". FORCE does it all the same" } else { "" };
+            format!("REFUSED {objection}{waits}{forced}")
         }
-        ChangeError::Objection(objection) => format!("REFUSED {objection}. FORCE does it all the same"),
         ChangeError::InProgress { .. } | ChangeError::NotReady { .. } => {
             format!("TRYAGAIN not done: {error}")
         }
@@ -96,19 +128,23 @@ pub(crate) fn of_change(error: &ChangeError, me: NodeId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use raft_core::error::Objection;
     use raft_core::ids::{LogId, Term};
 
     #[test]
     fn clients_read_what_they_know() {
-        let me = NodeId(1);
+        let me = Me { id: NodeId(1), outside: None };
         let write = |error| of_write(&error, me, 7);
         let leader = Some(Member::new(NodeId(2), "a:1").with(CLIENT, "b:2"));
         assert_eq!(write(ProposeError::NotLeader { leader: leader.clone() }), "MOVED 7 b:2");
         assert_eq!(of_read(&ReadError::NotLeader { leader }, me, 9), "MOVED 9 b:2");
-        let myself = Some(Member::new(me, "a:1").with(CLIENT, "b:2"));
+        let myself = Some(Member::new(me.id, "a:1").with(CLIENT, "b:2"));
         for leader in [None, myself, Some(Member::new(NodeId(2), "a:1"))] {
             assert!(write(ProposeError::NotLeader { leader }).starts_with("CLUSTERDOWN "));
         }
+        let gone = Me { outside: Some(Outside::Removed), ..me };
+        let nobody = of_write(&ProposeError::NotLeader { leader: None }, gone, 7);
+        assert!(nobody.starts_with("CLUSTERDOWN this node was removed"), "{nobody}");
         assert!(write(ProposeError::Unknown { term: Term(3) }).starts_with("UNKNOWN "));
         let full = ProposeError::Overloaded { waiting_bytes: 2, limit_bytes: 1 };
         assert!(write(full).starts_with("BUSY "));
@@ -128,5 +164,24 @@ mod tests {
         assert!(of_session(&SessionRefusal::TooMany { sessions: 2, limit: 2 }).starts_with("BUSY "));
         let elsewhere = SessionError::Propose(ProposeError::NotLeader { leader: None });
         assert!(of_session_error(&elsewhere, me, 0).starts_with("CLUSTERDOWN "));
+    }
+
+    #[test]
+    fn a_refused_change_says_what_helps() {
+        let me = Me { id: NodeId(1), outside: None };
+        let node = NodeId(4);
+        let say = |objection| of_change(&ChangeError::Objection(objection), me);
+        assert_eq!(
+            say(Objection::Lagging { node, lag_entries: 5000, limit_entries: 1000 }),
+            "REFUSED node 4 is 5000 entries behind, at most 1000 are allowed. WAIT waits for it. FORCE does it all the same"
+        );
+        assert_eq!(
+            say(Objection::NotLearned { node }),
+            "REFUSED node 4 is not a member yet: it has to catch up as a learner first. WAIT waits for it"
+        );
+        assert_eq!(
+            say(Objection::NoLiveQuorum { voters: 2, alive: 1, needed: 2, silent: vec![NodeId(3)] }),
+            "REFUSED of 2 voters 2 would have to be alive, but only 1 are; silent: 3. FORCE does it all the same"
+        );
     }
 }

@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::exit::Exit;
 use crate::journal::{JournalKind, Opened, Place};
 use crate::machine::{Machine, Shared};
+use crate::refusal::Outside;
 use crate::server::{Parts, Server};
 use crate::settings::{Settings, TransportKind};
 use crate::tls::Certificates;
@@ -138,7 +139,12 @@ async fn start(
         Verdict::Corrupt(corruption) => format!("damaged, on probation: {corruption}"),
         other => format!("{other:?}"),
     };
-    let limbo = if state.last.index.0 == 0 { ", in limbo until it is contacted" } else { "" };
+    let limbo = if state.last.index.0 == 0 {
+        let (id, peer, client) = (settings.id, settings.peer_listen, settings.listen);
+        format!(", in limbo: make it a member with RAFT ADD-LEARNER {id} {peer}@{client} on the leader")
+    } else {
+        String::new()
+    };
     announce(&format!(
         "raft-kv: node {} serves clients at {} and peers at {}; cluster {}, log {}..={}, term {}, journal {verdict}{limbo}",
         settings.id,
@@ -256,9 +262,13 @@ async fn accept(server: Arc<Server>, listener: TcpListener, certificates: Option
 /// Says on stderr who leads.
 async fn follow(node: NodeHandle) {
     let mut watch = node.watch();
-    let mut before = None;
+    let (mut before, mut removed) = (None, false);
     while let Some(status) = watch.changed().await {
         let leader = status.leader.as_ref().map(|leader| leader.id);
+        if status.removed && !removed {
+            tracing::warn!(why = Outside::Removed.sentence(), "removed: it serves nobody and stands still");
+        }
+        removed = status.removed;
         let now = (status.role, status.term, leader, status.probation, status.embargo);
         if before != Some(now) {
             before = Some(now);

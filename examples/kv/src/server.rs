@@ -13,6 +13,7 @@ use raft_log_file::Durability;
 
 use crate::machine::Shared;
 use crate::password::Password;
+use crate::refusal::{Me, Outside};
 use crate::settings::CLIENT;
 
 /// Input that waits on all connections together, in bytes; what a connection may always have is not
@@ -83,6 +84,17 @@ impl Server {
     }
 
     /// The election timeout, as it is set now.
+    /// This node, as it answers.
+    pub(crate) fn me(&self) -> Me {
+        let status = self.node.status();
+        let outside = match status.role {
+            RoleKind::Limbo => Some(Outside::Limbo),
+            _ if status.removed => Some(Outside::Removed),
+            _ => None,
+        };
+        Me { id: status.id, outside }
+    }
+
     pub(crate) fn election_timeout(&self) -> Duration {
         Duration::from_millis(self.election_timeout_millis.load(Ordering::Relaxed))
     }

@@ -10,7 +10,7 @@ use raft_log_file::Durability;
 
 use super::backup;
 use super::local::{unknown_subcommand, upper};
-use crate::refusal;
+use crate::refusal::{self, Outside};
 use crate::resp::Reply;
 use crate::server::Server;
 use crate::show;
@@ -37,7 +37,7 @@ pub(crate) async fn command(server: &Server, args: &[Bytes], reply: &mut Reply) 
             let Some(to) = number(to) else { return reply.error("ERR the node id is not a number") };
             match server.node.transfer_leadership(Some(NodeId(to))).await {
                 Ok(_) => reply.ok(),
-                Err(error) => reply.error(&refusal::of_transfer(&error, server.node.id())),
+                Err(error) => reply.error(&refusal::of_transfer(&error, server.me())),
             }
         }
         (b"SNAPSHOT", []) => backup::snapshot(server, reply).await,
@@ -59,6 +59,13 @@ fn disk(disk: Disk) -> String {
         Disk::Hangs { since } => format!("hangs for {} ms", since.as_millis()),
         Disk::Failed => "failed".into(),
     }
+}
+
+/// By which entry the members are what they are, and how far that is.
+fn membership(status: &Status) -> String {
+    let joint = if status.membership.is_joint() { "joint " } else { "" };
+    let committed = if status.membership_committed { "committed" } else { "not committed" };
+    format!("{joint}entry {} {committed}", status.membership_at)
 }
 
 fn info(server: &Server, reply: &mut Reply) {
@@ -89,6 +96,8 @@ fn info(server: &Server, reply: &mut Reply) {
         ("snapshot-index".into(), snapshot.map_or(0, |meta| meta.upto.index.0).to_string()),
         ("snapshot-bytes".into(), snapshot.map_or(0, |meta| meta.content.total_bytes).to_string()),
         ("snapshots".into(), snapshots(&status)),
+        ("membership".into(), membership(&status)),
+        ("removed".into(), if status.removed { "yes" } else { "no" }.into()),
         ("sessions".into(), server.node.sessions().0.to_string()),
         ("session-bytes".into(), server.node.sessions().1.to_string()),
         ("version".into(), env!("CARGO_PKG_VERSION").into()),
@@ -141,7 +150,8 @@ fn health(server: &Server, status: &Status) -> (&'static str, Vec<String>) {
     let mut red = Vec::new();
     let mut yellow = Vec::new();
     match (status.role, &status.leader) {
-        (RoleKind::Limbo, _) => red.push("in limbo: no members are known".into()),
+        (RoleKind::Limbo, _) => red.push(format!("in limbo: {}", Outside::Limbo.sentence())),
+        _ if status.removed => red.push(format!("removed: {}", Outside::Removed.sentence())),
         (_, None) => red.push("no leader is known: no quorum, or an election is under way".into()),
         _ => {}
     }

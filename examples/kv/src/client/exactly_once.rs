@@ -66,7 +66,7 @@ pub(crate) async fn command(connection: &mut Session, args: &[Bytes], reply: &mu
     let node = &server.node;
     let done = |result: Result<(), SessionError>, reply: &mut Reply| match result {
         Ok(()) => reply.ok(),
-        Err(error) => reply.error(&refusal::of_session_error(&error, server.node.id(), 0)),
+        Err(error) => reply.error(&refusal::of_session_error(&error, server.me(), 0)),
     };
     match (upper(args.get(2)).as_slice(), args.get(3..).unwrap_or_default()) {
         (b"OPEN", options) => {

@@ -40,7 +40,7 @@ pub(super) async fn command(server: &Server, args: &[Bytes], reply: &mut Reply) 
         Ok(wish) if name == b"PLAN" => plan(server, wish, reply).await,
         Ok(Wish { changes, options }) => match server.node.change_membership(changes, options).await {
             Ok(_) => reply.ok(),
-            Err(error) => reply.error(&refusal::of_change(&error, server.node.id())),
+            Err(error) => reply.error(&refusal::of_change(&error, server.me())),
         },
     }
     true
@@ -56,7 +56,7 @@ async fn plan(server: &Server, wish: Wish, reply: &mut Reply) {
             }
             reply.bulk(text.as_bytes());
         }
-        Err(error) => reply.error(&refusal::of_change(&error, server.node.id())),
+        Err(error) => reply.error(&refusal::of_change(&error, server.me())),
     }
 }
 

@@ -278,7 +278,7 @@ impl Session {
                     let leader = self.server.node.status().leader.clone();
                     let error = raft_core::error::ReadError::NotLeader { leader };
                     let slot = queue.slot;
-                    let me = self.server.node.id();
+                    let me = self.server.me();
                     turn.answer(|reply| reply.error(&crate::refusal::of_read(&error, me, slot)));
                     return;
                 }

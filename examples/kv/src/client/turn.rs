@@ -125,7 +125,7 @@ async fn allowed(session: &Session) -> Result<(), ReadError> {
 /// Answers a read, or says why not.
 fn read(session: &Session, allowed: &Result<(), ReadError>, item: Item, output: &mut Output) {
     if let (Err(error), Item::Data { slot, .. }) = (allowed, &item) {
-        let sentence = refusal::of_read(error, session.server.node.id(), *slot);
+        let sentence = refusal::of_read(error, session.server.me(), *slot);
         session.answer(output, |reply| reply.error(&sentence));
     } else {
         local(session, allowed, item, output);
@@ -236,7 +236,7 @@ impl Batch {
                         session.answer(output, |reply| reply.error(&sentence));
                     }
                     (None, Some(error)) => {
-                        let sentence = refusal::of_write(error, session.server.node.id(), slot);
+                        let sentence = refusal::of_write(error, session.server.me(), slot);
                         session.answer(output, |reply| reply.error(&sentence));
                     }
                     (None, None) => session.answer(output, |reply| reply.error("UNKNOWN no reply was kept")),
@@ -270,7 +270,7 @@ pub(crate) async fn watch(session: &mut Session, keys: &[Bytes], reply: &mut Rep
     let slot = keys.first().map_or(0, |key| slot(key));
     let result = session.server.node.read_barrier().await;
     if let Err(error) = result {
-        reply.error(&refusal::of_read(&error, session.server.node.id(), slot));
+        reply.error(&refusal::of_read(&error, session.server.me(), slot));
         return;
     }
     let server = std::sync::Arc::clone(&session.server);
