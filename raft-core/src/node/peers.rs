@@ -16,6 +16,15 @@ use crate::membership::{Membership, VoteResult};
 /// Where the answer to a handshake goes.
 pub(crate) type AdmitReply = oneshot::Sender<Result<(), Refusal>>;
 
+/// What a node that is refused knows of its own place.
+#[derive(Clone, Copy)]
+pub(crate) struct Standing<'a> {
+    pub(crate) membership: &'a Membership,
+    pub(crate) probation: bool,
+    /// Its log has a membership without it: it is no founder, or was removed and added again.
+    pub(crate) added: bool,
+}
+
 /// The memory, and handshakes that wait until it is durable.
 pub(crate) struct PeerMemory {
     local: Identity,
@@ -69,14 +78,24 @@ impl PeerMemory {
         self.members.clone_from(members);
     }
 
-    /// A peer says that this node must not go on under its identity. Whether that settles it: a few of the
-    /// voters may not have learned yet that this node was removed and came back with another store, but
-    /// never so many that no quorum is left without them. In limbo and on probation nothing is at stake, and who
-    /// catches up meets memberships of long ago, of which a few nodes were a quorum.
-    pub(crate) fn refused_by(&mut self, peer: NodeId, membership: &Membership, probation: bool) -> bool {
+    /// A peer says that this node must not go on under its identity. Whether that settles it: it does at once,
+    /// but for two cases.
+    ///
+    /// In limbo and on probation nothing is at stake: such a node does not vote. And a node that was `added` to the
+    /// cluster, as its own log says, may have come back with another store by a change that this peer does not know
+    /// yet; so a replaced store is settled only where no quorum is left without those who refuse. A node whose log
+    /// knows no time without it has no such excuse: two of three founders that were wiped let each other in, and
+    /// only the third one knows that acknowledged entries are gone.
+    pub(crate) fn refused_by(&mut self, peer: NodeId, why: &Refusal, me: Standing<'_>) -> bool {
         self.refused_by.insert(peer);
+        if me.probation || me.membership.is_empty() {
+            return false;
+        }
+        if !me.added || !matches!(why, Refusal::StoreReplaced { .. }) {
+            return true;
+        }
         let refuses = |voter| self.refused_by.contains(&voter).then_some(false);
-        !probation && !membership.is_empty() && membership.vote_result(refuses) == VoteResult::Lost
+        me.membership.vote_result(refuses) == VoteResult::Lost
     }
 
     /// A connection to it is up: both sides have let each other in.
@@ -190,13 +209,26 @@ mod tests {
             Membership::of_voters(ids.iter().map(member)).unwrap()
         };
         let mut memory = PeerMemory::new(identity(2, 1, 1, 1), Vec::new());
-        assert!(!memory.refused_by(NodeId(3), &of(&[2, 3]), true), "it does not vote");
-        assert!(!memory.refused_by(NodeId(3), &Membership::default(), false), "in limbo");
-        assert!(!memory.refused_by(NodeId(3), &of(&[1, 2, 3]), false), "one of three");
-        assert!(memory.refused_by(NodeId(3), &of(&[2, 3]), false));
+        let replaced = Refusal::StoreReplaced { node: NodeId(2), known: StoreId(1), offered: StoreId(2) };
+        let set_back = Refusal::RolledBack { node: NodeId(2), known: 2, offered: 1 };
+        let (one, two, three) = (of(&[2]), of(&[2, 3]), of(&[1, 2, 3]));
+        let limbo = Membership::default();
+        let added = |membership| Standing { membership, probation: false, added: true };
+        let founder = |membership| Standing { added: false, ..added(membership) };
+        let catching_up = |membership| Standing { probation: true, ..added(membership) };
+        assert!(!memory.refused_by(NodeId(3), &replaced, catching_up(&two)), "it does not vote");
+        assert!(!memory.refused_by(NodeId(3), &replaced, founder(&limbo)), "in limbo");
+        assert!(!memory.refused_by(NodeId(3), &replaced, added(&three)), "one of three may not know yet");
+        assert!(memory.refused_by(NodeId(3), &replaced, added(&two)));
+        assert!(!memory.refused_by(NodeId(3), &replaced, added(&one)), "it needs nobody");
+        assert!(
+            memory.refused_by(NodeId(3), &set_back, added(&three)),
+            "openings only grow: nobody is wrong"
+        );
         memory.accepted_by(NodeId(3));
-        assert!(memory.refused_by(NodeId(1), &of(&[1, 2]), false));
-        assert!(!memory.refused_by(NodeId(1), &of(&[1, 2, 3]), false));
+        assert!(!memory.refused_by(NodeId(1), &replaced, added(&three)));
+        // Two of three founders were wiped: they let each other in, and only the third one knows.
+        assert!(memory.refused_by(NodeId(1), &replaced, founder(&three)), "a founder was never added");
     }
 
     #[test]

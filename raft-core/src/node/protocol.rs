@@ -18,7 +18,7 @@ use super::applier::Job;
 use super::changes::{ChangeRequest, Changes};
 use super::handle::ReadPolicy;
 use super::inbox::{Inbound, Room, cost_bytes};
-use super::peers::{AdmitReply, PeerMemory};
+use super::peers::{AdmitReply, PeerMemory, Standing};
 use super::shared::{End, Shared};
 use super::snapshots::{News, Read, Readers, Reply as SnapshotReply, Snapshots, Waiting};
 use super::trace::Traced;
@@ -377,7 +377,12 @@ impl Protocol {
                 }
                 Request::Refused { by, why } if why.is_final() => {
                     let status = self.raft.status(now);
-                    if self.peers.refused_by(by, &status.membership, status.probation) {
+                    let me = Standing {
+                        membership: &status.membership,
+                        probation: status.probation,
+                        added: self.raft.was_added(),
+                    };
+                    if self.peers.refused_by(by, &why, me) {
                         return Err(Arc::new(FatalReason::Refused { by, why }));
                     }
                 }

@@ -568,6 +568,16 @@ impl Raft {
         }
     }
 
+    /// Whether its log has a membership without this node, before one with it: it did not found the cluster, or was
+    /// removed and added again. What snapshots have taken away is not known.
+    #[must_use]
+    pub fn was_added(&self) -> bool {
+        let log = &self.common.log;
+        let me = self.common.id();
+        let now = log.membership().is_some_and(|(_, membership)| membership.is_member(me));
+        now && log.memberships().iter().any(|(_, membership)| !membership.is_member(me))
+    }
+
     /// The role now.
     #[must_use]
     pub fn role_kind(&self) -> RoleKind {

@@ -81,7 +81,7 @@ fn write(mut stream: Stream, path: &Path) -> Result<Checked, BadBackup> {
 /// The data as it is once everything is in it that was acknowledged before.
 async fn moment(server: &Server) -> Result<Stream, String> {
     let waited = server.node.read_barrier().await;
-    waited.map_err(|error| refusal::of_read(&error, server.node.id(), 0))?;
+    waited.map_err(|error| refusal::of_read(&error, server.me(), 0))?;
     let membership = server.node.status().membership.clone();
     let data = server.data.lock().clone();
     Ok(Stream::new(server.cluster, server.node.id(), membership, data))
