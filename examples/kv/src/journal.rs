@@ -13,6 +13,8 @@ use raft_core::membership::Membership;
 use raft_log_file::{Durability, FileJournal, FileSnapshots, FileView};
 use raft_log_sqlite::{SqliteJournal, SqliteSnapshots, SqliteView};
 
+use crate::reserve::Reserved;
+
 /// How a log is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JournalKind {
@@ -64,10 +66,11 @@ impl JournalKind {
     /// [`SnapshotError`]
     pub(crate) async fn snapshots(self, data: &Path) -> Result<Arc<dyn SnapshotStore>, SnapshotError> {
         let dir = Self::snapshots_dir(data);
-        Ok(match self {
+        let store: Arc<dyn SnapshotStore> = match self {
             Self::File => Arc::new(FileSnapshots::open(&dir).await?),
             Self::Sqlite => Arc::new(SqliteSnapshots::open(&dir).await?),
-        })
+        };
+        Ok(Arc::new(Reserved::new(store, &dir)))
     }
 
     /// What was said when the journal was closed for good, of whichever kind it is.

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `settings`, `exit` | flags, the configuration file, exit codes |
 //! | `tls`, `password` | certificates and their replacement; AUTH |
-//! | `journal` | the two ways to keep a log |
+//! | `journal`, `reserve` | the two ways to keep a log and snapshots; space that is left to the log |
 //! | `serve` | starts a node and its listeners, stops them |
 //! | `client` | one connection: turns, transactions, `CLUSTER`, `RAFT` |
 //! | `refusal` | the library's errors in words that Redis clients know |
@@ -25,6 +25,7 @@ mod machine;
 mod offline;
 mod password;
 mod refusal;
+mod reserve;
 mod resp;
 mod serve;
 mod server;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use raft_core::backend::{JournalError, OpenError, SnapshotError, Transport, TransportError, Verdict};
 use raft_core::error::{ConfigError, FatalReason};
+use raft_core::ids::NodeId;
 use raft_core::{Config, Node, NodeHandle};
 use raft_net_grpc::GrpcTransport;
 use raft_net_tcp::TcpTransport;
@@ -76,7 +77,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Exit> {
         }
         end = node.stopped() => match end {
             Ok(()) => Ok(()),
-            Err(reason) => Err(fatal(&reason)),
+            Err(reason) => Err(fatal(&reason, node.id())),
         },
     }
 }
@@ -120,7 +121,7 @@ async fn start(
         .state_machine(Machine::new(data.clone()))
         .start()
         .await
-        .map_err(|reason| fatal(&reason))?;
+        .map_err(|reason| fatal(&reason, settings.id))?;
     let server =
         Arc::new(Server::new(Parts { node: node.clone(), data, reader, last: state.last.index }, settings));
     if let (Some(certificates), Some(hangup)) = (&certificates, hangup) {
@@ -303,7 +304,7 @@ async fn stop(node: &NodeHandle, server: &Server) -> Result<(), Exit> {
     if !within(LAST_REPLIES, idle).await {
         tracing::warn!("some clients did not take their last replies");
     }
-    end.map_err(|reason| fatal(&reason))
+    end.map_err(|reason| fatal(&reason, node.id()))
 }
 
 fn journal_exit(error: &JournalError) -> Exit {
@@ -321,11 +322,19 @@ fn snapshot_exit(text: String, error: &SnapshotError) -> Exit {
     }
 }
 
-fn fatal(reason: &FatalReason) -> Exit {
+/// What brings a node back whose data is not what it was.
+fn way_back(me: NodeId) -> String {
+    format!(
+        ". With raft-kv: RAFT REMOVE {me} on the leader; start this node with an empty --data, --cluster-id and no \
+         --members; then RAFT ADD-LEARNER {me} PEER-ADDRESS@CLIENT-ADDRESS and RAFT PROMOTE {me}"
+    )
+}
+
+fn fatal(reason: &FatalReason, me: NodeId) -> Exit {
     let text = reason.to_string();
     match reason {
         FatalReason::Snapshot { error, .. } => snapshot_exit(text, error),
-        FatalReason::Refused { .. } | FatalReason::RolledBack { .. } => Exit::data(text),
+        FatalReason::Refused { .. } | FatalReason::RolledBack { .. } => Exit::data(text + &way_back(me)),
         FatalReason::Journal(JournalError::Corrupt(_)) => Exit::data(text),
         FatalReason::Transport(TransportError::AddressInUse { .. }) => Exit::address(text),
         FatalReason::Config(

@@ -137,8 +137,30 @@ fn what_was_acknowledged_before_a_backup_is_in_it() {
         let mut client = node.connect();
         until(|| client.call("GET after") == "1");
         assert_eq!(client.call("GET k0"), "v0");
+        grows(&cluster, &node, &name, kind);
     }
     assert_eq!(client.call("SET old 1"), "OK", "the old cluster goes on");
+}
+
+/// A second member joins the restored node, and has everything.
+fn grows(cluster: &Cluster, node: &Node, name: &str, kind: &str) {
+    let addresses = common::free_addresses(2);
+    let (client, peer, id) = (addresses[0], addresses[1], 9);
+    let data = cluster.dir.path().join(format!("joined-{kind}"));
+    let mut flags = common::flags(id, client, peer, &data);
+    flags.extend(["--cluster-id", name].map(str::to_owned));
+    let mut joined = Node::planned(id, client, peer, data, flags);
+    joined.start();
+    let mut leader = node.connect();
+    let added = leader.call(&format!("RAFT ADD-LEARNER {id} {peer}@{client}"));
+    assert!(!added.starts_with('-'), "{added}");
+    let promoted = leader.call(&format!("RAFT PROMOTE {id} WAIT"));
+    assert!(!promoted.starts_with('-'), "{promoted}");
+    assert_eq!(leader.call("SET grown 1"), "OK");
+    let mut stale = joined.connect();
+    until(|| stale.call("READONLY") == "OK" && stale.call("GET grown") == "1");
+    assert_eq!(stale.call("GET k0"), "v0");
+    assert_eq!(node.info("voters").unwrap(), format!("{},{id}", node.id));
 }
 
 #[track_caller]

@@ -27,6 +27,8 @@ mod machine;
 mod password;
 #[path = "../src/refusal.rs"]
 mod refusal;
+#[path = "../src/reserve.rs"]
+mod reserve;
 #[path = "../src/resp/mod.rs"]
 mod resp;
 #[path = "../src/server.rs"]

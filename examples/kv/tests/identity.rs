@@ -3,7 +3,7 @@
 mod common;
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::Cluster;
 
@@ -44,6 +44,8 @@ fn a_wiped_node_is_refused() {
             break;
         }
         is_refused(&mut cluster, at, "it comes back only by a membership change");
+        let way_back = format!("RAFT REMOVE {} on the leader", cluster.nodes[at].id);
+        assert!(cluster.nodes[at].log().contains(&way_back), "{}", cluster.nodes[at].log());
     }
     cluster.nodes[leader].start_doomed();
     assert_eq!(cluster.nodes[leader].wait().code(), Some(3), "{}", cluster.nodes[leader].log());
@@ -154,7 +156,7 @@ fn p49_lotus_9888_a_node_of_another_cluster_on_a_members_address() {
     let said = |cluster: &Cluster, at: usize| cluster.nodes[at].log().matches("6e0f1c2d-").count();
     while peers.iter().any(|at| said(&cluster, *at) == 0) || said(&cluster, follower) < 2 {
         assert!(Instant::now() < deadline, "it is not logged: {}", cluster.nodes[leader].log());
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
     }
     // It campaigns, in vain and unheard.
     while cluster.nodes[follower].info("role").as_deref() != Some("pre-candidate") {

@@ -80,6 +80,12 @@ fn write(cluster: &mut Cluster, known: &mut BTreeMap<String, String>, name: &str
 fn holds(node: &Node, known: &BTreeMap<String, String>) {
     let mut client = node.connect();
     assert_eq!(client.call("READONLY"), "OK");
+    // What a node says of itself may be some milliseconds old.
+    let deadline = Instant::now() + PATIENCE;
+    while client.call("DBSIZE") != known.len().to_string() {
+        assert!(Instant::now() < deadline, "node {} does not have everything", node.id);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     for (key, value) in known {
         assert_eq!(&client.call(&format!("GET {key}")), value);
     }

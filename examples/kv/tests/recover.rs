@@ -141,6 +141,9 @@ fn recovers(kind: &str, other: &str) {
         assert!(Instant::now() < deadline, "{}", cluster.nodes[learner].log());
         std::thread::sleep(Duration::from_millis(5));
     }
+    let promoted = client.call(&format!("RAFT PROMOTE {} WAIT", cluster.nodes[learner].id));
+    assert!(!promoted.starts_with('-'), "{promoted}");
+    assert_eq!(client.call("SET after 3"), "OK");
 }
 
 #[test]

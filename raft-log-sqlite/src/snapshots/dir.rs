@@ -76,6 +76,8 @@ impl Dir {
         })?;
         check_sqlite().await?;
         let names = list(path)?;
+        // A name whose sync had failed would be gone after a power cut, and the log that it covers with it.
+        side::sync_dir(path).map_err(|error| io_failed("sync the snapshots' folder", &error))?;
         let latest = match names.iter().filter_map(|name| records::complete_upto(name)).max() {
             Some(upto) => Some(look_at(path, upto).await?),
             None => None,

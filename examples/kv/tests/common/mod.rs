@@ -128,7 +128,7 @@ impl Node {
         self.try_connect().unwrap()
     }
 
-    fn try_connect(&self) -> Option<Client> {
+    pub fn try_connect(&self) -> Option<Client> {
         match &self.tls {
             None => Client::try_connect(self.client),
             Some((config, name)) => Client::try_connect_tls(self.client, config, name),
