@@ -621,7 +621,7 @@ fn the_schedules_reach_what_they_are_meant_to_test() {
     ] {
         assert!(seen.contains(what), "no schedule had a {what}");
     }
-    for seed in 0..60 {
+    for seed in 0..240 {
         seen.extend(run(1 + seed % 3, 5, seed * 0x9e37_79b9 + 1, 3000));
     }
     for what in ["change", "objection", "learners", "joint left", "nobody stays"] {

@@ -268,7 +268,9 @@ mod between_any_two_operations {
                     let there = found(&files).await.unwrap();
                     assert!(there == 2 || failed && there == 1, "{there} after call {at} had failed");
                     // What was found is counted on: it stays, whatever the failure has left unsynced (seed 107).
-                    let crashed = MemVfs::of(&vfs.durable());
+                    let mut point = CrashPoint::of(&Image::new());
+                    vfs.ops().iter().for_each(|op| point.advance(op));
+                    let crashed = MemVfs::of(&point.durable());
                     let again = FileSnapshots::open_on(Arc::new(crashed)).await.unwrap();
                     assert_eq!(found(&again).await, Ok(there), "after call {at} had failed, and a crash");
                     store(&files, 3).await.unwrap();

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use raft_core::backend::Transport;
 use raft_core::ids::NodeId;
+use raft_core::message::Message;
 use raft_testkit::conformance::transport::{CLAUSES, TransportBackend, Wire, WireVersion, run};
 use raft_testkit::conformance::{Unsupported, report_mutant};
 
@@ -75,6 +76,11 @@ impl TransportBackend for Carriers {
             WireVersion::Unknown => (9, 9),
         };
         Ok(self.make(address, versions))
+    }
+
+    /// Its versions differ by their number only.
+    fn said_to_previous(&self, message: Message) -> Option<Message> {
+        Some(message)
     }
 }
 
