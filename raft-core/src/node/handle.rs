@@ -158,7 +158,7 @@ impl NodeHandle {
     }
 
     /// Takes on other settings, those that may change while the node runs. They are not kept: a node that is
-    /// started again has what its [`Config`](crate::Config) says. Returns all settings as they are now; with
+    /// started again has what its [`Config`] says. Returns all settings as they are now; with
     /// `Settings::default()` it changes nothing.
     ///
     /// # Errors
