@@ -66,6 +66,7 @@ const STEPS: &[Step] = &[
     ("tools: redis-py", |_| redis_py()),
     ("demo: kill", |_| demo(&[])),
     ("demo: freeze", |_| demo(&["--freeze"])),
+    ("count: exactly once", |_| count()),
     ("chaos", |_| chaos(&["--seconds", "20"], "linearizable=yes")),
     ("chaos: stale reads", |_| chaos(&["--seconds", "5", "--stale-reads"], "linearizable=no")),
     ("sim: fixed seeds", |_| tool("raft-sim", &["--seeds", "0..400"])),
@@ -270,6 +271,12 @@ fn demo(more: &[&str]) -> StepResult {
     let Some(mut command) = ourselves("demo")? else { return Ok(Ended::Failed) };
     command.args(["--seconds", "5", "--kills", "2", "--clients", "4"]).args(more);
     Ok(ended(proc::run(&mut command)?))
+}
+
+/// A short count with an unoptimised server: every increment counts once, through two leader kills.
+fn count() -> StepResult {
+    let Some(mut command) = ourselves("count")? else { return Ok(Ended::Failed) };
+    Ok(ended(proc::run(command.args(["--ops", "20000", "--kills", "2"]))?))
 }
 
 /// Short chaos with an unoptimised server, over a network that needs no rights, and the verdict that it must

@@ -9,8 +9,10 @@ mod ci;
 mod cluster;
 mod conformance;
 mod content;
+mod count;
 mod crash;
 mod demo;
+mod failover;
 mod fuzz;
 mod guard;
 mod model;
@@ -42,6 +44,8 @@ struct Args {
 enum Command {
     /// Starts real processes, writes, kills the leader again and again, and counts what was lost.
     Demo(demo::Args),
+    /// Increments a counter in sessions while leaders are killed: every increment must count once.
+    Count(count::Args),
     /// Harms real processes and the network between them, and checks that the clients saw one copy of the
     /// data.
     Chaos(chaos::Args),
@@ -73,6 +77,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Demo(args) => demo::run(&args),
+        Command::Count(args) => count::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::Test(args) => test::run(&args),

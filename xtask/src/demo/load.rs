@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::failover::Watched;
 use crate::util::resp::{Client, Reply};
 use crate::util::watch::Watch;
 use crate::verdict::{Verdict, verdict};
@@ -88,24 +89,6 @@ impl Load {
         self.shared.acked.load(Ordering::Relaxed)
     }
 
-    /// Waits for the next acknowledgement of a write that is sent after now, and returns now.
-    pub(crate) fn begin_watch(&self, frozen: Option<usize>) -> Instant {
-        let now = self.shared.watch.begin();
-        self.shared.frozen.store(frozen.unwrap_or(NONE), Ordering::SeqCst);
-        now
-    }
-
-    /// When that acknowledgement came.
-    pub(crate) fn first_ack(&self) -> Option<Instant> {
-        self.shared.watch.first()
-    }
-
-    /// Watches no longer.
-    pub(crate) fn end_watch(&self) {
-        self.shared.watch.end();
-        self.shared.frozen.store(NONE, Ordering::SeqCst);
-    }
-
     /// Ends the clients and adds up.
     pub(crate) fn stop(self) -> Totals {
         self.shared.stop.store(true, Ordering::SeqCst);
@@ -119,6 +102,23 @@ impl Load {
         }
         totals.latencies_us.sort_unstable();
         totals
+    }
+}
+
+impl Watched for Load {
+    fn begin_watch(&self, frozen: Option<usize>) -> Instant {
+        let now = self.shared.watch.begin();
+        self.shared.frozen.store(frozen.unwrap_or(NONE), Ordering::SeqCst);
+        now
+    }
+
+    fn first_ack(&self) -> Option<Instant> {
+        self.shared.watch.first()
+    }
+
+    fn end_watch(&self) {
+        self.shared.watch.end();
+        self.shared.frozen.store(NONE, Ordering::SeqCst);
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::Outcome;
-use crate::guard::Signal;
-use crate::servers::{Options, PATIENCE, Servers};
+use crate::failover::{self, Failover};
+use crate::servers::{Options, Servers};
 use crate::util::progress::Progress;
 use crate::util::{Failure, json as json_file, table};
 use load::{Load, Totals};
@@ -40,19 +40,6 @@ pub(crate) struct Args {
     /// Writes the result there.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-}
-
-/// One killed leader.
-struct Failover {
-    /// Since the clients began.
-    at: Duration,
-    node: usize,
-    /// The node that led afterwards.
-    successor: usize,
-    /// From the kill to the next acknowledgement of a write that was sent after it.
-    took: Duration,
-    /// From the restart (or thaw) until the node had caught up.
-    back: Duration,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -102,16 +89,8 @@ fn rounds(
     let mut failovers = Vec::new();
     for round in 1..=args.kills {
         wait_until(start, gap * round, servers, load, progress)?;
-        let failover = fail_over(args, servers, load, start)?;
-        progress.line(&format!(
-            "{:>7.2} s  node {} {}: node {} leads, next write acknowledged after {} ms; back after {} ms",
-            failover.at.as_secs_f64(),
-            failover.node,
-            if args.freeze { "frozen" } else { "killed" },
-            failover.successor,
-            failover.took.as_millis(),
-            failover.back.as_millis(),
-        ));
+        let failover = failover::run(servers, load, args.freeze, start)?;
+        progress.line(&failover.line(args.freeze));
         failovers.push(failover);
     }
     wait_until(start, Duration::from_secs(args.seconds), servers, load, progress)?;
@@ -131,47 +110,6 @@ fn wait_until(
         std::thread::sleep((end - start.elapsed().min(end)).min(Duration::from_millis(100)));
     }
     Ok(())
-}
-
-fn fail_over(args: &Args, servers: &mut Servers, load: &Load, start: Instant) -> Result<Failover, Failure> {
-    let victim = servers.wait_for_leader()?;
-    if args.freeze {
-        servers.signal(victim, Signal::Stop)?;
-    } else {
-        servers.kill(victim)?;
-    }
-    let killed = load.begin_watch(args.freeze.then_some(victim));
-    let deadline = Instant::now() + PATIENCE;
-    let acked = loop {
-        if let Some(acked) = load.first_ack() {
-            break acked;
-        }
-        servers.check_alive()?;
-        if Instant::now() > deadline {
-            return Err(Failure::new(format!("no write was acknowledged within {PATIENCE:?} of the kill")));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    };
-    let others = |at: &usize| *at != victim;
-    let leads = |at: &usize| servers.info(*at).is_some_and(|info| info.leads());
-    let successor = (0..servers.all.len()).filter(others).find(leads);
-    let restarted = Instant::now();
-    if args.freeze {
-        servers.signal(victim, Signal::Continue)?;
-    } else {
-        servers.launch(victim)?;
-    }
-    load.end_watch();
-    let leader = servers.wait_for_leader()?;
-    let reached = servers.info(leader).and_then(|info| info.number("commit-index")).unwrap_or(0);
-    servers.wait_applied(victim, reached)?;
-    Ok(Failover {
-        at: killed.saturating_duration_since(start),
-        node: servers.all[victim].id,
-        successor: servers.all[successor.unwrap_or(leader)].id,
-        took: acked.saturating_duration_since(killed),
-        back: restarted.elapsed(),
-    })
 }
 
 fn report(
