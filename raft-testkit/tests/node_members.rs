@@ -112,7 +112,11 @@ async fn until_voters(node: &NodeHandle, expected: &[u64]) {
 
 /// Writes until told to stop; whoever is asked redirects, and nothing else may go wrong. Returns what was
 /// acknowledged.
-async fn write(nodes: Vec<NodeHandle>, mut stop: tokio::sync::oneshot::Receiver<()>) -> Vec<u32> {
+async fn write(
+    nodes: Vec<NodeHandle>,
+    mut stop: tokio::sync::oneshot::Receiver<()>,
+    count: tokio::sync::watch::Sender<usize>,
+) -> Vec<u32> {
     let mut acknowledged = Vec::new();
     let mut at = 0;
     for number in 0_u32.. {
@@ -125,6 +129,7 @@ async fn write(nodes: Vec<NodeHandle>, mut stop: tokio::sync::oneshot::Receiver<
             match nodes[at].propose(number.to_le_bytes().to_vec()).await {
                 Ok(_) => {
                     acknowledged.push(number);
+                    count.send_replace(acknowledged.len());
                     break;
                 }
                 Err(ProposeError::NotLeader { leader: Some(leader) }) => at = leader.id.0 as usize - 1,
@@ -142,26 +147,30 @@ async fn one_grows_to_five_and_shrinks_to_one_under_writes() {
     let world = World::of(1).await;
     let first = world.leader([1]).await;
     let (stop, stopped) = tokio::sync::oneshot::channel();
-    let writer = tokio::spawn(write(world.nodes.clone(), stopped));
+    let (count, mut written) = tokio::sync::watch::channel(0);
+    let writer = tokio::spawn(write(world.nodes.clone(), stopped, count));
     let changes = [joined(2), joined(3)].concat();
     let done = first.change_membership(changes, patient()).await.unwrap();
     assert_eq!(done.membership.voters.len(), 3);
+    written.wait_for(|count| *count >= 5).await.unwrap();
     let changes = [joined(4), joined(5)].concat();
     first.change_membership(changes, patient()).await.unwrap();
     for id in 1..=5 {
         until_voters(world.node(id), &[1, 2, 3, 4, 5]).await;
     }
+    written.wait_for(|count| *count >= 10).await.unwrap();
     let changes = vec![Change::Remove(NodeId(5)), Change::Remove(NodeId(4))];
     first.change_membership(changes, ChangeOptions::default()).await.unwrap();
+    written.wait_for(|count| *count >= 15).await.unwrap();
     // Three become one, and it is not the one that leads.
     let changes = vec![Change::Remove(NodeId(1)), Change::Remove(NodeId(2))];
     let done = first.change_membership(changes, ChangeOptions::default()).await.unwrap();
     assert_eq!(done.membership.voters.iter().copied().collect::<Vec<_>>(), [NodeId(3)]);
     let last = world.leader([3]).await;
     until_voters(&last, &[3]).await;
+    written.wait_for(|count| *count >= 20).await.unwrap();
     stop.send(()).unwrap();
     let acknowledged = writer.await.unwrap();
-    assert!(acknowledged.len() > 20, "{}", acknowledged.len());
     let applied = last.propose("end").await.unwrap().id;
     let recorded = world.recorders[2].applied(applied.index).await;
     let numbers: Vec<u32> = recorded

@@ -68,6 +68,7 @@ enum Mutant {
     NeverReportsGone,
     NeverReportsUpAgain,
     AsksOnlyOnce,
+    TakesGuestsForMembers,
     IgnoresRefusals,
     KeepsRefusalsToItself,
     AcceptsForeignClusters,
@@ -95,6 +96,7 @@ const TABLE: &[(Mutant, &str)] = &[
     (Mutant::NeverReportsGone, "t05_dead_peer_is_gone"),
     (Mutant::NeverReportsUpAgain, "t05_returned_peer_is_up_again"),
     (Mutant::AsksOnlyOnce, "t05_returned_peer_is_up_again"),
+    (Mutant::TakesGuestsForMembers, "t06_who_becomes_a_member_is_asked_again"),
     (Mutant::IgnoresRefusals, "t06_refused_peer_is_told_and_delivers_nothing"),
     (Mutant::KeepsRefusalsToItself, "t06_refused_peer_is_told_and_delivers_nothing"),
     (Mutant::AcceptsForeignClusters, "t06_foreign_cluster_is_refused"),
@@ -322,7 +324,7 @@ impl InboxHandler for BrokenInbox {
     }
 
     async fn admit(&self, peer: Identity) -> Result<(), Refusal> {
-        if self.mutant == Mutant::AsksOnlyOnce {
+        if matches!(self.mutant, Mutant::AsksOnlyOnce | Mutant::TakesGuestsForMembers) {
             let mut met = self.around.met.lock().unwrap();
             if met.contains(&peer.node) {
                 return Ok(());

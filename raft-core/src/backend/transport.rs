@@ -227,6 +227,7 @@ pub enum TransportError {
 ///   immediate reconnect is refused or reset.
 /// * **T6** The handshake checks magic, wire version range, cluster id, node id both ways, store id and
 ///   incarnation (by [`Inbox::admit`]); anything else is refused, logged once and counted.
+///   Who was connected as no member and becomes one shakes hands anew: only members are remembered.
 /// * **T7** A malformed, oversized or corrupted frame closes that connection only; frame size,
 ///   connections and handshake time are limited.
 /// * **T8** Entry payloads up to 16 MiB by default pass.

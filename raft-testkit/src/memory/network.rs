@@ -381,9 +381,13 @@ impl MemoryNetwork {
         let there = board.look_up(&member.address, member.id);
         let Some(endpoint) = board.endpoints.get_mut(&key) else { return };
         let before = endpoint.targets.insert(member.id, member.address.clone());
+        // Who was connected as no member shakes hands anew, so that it is remembered as one.
+        let was_guest = before.is_none();
         let moved = before.is_some_and(|before| before != member.address);
-        let elsewhere = moved && endpoint.links.get(&member.id).is_some_and(|link| Some(link.to) != there);
-        let told = if elsewhere { board.lose(key, member.id) } else { Vec::new() };
+        let link = endpoint.links.get(&member.id);
+        let elsewhere = moved && link.is_some_and(|link| Some(link.to) != there);
+        let again = was_guest && link.is_some_and(|link| link.up);
+        let told = if elsewhere || again { board.lose(key, member.id) } else { Vec::new() };
         drop(board);
         self.drain_all(told);
         self.connect(key, member.id);

@@ -569,11 +569,19 @@ impl Transport for SimTransport {
         let size = net.size();
         let all = members.iter().map(|member| (member.id.0 as usize).wrapping_sub(1));
         let members: BTreeSet<usize> = all.filter(|node| *node < size && *node != me).collect();
-        net.ports[me].members.clone_from(&members);
+        let before = std::mem::replace(&mut net.ports[me].members, members.clone());
+        let mut guests = Vec::new();
         for node in members {
             if net.connection(me, node).link == Link::Closed {
                 self.network.dial_later(&mut net, me, node);
+            } else if !before.contains(&node) {
+                guests.push(node);
             }
+        }
+        drop(net);
+        // Who was connected as no member shakes hands anew: now it is to be remembered.
+        for guest in guests {
+            self.network.close(me, guest, PeerEvent::Down);
         }
     }
 

@@ -121,6 +121,24 @@ pub(super) async fn t06_refused_peer_may_be_admitted_later<B: TransportBackend>(
     two.reach(&one, 2).await
 }
 
+pub(super) async fn t06_who_becomes_a_member_is_asked_again<B: TransportBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let (one, limbo) = (End::start(backend, 1).await?, End::start(backend, 2).await?);
+    one.meet_one_way(&limbo).await;
+    one.reach(&limbo, 1).await?;
+    let before = limbo.inbox.asked().len();
+    ensure(before > 0, "a question about who has dialled", before)?;
+    // Whether it is asked shows in what comes of a refusal.
+    limbo.inbox.refuse(Some(Refusal::NotReady));
+    limbo.transport.members(&[one.member()]);
+    let told = Arrival::Refused(limbo.id(), Refusal::NotReady);
+    one.inbox.until(|all| all.contains(&told).then_some(())).await;
+    limbo.inbox.refuse(None);
+    one.reach(&limbo, 2).await?;
+    limbo.reach(&one, 3).await
+}
+
 pub(super) async fn t06_foreign_cluster_is_refused<B: TransportBackend>(
     backend: &B,
 ) -> Result<(), ClauseFailure> {

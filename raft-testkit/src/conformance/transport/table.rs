@@ -50,6 +50,8 @@ macro_rules! __transport_clauses {
                 "T6: who is refused is told by whom and why, and nothing is delivered from it or to it."
             t06_refused_peer_may_be_admitted_later handshake
                 "T6: who is refused as not ready is admitted when it tries again."
+            t06_who_becomes_a_member_is_asked_again handshake
+                "T6: who was connected and becomes a member shakes hands anew: only members are remembered (J12)."
             t06_foreign_cluster_is_refused handshake
                 "T6: a node of another cluster is refused by the transport itself; nothing is delivered."
             t06_foreign_group_is_refused handshake

@@ -85,8 +85,9 @@ impl Oracle {
                 && known.store == peer.store
                 && known.incarnation.number >= peer.incarnation.number
         });
-        // Strangers leave no trace.
-        if !known && !model.damaged && model.members.contains(&peer.node) {
+        // Strangers leave no trace; nor does who becomes a member just now: it shakes hands anew.
+        let members = state.memberships.of_log(&model.log).filter(|_| model.members.contains(&peer.node));
+        if !known && !model.damaged && members.is_some_and(|members| members.is_member(peer.node)) {
             let what = format!("it lets {} in, whom its disk does not know: {:?}", peer.node, model.known);
             state.violated(at, "admitted-unremembered", Some(node), what);
         }

@@ -79,12 +79,23 @@ impl State {
 
     /// The membership in force on a running node: the last one in its log, committed or not.
     pub(crate) fn membership_of(&self, raft: &Raft) -> Option<&Membership> {
+        self.in_force(raft).map(|(_, _, found)| found)
+    }
+
+    /// Whether the membership in force on a running node is joint, and committed.
+    pub(crate) fn is_committed_joint(&self, raft: &Raft) -> bool {
+        self.in_force(raft).is_some_and(|(index, term, found)| {
+            found.is_joint() && self.committed.get(place(index)).is_some_and(|item| item.term == term)
+        })
+    }
+
+    fn in_force(&self, raft: &Raft) -> Option<(Index, Term, &Membership)> {
         let term_of = |index: Index| {
             let known = self.committed.get(place(index)).map(|item| item.term);
             // What it has purged it has in a snapshot, and that is committed.
             raft.term_of(index).or_else(|| known.filter(|_| index <= raft.view().purged))
         };
-        self.memberships.last(raft.view().last.index, term_of).map(|(_, _, found)| found)
+        self.memberships.last(raft.view().last.index, term_of)
     }
 
     /// The committed one, and those that durable logs, or logs that are being written, hold beyond.

@@ -298,7 +298,13 @@ impl State {
             let held = holders.iter().any(|(holder, _)| *holder == n);
             held || self.nodes.get(n).is_some_and(|model| model.damaged || model_on_probation(model))
         };
-        if !is_quorum(&members, holds_or_knows) {
+        // Once a joint membership is committed its new half alone may decide: the leader has appended the end of it,
+        // and nothing of that need be on a disk. Whoever is elected needs a majority of that half in any case.
+        let mut enough = members.clone();
+        if self.is_committed_joint(raft) {
+            enough.outgoing.clear();
+        }
+        if !is_quorum(&enough, holds_or_knows) {
             let on: Vec<usize> = holders.iter().map(|(n, _)| n + 1).collect();
             let what =
                 format!("{index} of term {term} is durable on {on:?} only, members are {}", short(&members));
