@@ -184,10 +184,14 @@ pub enum Objection {
         node: NodeId,
     },
     /// A new voter does not vote yet: its log is new or was damaged, and it has not caught up.
-    #[error("node {node} is on probation: it may not vote before it has caught up")]
+    #[error(
+        "node {node} is on probation, {lag_entries} entries behind: it may not vote before it has caught up"
+    )]
     Probation {
         /// The node.
         node: NodeId,
+        /// How far its durable log is behind the leader's, in entries.
+        lag_entries: u64,
     },
     /// Not enough of those who would vote are alive.
     #[error("of {voters} voters {needed} would have to be alive, but only {alive} are; silent: {}", silent.iter().map(|id| alloc::format!("{id}")).collect::<Vec<_>>().join(" "))]

@@ -148,7 +148,7 @@ mod between_any_two_operations {
     use raft_core::ids::LogId;
 
     use super::*;
-    use crate::support::{CrashPoint, Fault, Image, MODES, MemVfs, Mode, Plan, Rng, data, voters};
+    use crate::support::{CrashPoint, Fault, Image, MODES, MemVfs, Mode, Op, Plan, Rng, data, voters};
 
     fn block_on<T>(run: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(run)
@@ -280,6 +280,50 @@ mod between_any_two_operations {
                     break;
                 }
             }
+        }
+    }
+
+    const MIB: usize = 1 << 20;
+
+    /// What a snapshot has written is never more than 4 MiB ahead of its syncs, and of one whose sync has failed nothing is
+    /// gone on with: the system may have dropped what it still shows.
+    #[test]
+    fn a_large_one_is_synced_as_it_is_written() {
+        let big = data(5, 5 * MIB);
+        let write = async |vfs: &MemVfs| {
+            let files = FileSnapshots::open_on(Arc::new(vfs.clone())).await?;
+            let mut writer = files.create(SnapshotId(5), LogId::new(5, 50), voters(3)).await?;
+            for from in (0..big.len()).step_by(MIB / 4) {
+                writer.write(big.slice(from..from + MIB / 4)).await?;
+            }
+            writer.finish(None).await.map(drop)
+        };
+        let vfs = MemVfs::default();
+        block_on(write(&vfs)).unwrap();
+        let (mut unsynced, mut most) = (0, 0);
+        for op in vfs.ops() {
+            match op {
+                Op::Write(_, _, bytes) => unsynced += bytes.len(),
+                Op::Sync(_) => unsynced = 0,
+                _ => {}
+            }
+            most = most.max(unsynced);
+        }
+        assert!((4 * MIB..4 * MIB + MIB / 4).contains(&most), "{most}");
+        for at in 0..vfs.calls() {
+            let vfs = MemVfs::default();
+            vfs.set_fault(Some(Fault::Once(at, io::ErrorKind::Other)));
+            let failed = block_on(write(&vfs)).is_err();
+            vfs.set_fault(None);
+            let lost = vfs.ops().iter().any(|op| matches!(op, Op::SyncFailed(..)));
+            assert!(failed || !lost, "call {at}");
+            block_on(async {
+                let files = FileSnapshots::open_on(Arc::new(vfs.clone())).await.unwrap();
+                if failed && lost {
+                    let again = files.create(SnapshotId(5), LogId::new(5, 50), voters(3)).await.unwrap();
+                    assert_eq!(again.received_bytes(), 0, "call {at}");
+                }
+            });
         }
     }
 

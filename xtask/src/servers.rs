@@ -10,7 +10,7 @@ use crate::guard::{self, Guard, Signal};
 use crate::util::resp::{Client, Reply};
 use crate::util::{Context, Failure, ports, proc};
 
-/// Flags of `demo`, `cluster` and `chaos`.
+/// Flags of all commands that start a cluster.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Options {
     /// How many nodes.
@@ -150,10 +150,12 @@ impl Servers {
         format!("{}@{}", self.all[at].place.dialled, self.all[at].address)
     }
 
-    /// Starts the process of a node that has none. Always with the same flags.
+    /// Starts the process of a node that has none. Always with the same flags: the members that the cluster begins with are
+    /// the first so many as were asked for.
     pub(crate) fn launch(&mut self, at: usize) -> Result<(), Failure> {
-        let members: Vec<String> =
-            (0..self.all.len()).map(|at| format!("{}={}", self.all[at].id, self.addresses(at))).collect();
+        let members: Vec<String> = (0..self.options.nodes.min(self.all.len()))
+            .map(|at| format!("{}={}", self.all[at].id, self.addresses(at)))
+            .collect();
         self.spawn(at, "--members", &members.join(","))
     }
 

@@ -159,6 +159,15 @@ impl Dir {
         }
     }
 
+    /// Appends a piece. Nothing may be gone on with after a sync that failed.
+    pub(super) fn write(&self, part: &mut Part, piece: &[u8]) -> Result<(), SnapshotError> {
+        part.write(piece).inspect_err(|_| {
+            if part.is_lost {
+                let _ = self.vfs.unlink(&format::part_name(part.header.id));
+            }
+        })
+    }
+
     /// Makes a snapshot visible that has been written (S1), then drops older ones (S4).
     pub(super) fn finish(
         &self,

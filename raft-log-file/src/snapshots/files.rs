@@ -95,7 +95,7 @@ impl PartFile {
     /// [`SnapshotError`]; [`SnapshotError::NotFound`] if somebody has created the snapshot anew.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), SnapshotError> {
         self.dir.is_current(self.part.header.id, self.writer)?;
-        self.part.write(piece)
+        self.dir.write(&mut self.part, piece)
     }
 
     /// Checks, syncs and makes it visible (S1), then removes those that cover less (S4).

@@ -10,6 +10,10 @@ use super::format::{self, CHUNK_BYTES, CHUNK_HEADER_BYTES, Header};
 use crate::error::damage;
 use crate::vfs::{VfsFile, read_full_at, write_all_at};
 
+/// What is written is synced after so many bytes, in chunks: a sync of all of a large snapshot at its end would keep the disk
+/// from the journal for as long as that takes, and let the system hold that much unwritten.
+const SYNC_CHUNKS: u64 = (4 << 20) / CHUNK_BYTES as u64;
+
 /// Whole chunks in a file, and the beginning of the next one in memory.
 pub(super) struct Part {
     pub(super) header: Header,
@@ -21,12 +25,15 @@ pub(super) struct Part {
     open: Vec<u8>,
     record: Vec<u8>,
     failed: bool,
+    /// A sync has failed: what the file holds is unknown.
+    pub(super) is_lost: bool,
 }
 
 impl Part {
     fn new(file: Arc<dyn VfsFile>, header: Header, header_bytes: u64) -> Self {
         let (open, record) = (Vec::new(), Vec::new());
-        Self { header, file, header_bytes, chunks: 0, checksum: 0, open, record, failed: false }
+        let (failed, is_lost) = (false, false);
+        Self { header, file, header_bytes, chunks: 0, checksum: 0, open, record, failed, is_lost }
     }
 
     /// Writes the header of a new file.
@@ -101,11 +108,21 @@ impl Part {
         self.failed = true;
         write_all_at(&*self.file, &self.record, offset)
             .map_err(|error| failed("write a snapshot", &error))?;
+        if (self.chunks + 1).is_multiple_of(SYNC_CHUNKS) {
+            self.sync()?;
+        }
         self.failed = false;
         self.checksum = crc32c_append(self.checksum, &self.open);
         self.chunks += 1;
         self.open.clear();
         Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), SnapshotError> {
+        self.file.sync_data().map_err(|error| {
+            self.is_lost = true;
+            failed("sync a snapshot", &error)
+        })
     }
 
     /// Writes the rest and the end, and syncs.
@@ -129,7 +146,7 @@ impl Part {
         self.failed = true;
         let writing = |error| failed("write a snapshot", &error);
         write_all_at(&*self.file, &format::encode_trailer(self.header.id, content), end).map_err(writing)?;
-        self.file.sync_data().map_err(|error| failed("sync a snapshot", &error))?;
+        self.sync()?;
         Ok(content)
     }
 }

@@ -131,14 +131,14 @@ fn objection(leader: &Leader, common: &Common, node: NodeId) -> Option<Objection
     let Some(progress) = progress else { return Some(Objection::NotLearned { node }) };
     // Whether it is on probation only an answer to a heartbeat tells.
     let answered = progress.acked_round > 0;
+    let lag_entries = common.log.last().0.saturating_sub(progress.match_index.0);
     if progress.probation {
-        return Some(Objection::Probation { node });
+        return Some(Objection::Probation { node, lag_entries });
     }
     if !answered || !is_alive(leader, common, node) {
         let silence = answered.then(|| common.now.since(progress.contact));
         return Some(Objection::Silent { node, silence });
     }
-    let lag_entries = common.log.last().0.saturating_sub(progress.match_index.0);
     let limit_entries = common.config.promote_lag_entries;
     (lag_entries > limit_entries).then_some(Objection::Lagging { node, lag_entries, limit_entries })
 }
