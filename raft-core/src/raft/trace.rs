@@ -5,6 +5,7 @@ use super::{Raft, Role, RoleKind};
 use crate::backend::HardState;
 use crate::error::Violation;
 use crate::ids::{Index, LogId, NodeId, Term};
+use crate::time::Time;
 
 /// The state of a [`Raft`] that the paper speaks of (Figure 2), and what this implementation adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +36,8 @@ pub struct View {
     pub embargo: bool,
     /// The last alarm.
     pub alarm: Option<Violation>,
+    /// Until when, by its own clock, a leader counts a quorum as bound to it (dissertation §6.4.1).
+    pub lease_until: Option<Time>,
 }
 
 impl Raft {
@@ -56,6 +59,10 @@ impl Raft {
             installing: common.receive.installing(),
             embargo: common.embargo,
             alarm: common.alarm,
+            lease_until: match &self.role {
+                Role::Leader(leader) => leader.lease_until(common),
+                _ => None,
+            },
         }
     }
 

@@ -222,14 +222,19 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// A node's clock that goes at this speed.
+    pub(crate) const fn of_node(ppm: u64) -> Self {
+        Self { origin: 1_000_000_000, ppm }
+    }
+
     fn local(&self, now: Nanos) -> Time {
         Time::from_nanos(self.origin + (u128::from(now) * u128::from(self.ppm) / 1_000_000) as u64)
     }
 
     /// The first moment at which it shows `local`.
-    fn global(&self, local: Time) -> Nanos {
+    pub(crate) fn global(&self, local: Time) -> Nanos {
         let since = u128::from(local.as_nanos().saturating_sub(self.origin));
-        (since * 1_000_000).div_ceil(u128::from(self.ppm)) as u64
+        Nanos::try_from((since * 1_000_000).div_ceil(u128::from(self.ppm))).unwrap_or(Nanos::MAX)
     }
 }
 

@@ -114,6 +114,9 @@ impl World {
             | Fault::Wipe { .. }
             | Fault::SetBack { .. } => self.harm_disk(fault),
             Fault::Transfer { to } => self.transfer(*to),
+            Fault::Siege { hand_over, for_, restart, tries } => {
+                self.besiege(*hand_over, *for_, *restart, tries)
+            }
             Fault::Snapshot { who } => self.take_snapshot(*who),
             Fault::Change { .. } | Fault::Return | Fault::Reconfigure { .. } => self.operate(fault),
             Fault::Campaign { who } => {
@@ -287,6 +290,35 @@ impl World {
                 self.agenda.after(after + rival, What::Rival(node));
             }
         }
+    }
+
+    /// The leader is cut off, and others are made to campaign.
+    fn besiege(
+        &mut self,
+        hand_over: Option<Nanos>,
+        for_: Nanos,
+        restart: Option<Nanos>,
+        tries: &[Nanos],
+    ) -> bool {
+        let Some(leader) = self.running(Who::Leader) else { return false };
+        if hand_over.is_some() {
+            self.transfer(None);
+        }
+        let begins = hand_over.unwrap_or_default();
+        self.agenda.after(begins, What::CutOff { node: leader, for_, friends: 0 });
+        let others: Vec<usize> = (0..self.slots.len()).filter(|other| *other != leader).collect();
+        if let Some(after) = restart {
+            for node in others.iter().copied().filter(|node| self.slots[*node].up) {
+                let life = self.slots[node].life;
+                self.agenda.after(begins + after, What::KillNow { node, life });
+            }
+        }
+        for after in tries {
+            if let Some(node) = (!others.is_empty()).then(|| *self.rng.pick(&others)) {
+                self.agenda.after(begins + after, What::Rival(node));
+            }
+        }
+        true
     }
 
     /// A node is made to campaign.

@@ -190,6 +190,43 @@ impl Plan {
         self.faults.sort_by_key(|(at, _)| *at);
     }
 
+    /// A few runs with leases are made for them alone: clocks that go as differently as is declared, answers that
+    /// come late, reads through whomever, and leaders that are cut off again and again while others are made to
+    /// campaign about when the promises end.
+    pub(super) fn besiege(&mut self, seed: u64) {
+        let mut rng = Rng::stream(seed, 22);
+        if self.features.reads.lease_drift_ppm.is_none() || self.nodes < 2 || !rng.chance(300) {
+            return;
+        }
+        let timeout = self.election.as_nanos() as u64;
+        let drift = *rng.pick(&[0, 20_000, 100_000]);
+        self.clocks = (0..self.nodes).map(|_| 1_000_000 - drift + rng.below(2 * drift + 1)).collect();
+        self.features.reads.lease_drift_ppm = Some(slower_ppm(&self.clocks));
+        if rng.chance(600) {
+            self.net.spike_ppm = rng.between(20_000, 300_000) as u32;
+            self.net.spike_most = rng.between(timeout / 4, timeout * 2);
+        }
+        self.load.clients = rng.between(2, 6);
+        self.load.think = 2 * self.duration * self.load.clients / rng.between(600, 1200);
+        (self.load.reads_per_mille, self.load.anywhere_per_mille) = (600, 600);
+        self.faults.clear();
+        let mut at = S;
+        while at < self.duration {
+            let many = rng.between(2, 12);
+            let mut tries: Vec<Nanos> =
+                (0..many).map(|_| rng.between(timeout / 2, timeout * 3 / 2)).collect();
+            tries.sort_unstable();
+            let fault = Fault::Siege {
+                hand_over: rng.chance(250).then(|| rng.skewed(MS / 10, timeout)),
+                for_: timeout * 2,
+                restart: rng.chance(300).then(|| rng.skewed(MS / 10, timeout / 2)),
+                tries: if rng.chance(800) { tries } else { Vec::new() },
+            };
+            self.faults.push((at, fault));
+            at += rng.between(timeout * 3, timeout * 8);
+        }
+    }
+
     fn draw_snapshot_faults(&mut self, rng: &mut Rng) {
         if !rng.chance(600) {
             return;

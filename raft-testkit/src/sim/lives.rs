@@ -367,7 +367,7 @@ impl World {
                 agenda.after(0, What::Ended { node, life, end });
             })
         };
-        let clock = Clock { origin: 1_000_000_000, ppm: slot.ppm };
+        let clock = Clock::of_node(slot.ppm);
         let rng = Mutex::new(Rng::stream(self.rng.next(), 5));
         let runtime = Watched { runtime: SimRuntime { core: Arc::clone(&core), owner, clock, rng }, ended };
         let ear = Ear { oracle: Arc::clone(&self.oracle), node };

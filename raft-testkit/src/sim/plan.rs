@@ -215,6 +215,17 @@ pub enum Fault {
         /// Whom.
         who: Who,
     },
+    /// A leader that may have a lease is cut off, and everything is tried to elect another one meanwhile.
+    Siege {
+        /// It is told to hand over, so long before.
+        hand_over: Option<Nanos>,
+        /// For how long it is cut off.
+        for_: Nanos,
+        /// So long after, all others are killed, to come up again at once.
+        restart: Option<Nanos>,
+        /// When one of the others is told to campaign, after the cut.
+        tries: Vec<Nanos>,
+    },
     /// An operator changes the members, all wishes as one change.
     Change {
         /// What.
@@ -304,6 +315,7 @@ impl Fault {
             Self::Stop { .. } => "stop",
             Self::Transfer { .. } => "transfer",
             Self::Campaign { .. } => "campaign",
+            Self::Siege { .. } => "leader-besieged",
             Self::Change { kill: None, .. } => "members-change",
             Self::Change { .. } => "members-change-and-kill",
             Self::Return => "lost-member-returns",
@@ -482,6 +494,7 @@ impl Plan {
         plan.features = Features::draw(seed, plan.nodes, &plan.clocks);
         plan.draw_faults(seed);
         plan.narrow(seed);
+        plan.besiege(seed);
         plan.draw_operations(seed);
         plan
     }

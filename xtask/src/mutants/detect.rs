@@ -13,6 +13,9 @@ use super::tree::Tree;
 use crate::guard::{self, Guard};
 use crate::util::{Context, Failure, proc};
 
+/// Of each configuration of the model; what it finds it finds early.
+const MODEL_STATES: &str = "1000000";
+
 /// How a planted bug was caught.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Caught {
@@ -58,8 +61,9 @@ impl<'a> Detectors<'a> {
             By::Model => self.model(),
             By::Crash => self.test(by, &["--release", "--package", "raft-log-file", "--test", "crash"]),
             By::Test => {
-                let (package, name) = mutant.test.as_ref().ok_or_else(|| Failure::new("no test is named"))?;
-                self.test(by, &["--package", package, "--all-features", "--", name])
+                let (mut args, name) = mutant.test().ok_or_else(|| Failure::new("no test is named"))?;
+                args.extend(["--", name]);
+                self.test(by, &args)
             }
         }
     }
@@ -70,7 +74,9 @@ impl<'a> Detectors<'a> {
         let (mut from, mut cpu) = (0, Duration::ZERO);
         while from < self.seeds {
             let mut command = Command::new(&binary);
-            command.args(["--seeds", &format!("{from}..{}", self.seeds), "--stop", "--json"]).arg(&file);
+            let seeds = format!("{from}..{}", self.seeds);
+            // One thread, so that what it took says how much was looked at.
+            command.args(["--seeds", &seeds, "--threads", "1", "--stop", "--json"]).arg(&file);
             let Some((report, took)) = self.report(&mut command, &file)? else {
                 return Ok(Some(self.hangs(By::Sim)));
             };
@@ -87,6 +93,17 @@ impl<'a> Detectors<'a> {
             from = last + 1;
         }
         Ok(None)
+    }
+
+    /// The checkers that the simulator has; none if it was not asked for.
+    pub(super) fn checkers(&self) -> Result<Vec<String>, Failure> {
+        let Some(clean) = self.clean.get("raft-sim") else { return Ok(Vec::new()) };
+        let file = self.tree.scratch("found.json");
+        let mut command = Command::new(clean);
+        command.args(["--seeds", "0..1", "--threads", "1", "--json"]).arg(&file);
+        let Some((report, _)) = self.report(&mut command, &file)? else { return Ok(Vec::new()) };
+        let all = report["checkers"].as_array().into_iter().flatten();
+        Ok(all.filter_map(|name| name.as_str().map(String::from)).collect())
     }
 
     /// Whether a seed finds nothing where no bug is planted. Else what it finds tells nothing.
@@ -106,7 +123,7 @@ impl<'a> Detectors<'a> {
         let binary = self.tree.build("raft-model")?;
         let file = self.tree.scratch("found.json");
         let mut command = Command::new(binary);
-        command.args(["--stop", "--json"]).arg(&file);
+        command.args(["--states", MODEL_STATES, "--stop", "--json"]).arg(&file);
         let Some((report, cpu)) = self.report(&mut command, &file)? else {
             return Ok(Some(self.hangs(By::Model)));
         };
@@ -148,6 +165,14 @@ impl<'a> Detectors<'a> {
         Ok(Some((report, cpu)))
     }
 
+    /// Whether a child is at it for too long: by its own processor time, where the system tells that, since others
+    /// may be at work on this machine. One that waits for others uses none, and so ends by the clock.
+    fn has_hung(&self, child: &Child, begin: Instant) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).ok();
+        let used = stat.and_then(|stat| used_by(&stat));
+        used.is_none_or(|used| used >= self.patience) || begin.elapsed() >= self.patience * 4
+    }
+
     /// Runs it quietly, as long as we have patience, and says what it took.
     fn run(&self, command: &mut Command) -> Result<(Option<Output>, Duration), Failure> {
         let shown = proc::shown(command);
@@ -169,7 +194,13 @@ impl<'a> Detectors<'a> {
             let _ = done.send(());
             text
         });
-        let in_time = ended.recv_timeout(self.patience) != Err(RecvTimeoutError::Timeout);
+        let in_time = loop {
+            match ended.recv_timeout(Duration::from_secs(1).min(self.patience)) {
+                Err(RecvTimeoutError::Timeout) if self.has_hung(&child, begin) => break false,
+                Err(RecvTimeoutError::Timeout) => {}
+                _ => break true,
+            }
+        };
         if !in_time {
             kill_group(&mut child)?;
         }
@@ -197,10 +228,19 @@ fn children_cpu() -> Option<Duration> {
     cpu_of(&std::fs::read_to_string("/proc/self/stat").ok()?)
 }
 
-/// User and system time of waited-for children: fields 16 and 17 of proc(5), in hundredths of a second on
-/// every Linux.
+/// User and system time of waited-for children: fields 16 and 17 of proc(5).
 fn cpu_of(stat: &str) -> Option<Duration> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(13);
+    two_times(stat, 13)
+}
+
+/// The same of a process itself: fields 14 and 15.
+fn used_by(stat: &str) -> Option<Duration> {
+    two_times(stat, 11)
+}
+
+/// Two times that follow each other, in hundredths of a second on every Linux.
+fn two_times(stat: &str, skip: usize) -> Option<Duration> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(skip);
     let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some(Duration::from_millis((user + system) * 10))
 }
@@ -253,6 +293,7 @@ mod tests {
     fn the_time_of_children_is_read() {
         let stat = "71 (x) y) S 1 71 71 0 -1 4194560 5 6 0 0 1 2 250 50 20 0 1 0";
         assert_eq!(super::cpu_of(stat), Some(std::time::Duration::from_secs(3)));
+        assert_eq!(super::used_by(stat), Some(std::time::Duration::from_millis(30)));
     }
 
     #[test]

@@ -3,14 +3,14 @@
 //! something when it finds what is there.
 
 mod detect;
+mod markdown;
+mod saved;
 mod table;
 mod tree;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use serde_json::json;
 
 use crate::Outcome;
 use crate::util::{Failure, json as json_file, proc, progress::Progress, table as text_table};
@@ -35,12 +35,18 @@ pub(crate) struct Args {
     /// Also says whether the tests of raft-core and raft-testkit find it. Takes longer.
     #[arg(long)]
     tests: bool,
-    /// What runs longer than so many seconds hangs, and has caught it.
+    /// What takes more than so many seconds of processor time hangs, and has caught it.
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     patience: u64,
-    /// Writes the results there.
+    /// Writes the results there, after each bug what there is so far.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Goes on where a run ended that wrote such a file: what was caught there is not planted again.
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
+    /// Writes them as text for people there, between the two marks that say so.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
 }
 
 /// What became of one planted bug.
@@ -66,16 +72,21 @@ pub(crate) fn run(args: &Args) -> Outcome {
         detectors.keep_clean("raft-sim")?;
     }
     let progress = Progress::new(mutants.len() as u64);
+    let before = args.resume.as_deref().map(saved::read).transpose()?.unwrap_or_default();
     let mut rows: Vec<Row> = Vec::new();
     for mutant in mutants {
         progress.at(rows.len() as u64, mutant.name.clone());
+        if let Some(caught) = before.get(&mutant.name) {
+            rows.push(Row { mutant, found: Ok(Some(caught.clone())), tests: None });
+            continue;
+        }
         let row = look(args, &tree, &detectors, mutant)?;
         progress.line(&cells(&row).join("  "));
         rows.push(row);
+        json_file::write(args.json.as_deref(), &saved::value(&rows))?;
     }
     drop(progress);
-    tree.reset()?;
-    report(args, &rows)
+    report(args, &rows, &tree.commit(), &detectors.checkers()?)
 }
 
 /// What was asked for, with only the detectors that were asked for.
@@ -99,7 +110,6 @@ fn chosen(args: &Args, all: Vec<Mutant>) -> Result<Vec<Mutant>, Failure> {
 
 /// Plants one bug, looks for it, and takes it out again.
 fn look(args: &Args, tree: &Tree, detectors: &Detectors<'_>, mutant: Mutant) -> Result<Row, Failure> {
-    tree.reset()?;
     let found = tree.plant(&mutant).and_then(|()| {
         for by in &mutant.by {
             if let Some(caught) = detectors.look(&mutant, *by)? {
@@ -109,6 +119,7 @@ fn look(args: &Args, tree: &Tree, detectors: &Detectors<'_>, mutant: Mutant) -> 
         Ok(None)
     });
     let tests = if args.tests && found.is_ok() { Some(!tests_pass(tree)?) } else { None };
+    tree.heal()?;
     Ok(Row { mutant, found, tests })
 }
 
@@ -152,45 +163,31 @@ const fn word(by: By) -> &'static str {
     }
 }
 
-fn report(args: &Args, rows: &[Row]) -> Outcome {
+fn report(args: &Args, rows: &[Row], commit: &str, checkers: &[String]) -> Outcome {
     let lines: Vec<Vec<String>> = rows.iter().map(cells).collect();
     println!("\n{}", text_table::render(&["bug", "caught by", "seeds", "cpu s", "tests"], &lines));
     let caught: Vec<&Caught> = rows.iter().filter_map(|row| row.found.as_ref().ok()?.as_ref()).collect();
-    let mut first: BTreeMap<&str, u64> = BTreeMap::new();
-    for caught in caught.iter().filter(|caught| caught.by == By::Sim) {
-        *first.entry(&caught.checker).or_default() += 1;
-    }
+    let first = first(&caught);
     let by_checker: Vec<String> = first.iter().map(|(checker, count)| format!("{checker} {count}")).collect();
     if !by_checker.is_empty() {
         println!("first to see it in the simulator: {}", by_checker.join(", "));
     }
     let median = median(caught.iter().map(|caught| caught.cpu).collect()).as_secs_f64();
-    let results: Vec<serde_json::Value> = rows.iter().map(result).collect();
-    let value = json!({
-        "planted": rows.len(),
-        "caught": caught.len(),
-        "median_cpu_seconds": median,
-        "first": first,
-        "mutants": results,
-    });
-    json_file::write(args.json.as_deref(), &value)?;
+    json_file::write(args.json.as_deref(), &saved::value(rows))?;
+    if let Some(file) = &args.markdown {
+        markdown::write(file, &markdown::render(rows, args.seeds, commit, checkers))?;
+    }
     println!("mutants: planted={} caught={} median_cpu_seconds={median:.1}", rows.len(), caught.len());
     Ok(caught.len() == rows.len())
 }
 
-fn result(row: &Row) -> serde_json::Value {
-    let caught = row.found.as_ref().ok().and_then(Option::as_ref);
-    json!({
-        "name": row.mutant.name,
-        "meant_for": row.mutant.checker,
-        "by": caught.map(|caught| word(caught.by)),
-        "checker": caught.map(|caught| &caught.checker),
-        "seed": caught.and_then(|caught| caught.seed),
-        "seeds": caught.map(|caught| caught.seeds),
-        "cpu_seconds": caught.map(|caught| caught.cpu.as_secs_f64()),
-        "error": row.found.as_ref().err().map(ToString::to_string),
-        "tests": row.tests,
-    })
+/// How many planted bugs each checker of the simulator was the first to see.
+fn first<'a>(caught: &[&'a Caught]) -> BTreeMap<&'a str, u64> {
+    let mut first = BTreeMap::new();
+    for caught in caught.iter().filter(|caught| caught.by == By::Sim) {
+        *first.entry(&caught.checker[..]).or_default() += 1;
+    }
+    first
 }
 
 /// The middle one; of an even number the later of the two.

@@ -37,14 +37,30 @@ pub(super) struct Mutant {
     pub(super) by: Vec<By>,
     /// The checker of the simulator that it is meant for.
     pub(super) checker: Option<String>,
-    /// Package and name of the test, if one is among `by`.
-    pub(super) test: Option<(String, String)>,
+    /// The test, if one is among `by`: package, target if it is one of `tests/`, and name.
+    pub(super) test: Option<Vec<String>>,
+    /// Why nothing that looks at whole nodes can see it, where nothing does.
+    pub(super) note: Option<String>,
 }
 
 impl Mutant {
     /// Its patch.
     pub(super) fn patch(&self, root: &Path) -> PathBuf {
         root.join(FOLDER).join(format!("{}.patch", self.name))
+    }
+
+    /// What of the test's package is to be built, and the test's name.
+    pub(super) fn test(&self) -> Option<(Vec<&str>, &str)> {
+        match self.test.as_deref()? {
+            [package, name] => Some((vec!["--package", package, "--all-features"], name)),
+            [package, target, name] if target == "lib" => {
+                Some((vec!["--package", package, "--all-features", "--lib"], name))
+            }
+            [package, target, name] => {
+                Some((vec!["--package", package, "--all-features", "--test", target], name))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -76,7 +92,7 @@ pub(super) fn read(root: &Path) -> Result<Vec<Mutant>, Failure> {
         if !patches.remove(name) {
             return Err(Failure::new(format!("{FOLDER}/{name}.patch is missing")));
         }
-        if mutant.by.is_empty() || (mutant.by.contains(&By::Test) && mutant.test.is_none()) {
+        if mutant.by.is_empty() || (mutant.by.contains(&By::Test) && mutant.test().is_none()) {
             return Err(Failure::new(format!("{name}: nothing is named that must catch it")));
         }
     }

@@ -1,6 +1,7 @@
 //! The copy of the workspace that bugs are planted in. It stays from run to run, with a build folder of its
 //! own, so that cargo compiles again only what a patch touches.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,14 +13,18 @@ pub(super) struct Tree {
     root: PathBuf,
     tree: PathBuf,
     target: PathBuf,
+    /// What the files were in which a bug is planted.
+    sound: RefCell<Vec<(PathBuf, Vec<u8>)>>,
 }
 
 impl Tree {
-    /// The copy, as the workspace is now: also what has not been committed.
+    /// The copy, as the workspace is now: also what has not been committed. What is done to the workspace from
+    /// here on does not reach it: a long run is of one state.
     pub(super) fn new() -> Result<Self, Failure> {
         let folder = proc::target_dir()?.join("mutants");
-        let tree = Self { root: proc::root(), tree: folder.join("tree"), target: folder.join("target") };
-        tree.reset()?;
+        let (tree, target) = (folder.join("tree"), folder.join("target"));
+        let tree = Self { root: proc::root(), tree, target, sound: RefCell::default() };
+        tree.follow()?;
         Ok(tree)
     }
 
@@ -29,7 +34,7 @@ impl Tree {
     }
 
     /// Makes the copy equal to the workspace. A file that is equal already keeps its time.
-    pub(super) fn reset(&self) -> Result<(), Failure> {
+    fn follow(&self) -> Result<(), Failure> {
         let mut list = git(&self.root);
         list.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
         let list = proc::stdout(&mut list)?;
@@ -46,7 +51,29 @@ impl Tree {
 
     /// Plants a bug.
     pub(super) fn plant(&self, mutant: &Mutant) -> Result<(), Failure> {
-        proc::stdout(apply(&self.tree).arg(mutant.patch(&self.root))).map(drop)
+        let patch = mutant.patch(&self.tree);
+        let text = std::fs::read_to_string(&patch).context(|| format!("cannot read {}", patch.display()))?;
+        for name in touched(&text) {
+            let path = self.tree.join(name);
+            let bytes = std::fs::read(&path).context(|| format!("cannot read {}", path.display()))?;
+            self.sound.borrow_mut().push((path, bytes));
+        }
+        proc::stdout(apply(&self.tree).arg(patch)).map(drop)
+    }
+
+    /// Takes the planted bug out.
+    pub(super) fn heal(&self) -> Result<(), Failure> {
+        for (path, bytes) in self.sound.take() {
+            std::fs::write(&path, bytes).context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The commit that the workspace is at, with a star if it has more than that.
+    pub(super) fn commit(&self) -> String {
+        let ask = |args: &[&str]| proc::stdout(git(&self.root).args(args)).unwrap_or_default();
+        let star = if ask(&["status", "--porcelain"]).trim().is_empty() { "" } else { "*" };
+        format!("{}{star}", ask(&["rev-parse", "--short=7", "HEAD"]).trim())
     }
 
     /// A cargo that works in the copy.
@@ -85,6 +112,11 @@ pub(super) fn apply(folder: &Path) -> Command {
     command
 }
 
+/// The files that a patch changes.
+fn touched(patch: &str) -> impl Iterator<Item = &str> {
+    patch.lines().filter_map(|line| line.strip_prefix("+++ b/")).map(str::trim)
+}
+
 fn git(folder: &Path) -> Command {
     let mut command = Command::new("git");
     command.current_dir(folder);
@@ -115,4 +147,13 @@ fn remove_others(folder: &Path, wanted: &BTreeSet<PathBuf>) -> Result<(), Failur
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_patch_names_what_it_changes() {
+        let patch = "diff --git a/x/y.rs b/x/y.rs\n--- a/x/y.rs\n+++ b/x/y.rs\n@@ -1 +1 @@\n-a\n+b\n--- a/z\n+++ b/z\n";
+        assert_eq!(super::touched(patch).collect::<Vec<_>>(), ["x/y.rs", "z"]);
+    }
 }

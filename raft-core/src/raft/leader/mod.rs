@@ -152,6 +152,12 @@ impl Leader {
         Some(until.since(common.now)).filter(|left| !left.is_zero())
     }
 
+    /// Until when a quorum is bound to it, by its own clock.
+    #[cfg(feature = "trace")]
+    pub(super) fn lease_until(&self, common: &Common) -> Option<Time> {
+        lease::until(self, common)
+    }
+
     /// Other timeouts hold from now on.
     pub(crate) fn on_reconfigured(&self, common: &mut Common) {
         common.timers.set(Timer::Heartbeat, common.now);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use raft_testkit::sim::coverage::Coverage;
-use raft_testkit::sim::oracle::Violation;
+use raft_testkit::sim::oracle::{CHECKERS, Violation};
 use raft_testkit::sim::{self, Outcome, Plan};
 use serde_json::json;
 
@@ -202,7 +202,7 @@ fn report(args: &Args, sum: &Sum, took: Duration, threads: usize) -> ExitCode {
         let value = json!({
             "seeds": sum.seeds, "sim_seconds": sum.nanos / 1_000_000_000, "faults": sum.faults,
             "elections": sum.elections, "writes": sum.writes, "reads": sum.reads, "coverage": coverage,
-            "violations": found, "cpu_ms": cpu * 1e3,
+            "violations": found, "cpu_ms": cpu * 1e3, "checkers": CHECKERS,
         });
         if let Err(error) = std::fs::write(file, format!("{value:#}\n")) {
             eprintln!("cannot write {}: {error}", file.display());

@@ -19,6 +19,7 @@ fn view(role: RoleKind, in_term: u64, last: u64) -> View {
         persisted: Index(last),
         embargo: false,
         alarm: None,
+        lease_until: None,
     };
     view.hard.term = Term(in_term);
     view

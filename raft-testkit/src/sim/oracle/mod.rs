@@ -10,6 +10,7 @@
 //! | divergence | the same has the same outcome everywhere, and in the end all states are equal | §5.3 |
 //! | commit-retracted | nobody cuts away what is committed | §5.4 |
 //! | commit-not-durable | what is committed is synced on a quorum | §5.4, J1 |
+//! | lease | while a leader has a lease nobody else is elected | dissertation §6.4.1 |
 //! | stale-answer | an answer of one term counts in no other | §5.1, dissertation §6.4 |
 //! | match-not-durable | what a leader counts as acknowledged is synced there | Figure 2 (matchIndex) |
 //! | ack-not-durable | what is acknowledged is synced | Figure 2 |
@@ -48,6 +49,44 @@ pub use self::protocol::Ear;
 use super::coverage::{Coverage, Point};
 use super::events::{EventLog, Tag};
 use super::executor::{Core, Nanos, lock};
+
+/// All checkers. `cargo xtask mutants` says which of them was never the first to see a planted bug.
+pub const CHECKERS: &[&str] = &[
+    "election-safety",
+    "log-matching",
+    "leader-completeness",
+    "state-machine-safety",
+    "divergence",
+    "commit-retracted",
+    "commit-not-durable",
+    "lease",
+    "stale-answer",
+    "match-not-durable",
+    "ack-not-durable",
+    "state-not-durable",
+    "double-vote",
+    "term-went-back",
+    "commit-went-back",
+    "probation-vote",
+    "probation-end",
+    "snapshot-differs",
+    "snapshot-went-back",
+    "snapshot-not-durable",
+    "dropped-uncovered",
+    "removed-noise",
+    "membership-step",
+    "admitted-unremembered",
+    "recovery",
+    "real-time-order",
+    "stale-read",
+    "lost-write",
+    "not-applied-was-applied",
+    "wrong-answer",
+    "liveness",
+    "alarm",
+    "panic",
+    "node-stopped",
+];
 
 /// Something that must never be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +171,7 @@ pub(crate) struct Model {
     pub(crate) ppm: u64,
     /// How far behind it was, at most, since it last had everything.
     pub(crate) lag: u64,
-    /// While a leader deals with an answer of an earlier term: that term, and its state before.
+    /// While a leader deals with an answer of another term: that term, and its state before.
     pub(crate) answer_of: Option<(Term, u64)>,
     /// When it last dealt with anything, and when it last led.
     pub(crate) seen_at: (Nanos, Nanos),
@@ -394,6 +433,7 @@ pub(crate) const fn place(index: Index) -> usize {
 
 impl State {
     pub(crate) fn violated(&mut self, at: Nanos, checker: &'static str, node: Option<usize>, what: String) {
+        debug_assert!(CHECKERS.contains(&checker), "{checker} is not among the checkers");
         self.events
             .note(at, number(node), Tag::Note, [1, 0, 0, 0], || format!("VIOLATION {checker}: {what}"));
         // What follows from the first tells nothing new.

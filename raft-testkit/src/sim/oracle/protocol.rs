@@ -14,7 +14,7 @@ use raft_core::time::Time;
 
 use super::super::coverage::Point;
 use super::super::events::Tag;
-use super::super::executor::Nanos;
+use super::super::executor::{Clock, Nanos};
 use super::members::{is_quorum, short};
 use super::{Oracle, State, changed_its_mind, number, place};
 
@@ -40,9 +40,10 @@ impl Observer for Ear {
                 message: Message::AppendReply(_) | Message::HeartbeatReply(_),
                 ..
             }) => {
-                // A leader that hears an answer of an earlier term must know what it knew before.
-                let stale = *term < raft.view().hard.term && raft.view().role == RoleKind::Leader;
-                stale.then(|| (*term, digest_of(raft)))
+                // A leader that hears an answer of an earlier term must know what it knew before; of a later one,
+                // that it is over.
+                let other = *term != raft.view().hard.term && raft.view().role == RoleKind::Leader;
+                other.then(|| (*term, digest_of(raft)))
             }
             _ => None,
         };
@@ -104,13 +105,17 @@ impl State {
         self.nodes[node].seen_at = (at, led);
         let Some(before) = self.nodes[node].view.replace(view) else { return };
         if let Some((of, before)) = self.nodes[node].answer_of.take()
-            && digest_of(raft) != before
+            && (view.hard.term < of || (view.hard.term > of && digest_of(raft) != before))
         {
             let what = format!("it leads {}, and counts an answer of {of}", view.hard.term);
             self.violated(at, "stale-answer", Some(node), what);
         }
         if view.role == RoleKind::Leader {
             self.check_beliefs(at, node, view, raft);
+            // Somebody may lead a later term already.
+            if let Some((later, other)) = self.leaders.range(view.hard.term.next()..).next() {
+                self.check_lease(at, node, view, *later, *other);
+            }
         }
         if view == before {
             return;
@@ -143,6 +148,21 @@ impl State {
         self.cover.hit_if(view.embargo && !before.embargo, Point::Embargo);
         if let Some(alarm) = view.alarm.filter(|alarm| before.alarm != Some(*alarm)) {
             self.violated(at, "alarm", Some(node), alarm.to_string());
+        }
+    }
+
+    /// While a leader counts a quorum as bound to it, by its own clock, nobody can be elected (dissertation §6.4.1).
+    fn check_lease(&mut self, at: Nanos, node: usize, view: View, later: Term, other: usize) {
+        let Some(until) = view.lease_until else { return };
+        let until = Clock::of_node(self.nodes[node].ppm).global(until);
+        if view.role == RoleKind::Leader && until > at {
+            let left = (until - at) / 1000;
+            let what = format!(
+                "it has a lease of {} for {left} us more; node {} leads {later}",
+                view.hard.term,
+                other + 1
+            );
+            self.violated(at, "lease", Some(node), what);
         }
     }
 
@@ -248,6 +268,11 @@ impl State {
         if let Some(other) = self.leaders.insert(term, node).filter(|other| *other != node) {
             let what = format!("it leads term {term}, and so did node {}", other + 1);
             self.violated(at, "election-safety", Some(node), what);
+        }
+        for other in (0..self.nodes.len()).filter(|other| *other != node) {
+            if let Some(other_view) = self.nodes[other].view.filter(|view| view.hard.term < term) {
+                self.check_lease(at, other, other_view, term, node);
+            }
         }
         if view.hard.probation || self.nodes[node].lossy {
             self.violated(at, "probation-vote", Some(node), format!("it leads term {term}"));
