@@ -20,6 +20,8 @@ pub mod membership;
 pub mod message;
 #[cfg(feature = "node")]
 pub mod node;
+#[cfg(feature = "peering")]
+pub mod peering;
 pub mod raft;
 pub mod session;
 #[cfg(feature = "slots")]

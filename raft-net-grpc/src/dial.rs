@@ -152,10 +152,10 @@ async fn greet(
     shared.options.prepare(&stream)?;
     let guard = Group::begin(Arc::clone(&shared.tasks));
     let secured =
-        shared.security.connect(stream, shared.local.cluster, peer.id).await.map_err(Failure::of)?;
+        shared.security.connect(stream, shared.local.cluster, peer.reach.id()).await.map_err(Failure::of)?;
     if let Some(proof) = secured.proof {
         let refused = |why| Failure::Refused { ours: true, why };
-        proof.check(shared.local.cluster, peer.id).map_err(refused)?;
+        proof.check(shared.local.cluster, peer.reach.id()).map_err(refused)?;
     }
     let io = TokioIo::new(secured.stream);
     let (sender, connection) = builder(&guard, &shared.options).handshake(io).await?;
@@ -177,8 +177,8 @@ async fn greet(
         .max_decoding_message_size(GREETING_BYTES)
         .max_encoding_message_size(usize::MAX);
     let (greeter, outbound) = lane::outbound(Arc::clone(peer), lane);
-    let listen = if peer.is_guest() { "" } else { &shared.advertised };
-    greeter.say(handshake::hello(shared.options.wire_versions, shared.local, peer.id, listen));
+    let listen = if peer.reach.is_guest() { "" } else { &shared.advertised };
+    greeter.say(handshake::hello(shared.options.wire_versions, shared.local, peer.reach.id(), listen));
     let replies = match lane {
         Lane::Control => client.control(outbound).await,
         Lane::Bulk => client.bulk(outbound).await,
@@ -195,10 +195,14 @@ pub(crate) const GREETING_BYTES: usize = 4096;
 async fn answer(link: &mut Link, greeter: Greeter, peer: &Arc<Peer>, shared: &Shared) -> Result<(), Failure> {
     let verdict = match link.reply().await? {
         Some(Said::Refused(why)) => return Err(Failure::Refused { ours: false, why }),
-        Some(Said::Welcome { version, identity }) => {
-            handshake::check_welcome(shared.options.wire_versions, shared.local, peer.id, version, identity)
-                .map(|identity| (identity, version))
-        }
+        Some(Said::Welcome { version, identity }) => handshake::check_welcome(
+            shared.options.wire_versions,
+            shared.local,
+            peer.reach.id(),
+            version,
+            identity,
+        )
+        .map(|identity| (identity, version)),
         Some(_) => return Err(io::Error::other("an unexpected frame in the handshake").into()),
         None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
     };

@@ -25,18 +25,15 @@ mod checksum;
 mod codec;
 mod convert;
 mod dial;
-mod dialled;
 mod error;
 mod group;
 mod handshake;
 mod lane;
 mod listen;
-mod newest;
 mod peer;
 mod security;
 mod serve;
 mod service;
-mod stats;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
@@ -61,7 +58,7 @@ pub mod proto {
 
 pub use error::WireError;
 pub use handshake::WIRE_VERSIONS;
+pub use raft_core::peering::Stats;
 pub use security::{Duplex, Proof, Secured, Security};
 pub use service::{Authenticated, RaftService};
-pub use stats::Stats;
 pub use transport::{GrpcTransport, Options};

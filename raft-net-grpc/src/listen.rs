@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use raft_core::peering::count;
 use tokio::net::{TcpListener, TcpStream};
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
@@ -22,7 +23,6 @@ use crate::group::{Executor, Group, Guard};
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::security::is_refusal;
 use crate::service::{CameFrom, Over, Proven, RaftService};
-use crate::stats::count;
 use crate::transport::Shared;
 
 /// Streams that one connection may have open at once: one lane, and who asks about health.

@@ -6,16 +6,15 @@ use std::sync::Arc;
 use raft_core::backend::{Delivery, Refusal};
 use raft_core::ids::Identity;
 use raft_core::message::{Envelope, Lane};
+use raft_core::peering::{Claim, count};
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
 use crate::error::WireError;
 use crate::group::Group;
 use crate::handshake::{self, Said};
-use crate::newest::Claim;
 use crate::proto::Frame;
 use crate::security::Proof;
-use crate::stats::count;
 use crate::transport::Shared;
 
 /// A welcome or a refusal, and how it ended.

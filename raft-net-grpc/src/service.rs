@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use raft_core::backend::Refusal;
 use raft_core::ids::{ClusterId, NodeId};
 use raft_core::message::Lane;
+use raft_core::peering::count;
 use tokio::sync::mpsc;
 use tonic::body::Body;
 use tonic::codegen::tokio_stream::Stream;
@@ -21,7 +22,6 @@ use crate::proto::Frame;
 use crate::proto::raft_server::{Raft, RaftServer};
 use crate::security::Proof;
 use crate::serve::{self, Visitor};
-use crate::stats::count;
 use crate::transport::{Options, SLACK_BYTES, Shared};
 
 /// Who is at the other end of a connection, as proven by something stronger than its word, such as its

@@ -11,19 +11,18 @@ use raft_core::backend::{Inbox, Refusal, Sent, SentDropped, Transport, Transport
 use raft_core::ids::{Identity, NodeId};
 use raft_core::membership::Member;
 use raft_core::message::{Envelope, Lane};
+use raft_core::peering::{Counters, Newest, Roster, Stats, count};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tonic_health::server::HealthReporter;
 
-use crate::dialled::Peers;
 use crate::group::Tasks;
 use crate::handshake::WIRE_VERSIONS;
 use crate::lane::is_sendable;
 use crate::listen::{self, Router};
-use crate::newest::Newest;
+use crate::peer::{Dialled, Peer};
 use crate::security::{Plain, Security};
 use crate::service::{Host, RaftService};
-use crate::stats::{Counters, Stats, count};
 
 /// What a message may have on the wire beyond what it counts for, in bytes.
 pub(crate) const SLACK_BYTES: usize = 1024;
@@ -114,7 +113,7 @@ pub(crate) struct Shared {
     pub(crate) newest: Newest,
     pub(crate) tasks: Arc<Tasks>,
     health: HealthReporter,
-    peers: RwLock<Peers>,
+    peers: RwLock<Roster<Dialled>>,
     /// Refusals that were logged: once each.
     logged: Mutex<BTreeSet<(NodeId, bool, String)>>,
     strangers: Mutex<BTreeSet<String>>,
@@ -134,19 +133,19 @@ impl Shared {
     pub(crate) fn hurry(&self, node: NodeId) {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(peer) = peers.get(node) {
-            peer.hurry();
+            peer.as_ref().hurry();
         }
     }
 
-    /// An admitted node has dialled this one: see [`Peers::visit`].
+    /// An admitted node has dialled this one: see [`Roster::visit`].
     pub(crate) fn visit(self: &Arc<Self>, node: NodeId, listen: &str) {
         if !listen.is_empty() {
             let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-            peers.visit(node, listen, self);
+            peers.visit(node, listen, |member, is_guest| Dialled::new(member, is_guest, self));
         }
     }
 
-    /// What a node had dialled has ended: see [`Peers::leave`].
+    /// What a node had dialled has ended: see [`Roster::leave`].
     pub(crate) fn leave(&self, node: NodeId) {
         self.peers.write().unwrap_or_else(PoisonError::into_inner).leave(node);
     }
@@ -262,7 +261,7 @@ impl GrpcTransport {
         let Some(shared) = &*running else { return Sent::Dropped(SentDropped::Stopped) };
         let peers = shared.peers.read().unwrap_or_else(PoisonError::into_inner);
         match peers.get(to.id) {
-            Some(peer) => peer.send(lane, envelope),
+            Some(dialled) => dialled.peer.send(lane, envelope),
             None => Sent::Dropped(SentDropped::NotConnected),
         }
     }
@@ -304,7 +303,7 @@ impl Transport for GrpcTransport {
             newest: Newest::default(),
             tasks: Arc::new(Tasks::new()),
             health: health.clone(),
-            peers: RwLock::default(),
+            peers: RwLock::new(Roster::new(local.node)),
             logged: Mutex::default(),
             strangers: Mutex::default(),
         });
@@ -328,12 +327,15 @@ impl Transport for GrpcTransport {
     fn members(&self, members: &[Member]) {
         let Some(shared) = self.shared() else { return };
         let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
-        peers.members(members, &shared);
+        peers.members(members, |member, is_guest| Dialled::new(member, is_guest, &shared));
     }
 
     async fn shutdown(&self) {
         let Some(shared) = self.take() else { return };
-        let peers = shared.peers.read().unwrap_or_else(PoisonError::into_inner).all();
+        let peers: Vec<Arc<Peer>> = {
+            let peers = shared.peers.read().unwrap_or_else(PoisonError::into_inner);
+            peers.all().map(|dialled| Arc::clone(&dialled.peer)).collect()
+        };
         let last_words = async {
             listen::set_serving(&shared.health, false).await;
             // A last word, such as handing over, may arrive: the listener ends a stream when it has read it

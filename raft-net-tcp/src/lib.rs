@@ -12,18 +12,16 @@
 //!
 //! The bytes are described in `docs/wire-format.md`.
 
-mod dialled;
 mod error;
 mod frame;
 mod handshake;
 mod lane;
 mod listen;
 mod peer;
-mod stats;
 mod stream;
 mod transport;
 
 pub use error::WireError;
 pub use handshake::WIRE_VERSIONS;
-pub use stats::Stats;
+pub use raft_core::peering::Stats;
 pub use transport::{Options, TcpTransport};

@@ -1,86 +1,25 @@
 //! Accepting peers: the listening side of the handshake, and reading frames.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use raft_core::backend::{Delivery, Refusal};
-use raft_core::ids::{Identity, NodeId, StoreId};
+use raft_core::ids::{Identity, NodeId};
 use raft_core::message::{Envelope, Lane};
+use raft_core::peering::{Claim, count};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 
 use crate::error::WireError;
 use crate::frame;
 use crate::handshake::{self, Handshake};
 use crate::peer::read_handshake;
-use crate::stats::count;
 use crate::stream::Stream;
 use crate::transport::Shared;
 
 /// Read at once, in bytes, when nothing larger is announced.
 const READ_BYTES: usize = 64 << 10;
-
-/// Which connection of each peer and lane is the newest: what comes over an older one is not delivered.
-#[derive(Debug, Default)]
-pub(crate) struct Newest(Mutex<BTreeMap<(NodeId, Lane), Arc<Latest>>>);
-
-#[derive(Debug, Default)]
-struct Latest {
-    /// Counts the connections.
-    connection: AtomicU64,
-    /// The store that the peer came with, and its highest incarnation. It may come back with another one, by a
-    /// change of the membership.
-    incarnation: Mutex<(StoreId, u64)>,
-    /// A newer connection has come.
-    superseded: Notify,
-}
-
-/// One connection's claim to be the newest.
-struct Claim {
-    latest: Arc<Latest>,
-    mine: u64,
-}
-
-impl Newest {
-    /// `None` if a later incarnation of the peer has connected already.
-    fn claim(&self, peer: Identity, lane: Lane) -> Option<Claim> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let latest = Arc::clone(all.entry((peer.node, lane)).or_default());
-        {
-            let mut incarnation = latest.incarnation.lock().unwrap_or_else(PoisonError::into_inner);
-            let (store, number) = *incarnation;
-            if store == peer.store && number > peer.incarnation.number {
-                return None;
-            }
-            *incarnation = (peer.store, peer.incarnation.number);
-        }
-        let mine = latest.connection.fetch_add(1, Ordering::AcqRel) + 1;
-        latest.superseded.notify_waiters();
-        Some(Claim { latest, mine })
-    }
-}
-
-impl Claim {
-    fn holds(&self) -> bool {
-        self.latest.connection.load(Ordering::Acquire) == self.mine
-    }
-
-    /// Returns once a newer connection has come.
-    async fn lost(&self) {
-        loop {
-            let mut superseded = std::pin::pin!(self.latest.superseded.notified());
-            superseded.as_mut().enable();
-            if !self.holds() {
-                return;
-            }
-            superseded.await;
-        }
-    }
-}
 
 /// Accepts until its task ends.
 pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {

@@ -1,23 +1,23 @@
 //! Dialling one peer: two connections, one a lane, kept up for ever.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use raft_core::backend::{Inbox, Refusal, Sent};
-use raft_core::ids::NodeId;
+use raft_core::backend::{Refusal, Sent};
 use raft_core::membership::Member;
-use raft_core::message::{Envelope, Lane, PeerEvent};
+use raft_core::message::{Envelope, Lane};
+use raft_core::peering::{Backoff, Reach, count};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use crate::frame::Outgoing;
 use crate::handshake::{self, Handshake};
 use crate::lane::Queue;
-use crate::stats::count;
 use crate::stream::Stream;
 use crate::transport::{Options, Shared};
 
@@ -33,46 +33,19 @@ const SHORT_CONNECTIONS: u32 = 3;
 /// One peer, as this node reaches it.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    id: NodeId,
-    /// Not a member, and dialled only because it has dialled this node.
-    is_guest: bool,
-    address: Mutex<String>,
+    pub(crate) reach: Reach,
     control: Queue,
     bulk: Queue,
-    link: Mutex<Link>,
-    /// Dial at once: the address changed, or the peer has just dialled this node.
-    hurry: [Notify; 2],
 }
-
-/// What the lanes have come to, and what of it was reported. Locked until the event is delivered, so that
-/// events come in the order of what they report.
-#[derive(Debug)]
-struct Link {
-    /// Lanes that are connected; both are: the peer is up.
-    lanes_up: usize,
-    /// The peer was reported as gone since it was last up, or nothing can be said of its process.
-    gone: bool,
-}
-
-/// The lanes of a peer.
-const LANES: usize = 2;
 
 impl Peer {
-    pub(crate) fn new(member: &Member, is_guest: bool, options: &Options) -> Self {
-        let (control_bytes, bulk_bytes) = (options.control_queue_bytes, options.bulk_queue_bytes);
+    fn new(member: &Member, is_guest: bool, options: &Options) -> Self {
+        let queue = |lane, bytes| Queue::new(lane, bytes);
         Self {
-            id: member.id,
-            is_guest,
-            address: Mutex::new(member.address.clone()),
-            control: Queue::new(Lane::Control, control_bytes),
-            bulk: Queue::new(Lane::Bulk, bulk_bytes),
-            link: Mutex::new(Link { lanes_up: 0, gone: true }),
-            hurry: [Notify::new(), Notify::new()],
+            reach: Reach::new(member, is_guest),
+            control: queue(Lane::Control, options.control_queue_bytes),
+            bulk: queue(Lane::Bulk, options.bulk_queue_bytes),
         }
-    }
-
-    pub(crate) const fn is_guest(&self) -> bool {
-        self.is_guest
     }
 
     pub(crate) fn queue(&self, lane: Lane) -> &Queue {
@@ -86,79 +59,27 @@ impl Peer {
         self.queue(lane).push(envelope)
     }
 
-    fn address(&self) -> String {
-        self.address.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Follows a changed address (T10): connections to the old one end.
-    pub(crate) fn set_address(&self, address: &str) {
-        let mut current = self.address.lock().unwrap_or_else(PoisonError::into_inner);
-        if *current != address {
-            address.clone_into(&mut current);
-            drop(current);
-            // Nobody may listen there yet: that says nothing about the process.
-            self.link().gone = true;
-            self.hurry();
-        }
-    }
-
-    /// Dial at once instead of waiting.
-    pub(crate) fn hurry(&self) {
-        self.hurry.iter().for_each(Notify::notify_one);
-    }
-
-    fn hurried(&self, lane: Lane) -> &Notify {
-        &self.hurry[usize::from(lane == Lane::Bulk)]
-    }
-
-    fn link(&self) -> MutexGuard<'_, Link> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lane_up(&self, inbox: &Inbox) {
-        let mut link = self.link();
-        link.lanes_up += 1;
-        if link.lanes_up == LANES {
-            link.gone = false;
-            inbox.peer(self.id, PeerEvent::Up);
-        }
-    }
-
-    fn lane_down(&self, inbox: &Inbox) {
-        let mut link = self.link();
-        if link.lanes_up == LANES {
-            inbox.peer(self.id, PeerEvent::Down);
-        }
-        link.lanes_up -= 1;
-    }
-
-    /// An attempt to connect a lane was refused or reset: nobody listens there any more.
-    fn gone(&self, inbox: &Inbox) {
-        let mut link = self.link();
-        if !link.gone {
-            link.gone = true;
-            inbox.peer(self.id, PeerEvent::Gone);
-        }
-    }
-
     /// Keeps one lane connected. Ends only with its task.
     pub(crate) async fn keep_connected(self: Arc<Self>, lane: Lane, shared: Arc<Shared>) {
-        let mut backoff = Backoff::new(&shared.options.reconnect, self.id.0 ^ u64::from(lane == Lane::Bulk));
+        let (least, most) = shared.options.reconnect;
+        // Each process waits otherwise.
+        let random = RandomState::new().hash_one((self.reach.id(), lane));
+        let mut backoff = Backoff::new(least, most, random);
         // Connections in a row that ended soon.
         let mut short = 0;
         let mut after_loss = false;
         loop {
-            let address = self.address();
+            let address = self.reach.address();
             match self.dial(&address, lane, &shared).await {
                 Ok((stream, version)) => {
                     count(&shared.counters.dialled);
                     self.queue(lane).open(version);
-                    self.lane_up(&shared.inbox);
+                    self.reach.lane_up(&shared.inbox);
                     let begun = tokio::time::Instant::now();
                     let ended = self.carry(stream, lane, &address, &shared).await;
                     self.queue(lane).close();
-                    self.lane_down(&shared.inbox);
-                    tracing::debug!(peer = %self.id, ?lane, ?ended, "connection ended");
+                    self.reach.lane_down(&shared.inbox);
+                    tracing::debug!(peer = %self.reach.id(), ?lane, ?ended, "connection ended");
                     after_loss = true;
                     if begun.elapsed() >= shared.options.reconnect.1 {
                         short = 0;
@@ -174,45 +95,45 @@ impl Peer {
                 }
                 Err(Failure::Connect(error)) => {
                     if error.kind() == io::ErrorKind::ConnectionRefused {
-                        self.gone(&shared.inbox);
+                        self.reach.gone(&shared.inbox);
                     }
                     after_loss = false;
-                    tracing::trace!(peer = %self.id, ?lane, %error, "cannot connect");
+                    tracing::trace!(peer = %self.reach.id(), ?lane, %error, "cannot connect");
                 }
                 Err(Failure::Io(error)) => {
                     if after_loss && error.kind() == io::ErrorKind::ConnectionReset {
                         // Its listener died with it.
-                        self.gone(&shared.inbox);
+                        self.reach.gone(&shared.inbox);
                     }
                     after_loss = false;
                     #[cfg(feature = "tls")]
                     if let Some(why) = crate::stream::tls_failure(&error) {
                         // It will not be better at once: another certificate, another CA, or no TLS there.
                         count(&shared.counters.refused);
-                        shared.log_peer(self.id, why);
+                        shared.log_peer(self.reach.id(), why);
                         backoff.at_least(REFUSED_BACKOFF);
                     }
-                    tracing::trace!(peer = %self.id, ?lane, %error, "no handshake");
+                    tracing::trace!(peer = %self.reach.id(), ?lane, %error, "no handshake");
                 }
                 Err(Failure::Refused { ours, why }) => {
                     after_loss = false;
                     count(&shared.counters.refused);
-                    shared.log_refusal(self.id, ours, &why);
+                    shared.log_refusal(self.reach.id(), ours, &why);
                     if why != Refusal::NotReady {
                         backoff.at_least(REFUSED_BACKOFF);
                     }
                     if !ours {
-                        shared.inbox.refused(self.id, why);
+                        shared.inbox.refused(self.reach.id(), why);
                     }
                 }
             }
             tokio::select! {
                 biased;
-                () = self.hurried(lane).notified() => {
+                () = self.reach.hurried(lane).notified() => {
                     short = 0;
                     backoff.reset();
                 }
-                () = tokio::time::sleep(backoff.next()) => {}
+                () = tokio::time::sleep(backoff.wait()) => {}
             }
         }
     }
@@ -244,15 +165,16 @@ impl Peer {
     ) -> Result<(Stream, u16), Failure> {
         let versions = shared.options.wire_versions;
         shared.options.prepare(&stream)?;
-        let mut stream = Stream::connect(stream, shared.local.cluster, self.id, &shared.options).await?;
-        let listen = if self.is_guest { "" } else { &shared.advertised };
-        let hello = handshake::hello(versions, shared.local, self.id, lane, listen);
+        let mut stream =
+            Stream::connect(stream, shared.local.cluster, self.reach.id(), &shared.options).await?;
+        let listen = if self.reach.is_guest() { "" } else { &shared.advertised };
+        let hello = handshake::hello(versions, shared.local, self.reach.id(), lane, listen);
         stream.write_all(&handshake::encode(&hello)).await?;
         let mut buffer = BytesMut::with_capacity(512);
         let verdict = match read_handshake(&mut stream, &mut buffer).await? {
             Handshake::Refused(why) => return Err(Failure::Refused { ours: false, why: why.into() }),
             Handshake::Welcome(welcome) => {
-                handshake::check_welcome(versions, shared.local, self.id, &welcome)
+                handshake::check_welcome(versions, shared.local, self.reach.id(), &welcome)
                     .map(|peer| (peer, welcome.version))
             }
             _ => return Err(Failure::Io(invalid("an unexpected handshake message"))),
@@ -310,8 +232,8 @@ impl Peer {
                 let written = tokio::select! {
                     biased;
                     written = progress => written?,
-                    () = self.hurried(lane).notified() => {
-                        if self.address() != address {
+                    () = self.reach.hurried(lane).notified() => {
+                        if self.reach.address() != address {
                             return Ok(());
                         }
                         continue;
@@ -334,12 +256,12 @@ impl Peer {
                 read = reading.read(&mut unexpected) => {
                     let read = read?;
                     if let Ok(Some(Handshake::Refused(why))) = handshake::decode(&mut BytesMut::from(&unexpected[..read])) {
-                        shared.inbox.refused(self.id, why.into());
+                        shared.inbox.refused(self.reach.id(), why.into());
                     }
                     return Ok(());
                 }
-                () = self.hurried(lane).notified() => {
-                    if self.address() != address {
+                () = self.reach.hurried(lane).notified() => {
+                    if self.reach.address() != address {
                         return Ok(());
                     }
                 }
@@ -384,108 +306,33 @@ pub(crate) async fn read_handshake(stream: &mut Stream, buffer: &mut BytesMut) -
     }
 }
 
-/// How long to wait between attempts: doubling, with jitter, without an end.
-pub(crate) struct Backoff {
-    least: Duration,
-    most: Duration,
-    next: Duration,
-    random: u64,
+/// A peer and the tasks that keep its lanes connected, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Dialled {
+    pub(crate) peer: Arc<Peer>,
+    tasks: [Option<AbortHandle>; 2],
 }
 
-impl Backoff {
-    fn new((least, most): &(Duration, Duration), seed: u64) -> Self {
-        let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), seed) | 1;
-        Self { least: *least, most: *most, next: *least, random }
-    }
-
-    fn reset(&mut self) {
-        self.next = self.least;
-    }
-
-    fn at_least(&mut self, least: Duration) {
-        self.next = self.next.max(least);
-    }
-
-    /// The next wait: between half of it and all of it.
-    fn next(&mut self) -> Duration {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let wait = self.next;
-        self.next = (self.next * 2).min(self.most.max(self.next));
-        let part = u32::try_from(self.random % 1000).unwrap_or(0);
-        wait / 2 + wait * part / 2000
+impl Dialled {
+    pub(crate) fn new(member: &Member, is_guest: bool, shared: &Arc<Shared>) -> Self {
+        let peer = Arc::new(Peer::new(member, is_guest, &shared.options));
+        let keep = |lane| {
+            let task = Arc::clone(&peer).keep_connected(lane, Arc::clone(shared));
+            shared.tasks.spawn(task)
+        };
+        let tasks = [keep(Lane::Control), keep(Lane::Bulk)];
+        Self { peer, tasks }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use async_trait::async_trait;
-    use raft_core::backend::{Delivery, InboxHandler};
-    use raft_core::ids::Identity;
-
-    #[derive(Default)]
-    struct Events(Mutex<Vec<PeerEvent>>);
-
-    #[async_trait]
-    impl InboxHandler for Events {
-        fn deliver(&self, _: Envelope) -> Delivery {
-            Delivery::Accepted
-        }
-        async fn ready(&self) {}
-        async fn admit(&self, _: Identity) -> Result<(), Refusal> {
-            Ok(())
-        }
-        fn peer(&self, _: NodeId, event: PeerEvent) {
-            self.0.lock().unwrap().push(event);
-        }
-        fn refused(&self, _: NodeId, _: Refusal) {}
+impl AsRef<Reach> for Dialled {
+    fn as_ref(&self) -> &Reach {
+        &self.peer.reach
     }
+}
 
-    /// T5, with both lanes flapping on threads of their own: a loss follows each connection and a
-    /// connection each loss, and the last word is true.
-    #[test]
-    fn events_of_two_lanes_come_in_order() {
-        let events = Arc::new(Events::default());
-        let inbox = Inbox::new(Arc::clone(&events) as Arc<dyn InboxHandler>);
-        let peer = Peer::new(&Member::new(NodeId(2), "nowhere"), false, &Options::default());
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    for round in 0..20_000 {
-                        peer.lane_up(&inbox);
-                        peer.lane_down(&inbox);
-                        if round % 3 == 0 {
-                            peer.gone(&inbox);
-                        }
-                    }
-                });
-            }
-        });
-        let events = events.0.lock().unwrap();
-        let mut up = false;
-        for (at, event) in events.iter().enumerate() {
-            match event {
-                PeerEvent::Up => assert!(!up, "up again without a loss, event {at}"),
-                PeerEvent::Down => assert!(up, "lost twice, event {at}"),
-                PeerEvent::Gone => assert!(!up, "gone while up, event {at}"),
-            }
-            up = *event == PeerEvent::Up;
-        }
-        assert!(!up, "both lanes are down");
-    }
-
-    #[test]
-    fn waits_grow_with_jitter_to_a_bound() {
-        let (least, most) = (Duration::from_millis(10), Duration::from_millis(1000));
-        let mut backoff = Backoff::new(&(least, most), 1);
-        let waits: Vec<Duration> = (0..12).map(|_| backoff.next()).collect();
-        assert!(waits[0] >= least / 2 && waits[0] < least);
-        assert!(waits[11] >= most / 2 && waits[11] < most);
-        backoff.at_least(most * 5);
-        assert!(backoff.next() >= most * 5 / 2);
-        backoff.reset();
-        assert!(backoff.next() < least);
+impl Drop for Dialled {
+    fn drop(&mut self) {
+        self.tasks.iter().flatten().for_each(AbortHandle::abort);
     }
 }

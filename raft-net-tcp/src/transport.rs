@@ -12,15 +12,15 @@ use raft_core::backend::{Inbox, Refusal, Sent, SentDropped, Transport, Transport
 use raft_core::ids::{Identity, NodeId};
 use raft_core::membership::Member;
 use raft_core::message::{Envelope, Lane};
+use raft_core::peering::{Counters, Newest, Roster, Stats, count};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::dialled::Peers;
 use crate::handshake::WIRE_VERSIONS;
 use crate::lane::cost_bytes;
-use crate::listen::{self, Newest};
-use crate::stats::{Counters, Stats, count};
+use crate::listen;
+use crate::peer::{Dialled, Peer};
 
 /// Limits and times of a transport.
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ pub(crate) struct Shared {
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) newest: Newest,
     pub(crate) tasks: Arc<Tasks>,
-    peers: RwLock<Peers>,
+    peers: RwLock<Roster<Dialled>>,
     /// Refusals that were logged: once each.
     logged: Mutex<BTreeSet<(NodeId, bool, String)>>,
     /// Connections that ended before anybody said who they are, by where they came from and why: logged
@@ -145,19 +145,19 @@ impl Shared {
     pub(crate) fn hurry(&self, node: NodeId) {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(peer) = peers.get(node) {
-            peer.hurry();
+            peer.as_ref().hurry();
         }
     }
 
-    /// An admitted node has dialled this one: see [`Peers::visit`].
+    /// An admitted node has dialled this one: see [`Roster::visit`].
     pub(crate) fn visit(self: &Arc<Self>, node: NodeId, listen: &str) {
         if !listen.is_empty() {
             let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-            peers.visit(node, listen, self);
+            peers.visit(node, listen, |member, is_guest| Dialled::new(member, is_guest, self));
         }
     }
 
-    /// What a node had dialled has ended: see [`Peers::leave`].
+    /// What a node had dialled has ended: see [`Roster::leave`].
     pub(crate) fn leave(&self, node: NodeId) {
         self.peers.write().unwrap_or_else(PoisonError::into_inner).leave(node);
     }
@@ -246,7 +246,7 @@ impl TcpTransport {
         let Some(Running { shared, .. }) = &*running else { return Sent::Dropped(SentDropped::Stopped) };
         let peers = shared.peers.read().unwrap_or_else(PoisonError::into_inner);
         match peers.get(to.id) {
-            Some(peer) => peer.send(lane, envelope),
+            Some(dialled) => dialled.peer.send(lane, envelope),
             None => Sent::Dropped(SentDropped::NotConnected),
         }
     }
@@ -294,7 +294,7 @@ impl Transport for TcpTransport {
             connections: Arc::new(Semaphore::new(self.options.connections)),
             newest: Newest::default(),
             tasks: Arc::new(Tasks::new()),
-            peers: RwLock::default(),
+            peers: RwLock::new(Roster::new(local.node)),
             logged: Mutex::default(),
             strangers: Mutex::default(),
         });
@@ -314,13 +314,16 @@ impl Transport for TcpTransport {
     fn members(&self, members: &[Member]) {
         let Some(shared) = self.shared() else { return };
         let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
-        peers.members(members, &shared);
+        peers.members(members, |member, is_guest| Dialled::new(member, is_guest, &shared));
     }
 
     async fn shutdown(&self) {
         let running = self.running.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Running { shared, .. }) = running else { return };
-        let peers = shared.peers.read().unwrap_or_else(PoisonError::into_inner).all();
+        let peers: Vec<Arc<Peer>> = {
+            let peers = shared.peers.read().unwrap_or_else(PoisonError::into_inner);
+            peers.all().map(|dialled| Arc::clone(&dialled.peer)).collect()
+        };
         // A last word, such as handing over, may leave.
         let last_words = async {
             for peer in &peers {

@@ -1,6 +1,6 @@
 //! What a transport counts.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts since the transport was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,23 +20,32 @@ pub struct Stats {
     pub dropped: u64,
 }
 
+/// Where a transport counts; see [`Stats`] for what each is.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) dialled: AtomicU64,
-    pub(crate) accepted: AtomicU64,
-    pub(crate) refused: AtomicU64,
-    pub(crate) misbehaved: AtomicU64,
-    pub(crate) turned_away: AtomicU64,
-    pub(crate) dropped: AtomicU64,
+pub struct Counters {
+    /// [`Stats::dialled`].
+    pub dialled: AtomicU64,
+    /// [`Stats::accepted`].
+    pub accepted: AtomicU64,
+    /// [`Stats::refused`].
+    pub refused: AtomicU64,
+    /// [`Stats::misbehaved`].
+    pub misbehaved: AtomicU64,
+    /// [`Stats::turned_away`].
+    pub turned_away: AtomicU64,
+    /// [`Stats::dropped`].
+    pub dropped: AtomicU64,
 }
 
 /// One more.
-pub(crate) fn count(counter: &AtomicU64) {
+pub fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
 impl Counters {
-    pub(crate) fn stats(&self) -> Stats {
+    /// The counts now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
             dialled: of(&self.dialled),
