@@ -185,6 +185,18 @@ pub struct Counters {
     pub snapshots_refused: u64,
 }
 
+/// What waits for a node's protocol at this moment. Each is bounded: see `docs/limits.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Load {
+    /// Commands that handles have queued, in bytes.
+    pub queued_bytes: u64,
+    /// Appends and pieces of snapshots that transports have delivered, in bytes.
+    pub received_bytes: u64,
+    /// Other messages that transports have delivered, and news of connections.
+    pub received_control: u64,
+}
+
 /// What a node knows of itself at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -118,6 +118,11 @@ impl Server {
         self.clients.load(Ordering::Relaxed)
     }
 
+    /// Input that waits on all connections together, in bytes.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes.load(Ordering::Relaxed)
+    }
+
     /// Counts a client with which there is no TLS. The first one is logged: their number is up to strangers.
     pub(crate) fn refuse(&self, address: &str, why: &dyn std::fmt::Display) {
         if self.strangers.fetch_add(1, Ordering::Relaxed) == 0 {

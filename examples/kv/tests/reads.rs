@@ -117,7 +117,7 @@ fn settings_change_while_a_node_runs_and_mistakes_are_named() {
             "election-timeout-ms 100",
             "-ERR election-timeout-ms is as it was: election_timeout is 100ms, but must be at least 150ms",
         ),
-        ("priority 1000", "-ERR priority: '1000' is not a number that it takes"),
+        ("priority 1000", "-ERR priority: '1000' is no whole number between -128 and 127"),
         ("window-bytes 0", "-ERR window-bytes is as it was: window_bytes must not be 0"),
         ("lease-reads maybe", "-ERR lease-reads: 'maybe' is neither yes nor no"),
         ("clock-drift-ppm 5", "-ERR clock-drift-ppm: it is of no use without lease-reads"),

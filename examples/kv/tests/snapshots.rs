@@ -114,6 +114,34 @@ fn sqlite_and_grpc() {
     catches_up_and_restarts(&["--journal", "sqlite", "--transport", "grpc"]);
 }
 
+/// When snapshots are taken, and what stays before them, can be said while a node runs; what cannot work is refused with
+/// what would.
+#[test]
+fn the_policy_changes_while_a_node_runs() {
+    let mut cluster = Cluster::start(1);
+    let leader = cluster.leader();
+    let mut client = cluster.nodes[leader].connect();
+    let shown = client.call("RAFT CONFIG GET SNAPSHOT-*");
+    for name in
+        ["every-entries, 100000", "every-bytes, 268435456", "keep-entries, 10000", "keep-bytes, 67108864"]
+    {
+        assert!(shown.contains(&format!("snapshot-{name}")), "{shown}");
+    }
+    for (name, number) in [("keep-entries", 5), ("every-entries", 40)] {
+        assert_eq!(client.call(&format!("RAFT CONFIG SET snapshot-{name} {number}")), "OK");
+    }
+    for key in 0..100 {
+        assert_eq!(client.call(&format!("SET k{key} v")), "OK");
+    }
+    until("snapshots are taken", || count(&cluster.nodes[leader], "taken") >= 2);
+    until("the log forgets what they cover", || number(&cluster.nodes[leader], "log-start") > 30);
+    for (name, value) in [("every-entries", "often"), ("keep-bytes", "-1")] {
+        let said = client.call(&format!("RAFT CONFIG SET snapshot-{name} {value}"));
+        assert_eq!(said, format!("-ERR snapshot-{name}: '{value}' is no whole number from 0 on"));
+    }
+    assert_eq!(client.call("RAFT CONFIG GET snapshot-every-entries"), "[snapshot-every-entries, 40]");
+}
+
 /// Values of which a transfer takes a while.
 const LARGE: usize = 1 << 20;
 const VALUES: usize = 24;

@@ -6,7 +6,7 @@ use ::tokio::sync::{mpsc, oneshot};
 
 use super::guard;
 use super::handle::NodeHandle;
-use super::inbox::{NodeInbox, Room};
+use super::inbox::NodeInbox;
 use super::protocol::{Protocol, Queues};
 use super::shared::Shared;
 use super::snapshots::{self, Snapshots};
@@ -139,7 +139,7 @@ impl Builder<Box<dyn Journal>, Arc<dyn Transport>, Box<dyn StateMachine>> {
         let (done, done_out) = mpsc::unbounded_channel();
         let (news, news_out) = mpsc::unbounded_channel();
         let (alive, mut all_ended) = mpsc::channel(1);
-        let room = Arc::new(Room::default());
+        let room = Arc::clone(&shared.room);
         let inbox = NodeInbox::new(control, bulk, requests.clone(), Arc::clone(&room));
         transport.start(identity, Inbox::new(Arc::new(inbox))).await?;
 

@@ -20,7 +20,7 @@ use crate::ids::{Index, NodeId};
 use crate::membership::{Change, Plan};
 use crate::raft::{ChangeDone, ChangeOptions};
 use crate::session::Mark;
-use crate::status::Status;
+use crate::status::{Load, Status};
 
 /// A running node. Cloning copies a reference; all clones speak to the same node.
 ///
@@ -258,6 +258,12 @@ impl NodeHandle {
     #[must_use]
     pub fn status(&self) -> Arc<Status> {
         self.shared.status()
+    }
+
+    /// What waits for the node at this very moment.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        self.shared.load()
     }
 
     /// Follows the status.

@@ -53,6 +53,11 @@ impl Room {
         self.control.fetch_sub(count as u64, Ordering::AcqRel);
     }
 
+    /// What waits: bulk in bytes, control in messages.
+    pub(crate) fn waiting(&self) -> (u64, u64) {
+        (self.bytes.load(Ordering::Acquire), self.control.load(Ordering::Acquire))
+    }
+
     /// Nobody takes anything out any more: who waits for room may look again, and find it closed.
     pub(crate) fn close(&self) {
         self.freed.notify_waiters();

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::tokio::sync::Notify;
 
+use super::inbox::Room;
 use crate::config::Config;
 use crate::error::FatalReason;
 use crate::session::{Limits, LogTime, Table};
-use crate::status::Status;
+use crate::status::{Load, Status};
 
 /// How a node ended.
 pub(crate) type End = Result<(), Arc<FatalReason>>;
@@ -19,6 +20,8 @@ pub(crate) struct Shared {
     /// Commands that handles have queued and the protocol has not yet taken, in bytes.
     queued_bytes: AtomicU64,
     queue_limit_bytes: AtomicU64,
+    /// What transports have delivered and the protocol has not yet taken.
+    pub(crate) room: Arc<Room>,
     pub(crate) command_limit_bytes: u64,
     pub(crate) session_limits: Limits,
     /// What the applier says of the table of sessions.
@@ -73,6 +76,7 @@ impl Shared {
             changed: Notify::new(),
             queued_bytes: AtomicU64::new(0),
             queue_limit_bytes: AtomicU64::new(config.uncommitted_limit_bytes),
+            room: Arc::default(),
             command_limit_bytes: config.command_limit_bytes,
             session_limits: config.sessions,
             sessions: SessionGauge::default(),
@@ -130,6 +134,13 @@ impl Shared {
             }
             changed.await;
         }
+    }
+
+    /// What waits for the protocol at this moment.
+    pub(crate) fn load(&self) -> Load {
+        let queued_bytes = self.queued_bytes.load(Ordering::Acquire);
+        let (received_bytes, received_control) = self.room.waiting();
+        Load { queued_bytes, received_bytes, received_control }
     }
 
     /// What handles may queue, in bytes.

@@ -87,22 +87,21 @@ impl Nemesis<'_> {
         }
     }
 
-    /// Takes a backup on a node, and has it checked if it was taken.
-    pub(super) fn backup(&self, at: usize, number: u64) -> Result<bool, Failure> {
+    /// Takes a backup from whoever leads, and has it checked.
+    pub(super) fn backup(&mut self, number: u64) -> Result<(), Failure> {
         let file = self.servers.dir().join(format!("backup-{number}"));
         let name = file.display().to_string();
-        if !matches!(self.ask_once(at, &["RAFT", "BACKUP", &name], ANSWER), Some(Reply::Error(_)) | None) {
-            let mut command = Command::new(self.servers.binary());
-            command.args(["backup", "--check"]).arg(&file).stdin(Stdio::null());
-            let output = command.output().context(|| proc::shown(&command))?;
-            if !output.status.success() {
-                let said = String::from_utf8_lossy(&output.stderr);
-                return Err(Failure::new(format!("a backup that was taken is not sound: {}", said.trim())));
-            }
-            // It is of no use any more.
-            let _ = std::fs::remove_file(&file);
-            return Ok(true);
+        // It has its name only when it is whole: one that is there was taken, and its answer lost.
+        self.insist(&["RAFT", "BACKUP", &name], &["there is a file of that name"])?;
+        let mut command = Command::new(self.servers.binary());
+        command.args(["backup", "--check"]).arg(&file).stdin(Stdio::null());
+        let output = command.output().context(|| proc::shown(&command))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(Failure::new(format!("a backup that was taken is not sound: {}", said.trim())));
         }
-        Ok(false)
+        // It is of no use any more.
+        let _ = std::fs::remove_file(&file);
+        Ok(())
     }
 }

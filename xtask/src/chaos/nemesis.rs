@@ -218,11 +218,10 @@ impl Nemesis<'_> {
                     let _ = self.ask_once(at, &["RAFT", "SNAPSHOT"], ASK);
                 }
             }
-            Fault::Backup(rank) => {
-                for at in nodes(&[*rank]) {
-                    let number = self.random.next();
-                    self.harm.backups += u64::from(self.backup(at, number)?);
-                }
+            Fault::Backup => {
+                let number = self.random.next();
+                self.backup(number)?;
+                self.harm.backups += 1;
             }
         }
         Ok(())
@@ -300,11 +299,8 @@ impl Nemesis<'_> {
             Fault::Kill(ranks) | Fault::Freeze(ranks) | Fault::Tear(ranks) => ids(ranks),
             Fault::Restart(rank) => id(rank),
             Fault::Transfer(rank) => format!("to {}", id(rank)),
-            Fault::Demote(rank)
-            | Fault::Remove(rank)
-            | Fault::Wipe(rank)
-            | Fault::Snapshot(rank)
-            | Fault::Backup(rank) => id(rank),
+            Fault::Demote(rank) | Fault::Remove(rank) | Fault::Wipe(rank) | Fault::Snapshot(rank) => id(rank),
+            Fault::Backup => String::from("the leader"),
             Fault::Cut(pairs) => links(pairs),
             Fault::Slow(pairs, ms) => format!("{} by {ms} ms", links(pairs)),
         };

@@ -33,8 +33,8 @@ pub(super) enum Fault {
     Wipe(Rank),
     /// A snapshot is taken there now. Nothing to undo.
     Snapshot(Rank),
-    /// A backup is taken there, and checked. Nothing to undo.
-    Backup(Rank),
+    /// A backup is taken from whoever leads, and checked. Nothing to undo.
+    Backup,
 }
 
 /// Faults at one time.
@@ -311,7 +311,7 @@ impl Plan {
                 faults.push(Fault::Kill(self.some(minority)));
                 ("snapshots, and a minority killed", faults)
             }
-            Kind::Backup => ("a backup", vec![Fault::Backup(0)]),
+            Kind::Backup => ("a backup", vec![Fault::Backup]),
         };
         vec![self.step(name, faults)]
     }
@@ -391,8 +391,8 @@ mod tests {
                         | Fault::Demote(one)
                         | Fault::Remove(one)
                         | Fault::Wipe(one)
-                        | Fault::Snapshot(one)
-                        | Fault::Backup(one) => vec![one],
+                        | Fault::Snapshot(one) => vec![one],
+                        Fault::Backup => vec![0],
                         Fault::Cut(pairs) | Fault::Slow(pairs, _) => {
                             assert!(pairs.iter().all(|(from, to)| from != to));
                             pairs.into_iter().flat_map(|(from, to)| [from, to]).collect()

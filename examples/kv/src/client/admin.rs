@@ -100,6 +100,7 @@ fn info(server: &Server, reply: &mut Reply) {
         ("removed".into(), if status.removed { "yes" } else { "no" }.into()),
         ("sessions".into(), server.node.sessions().0.to_string()),
         ("session-bytes".into(), server.node.sessions().1.to_string()),
+        ("memory".into(), memory(server, &status)),
         ("version".into(), env!("CARGO_PKG_VERSION").into()),
         ("priority".into(), status.priority.to_string()),
         ("disk".into(), disk(status.disk)),
@@ -114,7 +115,8 @@ fn info(server: &Server, reply: &mut Reply) {
         let lag = status.last.index.0.saturating_sub(peer.match_index.0);
         let online = if online { "yes" } else { "no" };
         let next = peer.next_index;
-        let mut row = format!("online={online},lag={lag},next-index={next}");
+        let under_way = peer.in_flight_bytes;
+        let mut row = format!("online={online},lag={lag},next-index={next},in-flight-bytes={under_way}");
         if let Some(transfer) = &peer.snapshot {
             row += &format!(",snapshot={}/{}", transfer.received_bytes, transfer.total_bytes);
         }
@@ -127,6 +129,20 @@ fn info(server: &Server, reply: &mut Reply) {
         reply.bulk(name.as_bytes());
         reply.bulk(value.as_bytes());
     }
+}
+
+/// What is in its queues and buffers, in bytes: `docs/limits.md` has the bound of each.
+fn memory(server: &Server, status: &Status) -> String {
+    let load = server.node.load();
+    format!(
+        "tail={},uncommitted={},queued={},received={},input={},clients={}",
+        status.tail_bytes,
+        status.uncommitted_bytes,
+        load.queued_bytes,
+        load.received_bytes,
+        server.waiting_bytes(),
+        server.clients()
+    )
 }
 
 /// What has become of snapshots since the start, and of one that comes in.
@@ -188,7 +204,9 @@ fn health(server: &Server, status: &Status) -> (&'static str, Vec<String>) {
         yellow.push(format!("node {} says that its disk is not prompt", peer.id));
     }
     if status.probation {
-        yellow.push("on probation: its log was damaged, it does not vote until it has caught up".into());
+        yellow.push(
+            "on probation: its log is new or was damaged, it does not vote until it has caught up".into(),
+        );
     }
     if status.embargo {
         yellow.push("under embargo: an election of it would lose entries".into());

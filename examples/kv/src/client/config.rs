@@ -9,6 +9,7 @@ use super::local::{unknown_subcommand, upper};
 use crate::resp::Reply;
 use crate::server::Server;
 use crate::settings::DRIFT_PPM;
+use crate::store::glob;
 
 /// A setting: its name, how it is shown, and how it is set.
 struct Setting {
@@ -17,8 +18,29 @@ struct Setting {
     set: fn(&Config, &str, &mut Settings) -> Result<(), String>,
 }
 
-fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("'{text}' is not a number that it takes"))
+/// A kind of number, with what it can be.
+trait Number: std::str::FromStr {
+    const RANGE: &str;
+}
+
+impl Number for i8 {
+    const RANGE: &str = "between -128 and 127";
+}
+
+impl Number for u32 {
+    const RANGE: &str = "from 0 on, below 2^32";
+}
+
+impl Number for u64 {
+    const RANGE: &str = "from 0 on";
+}
+
+impl Number for usize {
+    const RANGE: &str = "from 0 on";
+}
+
+fn number<T: Number>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("'{text}' is no whole number {}", T::RANGE))
 }
 
 fn span(text: &str) -> Result<Duration, String> {
@@ -140,9 +162,7 @@ pub(super) async fn command(server: &Server, args: &[Bytes], reply: &mut Reply) 
     match (upper(args.first()).as_slice(), args.get(1..).unwrap_or_default()) {
         (b"GET", names) => {
             let asked = |setting: &&Setting| {
-                let is = |name: &Bytes| {
-                    name.as_ref() == b"*" || name.eq_ignore_ascii_case(setting.name.as_bytes())
-                };
+                let is = |name: &Bytes| glob::matches(&name.to_ascii_lowercase(), setting.name.as_bytes());
                 names.is_empty() || names.iter().any(is)
             };
             let found: Vec<&Setting> = SETTINGS.iter().filter(asked).collect();

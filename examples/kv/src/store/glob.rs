@@ -1,7 +1,7 @@
-//! Patterns of `KEYS` and `SCAN`: `*`, `?`, `[a-z]`, `[^a]`, and a backslash before a plain character.
+//! Patterns of `KEYS`, `SCAN` and `RAFT CONFIG GET`: `*`, `?`, `[a-z]`, `[^a]`, and a backslash before a plain character.
 
 /// Whether the whole text fits the pattern. Takes time in proportion to both, also at worst.
-pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut pattern, mut text) = (pattern, text);
     // Where the last star was: it may take one byte more and try again.
     let mut star: Option<(&[u8], &[u8])> = None;

@@ -3,7 +3,7 @@
 //! Deterministic: what a command does depends on the data and on its arguments only. Keys are walked in
 //! the order of a hash of fixed seed, so that `SCAN` has a cursor that survives all changes.
 
-mod glob;
+pub(crate) mod glob;
 mod hashes;
 mod keys;
 mod list;
