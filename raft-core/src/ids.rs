@@ -201,6 +201,9 @@ pub struct KnownPeer {
     pub store: StoreId,
     /// The highest incarnation it showed.
     pub incarnation: Incarnation,
+    /// The entry by which it had become a member then; zero for a founder. If it is a member by a later one now, it
+    /// has been removed meanwhile, and this counts no longer.
+    pub admitted: LogId,
 }
 
 #[cfg(test)]

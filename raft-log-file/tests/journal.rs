@@ -52,8 +52,12 @@ async fn everything_survives_reopening() {
     assert_eq!(state.last, LogId::new(0, 1));
     assert_eq!(state.memberships.len(), 1);
     let hard_state = HardState { term: Term(3), vote: Vote::For(NodeId(2)), probation: false };
-    let peer =
-        KnownPeer { node: NodeId(2), store: StoreId(9), incarnation: Incarnation { number: 4, nonce: 5 } };
+    let peer = KnownPeer {
+        node: NodeId(2),
+        store: StoreId(9),
+        incarnation: Incarnation { number: 4, nonce: 5 },
+        admitted: LogId::ZERO,
+    };
     let mut write = append(vec![entry(3, 2, "two"), entry(3, 3, "")]);
     write.hard_state = Some(hard_state);
     write.known_peers = Some(vec![peer]);

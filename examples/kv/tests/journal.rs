@@ -436,6 +436,7 @@ async fn everything_in_a_journal_is_copied() {
         node: NodeId(id),
         store: StoreId(u128::from(id) << 100),
         incarnation: Incarnation { number: id, nonce: u64::MAX },
+        admitted: LogId::new(id, 2 * id),
     };
     write.known_peers = Some(vec![peer(1), peer(2)]);
     let entry = |index: u64, term: u64, kind, data: Bytes| Entry { id: LogId::new(term, index), kind, data };

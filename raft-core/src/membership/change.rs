@@ -196,7 +196,7 @@ fn steps(before: &Membership, after: &Membership) -> Vec<Membership> {
         let leaving = now.members.keys().copied().filter(|id| !after.is_member(*id)).collect();
         now.members.extend(after.members.iter().map(|(id, member)| (*id, member.clone())));
         let (voters, outgoing) = (after.voters.clone(), before.voters.clone());
-        steps.push(Membership { members: now.members, voters, outgoing, leaving });
+        steps.push(Membership { voters, outgoing, leaving, ..now });
     }
     steps.push(after.clone());
     steps

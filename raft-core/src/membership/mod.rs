@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::NodeId;
+use crate::ids::{LogId, NodeId};
 pub use change::{Change, Plan, PlanError};
 pub use quorum::VoteResult;
 
@@ -55,6 +55,9 @@ pub struct Membership {
     pub outgoing: BTreeSet<NodeId>,
     /// While joint: members that are members no more once joint is left. Each may still be in `outgoing`.
     pub leaving: BTreeSet<NodeId>,
+    /// The entry by which each member has become one; founders have none. Who was removed and added again has
+    /// another one than before, also for a node that gets both in one snapshot (J12).
+    pub admitted: BTreeMap<NodeId, LogId>,
 }
 
 /// A membership that cannot be.
@@ -64,7 +67,7 @@ pub enum MembershipError {
     /// Two members share a name.
     #[error("node {0} is listed twice")]
     Duplicate(NodeId),
-    /// A voter is not among the members.
+    /// A voter, or whoever else it names, is not among the members.
     #[error("voter {0} is not a member")]
     Unknown(NodeId),
     /// No voters at all.
@@ -78,10 +81,11 @@ pub enum MembershipError {
     Malformed,
 }
 
-/// The version bytes of an encoded membership: without and with members that are leaving. The first is
-/// written wherever it can say all, so that older nodes can read it.
+/// The version bytes of an encoded membership: without and with members that are leaving, and with the entries
+/// that members came by. The first that can say all is written, so that older nodes can read it.
 const PLAIN: u8 = 1;
 const WITH_LEAVING: u8 = 2;
+const WITH_ADMITTED: u8 = 3;
 
 /// Version 1, as postcard.
 #[derive(Serialize, Deserialize)]
@@ -117,7 +121,8 @@ impl Membership {
         if self.voters.is_empty() {
             return Err(MembershipError::NoVoters);
         }
-        let mut named = self.voters.iter().chain(&self.outgoing).chain(&self.leaving);
+        let mut named =
+            self.voters.iter().chain(&self.outgoing).chain(&self.leaving).chain(self.admitted.keys());
         if let Some(id) = named.find(|id| !self.members.contains_key(*id)) {
             return Err(MembershipError::Unknown(*id));
         }
@@ -155,6 +160,22 @@ impl Membership {
         self.members.get(&id)
     }
 
+    /// The entry by which `id` became a member; zero for a founder, for who is none, and where the entry was
+    /// written by a version that did not say.
+    #[must_use]
+    pub fn admitted(&self, id: NodeId) -> LogId {
+        self.admitted.get(&id).copied().unwrap_or(LogId::ZERO)
+    }
+
+    /// The same as the entry `at` where `before` is in force: who is no member before becomes one by it.
+    #[must_use]
+    pub(crate) fn entered_after(mut self, before: &Self, at: LogId) -> Self {
+        let admitted = |id: &NodeId| if before.is_member(*id) { before.admitted(*id) } else { at };
+        self.admitted = self.members.keys().map(|id| (*id, admitted(id))).collect();
+        self.admitted.retain(|_, at| *at != LogId::ZERO);
+        self
+    }
+
     /// Members that do not vote, in order of their names.
     pub fn learners(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.members.keys().copied().filter(|id| !self.is_voter(*id))
@@ -171,6 +192,7 @@ impl Membership {
     pub fn left_joint(&self) -> Self {
         let mut after = self.clone();
         after.members.retain(|id, _| !self.leaving.contains(id));
+        after.admitted.retain(|id, _| !self.leaving.contains(id));
         after.outgoing.clear();
         after.leaving.clear();
         after
@@ -179,15 +201,25 @@ impl Membership {
     /// As the data of an entry of kind `Membership`.
     #[must_use]
     pub fn encode(&self) -> bytes::Bytes {
-        let Self { members, voters, outgoing, leaving } = self.clone();
-        let version = if leaving.is_empty() { PLAIN } else { WITH_LEAVING };
+        let Self { members, voters, outgoing, leaving, mut admitted } = self.clone();
+        admitted.retain(|id, _| members.contains_key(id));
+        let version = match (leaving.is_empty(), admitted.is_empty()) {
+            (true, true) => PLAIN,
+            (false, true) => WITH_LEAVING,
+            (_, false) => WITH_ADMITTED,
+        };
         let mut out = Vec::from([version]);
         // Neither can fail: there is memory, and the types have nothing that postcard does not know.
         if let Ok(body) = postcard::to_allocvec(&Encoded { members, voters, outgoing }) {
             out.extend_from_slice(&body);
         }
-        if version == WITH_LEAVING
+        if version >= WITH_LEAVING
             && let Ok(body) = postcard::to_allocvec(&leaving)
+        {
+            out.extend_from_slice(&body);
+        }
+        if version >= WITH_ADMITTED
+            && let Ok(body) = postcard::to_allocvec(&admitted)
         {
             out.extend_from_slice(&body);
         }
@@ -201,20 +233,23 @@ impl Membership {
     pub fn decode(data: &[u8]) -> Result<Self, MembershipError> {
         let malformed = |_| MembershipError::Malformed;
         let (&version, body) = data.split_first().ok_or(MembershipError::Malformed)?;
-        if version != PLAIN && version != WITH_LEAVING {
+        if !(PLAIN..=WITH_ADMITTED).contains(&version) {
             return Err(MembershipError::Malformed);
         }
         let (encoded, mut rest) = postcard::take_from_bytes::<Encoded>(body).map_err(malformed)?;
         let Encoded { members, voters, outgoing } = encoded;
-        let mut leaving = BTreeSet::new();
-        if version == WITH_LEAVING {
+        let (mut leaving, mut admitted) = (BTreeSet::new(), BTreeMap::new());
+        if version >= WITH_LEAVING {
             (leaving, rest) = postcard::take_from_bytes(rest).map_err(malformed)?;
+        }
+        if version >= WITH_ADMITTED {
+            (admitted, rest) = postcard::take_from_bytes(rest).map_err(malformed)?;
         }
         let named_by_key = members.iter().all(|(id, member)| *id == member.id);
         if !rest.is_empty() || !named_by_key {
             return Err(MembershipError::Malformed);
         }
-        let membership = Self { members, voters, outgoing, leaving };
+        let membership = Self { members, voters, outgoing, leaving, admitted };
         membership.check()?;
         Ok(membership)
     }
@@ -244,6 +279,7 @@ mod tests {
         for cut in 0..good.len() {
             assert!(Membership::decode(&good[..cut]).is_err(), "cut at {cut}");
         }
+        assert_eq!(Membership::decode(&[4, 0]), Err(MembershipError::Malformed));
         assert_eq!(Membership::decode(&[3, 0]), Err(MembershipError::Malformed));
         assert_eq!(Membership::decode(&[2, 0]), Err(MembershipError::Malformed));
         let mut long = good.to_vec();
@@ -251,7 +287,28 @@ mod tests {
         assert_eq!(Membership::decode(&long), Err(MembershipError::Malformed));
     }
 
-    /// The bytes of both versions: never edit, only add versions.
+    /// Who stays keeps the entry that it came by; who was away meanwhile comes by another.
+    #[test]
+    fn who_comes_back_comes_by_another_entry() {
+        let two = Membership::of_voters([member(1), member(2)]).unwrap();
+        let one = Membership::of_voters([member(1)]).unwrap();
+        let (first, second) = (LogId::new(2, 7), LogId::new(2, 9));
+        let grown = two.clone().entered_after(&one, first);
+        assert_eq!((grown.admitted(NodeId(1)), grown.admitted(NodeId(2))), (LogId::ZERO, first));
+        let same = two.clone().entered_after(&grown, second);
+        assert_eq!(same, grown);
+        let shrunk = one.entered_after(&grown, second);
+        assert!(shrunk.admitted.is_empty());
+        assert_eq!(two.entered_after(&shrunk, LogId::new(3, 12)).admitted(NodeId(2)), LogId::new(3, 12));
+        let mut joint = grown;
+        joint.outgoing = BTreeSet::from([NodeId(2)]);
+        joint.voters.remove(&NodeId(2));
+        joint.leaving.insert(NodeId(2));
+        assert_eq!(joint.left_joint().admitted(NodeId(2)), LogId::ZERO);
+        assert_eq!(joint.left_joint().check(), Ok(()));
+    }
+
+    /// The bytes of all versions: never edit, only add versions.
     #[test]
     fn golden_bytes() {
         let plain = Membership::of_voters([Member::new(NodeId(1), "a")]).unwrap();
@@ -264,6 +321,14 @@ mod tests {
         assert_eq!(joint.encode()[..], [2, 2, 1, 1, 1, b'a', 0, 2, 2, 1, b'b', 0, 1, 1, 1, 2, 1, 2]);
         assert_eq!(Membership::decode(&joint.encode()), Ok(joint.clone()));
         assert_eq!(joint.left_joint(), Membership::of_voters([Member::new(NodeId(1), "a")]).unwrap());
+        joint.admitted.insert(NodeId(2), LogId::new(3, 300));
+        let bytes = joint.encode();
+        assert_eq!(bytes[..18], [3, 2, 1, 1, 1, b'a', 0, 2, 2, 1, b'b', 0, 1, 1, 1, 2, 1, 2]);
+        assert_eq!(bytes[18..], [1, 2, 3, 172, 2]);
+        assert_eq!(Membership::decode(&bytes), Ok(joint.clone()));
+        joint.leaving.clear();
+        assert_eq!(joint.encode()[16..], [0, 1, 2, 3, 172, 2]);
+        assert_eq!(Membership::decode(&joint.encode()), Ok(joint));
     }
 
     #[test]
@@ -273,6 +338,9 @@ mod tests {
         let mut broken = Membership::of_voters([member(1)]).unwrap();
         broken.outgoing.insert(NodeId(7));
         assert_eq!(broken.check(), Err(MembershipError::Unknown(NodeId(7))));
+        let mut foreign = Membership::of_voters([member(1)]).unwrap();
+        foreign.admitted.insert(NodeId(7), LogId::new(1, 2));
+        assert_eq!(foreign.check(), Err(MembershipError::Unknown(NodeId(7))));
         let mut leaving = Membership::of_voters([member(1), member(2)]).unwrap();
         leaving.members.insert(NodeId(3), member(3));
         leaving.leaving.insert(NodeId(3));

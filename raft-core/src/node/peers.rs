@@ -2,7 +2,8 @@
 //! a node that was down meanwhile.
 //!
 //! It is members who are remembered. Once a removal is committed the memory of the member goes: what comes
-//! back under its name, by another change, may come with a new store. A stranger is let in and leaves no
+//! back under its name, by another change, may come with a new store. A node that learns of both at once, from a
+//! snapshot, sees it by the entry that the member came by: what is remembered has one too. A stranger is let in and leaves no
 //! trace: it may be an old process of a member to come.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ::tokio::sync::oneshot;
 
 use crate::backend::Refusal;
-use crate::ids::{Identity, KnownPeer, NodeId};
+use crate::ids::{Identity, KnownPeer, LogId, NodeId};
 use crate::membership::{Membership, VoteResult};
 
 /// Where the answer to a handshake goes.
@@ -29,8 +30,8 @@ pub(crate) struct Standing<'a> {
 pub(crate) struct PeerMemory {
     local: Identity,
     known: BTreeMap<NodeId, KnownPeer>,
-    /// Who is remembered; before the node knows, those whom it knew.
-    members: BTreeSet<NodeId>,
+    /// Who is remembered, and the entry that each came by; before the node knows, those whom it knew.
+    members: BTreeMap<NodeId, LogId>,
     /// Members that refuse this node for good.
     refused_by: BTreeSet<NodeId>,
     dirty: bool,
@@ -43,7 +44,7 @@ pub(crate) struct PeerMemory {
 impl PeerMemory {
     pub(crate) fn new(local: Identity, known: Vec<KnownPeer>) -> Self {
         let known: BTreeMap<NodeId, KnownPeer> = known.into_iter().map(|peer| (peer.node, peer)).collect();
-        let members = known.keys().copied().collect();
+        let members = known.iter().map(|(id, peer)| (*id, peer.admitted)).collect();
         let (waiting, writing) = (Vec::new(), Vec::new());
         Self { local, known, members, refused_by: BTreeSet::new(), dirty: false, waiting, writing }
     }
@@ -54,9 +55,10 @@ impl PeerMemory {
             let _ = reply.send(Err(refusal));
             return;
         }
-        let shown = KnownPeer { node: peer.node, store: peer.store, incarnation: peer.incarnation };
-        if self.members.contains(&peer.node) && self.known.insert(shown.node, shown) != Some(shown) {
-            self.dirty = true;
+        if let Some(admitted) = self.members.get(&peer.node).copied() {
+            let Identity { node, store, incarnation, .. } = peer;
+            let shown = KnownPeer { node, store, incarnation, admitted };
+            self.dirty |= self.known.insert(node, shown) != Some(shown);
         }
         if self.dirty {
             self.waiting.push(reply);
@@ -68,14 +70,24 @@ impl PeerMemory {
     }
 
     /// Another membership is in force, and these have left for good, although some may be back. If it is committed,
-    /// whoever is no member has left: this node may have been stopped before that was on its disk.
-    pub(crate) fn members(&mut self, members: &BTreeSet<NodeId>, committed: bool, left: &[NodeId]) {
-        let gone: Vec<NodeId> = self.known.keys().copied().filter(|id| !members.contains(id)).collect();
-        for node in left.iter().chain(gone.iter().filter(|_| committed)) {
+    /// whoever is no member has left: this node may have been stopped before that was on its disk. And who is a
+    /// member by a later entry than when it was met has left and come back: no leader appends the coming back
+    /// before the leaving is committed.
+    pub(crate) fn members(&mut self, membership: &Membership, committed: bool, left: &[NodeId]) {
+        let has_left = |peer: &KnownPeer| {
+            if membership.is_member(peer.node) {
+                peer.admitted < membership.admitted(peer.node)
+            } else {
+                committed && !membership.is_empty()
+            }
+        };
+        let gone: Vec<NodeId> =
+            self.known.values().filter(|peer| has_left(peer)).map(|peer| peer.node).collect();
+        for node in left.iter().chain(&gone) {
             self.dirty |= self.known.remove(node).is_some();
             self.refused_by.remove(node);
         }
-        self.members.clone_from(members);
+        self.members = membership.members.keys().map(|id| (*id, membership.admitted(*id))).collect();
     }
 
     /// A peer says that this node must not go on under its identity. Whether that settles it: it does at once,
@@ -162,6 +174,15 @@ mod tests {
         }
     }
 
+    fn of(ids: &[u64]) -> Membership {
+        Membership::of_voters(ids.iter().map(|id| crate::membership::Member::new(NodeId(*id), ""))).unwrap()
+    }
+
+    fn seen(peer: Identity) -> KnownPeer {
+        let Identity { node, store, incarnation, .. } = peer;
+        KnownPeer { node, store, incarnation, admitted: LogId::ZERO }
+    }
+
     fn admit(memory: &mut PeerMemory, peer: Identity) -> oneshot::Receiver<Result<(), Refusal>> {
         let (reply, answer) = oneshot::channel();
         memory.admit(peer, reply);
@@ -171,7 +192,7 @@ mod tests {
     #[test]
     fn a_handshake_waits_until_it_is_remembered_durably() {
         let mut memory = PeerMemory::new(identity(1, 1, 1, 1), Vec::new());
-        memory.members(&BTreeSet::from([NodeId(1), NodeId(2)]), false, &[]);
+        memory.members(&of(&[1, 2]), false, &[]);
         let mut first = admit(&mut memory, identity(2, 20, 1, 5));
         assert!(first.try_recv().is_err(), "not durable yet");
         assert_eq!(memory.take_dirty().map(|all| all.len()), Some(1));
@@ -188,11 +209,9 @@ mod tests {
     /// seed 21).
     #[test]
     fn who_is_no_member_is_forgotten_after_a_restart_too() {
-        let seen =
-            |peer: Identity| KnownPeer { node: peer.node, store: peer.store, incarnation: peer.incarnation };
         let known = vec![seen(identity(2, 20, 4, 5)), seen(identity(3, 30, 1, 1))];
         let mut memory = PeerMemory::new(identity(1, 1, 1, 1), known);
-        let rest = BTreeSet::from([NodeId(1), NodeId(3)]);
+        let rest = of(&[1, 3]);
         memory.members(&rest, false, &[]);
         assert!(memory.judge(identity(2, 21, 1, 1)).is_err(), "the removal may be cut away again");
         memory.members(&rest, true, &[]);
@@ -201,13 +220,36 @@ mod tests {
         assert_eq!(memory.take_dirty().map(|all| all.len()), Some(1));
     }
 
+    /// A snapshot brings both, the removal of a member and that it is one again; or the node is stopped between having
+    /// the snapshot and forgetting the store.
+    #[test]
+    fn who_has_come_back_by_another_entry_may_have_another_store() {
+        let known = vec![seen(identity(2, 20, 4, 5)), seen(identity(3, 30, 1, 1))];
+        let mut memory = PeerMemory::new(identity(1, 1, 1, 1), known);
+        let founders = of(&[1, 2, 3]);
+        memory.members(&founders, true, &[]);
+        assert!(memory.judge(identity(2, 21, 1, 1)).is_err());
+        let back = of(&[1, 2, 3]).entered_after(&of(&[1, 3]), LogId::new(4, 90));
+        memory.members(&back, false, &[]);
+        assert!(memory.judge(identity(3, 31, 1, 1)).is_err(), "it was there all the time");
+        let mut answer = admit(&mut memory, identity(2, 21, 1, 1));
+        let written = memory.take_dirty().unwrap();
+        assert_eq!(written[0], KnownPeer { admitted: LogId::new(4, 90), ..seen(identity(2, 21, 1, 1)) });
+        memory.written();
+        assert_eq!(answer.try_recv(), Ok(Ok(())));
+        memory.members(&back, true, &[]);
+        assert!(memory.judge(identity(2, 20, 4, 5)).is_err(), "now it is the new one that is known");
+        let mut memory = PeerMemory::new(identity(1, 1, 1, 1), written);
+        memory.members(&back, true, &[]);
+        assert!(memory.judge(identity(2, 20, 4, 5)).is_err(), "after a restart too");
+        let again = of(&[1, 2, 3]).entered_after(&of(&[1, 3]), LogId::new(5, 90));
+        memory.members(&again, false, &[]);
+        assert!(memory.judge(identity(2, 22, 1, 1)).is_ok());
+    }
+
     /// Who catches up goes through memberships of long ago: a few refusals were a quorum then (simulator seed 68).
     #[test]
     fn refusals_settle_nothing_for_who_catches_up() {
-        let of = |ids: &[u64]| {
-            let member = |id: &u64| crate::membership::Member::new(NodeId(*id), "");
-            Membership::of_voters(ids.iter().map(member)).unwrap()
-        };
         let mut memory = PeerMemory::new(identity(2, 1, 1, 1), Vec::new());
         let replaced = Refusal::StoreReplaced { node: NodeId(2), known: StoreId(1), offered: StoreId(2) };
         let set_back = Refusal::RolledBack { node: NodeId(2), known: 2, offered: 1 };
@@ -234,8 +276,7 @@ mod tests {
     #[test]
     fn replaced_and_rolled_back_stores_are_refused_by_name() {
         let known = identity(2, 20, 4, 5);
-        let seen = KnownPeer { node: known.node, store: known.store, incarnation: known.incarnation };
-        let mut memory = PeerMemory::new(identity(1, 1, 1, 1), vec![seen]);
+        let mut memory = PeerMemory::new(identity(1, 1, 1, 1), vec![seen(known)]);
         let mut judge = |peer| admit(&mut memory, peer).try_recv().unwrap();
         assert!(matches!(judge(identity(2, 21, 1, 1)), Err(Refusal::StoreReplaced { .. })));
         assert!(matches!(

@@ -630,7 +630,7 @@ impl Protocol {
             Event::MembershipChanged { membership, reach, left, .. } => {
                 self.members = membership.members.keys().copied().collect();
                 let committed = self.raft.status(self.runtime.now()).membership_committed;
-                self.peers.members(&self.members, committed && !self.members.is_empty(), &left);
+                self.peers.members(&membership, committed, &left);
                 self.transport.members(&reach);
                 self.publish(true);
             }

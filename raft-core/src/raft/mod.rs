@@ -568,14 +568,15 @@ impl Raft {
         }
     }
 
-    /// Whether its log has a membership without this node, before one with it: it did not found the cluster, or was
-    /// removed and added again. What snapshots have taken away is not known.
+    /// Whether it did not found the cluster, or was removed and added again: the membership says so, or its log has
+    /// one without it before one with it.
     #[must_use]
     pub fn was_added(&self) -> bool {
         let log = &self.common.log;
         let me = self.common.id();
-        let now = log.membership().is_some_and(|(_, membership)| membership.is_member(me));
-        now && log.memberships().iter().any(|(_, membership)| !membership.is_member(me))
+        let Some((_, now)) = log.membership() else { return false };
+        let was_none = || log.memberships().iter().any(|(_, membership)| !membership.is_member(me));
+        now.is_member(me) && (now.admitted(me) != LogId::ZERO || was_none())
     }
 
     /// The role now.

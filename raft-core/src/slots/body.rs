@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::backend::{HardState, Vote};
-use crate::ids::{ClusterId, GroupId, Identity, Incarnation, KnownPeer, NodeId, StoreId, Term};
+use crate::ids::{ClusterId, GroupId, Identity, Incarnation, KnownPeer, LogId, NodeId, StoreId, Term};
 
 /// Builds bytes of little-endian numbers.
 #[derive(Clone, Debug, Default)]
@@ -73,7 +73,8 @@ pub fn decode_hard_state(store: StoreId, bytes: &[u8]) -> Option<HardState> {
     Some(HardState { term, vote, probation: r.u64()? != 0 })
 }
 
-/// The known peers of a store as bytes.
+/// The known peers of a store as bytes. Who has become a member by what entry stands behind the peers, where older
+/// readers do not look.
 #[must_use]
 pub fn encode_peers(store: StoreId, peers: &[KnownPeer]) -> Vec<u8> {
     let head = Writer::default().u128(store.0).u64(peers.len() as u64);
@@ -81,7 +82,15 @@ pub fn encode_peers(store: StoreId, peers: &[KnownPeer]) -> Vec<u8> {
         let incarnation = peer.incarnation;
         w.u64(peer.node.0).u128(peer.store.0).u64(incarnation.number).u64(incarnation.nonce)
     });
-    all.0
+    let admitted: Vec<&KnownPeer> = peers.iter().filter(|peer| peer.admitted != LogId::ZERO).collect();
+    if admitted.is_empty() {
+        return all.0;
+    }
+    let all = all.u64(admitted.len() as u64);
+    let entry = |w: Writer, peer: &&KnownPeer| {
+        w.u64(peer.node.0).u64(peer.admitted.term.0).u64(peer.admitted.index.0)
+    };
+    admitted.iter().fold(all, entry).0
 }
 
 /// Undoes [`encode_peers`]; `None` for other bytes or another store.
@@ -98,7 +107,15 @@ pub fn decode_peers(store: StoreId, bytes: &[u8]) -> Option<Vec<KnownPeer>> {
             node: NodeId(r.u64()?),
             store: StoreId(r.u128()?),
             incarnation: Incarnation { number: r.u64()?, nonce: r.u64()? },
+            admitted: LogId::ZERO,
         });
+    }
+    if r.0.is_empty() {
+        return Some(peers);
+    }
+    for _ in 0..r.u64()? {
+        let (node, admitted) = (NodeId(r.u64()?), LogId::new(r.u64()?, r.u64()?));
+        peers.iter_mut().find(|peer| peer.node == node)?.admitted = admitted;
     }
     Some(peers)
 }
@@ -142,10 +159,30 @@ mod tests {
             }
         }
         let incarnation = Incarnation { number: 2, nonce: 5 };
-        let peers = [KnownPeer { node: NodeId(4), store: StoreId(6), incarnation }];
+        let founder = KnownPeer { node: NodeId(4), store: StoreId(6), incarnation, admitted: LogId::ZERO };
+        let added = KnownPeer { node: NodeId(5), admitted: LogId::new(3, 300), ..founder };
+        let peers = [founder, added];
         let bytes = encode_peers(store, &peers);
         assert_eq!(decode_peers(store, &bytes).as_deref(), Some(&peers[..]));
         assert_eq!(decode_peers(StoreId(8), &bytes), None);
         assert_eq!(decode_peers(store, &bytes[..bytes.len() - 1]), None);
+        assert_eq!(decode_peers(store, &encode_peers(store, &[])), Some(Vec::new()));
+    }
+
+    /// Never edit: what stands behind the peers is not there in what older versions have written.
+    #[test]
+    fn golden_bytes_of_known_peers() {
+        let incarnation = Incarnation { number: 2, nonce: 5 };
+        let founder = KnownPeer { node: NodeId(4), store: StoreId(6), incarnation, admitted: LogId::ZERO };
+        let added = KnownPeer { node: NodeId(5), admitted: LogId::new(3, 300), ..founder };
+        let words = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+        let plain = words(&[7, 0, 1, 4, 6, 0, 2, 5]);
+        assert_eq!(encode_peers(StoreId(7), &[founder]), plain);
+        assert_eq!(decode_peers(StoreId(7), &plain).as_deref(), Some(&[founder][..]));
+        let both = words(&[7, 0, 2, 4, 6, 0, 2, 5, 5, 6, 0, 2, 5, 1, 5, 3, 300]);
+        assert_eq!(encode_peers(StoreId(7), &[founder, added]), both);
+        assert_eq!(decode_peers(StoreId(7), &both).as_deref(), Some(&[founder, added][..]));
+        let stranger = words(&[7, 0, 1, 4, 6, 0, 2, 5, 1, 5, 3, 300]);
+        assert_eq!(decode_peers(StoreId(7), &stranger), None, "of nobody");
     }
 }

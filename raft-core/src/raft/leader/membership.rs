@@ -145,6 +145,8 @@ fn objection(leader: &Leader, common: &Common, node: NodeId) -> Option<Objection
 
 /// Appends a membership: it is in force from here on (§6).
 fn append(leader: &mut Leader, common: &mut Common, membership: &Membership) -> LogId {
+    let at = LogId { term: common.term(), index: common.log.last().next() };
+    let membership = membership.clone().entered_after(common.membership(), at);
     let at = leader.append(common, EntryKind::Membership, membership.encode());
     follow(leader, common);
     at

@@ -1,7 +1,7 @@
 //! J1 and J2: what was acknowledged is there.
 
 use raft_core::backend::{HardState, JournalWrite, Vote};
-use raft_core::ids::{Incarnation, Index, KnownPeer, NodeId, StoreId, Term};
+use raft_core::ids::{Incarnation, Index, KnownPeer, LogId, NodeId, StoreId, Term};
 
 use super::super::ClauseFailure;
 use super::JournalBackend;
@@ -67,7 +67,8 @@ pub(super) async fn j02_one_write_does_all_its_parts<B: JournalBackend>(
     pair.write_ok(append(run_of(1, 2..12))).await?;
     let mut write = with_vote(5, Vote::For(NodeId(2)), replace(6, run_of(5, 6..9)));
     let incarnation = Incarnation { number: 3, nonce: 9 };
-    write.known_peers = Some(vec![KnownPeer { node: NodeId(2), store: StoreId(77), incarnation }]);
+    let admitted = LogId::new(4, 7);
+    write.known_peers = Some(vec![KnownPeer { node: NodeId(2), store: StoreId(77), incarnation, admitted }]);
     write.commit_hint = Index(4);
     pair.write_ok(write).await?;
     pair.check_entries().await?;
@@ -83,7 +84,9 @@ pub(super) async fn j01_vote_alone_survives_a_crash<B: JournalBackend>(
         pair.crash().await?;
         let mut write = append(Vec::new());
         let incarnation = Incarnation { number: count, nonce: 9 };
-        write.known_peers = Some(vec![KnownPeer { node: NodeId(2), store: StoreId(77), incarnation }]);
+        let admitted = LogId::new(count, count * 3);
+        write.known_peers =
+            Some(vec![KnownPeer { node: NodeId(2), store: StoreId(77), incarnation, admitted }]);
         pair.write_ok(write).await?;
         pair.crash().await?;
     }

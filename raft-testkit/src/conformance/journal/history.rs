@@ -100,6 +100,7 @@ fn random_write(random: &mut Random, term: u64, purged: Index, last: Index) -> J
             node: NodeId(node),
             store: StoreId(u128::from(random.below(9))),
             incarnation: Incarnation { number: 1, nonce: 2 },
+            admitted: LogId::new(1, node),
         };
         write.known_peers = Some((2..4).map(peer).collect());
     }

@@ -1,7 +1,7 @@
 //! J10 to J12: opening, locking, identity.
 
 use raft_core::backend::{Mismatch, OpenError, Verdict};
-use raft_core::ids::{ClusterId, GroupId, Incarnation, KnownPeer, NodeId, StoreId};
+use raft_core::ids::{ClusterId, GroupId, Incarnation, KnownPeer, LogId, NodeId, StoreId};
 
 use super::super::{ClauseFailure, ensure, equal, ok};
 use super::pair::{OWNER, Pair, append, run_of, three};
@@ -118,6 +118,7 @@ pub(super) async fn j12_known_peers_come_back<B: JournalBackend>(backend: &B) ->
         node: NodeId(node),
         store: StoreId(u128::MAX - u128::from(node)),
         incarnation: Incarnation { number: node * 3, nonce: u64::MAX - node },
+        admitted: if node % 2 == 0 { LogId::ZERO } else { LogId::new(node, u64::MAX / 2 - node) },
     };
     for count in [1, 2, 9, 3, 0, 5] {
         let mut write = append(Vec::new());
