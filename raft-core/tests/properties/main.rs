@@ -2,71 +2,31 @@
 //!
 //! Nodes are the shipped state machines; disks and network are simulated. A schedule delivers, loses,
 //! doubles and reorders messages, completes journal writes late, crashes nodes between any two steps
-//! (what was not durable is gone, or a prefix of it is there), restarts them, and fires any timer. After
+//! (what was not durable is gone, or a prefix of it is there), restarts them, and fires any timer. Snapshots are
+//! taken, the log is purged, and who lacks what is gone is sent them, with stores that fail and forget. After
 //! every step the properties are checked against what the disks and the state machines really hold.
 
+mod disk;
+mod stores;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use raft_core::backend::{HardState, JournalState, JournalWrite};
+use raft_core::backend::SnapshotId;
 use raft_core::entry::{Entry, EntryKind, pack};
-use raft_core::ids::{ClusterId, Identity, Index, LogId, NodeId, ReadId, Term};
+use raft_core::ids::{ClusterId, Index, LogId, NodeId, ReadId, Term};
 use raft_core::membership::{Change, Member, Membership, VoteResult};
 use raft_core::message::{Envelope, PeerEvent};
-use raft_core::raft::{ChangeOptions, Event, Restored};
+use raft_core::raft::{ChangeOptions, Event, Piece, Restored, plan_start};
 use raft_core::status::RoleKind;
 use raft_core::time::Time;
 use raft_core::{Config, Lease, Raft};
 
-/// What is durable on one node.
-#[derive(Clone, Default)]
-struct Disk {
-    hard: HardState,
-    entries: Vec<Entry>,
-}
-
-impl Disk {
-    fn apply(&mut self, write: &JournalWrite, entries: usize) {
-        if let Some(hard) = write.hard_state {
-            self.hard = hard;
-        }
-        if let Some(from) = write.truncate_from {
-            self.entries.truncate(from.0 as usize - 1);
-        }
-        for entry in &write.entries[..entries] {
-            assert_eq!(entry.id.index.0, self.entries.len() as u64 + 1, "a write leaves a hole");
-            self.entries.push(entry.clone());
-        }
-    }
-
-    fn has(&self, id: LogId) -> bool {
-        self.entries.get(id.index.0 as usize - 1).is_some_and(|entry| entry.id == id)
-    }
-
-    fn state(&self, node: NodeId) -> JournalState {
-        let identity = Identity {
-            cluster: ClusterId(7),
-            group: Default::default(),
-            node,
-            store: Default::default(),
-            incarnation: Default::default(),
-        };
-        let mut state = JournalState::empty(identity);
-        state.hard_state = self.hard;
-        state.last = self.entries.last().map_or(LogId::ZERO, |entry| entry.id);
-        for entry in &self.entries {
-            if state.terms.last().is_none_or(|(_, term)| *term != entry.id.term) {
-                state.terms.push((entry.id.index, entry.id.term));
-            }
-            if entry.kind == EntryKind::Membership {
-                state.memberships.push(entry.clone());
-            }
-        }
-        state
-    }
-}
+use disk::{Disk, Job, Snapshot};
+use stores::Store;
 
 /// How fast the clocks go, in thousandths. The slowest loses ten percent against the fastest.
 const RATES: [u64; 5] = [950, 1050, 1000, 1020, 955];
@@ -75,7 +35,8 @@ const LEASE: Lease = Lease { max_drift_ppm: 100_000 };
 struct Node {
     raft: Option<Raft>,
     disk: Disk,
-    writes: VecDeque<JournalWrite>,
+    jobs: VecDeque<Job>,
+    store: Store,
     applied: Vec<Entry>,
 }
 
@@ -88,6 +49,10 @@ struct World {
     leases: bool,
     random: u64,
     tail_limit: u64,
+    /// Entries from one snapshot to the next, and how many are kept before it; (0, 0) for none.
+    compaction: (u64, u64),
+    /// Whether state machines keep their state over a restart.
+    keeps_state: bool,
     leaders: BTreeMap<Term, NodeId>,
     votes: BTreeMap<(NodeId, Term), NodeId>,
     committed: BTreeMap<Index, LogId>,
@@ -99,6 +64,13 @@ struct World {
     memberships: BTreeMap<Index, Membership>,
     /// Whether the membership changes.
     changing: bool,
+    /// Every snapshot that was ever taken.
+    snapshots: BTreeMap<SnapshotId, Arc<Snapshot>>,
+    last_snapshot: u128,
+    /// Who is out of reach of the others.
+    cut_off: Option<usize>,
+    /// Nothing fails any more.
+    healed: bool,
     seen: BTreeSet<&'static str>,
 }
 
@@ -112,13 +84,15 @@ impl World {
         let members = (1..=founders).map(member);
         let membership = Membership::of_voters(members).unwrap();
         let first = Entry { id: LogId::new(0, 1), kind: EntryKind::Membership, data: membership.encode() };
-        let founder = Disk { hard: HardState::default(), entries: vec![first] };
-        let nodes = (1..=size)
-            .map(|id| {
-                let disk = if id <= founders { founder.clone() } else { Disk::default() };
-                Node { raft: None, disk, writes: VecDeque::new(), applied: Vec::new() }
-            })
-            .collect();
+        let founder = Disk { entries: vec![first], ..Disk::default() };
+        let node = |id| Node {
+            raft: None,
+            disk: if id <= founders { founder.clone() } else { Disk::default() },
+            jobs: VecDeque::new(),
+            store: Store::default(),
+            applied: Vec::new(),
+        };
+        let nodes = (1..=size).map(node).collect();
         let mut world = Self {
             nodes,
             network: Vec::new(),
@@ -126,6 +100,8 @@ impl World {
             leases: seed % 4 >= 2,
             random: seed,
             tail_limit: if seed.is_multiple_of(3) { 200 } else { 1 << 20 },
+            compaction: [(0, 0), (3, 0), (5, 2), (12, 6)][(seed >> 8) as usize % 4],
+            keeps_state: (seed >> 16).is_multiple_of(2),
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
             committed: BTreeMap::new(),
@@ -135,6 +111,10 @@ impl World {
             next_read: 0,
             memberships: BTreeMap::new(),
             changing: size > founders,
+            snapshots: BTreeMap::new(),
+            last_snapshot: 0,
+            cut_off: None,
+            healed: false,
             seen: BTreeSet::new(),
         };
         for at in 0..world.nodes.len() {
@@ -163,6 +143,11 @@ impl World {
         (self.random % below.max(1) as u64) as usize
     }
 
+    /// Whether something fails that does so once in so many times.
+    fn fails(&mut self, once_in: usize) -> bool {
+        self.draw(once_in) == 0 && !self.healed
+    }
+
     fn start(&mut self, at: usize) {
         let id = NodeId(at as u64 + 1);
         let mut config = Config::new(id, ClusterId(7));
@@ -173,21 +158,54 @@ impl World {
         config.window_messages = 3;
         config.lease = self.leases.then_some(LEASE);
         let now = self.clock(at);
+        (config.snapshot_every_entries, config.snapshot_keep_entries) = self.compaction;
+        (config.snapshot_chunk_bytes, config.snapshot_window_bytes) = (80, 200);
         let node = &mut self.nodes[at];
-        node.applied.clear();
-        node.writes.clear();
-        let restored = Restored { journal: node.disk.state(id), snapshot: None, applied: LogId::ZERO };
+        node.jobs.clear();
+        node.store = Store::default();
+        if !self.keeps_state {
+            node.applied.clear();
+        }
+        let applied = |node: &Node| node.applied.last().map_or(LogId::ZERO, |entry| entry.id);
+        let snapshot = node.disk.snapshot.clone();
+        let meta = snapshot.as_ref().map(|snapshot| snapshot.meta.clone());
+        let plan = plan_start(&node.disk.state(id), meta.as_ref(), applied(node)).unwrap();
+        if let Some(to) = plan.reset {
+            node.disk.apply(&Job::Reset(to), 0);
+            self.seen.insert("reset at the start");
+        }
+        if plan.install {
+            self.replace_state(at, &snapshot.unwrap());
+            self.seen.insert("installed at the start");
+        }
+        let node = &mut self.nodes[at];
+        let restored = Restored { journal: node.disk.state(id), snapshot: meta, applied: applied(node) };
         node.raft = Some(Raft::new(config, restored, now).unwrap());
         self.drain(at);
+    }
+
+    /// It starts, and others may hear of its new connection.
+    fn come_back(&mut self, at: usize) {
+        self.start(at);
+        for other in 0..self.nodes.len() {
+            if other != at && self.draw(2) == 0 {
+                let (now, peer) = (self.clock(other), NodeId(at as u64 + 1));
+                if let Some(raft) = &mut self.nodes[other].raft {
+                    raft.handle_peer(now, peer, PeerEvent::Up);
+                }
+                self.drain(other);
+            }
+        }
     }
 
     /// Pulls everything and checks it.
     fn drain(&mut self, at: usize) {
         let (id, now) = (NodeId(at as u64 + 1), self.clock(at));
         loop {
+            let mut moved = self.pull_snapshots(at);
             let node = &mut self.nodes[at];
             let Some(raft) = &mut node.raft else { return };
-            let mut moved = false;
+            let mut sent = Vec::new();
             while let Some(out) = raft.poll_message() {
                 moved = true;
                 assert_eq!(out.envelope.from, id);
@@ -195,18 +213,26 @@ impl World {
                     out.envelope.term <= node.disk.hard.term.next(),
                     "a message before its term is durable"
                 );
-                self.network.push(out.envelope);
+                sent.push(out.envelope);
+            }
+            while let Some(to) = raft.poll_reset() {
+                moved = true;
+                node.jobs.push_back(Job::Reset(to));
+            }
+            while let Some(upto) = raft.poll_purge() {
+                moved = true;
+                node.jobs.push_back(Job::Purge(upto));
             }
             while let Some(write) = raft.poll_write() {
                 moved = true;
-                node.writes.push_back(write);
+                node.jobs.push_back(Job::Write(write));
             }
             while let Some(fetch) = raft.poll_fetch() {
                 moved = true;
-                let range = fetch.range.start.0 as usize - 1..fetch.range.end.0 as usize - 1;
-                let mut entries = node.disk.entries[range].to_vec();
-                let fits = 1 + (fetch.max_bytes / 120) as usize;
-                entries.truncate(fits);
+                let fits = 1 + fetch.max_bytes / 120;
+                let range = fetch.range.start.0..fetch.range.end.0.min(fetch.range.start.0 + fits);
+                let entries: Option<Vec<Entry>> = range.map(|index| node.disk.at(index).cloned()).collect();
+                let entries = entries.expect("what is asked for is durable, and was not purged");
                 raft.handle_fetched(now, fetch.id, entries);
                 self.seen.insert("fetch");
             }
@@ -252,6 +278,13 @@ impl World {
                 }
                 raft.handle_applied(now, apply.through.index);
             }
+            for envelope in sent {
+                self.check_claim(at, &envelope.message);
+                let to = envelope.to.0 as usize - 1;
+                if self.cut_off.is_none_or(|cut_off| cut_off != at && cut_off != to) {
+                    self.network.push(envelope);
+                }
+            }
             if !moved {
                 break;
             }
@@ -259,13 +292,13 @@ impl World {
         self.check(at);
     }
 
-    /// The entries that the node's memory has: durable ones and those on their way.
-    fn log(&self, at: usize) -> Vec<Entry> {
+    /// The log that the node's memory has: what is durable and what is on its way.
+    fn log(&self, at: usize) -> Disk {
         let mut disk = self.nodes[at].disk.clone();
-        for write in &self.nodes[at].writes {
-            disk.apply(write, write.entries.len());
+        for job in &self.nodes[at].jobs {
+            disk.apply(job, if let Job::Write(write) = job { write.entries.len() } else { 0 });
         }
-        disk.entries
+        disk
     }
 
     fn check(&mut self, at: usize) {
@@ -273,22 +306,27 @@ impl World {
         let log = self.log(at);
         let Some(raft) = &self.nodes[at].raft else { return };
         let status = raft.status(self.clock(at));
-        assert_eq!(status.last.index.0, log.len() as u64, "everything was handed over");
+        let resets = self.nodes[at].jobs.iter().any(|job| matches!(job, Job::Reset(_)));
+        assert!(resets || status.last == log.last(), "everything was handed over");
 
         // Log Matching: the same log id means the same entry and the same past.
-        let mut prev = LogId::ZERO;
-        for entry in &log {
+        let mut prev = log.purged;
+        for entry in &log.entries {
             let known = self.contents.entry(entry.id).or_insert_with(|| (prev, entry.clone()));
             assert_eq!((known.0, &known.1), (prev, entry), "Log Matching");
             prev = entry.id;
         }
         // Commit is never retracted, and the same everywhere.
-        for entry in &log[..status.commit_index.0 as usize] {
+        for entry in log.entries.iter().filter(|entry| entry.id.index <= status.commit_index) {
             let first = *self.committed.entry(entry.id.index).or_insert(entry.id);
             assert_eq!(first, entry.id, "committed twice, differently");
             if entry.kind == EntryKind::Membership && !self.memberships.contains_key(&entry.id.index) {
                 self.follows(entry);
             }
+        }
+        if let Some(snapshot) = &self.nodes[at].store.taking {
+            let committed = self.committed_membership(snapshot.meta.upto.index);
+            assert_eq!(Some(&snapshot.meta.membership), committed, "snapshots hold what is committed (P18)");
         }
         // Committed means durable on a quorum, by what the disks hold.
         if let Some((_, last)) = self.committed.last_key_value() {
@@ -298,8 +336,9 @@ impl World {
         if status.role == RoleKind::Leader {
             for (index, committed) in &self.committed {
                 if committed.term < status.term {
-                    let has = log.get(index.0 as usize - 1).map(|entry| entry.id);
-                    assert_eq!(has, Some(*committed), "Leader Completeness: node {id}, term {}", status.term);
+                    let has =
+                        *index <= log.purged.index || log.at(index.0).is_some_and(|e| e.id == *committed);
+                    assert!(has, "Leader Completeness: node {id}, term {}, {committed}", status.term);
                 }
             }
         }
@@ -332,6 +371,11 @@ impl World {
         self.memberships.insert(entry.id.index, after);
     }
 
+    /// The membership that was committed as of an entry.
+    fn committed_membership(&self, at: Index) -> Option<&Membership> {
+        self.memberships.range(..=at).next_back().map(|(_, membership)| membership)
+    }
+
     /// By a membership that some leader may have counted with: the one that was committed at that place, or one
     /// that came later in somebody's log.
     fn is_on_a_quorum(&self, id: LogId) -> bool {
@@ -339,8 +383,7 @@ impl World {
             let disk = self.nodes.get(node.0 as usize - 1).map(|node| &node.disk);
             Some(disk.is_some_and(|disk| disk.has(id)))
         };
-        let committed =
-            self.memberships.range(..=id.index).next_back().map(|(_, membership)| membership.clone());
+        let committed = self.committed_membership(id.index).cloned();
         // What a leader counts with is in force at once; it may have died before any disk had it.
         let later = self.contents.values().map(|(_, entry)| entry);
         let later = later
@@ -385,41 +428,88 @@ impl World {
 
     fn written(&mut self, at: usize) {
         let (leader_before, now) = (self.leader_log(at), self.clock(at));
-        if let Some(write) = self.nodes[at].writes.pop_front() {
-            self.nodes[at].disk.apply(&write, write.entries.len());
-            if let Some(raft) = &mut self.nodes[at].raft {
-                raft.handle_written(now, write.ticket);
+        if let Some(job) = self.nodes[at].jobs.pop_front() {
+            let node = &mut self.nodes[at];
+            node.disk.apply(&job, if let Job::Write(write) = &job { write.entries.len() } else { 0 });
+            if let Some(raft) = &mut node.raft {
+                match job {
+                    Job::Write(write) => raft.handle_written(now, write.ticket),
+                    Job::Purge(upto) => {
+                        self.seen.insert("purged");
+                        raft.handle_purged(now, upto);
+                    }
+                    Job::Reset(to) => {
+                        self.seen.insert("reset");
+                        raft.handle_reset(now, to);
+                    }
+                }
             }
             self.drain(at);
-            // Leader Append-Only: a leader never overwrites or deletes its own entries.
+            // Leader Append-Only: a leader never overwrites or deletes its own entries, but those that a
+            // snapshot covers.
             if let (Some((term, before)), Some((now, after))) = (leader_before, self.leader_log(at)) {
-                assert!(term != now || after.starts_with(&before), "Leader Append-Only");
+                let kept: Vec<&Entry> =
+                    before.entries.iter().filter(|entry| entry.id.index > after.purged.index).collect();
+                let starts = after.entries.iter().take(kept.len()).eq(kept.iter().copied());
+                assert!(term != now || starts, "Leader Append-Only");
             }
         }
     }
 
-    fn leader_log(&self, at: usize) -> Option<(Term, Vec<Entry>)> {
+    fn leader_log(&self, at: usize) -> Option<(Term, Disk)> {
         let status = self.nodes[at].raft.as_ref()?.status(self.clock(at));
         (status.role == RoleKind::Leader).then(|| (status.term, self.log(at)))
     }
 
+    /// Whether a snapshot is about to become durable, or the journal to follow it.
+    fn is_replacing(&self, at: usize) -> bool {
+        let Node { jobs, store, .. } = &self.nodes[at];
+        matches!(jobs.front(), Some(Job::Reset(_)))
+            || matches!(store.pieces.front(), Some(Piece::Finish { .. }))
+    }
+
     fn crash(&mut self, at: usize) {
-        // Of the oldest write nothing, a prefix, or all may be there; of later ones nothing.
-        if let Some(write) = self.nodes[at].writes.pop_front() {
-            let whole = write.hard_state.is_some() || write.truncate_from.is_some();
-            let some = self.draw(write.entries.len() + 2);
-            if some > 0 || !whole {
-                self.nodes[at].disk.apply(&write, some.saturating_sub(1).min(write.entries.len()));
+        // Of the oldest job nothing, a prefix, or all may be there; of later ones nothing.
+        match self.nodes[at].jobs.pop_front() {
+            Some(Job::Write(write)) => {
+                let whole = write.hard_state.is_some() || write.truncate_from.is_some();
+                let some = self.draw(write.entries.len() + 2);
+                if some > 0 || !whole {
+                    let entries = some.saturating_sub(1).min(write.entries.len());
+                    self.nodes[at].disk.apply(&Job::Write(write), entries);
+                }
             }
+            Some(job) if self.draw(2) == 0 => self.nodes[at].disk.apply(&job, 0),
+            _ => {}
+        }
+        // The last piece of a snapshot may have made it durable without anybody's hearing of it.
+        let finishing = matches!(self.nodes[at].store.pieces.front(), Some(Piece::Finish { .. }));
+        if finishing && self.draw(2) == 0 {
+            self.piece(at);
+        }
+        // A half-received one is there as far as it was synced.
+        let kept = self.draw(300);
+        if let Some(part) = &mut self.nodes[at].disk.part {
+            part.data.truncate(kept.max(16));
+        }
+        // So may one of its own.
+        if self.draw(3) == 0
+            && let Some(snapshot) = self.nodes[at].store.taking.take()
+        {
+            self.nodes[at].disk.keep(snapshot);
         }
         self.nodes[at].raft = None;
-        self.nodes[at].writes.clear();
+        self.nodes[at].jobs.clear();
+        self.nodes[at].store = Store::default();
         self.reads.retain(|(node, _), _| node.0 != at as u64 + 1);
         self.seen.insert("crash");
     }
 
     fn step(&mut self) {
         let at = self.draw(self.nodes.len());
+        if self.draw(150) == 0 {
+            self.cut_off = if self.cut_off.is_none() { Some(at) } else { None };
+        }
         if self.changing && self.draw(25) == 0 {
             // It is the leader's to do, most of the time.
             let leads =
@@ -448,7 +538,15 @@ impl World {
                 }
                 self.drain(to);
             }
-            45..70 => self.written(at),
+            // Between a snapshot and the journal that follows it a crash is worth trying.
+            45..70 if self.is_replacing(at) && self.draw(3) == 0 => self.crash(at),
+            45..62 => self.written(at),
+            62..70 => {
+                for _ in 0..4 {
+                    let which = self.draw(4);
+                    self.store_step(at, which);
+                }
+            }
             70..82 => {
                 if self.nodes[at].raft.as_ref().is_some_and(|raft| raft.role_kind() == RoleKind::Leader) {
                     self.seen.insert("proposal");
@@ -509,16 +607,18 @@ impl World {
             }
             _ => match self.nodes[at].raft {
                 Some(_) => self.crash(at),
-                None => self.start(at),
+                None => self.come_back(at),
             },
         }
         if self.nodes[at].raft.is_none() && self.draw(8) == 0 {
-            self.start(at);
+            self.come_back(at);
         }
     }
 
     /// The faults stop: within a bound of virtual time there is a leader, progress, and equal state.
     fn heal(&mut self) {
+        self.healed = true;
+        self.cut_off = None;
         for at in 0..self.nodes.len() {
             if self.nodes[at].raft.is_none() {
                 self.start(at);
@@ -529,7 +629,7 @@ impl World {
         for _ in 0..400 {
             for _ in 0..6 {
                 for at in 0..self.nodes.len() {
-                    while !self.nodes[at].writes.is_empty() {
+                    while !self.nodes[at].jobs.is_empty() || (0..4).any(|which| self.store_step(at, which)) {
                         self.written(at);
                     }
                 }
@@ -606,8 +706,8 @@ proptest! {
 #[test]
 fn the_schedules_reach_what_they_are_meant_to_test() {
     let mut seen = BTreeSet::new();
-    for seed in 0..60 {
-        seen.extend(run(3, 3, seed * 0x9e37_79b9 + 1, 1500));
+    for seed in 0..200 {
+        seen.extend(run(3, 3, seed * 0x9e37_79b9 + 1, 5000));
     }
     for what in [
         "leader",
@@ -618,14 +718,24 @@ fn the_schedules_reach_what_they_are_meant_to_test() {
         "read under a lease",
         "crash",
         "fetch",
+        "taken",
+        "purged",
+        "received",
+        "resumed",
+        "reset",
+        "installed",
+        "reset at the start",
+        "installed at the start",
+        "store failed",
     ] {
-        assert!(seen.contains(what), "no schedule had a {what}");
+        assert!(seen.contains(what), "no schedule had: {what}");
     }
     for seed in 0..240 {
         seen.extend(run(1 + seed % 3, 5, seed * 0x9e37_79b9 + 1, 3000));
     }
-    for what in ["change", "objection", "learners", "joint left", "nobody stays"] {
-        assert!(seen.contains(what), "no schedule had a {what}");
+    for what in ["change", "objection", "learners", "joint left", "nobody stays", "a snapshot for a newcomer"]
+    {
+        assert!(seen.contains(what), "no schedule had: {what}");
     }
 }
 
@@ -638,7 +748,7 @@ fn only_differences_of_time_matter() {
         let members = (1..=3).map(|id| Member::new(NodeId(id), format!("node-{id}")));
         let data = Membership::of_voters(members).unwrap().encode();
         let entries = vec![Entry { id: LogId::new(0, 1), kind: EntryKind::Membership, data }];
-        let disk = Disk { hard: HardState::default(), entries };
+        let disk = Disk { entries, ..Disk::default() };
         let start = Time::from_nanos(origin);
         let restored = Restored { journal: disk.state(NodeId(1)), snapshot: None, applied: LogId::ZERO };
         let mut raft = Raft::new(config, restored, start).unwrap();
