@@ -429,6 +429,15 @@ pub enum Violation {
         /// Who vetoed.
         by: NodeId,
     },
+    /// This node was elected, and then a snapshot has shown that its log lacks what is committed (Leader
+    /// Completeness).
+    #[error("this node leads term {term} without {committed}, which a snapshot shows to be committed")]
+    ElectedWithout {
+        /// The term that it leads.
+        term: Term,
+        /// The last entry that the snapshot covers.
+        committed: LogId,
+    },
     /// The indexes of one node contradict each other.
     #[error("a local invariant does not hold: {what}")]
     Local {

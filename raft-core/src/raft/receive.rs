@@ -16,6 +16,7 @@ use super::compact;
 use super::follower::Follower;
 use super::output::Piece;
 use crate::backend::{SnapshotContent, SnapshotId, SnapshotMeta};
+use crate::error::Violation;
 use crate::ids::{Index, LogId, NodeId, Term};
 use crate::membership::Membership;
 use crate::message::{Message, SnapshotChunk, SnapshotReply};
@@ -133,6 +134,10 @@ pub(super) fn on_chunk(follower: &mut Follower, common: &mut Common, from: NodeI
         // Its answer comes with the reset; another one has to wait for it.
         return;
     }
+    if let Some(violation) = contradicts(common, from, chunk.upto) {
+        common.alarm(violation);
+        return;
+    }
     if is_here(common, chunk.upto) {
         // What a snapshot covers is committed, and the log has it already (§7): it needs no bytes.
         common.log.commit_to(chunk.upto.index);
@@ -193,6 +198,13 @@ fn well_formed(common: &Common, chunk: &SnapshotChunk) -> Option<Membership> {
 /// committed here is committed everywhere.
 fn is_here(common: &Common, upto: LogId) -> bool {
     common.log.commit() >= upto.index || common.log.matches(upto)
+}
+
+/// What a snapshot covers is committed: it cannot be another entry than the one that is committed here.
+fn contradicts(common: &Common, from: NodeId, upto: LogId) -> Option<Violation> {
+    let mine = common.log.term_of(upto.index).filter(|_| upto.index <= common.log.commit())?;
+    let committed = LogId { term: mine, index: upto.index };
+    (mine != upto.term).then_some(Violation::OverwritesCommitted { from, committed, term: upto.term })
 }
 
 /// Whether this one may go on or begin. Of one leader in one term the later one is the newer one; a later term's
@@ -316,11 +328,12 @@ pub(super) fn failed(common: &mut Common, id: SnapshotId) {
 /// All of it is durable. `follower` is this node's role, if it follows.
 pub(super) fn received(common: &mut Common, follower: Option<&mut Follower>, snapshot: SnapshotMeta) {
     common.receive.busy = false;
-    let known = |incoming: &Incoming| incoming.id == snapshot.id && incoming.step == Step::Finishing;
-    if !common.receive.incoming.as_ref().is_some_and(known) {
+    let known = |incoming: &mut Incoming| incoming.id == snapshot.id && incoming.step == Step::Finishing;
+    let Some(incoming) = common.receive.incoming.take_if(known) else { return };
+    if let Some(violation) = contradicts(common, incoming.from, snapshot.upto) {
+        common.alarm(violation);
         return;
     }
-    common.receive.incoming = None;
     common.log.adopt_snapshot(snapshot.clone());
     if !is_here(common, snapshot.upto) {
         common.receive.reset = Some((snapshot, false));

@@ -137,6 +137,7 @@ impl Raft {
             Role::Follower(follower) => Some(follower),
             _ => None,
         };
+        let upto = snapshot.upto;
         receive::received(&mut self.common, follower, snapshot);
         if self.common.receive.resetting().is_some() {
             match self.role {
@@ -144,8 +145,8 @@ impl Raft {
                 // It lacks what is committed: it cannot win.
                 Role::Candidate(_) => self.turn(Next::Follow { why: Why::Behind }),
                 Role::Leader(_) => {
-                    let what = "a leader does not have what a snapshot covers";
-                    self.common.alarm(Violation::Local { what });
+                    let term = self.common.term();
+                    self.common.alarm(Violation::ElectedWithout { term, committed: upto });
                 }
             }
         }

@@ -1,8 +1,9 @@
 //! A received snapshot takes the place of the log and of the state.
 
 use raft_core::backend::SnapshotMeta;
-use raft_core::ids::Index;
-use raft_core::message::{AppendReply, Message};
+use raft_core::error::Violation;
+use raft_core::ids::{Index, Term};
+use raft_core::message::{AppendReply, Ballot, Message, VoteReply};
 use raft_core::raft::Piece;
 use raft_core::status::RoleKind;
 
@@ -250,4 +251,46 @@ fn after_a_failed_write_nothing_begins_anew() {
     node.raft.handle_reset(node.now, of.upto);
     assert_eq!(node.status().last, id(1, 5));
     assert!(!node.sent_to(A).contains(&installed(&of)));
+}
+
+/// What a snapshot covers is committed: where another entry is committed, one of the two was never true.
+#[test]
+fn a_snapshot_that_contradicts_what_is_committed_stops_the_node() {
+    let mut node = Node::follower();
+    node.hear(A, 2, chunk(&snapshot(1, id(2, 5), 10), 0, b""));
+    let alarm = node.status().alarm.unwrap();
+    assert_eq!(alarm, Violation::OverwritesCommitted { from: A, committed: id(1, 5), term: Term(2) });
+    // It came to be committed while the store made the snapshot durable.
+    let mut node = Node::follower();
+    let of = snapshot(1, id(2, 8), 10);
+    node.hear(A, 2, chunk(&of, 0, b""));
+    node.raft.poll_piece().unwrap();
+    node.raft.handle_piece_written(node.now, of.id, 10);
+    node.raft.poll_piece().unwrap();
+    node.hear(B, 3, append(id(1, 5), &[id(3, 6), id(3, 7), id(3, 8)], 8));
+    node.raft.handle_snapshot_received(node.now, of);
+    let alarm = node.status().alarm.unwrap();
+    assert_eq!(alarm, Violation::OverwritesCommitted { from: A, committed: id(3, 8), term: Term(2) });
+    assert_eq!(node.raft.poll_reset(), None);
+}
+
+#[test]
+fn a_leader_that_lacks_what_is_committed_stops() {
+    let mut node = Node::follower();
+    let of = snapshot(1, id(1, 20), 10);
+    node.hear(A, 2, chunk(&of, 0, b""));
+    node.raft.poll_piece().unwrap();
+    node.raft.handle_piece_written(node.now, of.id, 10);
+    node.raft.poll_piece().unwrap();
+    node.elapse(3);
+    node.raft.handle_timeout(node.now);
+    for pre in [true, false] {
+        node.settle();
+        let reply = VoteReply { pre, asked: Term(3), ballot: Ballot::Granted };
+        node.hear(B, if pre { 2 } else { 3 }, Message::VoteReply(reply));
+    }
+    assert_eq!(node.raft.role_kind(), RoleKind::Leader);
+    node.raft.handle_snapshot_received(node.now, of);
+    let alarm = node.status().alarm;
+    assert_eq!(alarm, Some(Violation::ElectedWithout { term: Term(3), committed: id(1, 20) }));
 }
