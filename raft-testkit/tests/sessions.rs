@@ -267,6 +267,49 @@ async fn a_session_that_is_not_used_expires_on_all_nodes_at_the_same_entry() {
     }
 }
 
+/// A leader is killed while the entry by whose stamp a session expires is on its way. If the entry got to the others, the
+/// session has expired under the next leader too, on all nodes; if it did not, the session is open there, answers from
+/// its memory, and expires in its time. Either way a copy of what it had executed is never executed again, and after
+/// the expiry it is refused by name.
+#[tokio::test(start_paused = true)]
+async fn a_leader_killed_at_an_expiry_leaves_it_done_or_undone_for_all() {
+    for gets_there in [true, false] {
+        let cluster = Cluster::of(3).await;
+        let leader = cluster.leader().await;
+        let idle = leader.open_session(Some(Duration::from_secs(10))).await.unwrap();
+        let other = leader.open_session(Some(Duration::from_secs(100))).await.unwrap();
+        let command = vec![(mark(&idle, 1, 0), Bytes::from_static(b"once"))];
+        let first = leader.propose_marked(command.clone()).await.unwrap().remove(0).unwrap();
+        pass(Duration::from_secs(11)).await;
+        let leader = cluster.leader().await;
+        if gets_there {
+            cluster.deafen(&leader);
+        } else {
+            cluster.network.isolate(leader.id());
+        }
+        let expiry = leader.keep_session_alive(other.id(), 0).await.unwrap_err();
+        assert_eq!(expiry.outcome(), Outcome::Unknown, "{expiry}");
+        cluster.network.kill(leader.id());
+        let next = cluster.leader_but(Some(leader.id())).await;
+        let again = next.propose_marked(command.clone()).await.unwrap().remove(0);
+        if gets_there {
+            assert_eq!(again, Err(SessionRefusal::NotOpen { session: idle.id() }));
+        } else {
+            assert_eq!(again, Ok(first), "from memory");
+            pass(Duration::from_secs(11)).await;
+            let late = next.propose_marked(command.clone()).await.unwrap().remove(0);
+            assert_eq!(late, Err(SessionRefusal::NotOpen { session: idle.id() }));
+        }
+        let last = next.propose("end").await.unwrap().id.index;
+        for node in cluster.nodes.iter().filter(|node| node.id() != leader.id()) {
+            let recorded = cluster.recorders[node.id().0 as usize - 1].applied(last).await;
+            let times = recorded.commands.iter().filter(|one| one.data == "once").count();
+            assert_eq!(times, 1, "node {}", node.id());
+            assert_eq!(node.sessions().0, 1, "node {}", node.id());
+        }
+    }
+}
+
 /// The time without a leader, and that of a new leader's clock, do not count; and it never goes back.
 #[tokio::test(start_paused = true)]
 async fn log_time_goes_on_from_the_last_stamp_under_another_leader() {

@@ -60,6 +60,12 @@ impl Recorder {
         }
     }
 
+    /// Claims to have executed everything through this entry, as the disk of a state machine would that is another
+    /// node's, or of another time.
+    pub fn set_through(&self, through: LogId) {
+        self.lock().0.through = through;
+    }
+
     /// The next batch fails so.
     pub fn fail_next(&self, error: Fatal) {
         self.lock().1 = Some(error);

@@ -2,9 +2,11 @@
 
 use raft_core::backend::{HardState, JournalWrite, Vote};
 use raft_core::entry::{Entry, EntryKind, unpack};
-use raft_core::ids::{Index, LogId, NodeId};
+use raft_core::ids::{Index, LogId, NodeId, Term};
 use raft_core::membership::Membership;
-use raft_core::message::{AppendReply, Ballot, Envelope, Message, Notice, ReadIndex, ReadIndexReply};
+use raft_core::message::{
+    AppendReply, Ballot, Envelope, Message, Notice, ReadIndex, ReadIndexReply, SnapshotChunk,
+};
 use raft_core::raft::Event;
 use raft_core::status::{Disk, RoleKind, Status, Why};
 
@@ -109,6 +111,14 @@ pub(super) fn message(envelope: &Envelope) -> String {
         Message::AppendReply(AppendReply::Rejected { prev, hint, last }) => {
             format!("rejects {{to}}: term {term}, nothing after {prev}, hint {hint}, last {last}")
         }
+        Message::Snapshot(chunk) => snapshot(term, chunk),
+        Message::SnapshotReply(reply) if reply.installed => {
+            format!("tells {{to}}: term {term}, snapshot #{} is here", reply.snapshot)
+        }
+        Message::SnapshotReply(reply) => {
+            let (received, id) = (reply.received, reply.snapshot);
+            format!("tells {{to}}: term {term}, {received} bytes of snapshot #{id} are here")
+        }
         Message::TimeoutNow(_) => format!("tells {{to}} to campaign: term {term}"),
         Message::ReadIndex(ReadIndex { id }) => format!("asks {{to}} for a read index: term {term}, {id}"),
         Message::ReadIndexReply(ReadIndexReply { id, index }) => match index {
@@ -124,6 +134,18 @@ pub(super) fn message(envelope: &Envelope) -> String {
         Message::Notice(notice) => format!("tells {{to}}: {notice:?}"),
         other => format!("sends {{to}}: {other:?}"),
     }
+}
+
+/// A piece of a snapshot, or the question how much of it is there.
+fn snapshot(term: Term, chunk: &SnapshotChunk) -> String {
+    let (id, upto, total) = (chunk.snapshot, chunk.upto, chunk.total);
+    if chunk.data.is_empty() {
+        return format!(
+            "asks {{to}}: term {term}, how much of snapshot #{id} of {upto}, {total} bytes, is there"
+        );
+    }
+    let (from, end) = (chunk.offset, chunk.offset + chunk.data.len() as u64);
+    format!("sends {{to}}: term {term}, bytes {from} to {end} of snapshot #{id} of {upto}")
 }
 
 /// A piece of news, or nothing if it is not worth a line.
@@ -179,6 +201,7 @@ const fn reason(why: Why) -> &'static str {
         Why::Asked => "asked",
         Why::Joined => "joined",
         Why::Removed => "removed",
+        Why::Behind => "behind",
         _ => "?",
     }
 }

@@ -1,15 +1,15 @@
 //! Runs commands: one function each.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use raft_core::backend::{HardState, JournalWrite, Vote};
+use raft_core::backend::{HardState, JournalWrite, SnapshotId, Vote};
 use raft_core::entry::{Entry, EntryKind, pack};
 use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, ReadId, Term};
 use raft_core::membership::{Member, Membership};
 use raft_core::message::{Envelope, PeerEvent};
-use raft_core::raft::{Apply, Restored};
+use raft_core::raft::{Apply, Restored, plan_start};
 use raft_core::status::RoleKind;
 use raft_core::time::Time;
 use raft_core::{Config, Lease, Raft, Settings};
@@ -19,6 +19,7 @@ use super::disk::Disk;
 use super::inject;
 use super::network::{Lines, Network};
 use super::parser::Command;
+use super::snapshots::{Stored, Task};
 use super::words::{self, Words};
 
 pub(super) type Done = Result<(), String>;
@@ -39,6 +40,9 @@ pub(super) struct Node {
     pub(super) applied: Vec<Entry>,
     pub(super) applying: Option<Apply>,
     pub(super) machine_held: bool,
+    /// What the store of snapshots is to do, one after the other.
+    pub(super) tasks: VecDeque<Task>,
+    pub(super) store_held: bool,
 }
 
 /// All nodes, what is between them, and the clock.
@@ -53,6 +57,8 @@ pub(super) struct World {
     /// Who led which term, and what was applied: the same everywhere, always.
     pub(super) leaders: BTreeMap<Term, NodeId>,
     pub(super) applied: BTreeMap<Index, Entry>,
+    /// Every snapshot that was taken.
+    pub(super) snapshots: BTreeMap<SnapshotId, Stored>,
 }
 
 impl World {
@@ -103,6 +109,8 @@ impl World {
             }
             "disk" => self.disk(&mut words)?,
             "machine" => self.machine(&mut words)?,
+            "snapshot" => self.snapshot(&mut words)?,
+            "store" => self.store(&mut words)?,
             "inject" => self.inject(&mut words)?,
             "status" => {
                 let id = words.node()?;
@@ -175,6 +183,7 @@ impl World {
 
     fn start(&mut self, id: NodeId) -> Done {
         let mut config = Config::new(id, CLUSTER);
+        config.snapshot_keep_entries = 0;
         for (key, value) in &self.settings {
             match key.as_str() {
                 "tail-bytes" => config.tail_limit_bytes = *value,
@@ -185,6 +194,10 @@ impl World {
                 "uncommitted-bytes" => config.uncommitted_limit_bytes = *value,
                 "apply-bytes" => config.apply_limit_bytes = *value,
                 "seed" => config.seed = *value,
+                "keep" => config.snapshot_keep_entries = *value,
+                "chunk-bytes" => {
+                    (config.snapshot_chunk_bytes, config.snapshot_window_bytes) = (*value, *value);
+                }
                 "promote-lag" => config.promote_lag_entries = *value,
                 "lease-ppm" => {
                     let max_drift_ppm = u32::try_from(*value).unwrap_or(u32::MAX);
@@ -193,16 +206,33 @@ impl World {
                 _ => return Err(format!("no such setting: {key}")),
             }
         }
+        let applied = self.prepare(id)?;
         let now = self.now;
         let node = self.node(id)?;
-        let restored =
-            Restored { journal: node.disk.state(CLUSTER, id), snapshot: None, applied: LogId::ZERO };
+        let snapshot = node.disk.snapshot.as_ref().map(|snapshot| snapshot.meta.clone());
+        let restored = Restored { journal: node.disk.state(CLUSTER, id), snapshot, applied };
         let raft = Raft::new(config, restored, now).map_err(|error| error.to_string())?;
         node.raft = Some(raft);
-        node.applied.clear();
         // Where everybody starts is no news.
         while self.raft(id)?.poll_event().is_some() {}
         self.drain(id)
+    }
+
+    /// Makes what is on the disk fit together, as a driver does; the state machine begins empty. What it has then.
+    fn prepare(&mut self, id: NodeId) -> Result<LogId, String> {
+        let node = self.node(id)?;
+        node.applied.clear();
+        let snapshot = node.disk.snapshot.clone();
+        let meta = snapshot.as_ref().map(|snapshot| &snapshot.meta);
+        let plan = plan_start(&node.disk.state(CLUSTER, id), meta, LogId::ZERO);
+        let plan = plan.map_err(|error| error.to_string())?;
+        if let Some(to) = plan.reset {
+            node.disk.reset(to)?;
+            self.say(format!("{id} begins its log anew after {to}"));
+        }
+        let Some(snapshot) = snapshot.filter(|_| plan.install) else { return Ok(LogId::ZERO) };
+        self.install(id, &snapshot)?;
+        Ok(snapshot.meta.upto)
     }
 
     fn lead(&mut self, words: &mut Words) -> Done {
@@ -487,7 +517,18 @@ impl World {
         if words.is_empty() {
             let node = self.node(id)?;
             let mut line = format!("{id} has on disk: {}", describe::hard(node.disk.hard));
-            line.push_str(&format!("; {}", describe::ids(&node.disk.entries)));
+            if node.disk.purged > LogId::ZERO {
+                line.push_str(&format!("; begins after {}", node.disk.purged));
+            }
+            if node.disk.purged == LogId::ZERO || !node.disk.entries.is_empty() {
+                line.push_str(&format!("; {}", describe::ids(&node.disk.entries)));
+            }
+            if let Some(snapshot) = &node.disk.snapshot {
+                line.push_str(&format!("; snapshot {}", snapshot.meta.upto));
+            }
+            if let Some(part) = &node.disk.part {
+                line.push_str(&format!("; {} bytes of snapshot {}", part.data.len(), part.upto));
+            }
             if let Some(write) = &node.writing {
                 line.push_str(&format!("; under way: {}", describe::write(write)));
             }

@@ -21,8 +21,8 @@
 //! # Commands
 //! ```text
 //! cluster 1 2 3 [tail-bytes=N append-bytes=N window-messages=N window-bytes=N write-bytes=N
-//!                uncommitted-bytes=N apply-bytes=N promote-lag=N seed=N lease-ppm=N]     nodes of a new cluster; entry 0.1
-//!                names them
+//!                uncommitted-bytes=N apply-bytes=N promote-lag=N seed=N lease-ppm=N keep=N chunk-bytes=N]
+//!                nodes of a new cluster; entry 0.1 names them
 //! limbo N               one more node, that knows no members
 //! lead N                N becomes leader; its no-op is committed and applied everywhere; quietly
 //! crash N [keeping K]   forgets what is not durable; of a write under way K entries and the hard state stay
@@ -50,6 +50,9 @@
 //! run D                 time passes, timers fire, every message arrives at once
 //! disk N hold           writes stay under way; `disk N one` completes one, `disk N release` all, `disk N fail`
 //! machine N hold        nothing is applied; `machine N release`
+//! snapshot N            N takes a snapshot, of 16 bytes for each entry that it covers, and purges its log
+//! store N hold          what the store of snapshots is asked to do stays undone; `store N one` does one thing of it,
+//!                       `store N release` all; `store N fail` fails at one
 //! inject A->B term T MESSAGE      B gets a message that nobody sent (see `inject.rs`)
 //! status N, disk N, counters N    what N knows, what its disk has, what it counted
 //! quiet on|off          whether what happens is shown
@@ -64,6 +67,7 @@ mod members;
 mod network;
 mod parser;
 mod pull;
+mod snapshots;
 mod words;
 
 pub use bless::{Failure, check_folder, check_text};

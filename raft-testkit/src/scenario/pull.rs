@@ -18,9 +18,10 @@ impl World {
             let heard = self.pull_events(id)?;
             let sent = self.pull_messages(id)?;
             let wrote = self.pull_write(id)?;
+            let replaced = self.pull_snapshots(id)?;
             let applied = self.pull_apply(id)?;
             let fetched = self.pull_fetch(id)?;
-            if !(sent || heard || wrote || fetched || applied) {
+            if !(sent || heard || wrote || fetched || applied || replaced) {
                 return Ok(());
             }
         }
@@ -128,7 +129,7 @@ impl World {
             if entry.id.index.0 != node.applied.len() as u64 + 1 {
                 return Err(format!("node {id} applies {} out of order", entry.id));
             }
-            if node.disk.entries.get(node.applied.len()) != Some(entry) {
+            if node.disk.at(entry.id.index) != Some(entry) {
                 return Err(format!("node {id} applies {} before it is durable", entry.id));
             }
             node.applied.push(entry.clone());
