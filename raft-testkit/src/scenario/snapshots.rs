@@ -188,7 +188,6 @@ impl World {
                 (*id, self.snapshots.get(id))
             }
             Piece::Abandon { id: name } => return Ok(format!("{id} lets go of snapshot #{}", name.0)),
-            _ => return Err("an unknown piece".into()),
         };
         let original = original.cloned().ok_or("nobody took this snapshot")?;
         if fails {

@@ -118,7 +118,7 @@ pub(super) async fn j12_known_peers_come_back<B: JournalBackend>(backend: &B) ->
         node: NodeId(node),
         store: StoreId(u128::MAX - u128::from(node)),
         incarnation: Incarnation { number: node * 3, nonce: u64::MAX - node },
-        admitted: if node % 2 == 0 { LogId::ZERO } else { LogId::new(node, u64::MAX / 2 - node) },
+        admitted: if node.is_multiple_of(2) { LogId::ZERO } else { LogId::new(node, u64::MAX / 2 - node) },
     };
     for count in [1, 2, 9, 3, 0, 5] {
         let mut write = append(Vec::new());
