@@ -18,9 +18,14 @@ fn kv(args: &[&str]) -> (i32, String, String) {
 
 /// A restored node, with its flags; not started.
 fn restored(cluster: &Cluster, file: &str, id: u64, kind: &str) -> (Node, String) {
+    restored_as(cluster, file, id, kind, "restored")
+}
+
+/// The same, in a folder of that name.
+fn restored_as(cluster: &Cluster, file: &str, id: u64, kind: &str, name: &str) -> (Node, String) {
     let addresses = common::free_addresses(2);
     let (client, peer) = (addresses[0], addresses[1]);
-    let data = cluster.dir.path().join(format!("restored-{kind}"));
+    let data = cluster.dir.path().join(format!("{name}-{kind}"));
     let (id_text, client_text, peer_text) = (id.to_string(), client.to_string(), peer.to_string());
     let restore = [
         "restore",
@@ -140,6 +145,57 @@ fn what_was_acknowledged_before_a_backup_is_in_it() {
         grows(&cluster, &node, &name, kind);
     }
     assert_eq!(client.call("SET old 1"), "OK", "the old cluster goes on");
+}
+
+/// What a stopped node has, on both kinds of journals: its snapshot and what follows, where a command that was sent twice in
+/// a session counts once. Its folder is left as it is.
+#[test]
+fn a_stopped_node_can_be_backed_up() {
+    for kind in ["file", "sqlite"] {
+        let flags = ["--journal", kind, "--snapshot-every", "60", "--snapshot-keep", "5"];
+        let mut cluster = Cluster::start_with(3, &flags);
+        let leader = cluster.leader();
+        let mut client = cluster.nodes[leader].connect();
+        let session = client.call("RAFT SESSION OPEN");
+        for number in 1..=100 {
+            // When the second comes, the first is known to be committed.
+            for _ in 0..2 {
+                let answer = client.call(&format!("RAFT SEQ {number} SESSION {session} INCR count"));
+                assert_eq!(answer, number.to_string());
+            }
+        }
+        let data = cluster.nodes[leader].data.display().to_string();
+        let file = cluster.dir.path().join("backup").display().to_string();
+        let backup = ["backup", "--data", &data, "--to", &file];
+        let (code, _, said) = kv(&backup);
+        assert_eq!(code, 1, "it runs: {said}");
+        cluster.nodes[leader].kill();
+        let inspected = kv(&["journal", "inspect", &data]).1;
+        let (code, out, said) = kv(&backup);
+        assert_eq!(code, 0, "{said}");
+        assert!(out.contains("everything up to entry"), "{out}");
+        assert_eq!(kv(&["journal", "inspect", &data]).1, inspected);
+        let (code, out, said) = kv(&["backup", "--check", &file]);
+        assert_eq!(code, 0, "{said}");
+        assert!(out.contains("sound: 1 keys"), "{out}");
+        let (mut node, _) = restored(&cluster, &file, 1, kind);
+        node.start();
+        until(|| node.info("role").as_deref() == Some("leader"));
+        let mut client = node.connect();
+        until(|| client.call("GET count") == "100");
+        // It is the only voter: whatever is in its log is in a backup of it.
+        assert_eq!(client.call("INCR count"), "101");
+        node.kill();
+        let data = node.data.display().to_string();
+        let file = cluster.dir.path().join("second").display().to_string();
+        let (code, _, said) = kv(&["backup", "--data", &data, "--to", &file]);
+        assert_eq!((code, said.as_str()), (0, ""));
+        let (mut node, _) = restored_as(&cluster, &file, 1, kind, "again");
+        node.start();
+        until(|| node.info("role").as_deref() == Some("leader"));
+        let mut client = node.connect();
+        until(|| client.call("GET count") == "101");
+    }
 }
 
 /// A second member joins the restored node, and has everything.

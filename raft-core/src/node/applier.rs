@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ::tokio::sync::mpsc;
 use bytes::Bytes;
 
-use super::shared::Shared;
+use super::shared::SessionGauge;
 use super::snapshots::Snapshots;
 use super::waiters::{Applied, EntryWaiters, MarkedAnswer};
 use crate::backend::{Command, JournalReader, Responses, SnapshotMeta, StateMachine};
@@ -32,7 +32,7 @@ pub(crate) struct Applier {
     machine: Box<dyn StateMachine>,
     table: Table,
     snapshots: Option<Snapshots>,
-    shared: Arc<Shared>,
+    gauge: Arc<SessionGauge>,
     commands: Vec<Command>,
     waiting: Vec<Waiting>,
     /// An entry with commands of sessions is among what was collected: its answers must be in the table before
@@ -63,10 +63,10 @@ impl Applier {
         machine: Box<dyn StateMachine>,
         table: Table,
         snapshots: Option<Snapshots>,
-        shared: Arc<Shared>,
+        gauge: Arc<SessionGauge>,
     ) -> Self {
         let (commands, waiting) = (Vec::new(), Vec::new());
-        Self { machine, table, snapshots, shared, commands, waiting, has_marked: false }
+        Self { machine, table, snapshots, gauge, commands, waiting, has_marked: false }
     }
 
     /// Does jobs until there are no more. Every batch is reported, by its last index; what becomes of snapshots is
@@ -89,7 +89,7 @@ impl Applier {
                 }
                 (Job::Install(snapshot), Some(snapshots)) => {
                     self.table = snapshots.install(&mut *self.machine, &snapshot).await?;
-                    self.shared.sessions.publish(&self.table);
+                    self.gauge.publish(&self.table);
                     snapshots.installed(snapshot);
                 }
                 // Nobody asks for them without a store.
@@ -99,7 +99,7 @@ impl Applier {
         Ok(())
     }
 
-    async fn execute(
+    pub(super) async fn execute(
         &mut self,
         entries: Vec<(Entry, Option<EntryWaiters>)>,
         through: LogId,
@@ -142,7 +142,7 @@ impl Applier {
         }
         self.flush(through).await?;
         if sessions {
-            self.shared.sessions.publish(&self.table);
+            self.gauge.publish(&self.table);
         }
         Ok(())
     }

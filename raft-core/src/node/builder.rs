@@ -148,7 +148,7 @@ impl Builder<Box<dyn Journal>, Arc<dyn Transport>, Box<dyn StateMachine>> {
             .snapshots
             .map(|store| Snapshots::new(store, news, requests.clone(), Arc::clone(&runtime), alive));
         let failed = requests.clone();
-        let applier = applier::Applier::new(machine, table, snapshots.clone(), Arc::clone(&shared));
+        let applier = applier::Applier::new(machine, table, snapshots.clone(), Arc::clone(&shared.sessions));
         let (ended, applier_ended) = oneshot::channel();
         runtime.spawn(
             "raft-applier",

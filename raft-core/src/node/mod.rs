@@ -18,6 +18,7 @@ mod handle;
 mod inbox;
 mod peers;
 mod protocol;
+mod replay;
 mod session;
 mod shared;
 mod snapshots;
@@ -29,6 +30,7 @@ mod waiters;
 
 pub use builder::{Builder, Node};
 pub use handle::{NodeHandle, ReadPolicy, StatusWatch};
+pub use replay::Replay;
 pub use session::{Call, CallFailed, Session, SessionError};
 pub use snapshots::seed_snapshot;
 pub use tokio::TokioRuntime;

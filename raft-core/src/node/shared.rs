@@ -25,7 +25,7 @@ pub(crate) struct Shared {
     pub(crate) command_limit_bytes: u64,
     pub(crate) session_limits: Limits,
     /// What the applier says of the table of sessions.
-    pub(crate) sessions: SessionGauge,
+    pub(crate) sessions: Arc<SessionGauge>,
 }
 
 /// A few numbers about the table of sessions, which the applier owns.
@@ -79,7 +79,7 @@ impl Shared {
             room: Arc::default(),
             command_limit_bytes: config.command_limit_bytes,
             session_limits: config.sessions,
-            sessions: SessionGauge::default(),
+            sessions: Arc::default(),
         }
     }
 

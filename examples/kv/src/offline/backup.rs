@@ -1,18 +1,26 @@
-//! `raft-kv backup`: fetches a backup from a cluster that runs, or checks one.
+//! `raft-kv backup`: fetches a backup from a cluster that runs, makes one of what a stopped node has, or checks one.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use raft_core::ids::Index;
+use raft_core::node::Replay;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto};
 
+use super::copy::{Named, damage};
+use super::recover::membership;
 use super::restore::of_backup;
+use super::snapshots::Snapshots;
+use super::{Place, of_journal, of_open};
 use crate::backup::{self, NewFile};
 use crate::exit::Exit;
+use crate::journal::View;
+use crate::machine::{Machine, Shared};
 
 /// A node that says nothing for so long is given up.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -27,8 +35,11 @@ const PIECE_LIMIT_BYTES: usize = 64 << 20;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Any node of the cluster: it says who leads, and from there it is fetched.
-    #[arg(long, value_name = "HOST:PORT", required_unless_present = "check", requires = "to")]
+    #[arg(long, value_name = "HOST:PORT", required_unless_present_any = ["check", "data"], requires = "to")]
     from: Option<String>,
+    /// The data folder of a node that is stopped: what it knows to be committed.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "check"], requires = "to")]
+    data: Option<Place>,
     /// The file to write. What there is under that name is not replaced.
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
@@ -56,8 +67,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
         println!("{}: sound: {checked}", path.display());
         return Ok(());
     }
+    if let (Some(place), Some(to)) = (&arguments.data, &arguments.to) {
+        return of_folder(place, to);
+    }
     let (Some(from), Some(to)) = (&arguments.from, &arguments.to) else {
-        return Err(Exit::usage("--from and --to are needed, or --check".into()));
+        return Err(Exit::usage("--from and --to are needed, or --data and --to, or --check".into()));
     };
     let writing = |error: std::io::Error| Exit::other(format!("{}: {error}", to.display()));
     let mut file = NewFile::create(to).map_err(writing)?;
@@ -96,6 +110,63 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     let checked = file.finish().map_err(|error| of_backup(to, &error))?;
     println!("{}: {checked}", to.display());
     Ok(())
+}
+
+/// Read of the log at a time, in bytes.
+const LOG_BYTES: u64 = 4 << 20;
+
+/// Makes a backup of what a stopped node has: its snapshot, and what follows in its log as far as it is known to be
+/// committed. The folder is left as it is.
+fn of_folder(place: &Place, to: &Path) -> Result<(), Exit> {
+    let source = Named::new(place.kind()?, &place.dir)?;
+    let view = View::new(source.kind, &source.dir).map_err(|error| of_open(&source.dir, &error))?;
+    if let Some(damage) = damage(&view) {
+        return Err(Exit::data(format!("{source} is damaged, nothing was done: {damage}")));
+    }
+    let state = view.state();
+    let (identity, membership) = (state.identity, membership(state, &source)?);
+    let alone = !membership.is_joint() && membership.voters.iter().eq([&identity.node]);
+    // The only voter has committed whatever it has written.
+    let end = if alone { state.last.index } else { state.commit_hint };
+    let writing = |error: std::io::Error| Exit::other(format!("{}: {error}", to.display()));
+    let mut file = NewFile::create(to).map_err(writing)?;
+    let data = Shared::default();
+    let upto = source.in_runtime(replayed(&source, &view, end, data.clone()))?;
+    let store = std::mem::take(&mut *data.lock());
+    let mut stream = backup::Stream::new(identity.cluster, identity.node, membership, store);
+    while let Some(piece) = stream.next() {
+        file.write(&piece).map_err(writing)?;
+    }
+    let checked = file.finish().map_err(|error| of_backup(to, &error))?;
+    println!("{}: {checked}", to.display());
+    if upto < state.last.index {
+        eprintln!(
+            "raft-kv backup: entries {}..={} of its log are not in it: node {} did not know them to be committed",
+            upto.next(),
+            state.last.index,
+            identity.node
+        );
+    }
+    Ok(())
+}
+
+/// Executes what there is, up to `end` at least; the last entry that was.
+async fn replayed(source: &Named, view: &View, end: Index, data: Shared) -> Result<Index, Exit> {
+    let failed = |error: &dyn std::fmt::Display| Exit::data(format!("{source}: {error}"));
+    let snapshots = Snapshots::of(source.kind, &source.dir).await?;
+    let store = snapshots.as_ref().map(|snapshots| &*snapshots.store);
+    let mut replay =
+        Replay::begin(Box::new(Machine::new(data)), store).await.map_err(|error| failed(&error))?;
+    while replay.upto().index < end {
+        let next = replay.upto().index.next();
+        let entries = view.entries(next..end.next(), LOG_BYTES);
+        let entries = entries.map_err(|error| of_journal(&source.dir, &error))?;
+        if entries.is_empty() {
+            return Err(failed(&format!("entry {next} is not there")));
+        }
+        replay.execute(entries).await.map_err(|error| failed(&error))?;
+    }
+    Ok(replay.upto().index)
 }
 
 /// What a node says.
@@ -176,7 +247,7 @@ impl Client {
 
 fn tls(
     plain: TcpStream,
-    ca: &std::path::Path,
+    ca: &Path,
     name: &str,
 ) -> Result<StreamOwned<ClientConnection, TcpStream>, Box<dyn std::error::Error>> {
     let mut roots = RootCertStore::empty();

@@ -205,14 +205,14 @@ fn ids(text: &str) -> Result<BTreeSet<NodeId>, Exit> {
 }
 
 /// The membership that is in force at the end of the log.
-fn membership(state: &JournalState, source: &Named) -> Result<Membership, Exit> {
+pub(super) fn membership(state: &JournalState, source: &Named) -> Result<Membership, Exit> {
     let of_snapshot = || source.in_runtime(async { Snapshots::of(source.kind, &source.dir).await });
     let found = match state.memberships.last() {
         Some(entry) => Membership::decode(&entry.data).ok(),
         None => of_snapshot()?.and_then(|snapshots| snapshots.latest).map(|meta| meta.membership),
     };
     let found = found.filter(|found| !found.voters.is_empty());
-    found.ok_or_else(|| Exit::data(format!("{source} knows no members: there is nothing to recover")))
+    found.ok_or_else(|| Exit::data(format!("{source} knows no members: there is nothing in it")))
 }
 
 /// This node as the only voter, the others as learners.

@@ -23,7 +23,7 @@ pub(super) fn failed(dir: &Path, error: &SnapshotError) -> Exit {
 /// The snapshots of a folder that no node has open.
 pub(super) struct Snapshots {
     dir: PathBuf,
-    store: Arc<dyn SnapshotStore>,
+    pub(super) store: Arc<dyn SnapshotStore>,
     /// The newest one.
     pub(super) latest: Option<SnapshotMeta>,
 }

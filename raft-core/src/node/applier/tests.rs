@@ -9,13 +9,10 @@ use proptest::prelude::*;
 
 use super::super::waiters::BatchReply;
 use super::*;
-use crate::backend::{Fatal, JournalState, SnapshotReader, SnapshotSource};
-use crate::config::Config;
+use crate::backend::{Fatal, SnapshotReader, SnapshotSource};
 use crate::entry::pack;
-use crate::ids::{ClusterId, GroupId, Identity, Incarnation, NodeId, SessionId, StoreId};
-use crate::raft::{Raft, Restored};
+use crate::ids::SessionId;
 use crate::session::{Limits, LogTime, Op, pack_marked};
-use crate::time::Time;
 
 /// Answers with how many commands it has executed by then, and writes them down.
 #[derive(Clone, Default)]
@@ -43,17 +40,6 @@ impl StateMachine for Counter {
     async fn install(&mut self, _: Box<dyn SnapshotReader>) -> Result<(), Fatal> {
         Err(Fatal("not here".into()))
     }
-}
-
-fn shared() -> Arc<Shared> {
-    let config = Config::new(NodeId(1), ClusterId(1));
-    let (incarnation, store) = (Incarnation::default(), StoreId(1));
-    let identity =
-        Identity { cluster: config.cluster, group: GroupId(0), node: config.id, store, incarnation };
-    let journal = JournalState::empty(identity);
-    let restored = Restored { journal, snapshot: None, applied: LogId::ZERO };
-    let raft = Raft::new(config.clone(), restored, Time::ZERO).unwrap();
-    Arc::new(Shared::new(raft.status(Time::ZERO), &config))
 }
 
 /// What an entry is made of: its kind, and numbers to draw from.
@@ -92,7 +78,7 @@ fn entry(index: u64, (kind, passed, commands): &Drawn) -> Entry {
 async fn applied(log: &[Entry], sizes: &[usize]) -> (Vec<Bytes>, Vec<MarkedAnswer>, Table) {
     let mut answers = Vec::new();
     let machine = Counter::default();
-    let mut applier = Applier::new(Box::new(machine.clone()), Table::new(), None, shared());
+    let mut applier = Applier::new(Box::new(machine.clone()), Table::new(), None, Arc::default());
     let mut rest = log;
     for size in sizes.iter().cycle() {
         let (now, later) = rest.split_at((*size).min(rest.len()));
