@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::merge::{self, Merge};
 use super::table::{By, Mutant};
 use super::tree::Tree;
 use crate::guard::{self, Guard};
@@ -15,6 +16,9 @@ use crate::util::{Context, Failure, proc};
 
 /// Of each configuration of the model; what it finds it finds early.
 const MODEL_STATES: &str = "1000000";
+
+/// Fewer bugs than this are not worth a binary that has all of them.
+const TOGETHER: usize = 4;
 
 /// How a planted bug was caught.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,30 +38,65 @@ pub(super) struct Detectors<'a> {
     pub(super) seeds: u64,
     /// What runs longer hangs.
     pub(super) patience: Duration,
-    /// Binaries without a planted bug.
-    clean: BTreeMap<&'static str, PathBuf>,
+    /// The simulator without a planted bug, or with none that is switched on.
+    clean: Option<PathBuf>,
+    /// Bugs that it has, each with the number of its switch.
+    switches: BTreeMap<String, u32>,
     /// Ends what runs when this program is interrupted.
     guard: Guard,
 }
 
 impl<'a> Detectors<'a> {
     pub(super) fn new(tree: &'a Tree, seeds: u64, patience: Duration) -> Result<Self, Failure> {
-        Ok(Self { tree, seeds, patience, clean: BTreeMap::new(), guard: Guard::start()? })
+        Ok(Self { tree, seeds, patience, clean: None, switches: BTreeMap::new(), guard: Guard::start()? })
     }
 
-    /// Keeps what is built from the tree as it is now, without a bug.
-    pub(super) fn keep_clean(&mut self, name: &'static str) -> Result<(), Failure> {
-        let built = self.tree.build(name)?;
-        let kept = self.tree.scratch(&format!("clean-{name}"));
-        std::fs::copy(&built, &kept).context(|| format!("cannot keep {}", built.display()))?;
-        self.clean.insert(name, kept);
+    /// Builds a simulator with all bugs of `all` that can be switched on and off, none of them on; of few, one
+    /// without any.
+    pub(super) fn prepare(&mut self, all: &[Mutant], alone: bool) -> Result<(), Failure> {
+        let mut merge = Merge::default();
+        let for_sim: Vec<&Mutant> = all.iter().filter(|mutant| mutant.by.contains(&By::Sim)).collect();
+        if !alone && for_sim.len() >= TOGETHER {
+            for (mutant, number) in for_sim.iter().zip(1..) {
+                // One that does not apply says so when its turn comes.
+                let changed = self.tree.changed(mutant).unwrap_or_default();
+                if !mutant.alone && !changed.is_empty() && merge.add(number, &changed) {
+                    self.switches.insert(mutant.name.clone(), number);
+                }
+            }
+        }
+        if !for_sim.is_empty() {
+            eprintln!(
+                "{} bugs in one simulator, {} with one each",
+                self.switches.len(),
+                for_sim.len() - self.switches.len()
+            );
+        }
+        if !merge.is_empty() {
+            self.tree.plant_together(&merge)?;
+        }
+        let built = self.tree.build("raft-sim");
+        let kept = self.tree.scratch("clean-raft-sim");
+        if let Ok(built) = &built {
+            std::fs::copy(built, &kept).context(|| format!("cannot keep {}", built.display()))?;
+        }
+        self.tree.heal()?;
+        self.clean = built.map(|_| Some(kept))?;
         Ok(())
+    }
+
+    /// Looks for a bug with the simulator that has all of them. `None` if it has not this one.
+    pub(super) fn switch(&self, mutant: &Mutant) -> Result<Option<Option<Caught>>, Failure> {
+        let (Some(number), Some(binary)) = (self.switches.get(&mutant.name), &self.clean) else {
+            return Ok(None);
+        };
+        self.sim(binary, Some(*number)).map(Some)
     }
 
     /// Looks for the bug that is planted in the tree.
     pub(super) fn look(&self, mutant: &Mutant, by: By) -> Result<Option<Caught>, Failure> {
         match by {
-            By::Sim => self.sim(),
+            By::Sim => self.sim(&self.tree.build("raft-sim")?, None),
             By::Model => self.model(),
             By::Crash => self.test(by, &["--release", "--package", "raft-log-file", "--test", "crash"]),
             By::Test => {
@@ -68,12 +107,14 @@ impl<'a> Detectors<'a> {
         }
     }
 
-    fn sim(&self) -> Result<Option<Caught>, Failure> {
-        let binary = self.tree.build("raft-sim")?;
+    fn sim(&self, binary: &Path, switch: Option<u32>) -> Result<Option<Caught>, Failure> {
         let file = self.tree.scratch("found.json");
         let (mut from, mut cpu) = (0, Duration::ZERO);
         while from < self.seeds {
-            let mut command = Command::new(&binary);
+            let mut command = Command::new(binary);
+            if let Some(number) = switch {
+                command.env(merge::SWITCH, number.to_string());
+            }
             let seeds = format!("{from}..{}", self.seeds);
             // One thread, so that what it took says how much was looked at.
             command.args(["--seeds", &seeds, "--threads", "1", "--stop", "--json"]).arg(&file);
@@ -97,7 +138,7 @@ impl<'a> Detectors<'a> {
 
     /// The checkers that the simulator has; none if it was not asked for.
     pub(super) fn checkers(&self) -> Result<Vec<String>, Failure> {
-        let Some(clean) = self.clean.get("raft-sim") else { return Ok(Vec::new()) };
+        let Some(clean) = &self.clean else { return Ok(Vec::new()) };
         let file = self.tree.scratch("found.json");
         let mut command = Command::new(clean);
         command.args(["--seeds", "0..1", "--threads", "1", "--json"]).arg(&file);
@@ -108,7 +149,7 @@ impl<'a> Detectors<'a> {
 
     /// Whether a seed finds nothing where no bug is planted. Else what it finds tells nothing.
     fn holds_without(&self, seed: u64) -> Result<bool, Failure> {
-        let clean = self.clean.get("raft-sim").ok_or_else(|| Failure::new("no simulator without a bug"))?;
+        let clean = self.clean.as_ref().ok_or_else(|| Failure::new("no simulator without a bug"))?;
         let holds = proc::works(Command::new(clean).args(["--seed", &seed.to_string()]));
         if !holds {
             eprintln!("seed {seed} fails without a planted bug too");

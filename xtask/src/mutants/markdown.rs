@@ -99,6 +99,7 @@ mod tests {
             by: vec![By::Sim],
             checker: None,
             test: None,
+            alone: false,
             note: Some(text("too fine")),
         };
         Row { mutant, found, tests: None }

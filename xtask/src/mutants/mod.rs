@@ -4,6 +4,7 @@
 
 mod detect;
 mod markdown;
+mod merge;
 mod saved;
 mod table;
 mod tree;
@@ -32,6 +33,9 @@ pub(crate) struct Args {
     /// Only what this may catch, and only with this; may be given more than once.
     #[arg(long, value_name = "WHAT")]
     by: Vec<By>,
+    /// Builds a simulator for each bug, also for those that one binary can have with a switch each.
+    #[arg(long)]
+    alone: bool,
     /// Also says whether the tests of raft-core and raft-testkit find it. Takes longer.
     #[arg(long)]
     tests: bool,
@@ -68,11 +72,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     let tree = Tree::new()?;
     let mut detectors = Detectors::new(&tree, args.seeds, Duration::from_secs(args.patience))?;
-    if mutants.iter().any(|mutant| mutant.by.contains(&By::Sim)) {
-        detectors.keep_clean("raft-sim")?;
-    }
+    let (before, commit) = args.resume.as_deref().map(saved::read).transpose()?.unwrap_or_default();
+    let left: Vec<Mutant> =
+        mutants.iter().filter(|mutant| !before.contains_key(&mutant.name)).cloned().collect();
+    let commits = match commit.filter(|commit| *commit != tree.commit) {
+        None => tree.commit.clone(),
+        Some(commit) if left.is_empty() => commit,
+        Some(commit) => format!("{commit} and {}", tree.commit),
+    };
+    detectors.prepare(&left, args.alone)?;
     let progress = Progress::new(mutants.len() as u64);
-    let before = args.resume.as_deref().map(saved::read).transpose()?.unwrap_or_default();
     let mut rows: Vec<Row> = Vec::new();
     for mutant in mutants {
         progress.at(rows.len() as u64, mutant.name.clone());
@@ -83,10 +92,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
         let row = look(args, &tree, &detectors, mutant)?;
         progress.line(&cells(&row).join("  "));
         rows.push(row);
-        json_file::write(args.json.as_deref(), &saved::value(&rows))?;
+        json_file::write(args.json.as_deref(), &saved::value(&rows, &commits))?;
     }
     drop(progress);
-    report(args, &rows, &tree.commit(), &detectors.checkers()?)
+    report(args, &rows, &commits, &detectors.checkers()?)
 }
 
 /// What was asked for, with only the detectors that were asked for.
@@ -110,8 +119,15 @@ fn chosen(args: &Args, all: Vec<Mutant>) -> Result<Vec<Mutant>, Failure> {
 
 /// Plants one bug, looks for it, and takes it out again.
 fn look(args: &Args, tree: &Tree, detectors: &Detectors<'_>, mutant: Mutant) -> Result<Row, Failure> {
+    let switched = detectors.switch(&mutant)?;
+    let tried = switched.is_some();
+    if let Some(Some(found)) = switched
+        && !args.tests
+    {
+        return Ok(Row { mutant, found: Ok(Some(found)), tests: None });
+    }
     let found = tree.plant(&mutant).and_then(|()| {
-        for by in &mutant.by {
+        for by in mutant.by.iter().filter(|by| **by != By::Sim || !tried) {
             if let Some(caught) = detectors.look(&mutant, *by)? {
                 return Ok(Some(caught));
             }
@@ -173,7 +189,7 @@ fn report(args: &Args, rows: &[Row], commit: &str, checkers: &[String]) -> Outco
         println!("first to see it in the simulator: {}", by_checker.join(", "));
     }
     let median = median(caught.iter().map(|caught| caught.cpu).collect()).as_secs_f64();
-    json_file::write(args.json.as_deref(), &saved::value(rows))?;
+    json_file::write(args.json.as_deref(), &saved::value(rows, commit))?;
     if let Some(file) = &args.markdown {
         markdown::write(file, &markdown::render(rows, args.seeds, commit, checkers))?;
     }

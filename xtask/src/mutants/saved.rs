@@ -10,10 +10,11 @@ use super::table::By;
 use super::{Caught, Row, first, median, word};
 use crate::util::{Context, Failure};
 
-/// All that is known.
-pub(super) fn value(rows: &[Row]) -> Value {
+/// All that is known, and of which commits.
+pub(super) fn value(rows: &[Row], commits: &str) -> Value {
     let caught: Vec<&Caught> = rows.iter().filter_map(|row| row.found.as_ref().ok()?.as_ref()).collect();
     json!({
+        "commit": commits,
         "planted": rows.len(),
         "caught": caught.len(),
         "median_cpu_seconds": median(caught.iter().map(|caught| caught.cpu).collect()).as_secs_f64(),
@@ -37,11 +38,12 @@ fn result(row: &Row) -> Value {
     })
 }
 
-/// What an earlier run has caught, by name.
-pub(super) fn read(file: &Path) -> Result<BTreeMap<String, Caught>, Failure> {
+/// What an earlier run has caught, by name, and of which commit that was.
+pub(super) fn read(file: &Path) -> Result<(BTreeMap<String, Caught>, Option<String>), Failure> {
     let text = std::fs::read_to_string(file).context(|| format!("cannot read {}", file.display()))?;
     let value: Value = serde_json::from_str(&text).context(|| file.display().to_string())?;
-    Ok(value["mutants"].as_array().into_iter().flatten().filter_map(one).collect())
+    let found = value["mutants"].as_array().into_iter().flatten().filter_map(one).collect();
+    Ok((found, value["commit"].as_str().map(String::from)))
 }
 
 fn one(of: &Value) -> Option<(String, Caught)> {
@@ -63,7 +65,7 @@ mod tests {
 
     #[test]
     fn what_was_caught_is_read_again_and_the_rest_is_not() {
-        let value = json!({ "mutants": [
+        let value = json!({ "commit": "1234567", "mutants": [
             { "name": "a", "by": "sim", "checker": "liveness", "seed": 6, "seeds": 7, "cpu_seconds": 1.5 },
             { "name": "b", "by": null, "checker": null, "seed": null, "seeds": null, "cpu_seconds": null },
             { "name": "c", "by": "test", "checker": "a_test", "seed": null, "seeds": 0, "cpu_seconds": 2.0 },
@@ -71,7 +73,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("found.json");
         std::fs::write(&file, value.to_string()).unwrap();
-        let found = read(&file).unwrap();
+        let (found, commit) = read(&file).unwrap();
+        assert_eq!(commit.as_deref(), Some("1234567"));
         assert_eq!(found.keys().collect::<Vec<_>>(), ["a", "c"]);
         assert_eq!(found["a"].cpu, Duration::from_millis(1500));
         assert_eq!((found["c"].by, found["c"].seed), (By::Test, None));

@@ -39,6 +39,9 @@ pub(super) struct Mutant {
     pub(super) checker: Option<String>,
     /// The test, if one is among `by`: package, target if it is one of `tests/`, and name.
     pub(super) test: Option<Vec<String>>,
+    /// It cannot be switched on and off in a binary with others.
+    #[serde(default)]
+    pub(super) alone: bool,
     /// Why nothing that looks at whole nodes can see it, where nothing does.
     pub(super) note: Option<String>,
 }
@@ -52,12 +55,12 @@ impl Mutant {
     /// What of the test's package is to be built, and the test's name.
     pub(super) fn test(&self) -> Option<(Vec<&str>, &str)> {
         match self.test.as_deref()? {
-            [package, name] => Some((vec!["--package", package, "--all-features"], name)),
+            [package, name] => Some((vec!["--release", "--package", package, "--all-features"], name)),
             [package, target, name] if target == "lib" => {
-                Some((vec!["--package", package, "--all-features", "--lib"], name))
+                Some((vec!["--release", "--package", package, "--all-features", "--lib"], name))
             }
             [package, target, name] => {
-                Some((vec!["--package", package, "--all-features", "--test", target], name))
+                Some((vec!["--release", "--package", package, "--all-features", "--test", target], name))
             }
             _ => None,
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::merge::{self, Merge};
 use super::table::Mutant;
 use crate::util::{Context, Failure, proc};
 
@@ -13,6 +14,8 @@ pub(super) struct Tree {
     root: PathBuf,
     tree: PathBuf,
     target: PathBuf,
+    /// The commit that it is of, with a star if it has more than that.
+    pub(super) commit: String,
     /// What the files were in which a bug is planted.
     sound: RefCell<Vec<(PathBuf, Vec<u8>)>>,
 }
@@ -23,7 +26,9 @@ impl Tree {
     pub(super) fn new() -> Result<Self, Failure> {
         let folder = proc::target_dir()?.join("mutants");
         let (tree, target) = (folder.join("tree"), folder.join("target"));
-        let tree = Self { root: proc::root(), tree, target, sound: RefCell::default() };
+        let root = proc::root();
+        let commit = commit(&root);
+        let tree = Self { root, tree, target, commit, sound: RefCell::default() };
         tree.follow()?;
         Ok(tree)
     }
@@ -61,19 +66,50 @@ impl Tree {
         proc::stdout(apply(&self.tree).arg(patch)).map(drop)
     }
 
+    /// What each file that a bug changes is before and after.
+    pub(super) fn changed(&self, mutant: &Mutant) -> Result<Vec<(PathBuf, String, String)>, Failure> {
+        let patch = mutant.patch(&self.tree);
+        let text = std::fs::read_to_string(&patch).context(|| format!("cannot read {}", patch.display()))?;
+        let read = |name: &str| {
+            let path = self.tree.join(name);
+            std::fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))
+        };
+        let before: Vec<String> = touched(&text).map(read).collect::<Result<_, _>>()?;
+        let after = self.plant(mutant).and_then(|()| touched(&text).map(read).collect::<Result<Vec<_>, _>>());
+        self.heal()?;
+        Ok(touched(&text)
+            .map(PathBuf::from)
+            .zip(before)
+            .zip(after?)
+            .map(|((path, b), a)| (path, b, a))
+            .collect())
+    }
+
+    /// Plants all that can be switched.
+    pub(super) fn plant_together(&self, merge: &Merge) -> Result<(), Failure> {
+        let core = Path::new("raft-core/src");
+        let lib = std::fs::read_to_string(self.tree.join(core).join("lib.rs"))
+            .context(|| String::from("lib.rs"))?;
+        let module = [
+            (core.join("lib.rs"), format!("{lib}\npub mod planted;\n")),
+            (core.join("planted.rs"), String::from(merge::MODULE)),
+        ];
+        let files = merge.files().map(|(path, text)| (path.to_path_buf(), text));
+        for (name, text) in files.chain(module) {
+            let path = self.tree.join(name);
+            let before = std::fs::read(&path).unwrap_or_default();
+            self.sound.borrow_mut().push((path.clone(), before));
+            std::fs::write(&path, text).context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
+    }
+
     /// Takes the planted bug out.
     pub(super) fn heal(&self) -> Result<(), Failure> {
         for (path, bytes) in self.sound.take() {
             std::fs::write(&path, bytes).context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())
-    }
-
-    /// The commit that the workspace is at, with a star if it has more than that.
-    pub(super) fn commit(&self) -> String {
-        let ask = |args: &[&str]| proc::stdout(git(&self.root).args(args)).unwrap_or_default();
-        let star = if ask(&["status", "--porcelain"]).trim().is_empty() { "" } else { "*" };
-        format!("{}{star}", ask(&["rev-parse", "--short=7", "HEAD"]).trim())
     }
 
     /// A cargo that works in the copy.
@@ -110,6 +146,12 @@ pub(super) fn apply(folder: &Path) -> Command {
     }
     command.args(["apply", "--recount", "-C1", "--whitespace=nowarn"]);
     command
+}
+
+fn commit(root: &Path) -> String {
+    let ask = |args: &[&str]| proc::stdout(git(root).args(args)).unwrap_or_default();
+    let star = if ask(&["status", "--porcelain"]).trim().is_empty() { "" } else { "*" };
+    format!("{}{star}", ask(&["rev-parse", "--short=7", "HEAD"]).trim())
 }
 
 /// The files that a patch changes.

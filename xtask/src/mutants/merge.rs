@@ -1,0 +1,290 @@
+//! Many planted bugs in one binary, each with a switch: building is most of what a run takes, and this way it is
+//! done once. A bug that changes nothing but bodies of functions can be switched: the function then asks which
+//! body is meant. What does more than that, or what would not compile so, is planted alone.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Tells a binary which bug is switched on, by its number; none if it is not set.
+pub(super) const SWITCH: &str = "RAFT_PLANTED";
+
+/// The module that is added to raft-core.
+pub(super) const MODULE: &str = r#"//! Which planted bug is switched on.
+
+extern crate std;
+
+/// Whether it is this one.
+pub fn is(number: u32) -> bool {
+    static ON: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    let read = || std::env::var("RAFT_PLANTED").ok().and_then(|number| number.parse().ok()).unwrap_or(0);
+    *ON.get_or_init(read) == number
+}
+"#;
+
+/// A function with a body, in a source file.
+struct Function {
+    /// From the word `fn` to the body.
+    head: Range<usize>,
+    /// The body with its braces.
+    body: Range<usize>,
+}
+
+/// Bodies that take the place of one, each with the number of the bug.
+type Others = Vec<(u32, String)>;
+
+/// One source file, and which bodies its functions may have.
+struct Source {
+    text: String,
+    functions: Vec<Function>,
+    others: BTreeMap<usize, Others>,
+}
+
+/// The files that bugs change, with all of those bugs.
+#[derive(Default)]
+pub(super) struct Merge {
+    files: BTreeMap<PathBuf, Source>,
+}
+
+impl Merge {
+    /// Adds a bug: what each file is before and after. Whether it can be switched; if not, nothing was added.
+    pub(super) fn add(&mut self, number: u32, changed: &[(PathBuf, String, String)]) -> bool {
+        let mut found = Vec::new();
+        for (path, before, after) in changed {
+            let Some(bodies) = switched(before, after).filter(|_| crate_of(path).is_some()) else {
+                return false;
+            };
+            found.push((path, before, bodies));
+        }
+        for (path, before, bodies) in found {
+            let source = self.files.entry(path.clone()).or_insert_with(|| Source {
+                text: before.clone(),
+                functions: functions(before),
+                others: BTreeMap::new(),
+            });
+            for (at, body) in bodies {
+                source.others.entry(at).or_default().push((number, body));
+            }
+        }
+        true
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The files as they are to be.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&Path, String)> {
+        self.files
+            .iter()
+            .map(|(path, source)| (path.as_path(), source.render(crate_of(path).unwrap_or("crate"))))
+    }
+}
+
+impl Source {
+    fn render(&self, from: &str) -> String {
+        let mut text = self.text.clone();
+        for (at, others) in self.others.iter().rev() {
+            let Function { head, body } = &self.functions[*at];
+            let mut all = String::from("{\n");
+            for (number, other) in others {
+                all += &format!("if {from}::planted::is({number}) {other}\nelse ");
+            }
+            all += &format!("{}\n}}", &self.text[body.clone()]);
+            text.replace_range(body.clone(), &all);
+            // Which bug is switched on is not known when it is compiled.
+            if self.text[..head.start].ends_with("const ") {
+                text.replace_range(head.start - "const ".len()..head.start, "");
+            }
+        }
+        text
+    }
+}
+
+/// How a file of one of the two crates with switches names raft-core.
+fn crate_of(path: &Path) -> Option<&'static str> {
+    let first = path.components().next()?.as_os_str();
+    match first.to_str()? {
+        "raft-core" => Some("crate"),
+        "raft-log-file" => Some("raft_core"),
+        _ => None,
+    }
+}
+
+/// The functions that have another body afterwards, if that is all that has changed.
+fn switched(before: &str, after: &str) -> Option<Vec<(usize, String)>> {
+    let (old, new) = (functions(before), functions(after));
+    if skeleton(before, &old) != skeleton(after, &new) {
+        return None;
+    }
+    let mut bodies = Vec::new();
+    for (at, (old, new)) in old.iter().zip(&new).enumerate() {
+        let body = &after[new.body.clone()];
+        if body == &before[old.body.clone()] {
+            continue;
+        }
+        // Two bodies have two types there.
+        let given = before[old.head.clone()].split_once("->").map_or("", |(_, given)| given);
+        if given.contains("impl ") {
+            return None;
+        }
+        bodies.push((at, String::from(body)));
+    }
+    Some(bodies)
+}
+
+/// What is left without bodies.
+fn skeleton(text: &str, functions: &[Function]) -> String {
+    let mut rest = String::new();
+    let mut from = 0;
+    for Function { body, .. } in functions {
+        rest += &text[from..body.start];
+        from = body.end;
+    }
+    rest + &text[from..]
+}
+
+/// The functions of a source file that are not within another one.
+fn functions(text: &str) -> Vec<Function> {
+    let bytes = text.as_bytes();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let next = after_token(bytes, at);
+        if &text[at..next] != "fn" || !bytes.get(next).is_some_and(u8::is_ascii_whitespace) {
+            at = next;
+            continue;
+        }
+        let (head, mut open) = (at, next);
+        let mut depth = 0_i32;
+        // To the body, or to the end of what has none.
+        while open < bytes.len() && (depth > 0 || !matches!(bytes[open], b'{' | b';')) {
+            match bytes[open] {
+                b'(' | b'[' => depth += 1,
+                b')' | b']' => depth -= 1,
+                _ => {}
+            }
+            open = after_token(bytes, open);
+        }
+        if bytes.get(open) != Some(&b'{') {
+            at = open;
+            continue;
+        }
+        let mut end = open;
+        let mut braces = 0_i32;
+        while end < bytes.len() {
+            match bytes[end] {
+                b'{' => braces += 1,
+                b'}' => braces -= 1,
+                _ => {}
+            }
+            end = after_token(bytes, end);
+            if braces == 0 {
+                break;
+            }
+        }
+        found.push(Function { head: head..open, body: open..end });
+        at = end;
+    }
+    found
+}
+
+/// Where what begins here ends: a word, a comment, a literal, or one byte.
+fn after_token(bytes: &[u8], at: usize) -> usize {
+    let rest = &bytes[at..];
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || !byte.is_ascii();
+    let until = |from: usize, end: &[u8]| {
+        let place = rest[from.min(rest.len())..].windows(end.len()).position(|window| window == end);
+        place.map_or(bytes.len(), |place| at + from + place + end.len())
+    };
+    match rest {
+        [b'/', b'/', ..] => until(2, b"\n"),
+        [b'/', b'*', ..] => until(2, b"*/"),
+        [b'"', ..] => quoted(bytes, at + 1),
+        [b'r', b'"', ..] => until(2, b"\""),
+        [b'r', b'#', b'"', ..] => until(3, b"\"#"),
+        [b'b', b'"', ..] => quoted(bytes, at + 2),
+        // A character, or else a lifetime.
+        [b'\'', b'\\', _, ..] => until(3, b"'"),
+        [b'\'', _, b'\'', ..] => at + 3,
+        [byte, ..] if is_word(byte) => at + rest.iter().take_while(|byte| is_word(byte)).count(),
+        _ => at + 1,
+    }
+}
+
+/// The end of a string that has begun.
+fn quoted(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'\\' => at += 2,
+            b'"' => return at + 1,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEFORE: &str = r##"
+use a::b;
+/// fn not_this() { }
+pub(crate) const fn one(x: u8) -> u8 { x + 1 }
+trait T { fn none(&self, f: fn(u8) -> u8) -> [u8; 2]; }
+impl<'a> T for &'a str {
+    fn two(&self, c: char) -> bool {
+        // }
+        let (open, close, text) = ('{', '\'', "}\"{");
+        fn within() { }
+        match c { '}' => true, _ => text == r#"{"# }
+    }
+}
+fn three() -> impl Fn() { || {} }
+"##;
+
+    fn path(name: &str) -> PathBuf {
+        PathBuf::from(name)
+    }
+
+    #[test]
+    fn bodies_are_found_whatever_stands_in_them() {
+        let found = functions(BEFORE);
+        let bodies: Vec<&str> = found.iter().map(|function| &BEFORE[function.body.clone()]).collect();
+        assert_eq!(bodies.len(), 3, "{bodies:?}");
+        assert_eq!(bodies[0], "{ x + 1 }");
+        assert!(bodies[1].ends_with("r#\"{\"# }\n    }"), "{}", bodies[1]);
+        assert_eq!(bodies[2], "{ || {} }");
+        let rest = skeleton(BEFORE, &found);
+        assert!(rest.contains("fn one(x: u8) -> u8 \n") && rest.ends_with("impl Fn() \n"), "{rest}");
+    }
+
+    #[test]
+    fn two_bugs_in_one_function_have_a_switch_each() {
+        let mut merge = Merge::default();
+        let file = path("raft-core/src/x.rs");
+        for (number, body) in [(4, "{ x + 2 }"), (9, "{ return x; }")] {
+            let after = BEFORE.replace("{ x + 1 }", body);
+            assert!(merge.add(number, &[(file.clone(), String::from(BEFORE), after)]));
+        }
+        let (_, text) = merge.files().next().unwrap();
+        let switched = "pub(crate) fn one(x: u8) -> u8 {\nif crate::planted::is(4) { x + 2 }\n\
+                        else if crate::planted::is(9) { return x; }\nelse { x + 1 }\n}";
+        assert!(text.contains(switched), "{text}");
+    }
+
+    #[test]
+    fn what_changes_more_than_bodies_is_planted_alone() {
+        let mut merge = Merge::default();
+        for (name, from, to) in [
+            ("raft-core/src/x.rs", "use a::b;", "use a::c;"),
+            ("raft-core/src/x.rs", "{ || {} }", "{ || () }"),
+            ("raft-testkit/src/x.rs", "{ x + 1 }", "{ x }"),
+        ] {
+            let changed = [(path(name), String::from(BEFORE), BEFORE.replace(from, to))];
+            assert!(!merge.add(1, &changed), "{from}");
+        }
+        assert!(merge.is_empty());
+    }
+}
