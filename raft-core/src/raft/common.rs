@@ -164,9 +164,11 @@ impl Common {
         self.disk.is_slow(self.now, self.config.disk_patience())
     }
 
-    /// Whether a promise forbids this node to vote for `candidate`, also for itself.
+    /// Whether a promise forbids this node to vote for `candidate`, also for itself. The only voter is bound as well:
+    /// the leader may have had others until a moment ago, or have left the voters itself, and reads under its lease
+    /// until it hears of it.
     pub(crate) fn is_bound(&self, candidate: NodeId, term: Term, told: u64) -> bool {
-        self.promise.forbids(self.now, candidate, term, told) && !self.is_alone()
+        self.promise.forbids(self.now, candidate, term, told)
     }
 
     /// A number for a question, as if never used before.
@@ -208,7 +210,7 @@ impl Common {
     pub(crate) fn arm_election(&mut self) {
         let (interval, timeout) = (self.config.heartbeat_interval, self.config.election_timeout);
         let reluctance = u32::from(self.config.priority.min(0).unsigned_abs());
-        let promised = if self.is_alone() { Duration::ZERO } else { self.promise.until().since(self.now) };
+        let promised = self.promise.until().since(self.now);
         if self.leader_gone {
             let later = interval * reluctance / 128 + promised;
             self.arm_within(interval / 50 + later, interval + later);

@@ -120,7 +120,8 @@ impl Raft {
         }
         common.arm_election();
         if common.is_alone() {
-            common.timers.set(Timer::Election, now);
+            let promised = common.promise.until();
+            common.timers.set(Timer::Election, promised.max(now));
         }
         let announced = (RoleKind::Limbo, Term::ZERO, None, None, 0, false);
         let mut raft = Self { common, role: Role::Follower(Follower::default()), announced };

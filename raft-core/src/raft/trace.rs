@@ -22,6 +22,8 @@ pub struct View {
     pub purged: Index,
     /// The end of the log.
     pub last: LogId,
+    /// The entry of the membership in force, committed or not.
+    pub membership: LogId,
     /// The commit index.
     pub commit: Index,
     /// What the state machine has executed.
@@ -52,6 +54,7 @@ impl Raft {
             leader: common.leader,
             purged: common.log.purged().index,
             last: common.log.last_id(),
+            membership: common.log.membership().map_or(LogId::ZERO, |(id, _)| *id),
             commit: common.log.commit(),
             applied: common.log.applied(),
             persisted: common.log.persisted(),

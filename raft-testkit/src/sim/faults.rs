@@ -384,6 +384,9 @@ impl World {
                     return false;
                 }
                 self.harm(node);
+                if file == "seg-" {
+                    self.oracle.log_at_risk(node);
+                }
                 self.kill_soon(node, restart);
             }
             Fault::Astray { who, restart } => {
@@ -394,6 +397,7 @@ impl World {
                 }
                 self.slots[node].disk.lead_astray();
                 self.harm(node);
+                self.oracle.log_at_risk(node);
                 self.kill_soon(node, restart);
             }
             Fault::LoseFile { who, whole } => {
@@ -403,6 +407,7 @@ impl World {
                     return false;
                 }
                 self.harm(node);
+                self.oracle.log_at_risk(node);
             }
             Fault::Wipe { who } | Fault::SetBack { who } => {
                 let Some(node) = self.find(who) else { return false };
@@ -449,6 +454,7 @@ impl World {
         }
         slot.damage = Damage::Doomed;
         self.oracle.set_damaged(node, true);
+        self.oracle.log_at_risk(node);
         true
     }
 

@@ -174,8 +174,7 @@ impl Journal for SimJournal {
             let mut unsynced = shared.drive.disk.unsynced("");
             // A mark may wait; what a write without entries writes is elsewhere.
             unsynced.retain(|name| entries || !name.starts_with("seg-"));
-            shared.oracle.write_done(shared.drive.node(), &unsynced);
-            let count = shared.work.load(Ordering::Relaxed);
+            let count = shared.oracle.write_done(shared.drive.node(), &unsynced);
             if shared.read_back_every > 0 && count.is_multiple_of(shared.read_back_every) {
                 super::lives::read_back(shared.drive.node(), &shared.drive.disk, &shared.oracle);
             }

@@ -487,7 +487,7 @@ impl Plan {
             write_bytes: *rng.pick(&[1_000, 64_000, 1 << 20]),
             uncommitted_bytes: *rng.pick(&[3_000, 100_000, 64 << 20]),
             durable_machines: rng.chance(300),
-            read_back_every: rng.between(100, 400),
+            read_back_every: rng.between(40, 160),
             features: Features::default(),
             faults: Vec::new(),
         };

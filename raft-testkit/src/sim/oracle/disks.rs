@@ -93,8 +93,9 @@ impl Oracle {
         }
     }
 
-    /// A journal says that the write it began is durable; `unsynced` says which files it left unsynced.
-    pub fn write_done(&self, node: usize, unsynced: &[String]) {
+    /// A journal says that the write it began is durable; `unsynced` says which files it left unsynced. Returns how
+    /// many writes the node has finished, in all its lives.
+    pub fn write_done(&self, node: usize, unsynced: &[String]) -> u64 {
         let at = self.now();
         let mut state = self.lock();
         if !unsynced.is_empty() {
@@ -106,9 +107,12 @@ impl Oracle {
             inflight.apply(model, usize::MAX);
         }
         let last = model.log.len() as u64;
+        model.writes += 1;
+        let writes = model.writes;
         state
             .events
             .note(at, number(Some(node)), Tag::Written, [last, 0, 0, 0], || format!("through {last}"));
+        writes
     }
 
     /// A copy of what the disk would have after a power cut was opened: it must have all that was
@@ -142,7 +146,9 @@ impl Oracle {
     pub fn replaced(&self, node: usize, restored: &JournalState, entries: &[Entry]) {
         let mut state = self.lock();
         let model = &mut state.nodes[node];
-        *model = Model { ppm: model.ppm, damaged: true, ..Model::default() };
+        model.remember();
+        let (ppm, had) = (model.ppm, std::mem::take(&mut model.had));
+        *model = Model { ppm, had, damaged: true, log_at_risk: true, ..Model::default() };
         model.hard = restored.hard_state;
         let known = state.committed.get(..restored.purged.index.0 as usize).unwrap_or_default().to_vec();
         let model = &mut state.nodes[node];
@@ -203,6 +209,9 @@ impl Oracle {
             state.violated(at, "recovery", Some(node), "it lost entries and is not on probation".into());
         }
         let model = &mut state.nodes[node];
+        if lossy || model.damaged {
+            model.remember();
+        }
         // What opening has found is durable from here on.
         model.hard = restored.hard_state;
         model.lossy |= lossy || (model.damaged && restored.hard_state.probation);
@@ -285,6 +294,15 @@ impl Inflight {
     }
 }
 
+impl Model {
+    /// What it has acknowledged is kept, before what recovery finds takes its place.
+    fn remember(&mut self) {
+        let mut all = self.log.clone();
+        all.extend(self.had.iter().skip(self.log.len()));
+        self.had = all;
+    }
+}
+
 impl State {
     /// Whether this was a node's log at some time: damage may cost what came later, a cut as well.
     fn was_once(&self, found: &[Item]) -> bool {
@@ -332,7 +350,8 @@ impl State {
             return (new && !hard_is(hard_after))
                 .then(|| "it recovers new entries under an older state".into());
         }
-        let harmed = lossy || (model.damaged && hard.probation);
+        // Only harm to the entries costs entries: a tear that is taken for damage costs none.
+        let harmed = model.log_at_risk && (lossy || hard.probation);
         if harmed && self.was_once(found) {
             return None;
         }

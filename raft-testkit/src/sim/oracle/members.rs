@@ -82,10 +82,12 @@ impl State {
         self.in_force(raft).map(|(_, _, found)| found)
     }
 
-    /// Whether the membership in force on a running node is joint, and committed.
-    pub(crate) fn is_committed_joint(&self, raft: &Raft) -> bool {
+    /// Whether the last membership that a running node has written is joint and committed, and it has appended the
+    /// end of it since.
+    pub(crate) fn leaves_joint(&self, raft: &Raft) -> bool {
         self.in_force(raft).is_some_and(|(index, term, found)| {
-            found.is_joint() && self.committed.get(place(index)).is_some_and(|item| item.term == term)
+            let committed = self.committed.get(place(index)).is_some_and(|item| item.term == term);
+            found.is_joint() && committed && raft.view().membership.index > index
         })
     }
 

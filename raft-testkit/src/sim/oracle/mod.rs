@@ -167,6 +167,12 @@ pub(crate) struct Model {
     pub(crate) lossy: bool,
     /// Its disk was harmed in a way that may cost what it acknowledged.
     pub(crate) damaged: bool,
+    /// The harm may cost entries, and not only what is beside them.
+    pub(crate) log_at_risk: bool,
+    /// What it had acknowledged when it came up from harm.
+    pub(crate) had: Vec<Item>,
+    /// Writes that it has finished.
+    pub(crate) writes: u64,
     /// Its clock, in millionths.
     pub(crate) ppm: u64,
     /// How far behind it was, at most, since it last had everything.
@@ -302,7 +308,14 @@ impl Oracle {
 
     /// The disk was harmed, or is whole again.
     pub fn set_damaged(&self, node: usize, damaged: bool) {
-        self.lock().nodes[node].damaged = damaged;
+        let mut state = self.lock();
+        state.nodes[node].damaged = damaged;
+        state.nodes[node].log_at_risk &= damaged;
+    }
+
+    /// The harm may have cost entries.
+    pub fn log_at_risk(&self, node: usize) {
+        self.lock().nodes[node].log_at_risk = true;
     }
 
     /// Whether it has healed: it is on probation no more, also on its disk.

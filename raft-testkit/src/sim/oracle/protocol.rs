@@ -318,15 +318,20 @@ impl State {
             );
             return;
         };
-        // Whoever has lost it, and knows or will know when it comes up, elects nobody without it.
+        // Whoever had acknowledged it and has lost it, and knows or will know when it comes up, elects nobody
+        // without it.
+        let knows = |model: &super::Model| {
+            let had = model.had.get(place(index)).is_some_and(|item| item.term == term);
+            had && (model.damaged || model_on_probation(model))
+        };
         let holds_or_knows = |n: usize| {
             let held = holders.iter().any(|(holder, _)| *holder == n);
-            held || self.nodes.get(n).is_some_and(|model| model.damaged || model_on_probation(model))
+            held || self.nodes.get(n).is_some_and(knows)
         };
         // Once a joint membership is committed its new half alone may decide: the leader has appended the end of it,
         // and nothing of that need be on a disk. Whoever is elected needs a majority of that half in any case.
         let mut enough = members.clone();
-        if self.is_committed_joint(raft) {
+        if self.leaves_joint(raft) {
             enough.outgoing.clear();
         }
         if !is_quorum(&enough, holds_or_knows) {
@@ -378,6 +383,18 @@ impl State {
                 format!("probation ends without {index} of term {}, which a quorum lacks now", item.term);
             self.violated(at, "probation-end", Some(node), what);
         }
+        // And it has again whatever it had acknowledged and is committed: others may have counted it.
+        let mine = &self.nodes[node];
+        let owed = self.committed.iter().zip(&mine.had).zip(1..);
+        let missing = owed
+            .filter(|((item, had), _)| item == had)
+            .find(|((item, _), index)| mine.log.get(place(Index(*index))) != Some(*item))
+            .map(|(_, index)| index);
+        if let Some(index) = missing {
+            let what = format!("probation ends without {index}, which it had acknowledged and is committed");
+            self.violated(at, "probation-end", Some(node), what);
+        }
+        self.nodes[node].had.clear();
     }
 
     /// A message leaves a node.
@@ -393,6 +410,10 @@ impl State {
             Message::Vote(request) if !self.may_campaign(node, raft) => {
                 let what = format!("it was removed and knows, and asks for votes: pre {}", request.pre);
                 self.violated(at, "removed-noise", Some(node), what);
+            }
+            Message::Vote(request) if self.nodes[node].hard.probation => {
+                let what = format!("it asks for votes: pre {}", request.pre);
+                self.violated(at, "probation-vote", Some(node), what);
             }
             Message::Vote(request) if !request.pre => {
                 self.cover.hit_if(request.transfer, Point::TimeoutNow);
