@@ -13,6 +13,7 @@ fn view(role: RoleKind, in_term: u64, last: u64) -> View {
         purged: Index(0),
         snapshot: LogId::ZERO,
         installing: None,
+        membership: LogId::ZERO,
         last: LogId { term: Term(0), index: Index(last) },
         commit: Index(0),
         applied: Index(0),
