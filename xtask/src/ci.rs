@@ -67,14 +67,17 @@ const STEPS: &[Step] = &[
     ("tools: redis-py", |_| redis_py()),
     ("demo: kill", |_| demo(&[])),
     ("demo: freeze", |_| demo(&["--freeze"])),
+    ("demo: file/grpc", |_| demo(&["--transport", "grpc"])),
+    ("demo: sqlite/tcp", |_| demo(&["--journal", "sqlite"])),
+    ("demo: sqlite/grpc", |_| demo(&["--journal", "sqlite", "--transport", "grpc"])),
     ("count: exactly once", |_| count()),
-    ("chaos", |_| chaos(&["--seconds", "20"], "linearizable=yes")),
+    ("chaos: all stacks", |_| chaos(&["--all-stacks", "--seconds", "10"], "linearizable=yes")),
     ("chaos: stale reads", |_| chaos(&["--seconds", "5", "--stale-reads"], "linearizable=no")),
     ("sim: fixed seeds", |_| tool("raft-sim", &["--seeds", "0..400"])),
     ("sim: fresh seeds", |_| fresh_seeds()),
     ("sim: same everywhere", |_| same_everywhere()),
     ("model", |_| tool("raft-model", &["--states", "500000"])),
-    ("crash", |_| cargo(&["run", "--quiet", "--package", "xtask", "--", "crash", "--states", "120000"])),
+    ("crash", |_| this(&["crash", "--states", "120000"])),
     ("test", Ci::test),
 ];
 
@@ -82,6 +85,11 @@ const STEPS: &[Step] = &[
 const NIGHTLY: &[Step] = &[
     ("nightly: chaos, 3 nodes", |_| long_chaos("3", "relay")),
     ("nightly: chaos, 5 nodes", |_| long_chaos("5", "auto")),
+    ("nightly: sim", |_| tool("raft-sim", &["--minutes", "60", "--nightly"])),
+    ("nightly: model", |_| tool("raft-model", &["--states", "12000000"])),
+    ("nightly: crash", |_| this(&["crash", "--states", "1000000"])),
+    ("nightly: planted bugs", |_| this(&["mutants"])),
+    ("nightly: conformance", |_| this(&["conformance"])),
 ];
 
 /// What the steps leave behind.
@@ -306,6 +314,12 @@ fn long_chaos(nodes: &str, network: &str) -> StepResult {
     command.args(["chaos", "--all-stacks", "--minutes", "15", "--seed", &seed]);
     command.args(["--nodes", nodes, "--network", network]);
     Ok(ended(proc::run(&mut command)?))
+}
+
+/// Another command of this program.
+fn this(args: &[&str]) -> StepResult {
+    let mut command = Command::new(std::env::current_exe().context(|| String::from("no path of our own"))?);
+    Ok(ended(proc::run(command.args(args))?))
 }
 
 /// A command of this program on an unoptimised server; `None` if that does not compile.
