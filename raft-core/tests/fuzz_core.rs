@@ -51,7 +51,12 @@ const MEMBERSHIP: Target = Target {
         let mut joint = voters(3);
         joint.members.insert(NodeId(300), Member::new(NodeId(300), "[::1]:7").with("client", "x:1"));
         joint.outgoing = [NodeId(1), NodeId(300)].into();
-        vec![voters(1).encode().to_vec(), voters(7).encode().to_vec(), joint.encode().to_vec()]
+        let mut leaving = joint.clone();
+        leaving.leaving.insert(NodeId(300));
+        let mut admitted = leaving.clone();
+        admitted.admitted.insert(NodeId(300), LogId::new(3, 300));
+        let all = [voters(1), voters(7), joint, leaving, admitted];
+        all.map(|membership| membership.encode().to_vec()).into()
     },
     words: &[b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\xff\xff\xff\xff\x0f", b"node-1"],
     allowance: Allowance::new(32 << 10, 400),
