@@ -18,7 +18,7 @@ use crate::error::Context;
 use crate::open::{self, Owner};
 use crate::read::LogReader;
 use crate::recover::Finding;
-use crate::store::{Durability, Options, Spare, Store};
+use crate::store::{Durability, Options, RemovalJob, Spare, Store};
 use crate::verify::{self, Report};
 use crate::vfs::{OsVfs, Vfs};
 
@@ -190,7 +190,9 @@ impl FileJournal {
                 let about = (store.reader(), store.identity(), store.findings().to_vec());
                 // If nobody listens any more the queue is closed as well, and the worker ends at once.
                 let _ = answer.send(Ok(about));
-                Worker { store, durability, requests, spares, spare_thread: None, dirty_since: None }.run();
+                let (spare_thread, removal_thread, dirty_since) = (None, None, None);
+                Worker { store, durability, requests, spares, spare_thread, removal_thread, dirty_since }
+                    .run();
             }
             Err(error) => {
                 let _ = answer.send(Err(error));
@@ -279,6 +281,8 @@ struct Worker {
     requests: Receiver<Request>,
     spares: Sender<Request>,
     spare_thread: Option<JoinHandle<()>>,
+    /// Removes what was purged.
+    removal_thread: Option<JoinHandle<()>>,
     /// With [`Durability::Interval`]: when the oldest write was made that is not durable.
     dirty_since: Option<Instant>,
 }
@@ -313,6 +317,7 @@ impl Worker {
         if let Some(thread) = self.spare_thread.take() {
             let _ = thread.join();
         }
+        self.wait_for_removal();
     }
 
     /// How long to wait for work before there is something else to do.
@@ -361,6 +366,10 @@ impl Worker {
             Request::Write(write, answer) => {
                 if self.store.needs_segment(&write) {
                     self.wait_for_spare();
+                    if !self.store.has_spare() {
+                        // It may be for want of the space that is being freed.
+                        self.wait_for_removal();
+                    }
                 }
                 let done = self.store.write(&write);
                 drop(answer.send(done));
@@ -368,7 +377,14 @@ impl Worker {
                 drop(write);
                 self.after_write();
             }
-            Request::Purge(upto, answer) => drop(answer.send(self.store.purge(upto))),
+            Request::Purge(upto, answer) => match self.store.begin_purge(upto) {
+                Ok(job) => {
+                    // Large files take long to remove; writes go on meanwhile.
+                    self.remove(job);
+                    drop(answer.send(Ok(())));
+                }
+                Err(error) => drop(answer.send(Err(error))),
+            },
             Request::Reset(to, answer) => drop(answer.send(self.store.reset(to))),
             Request::Spare(spare) => self.store.install_spare(spare),
             Request::Close => return true,
@@ -396,6 +412,23 @@ impl Worker {
                 // The next write that needs a segment makes it.
                 Err(_) => self.store.give_up_spare(),
             }
+        }
+    }
+
+    /// Removes files on a thread of their own, one job after the other.
+    fn remove(&mut self, job: RemovalJob) {
+        if job.is_empty() {
+            return;
+        }
+        self.wait_for_removal();
+        // Where there is no thread for it, the next opening removes them.
+        let run = move || job.run();
+        self.removal_thread = thread::Builder::new().name("raft-journal-remove".into()).spawn(run).ok();
+    }
+
+    fn wait_for_removal(&mut self) {
+        if let Some(thread) = self.removal_thread.take() {
+            let _ = thread.join();
         }
     }
 

@@ -124,6 +124,25 @@ impl SpareJob {
     }
 }
 
+/// The work of removing files that nobody needs any more. It may be done anywhere, while the store goes on, and not at
+/// all: an error costs space only, and the next opening tries again.
+pub(crate) struct RemovalJob {
+    vfs: Arc<dyn Vfs>,
+    names: Vec<String>,
+}
+
+impl RemovalJob {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    pub(crate) fn run(self) {
+        for name in &self.names {
+            let _ = self.vfs.unlink(name);
+        }
+    }
+}
+
 /// The journal of one node over a [`Vfs`].
 pub struct Store {
     pub(crate) vfs: Arc<dyn Vfs>,
@@ -289,13 +308,19 @@ impl Store {
     /// # Errors
     /// [`JournalError`]; after anything but `Refused` every later write fails.
     pub fn purge(&mut self, upto: LogId) -> Result<(), JournalError> {
+        self.begin_purge(upto).map(RemovalJob::run)
+    }
+
+    /// The same, but for the files: to remove many large ones takes a while, and nobody needs to wait for that.
+    pub(crate) fn begin_purge(&mut self, upto: LogId) -> Result<RemovalJob, JournalError> {
         self.check()?;
         let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
         if log.term_of(upto.index) != Some(upto.term) {
             return Err(refused(&format!("purge up to {upto}: it is not in the log")));
         }
         if upto == log.purged {
-            return Ok(());
+            drop(log);
+            return Ok(self.removal_job());
         }
         let first = log.first_segment_above(upto.index).unwrap_or(self.active.header.seq);
         drop(log);
@@ -304,8 +329,7 @@ impl Store {
         let done = self.move_start(upto, first);
         self.poison_on_error("write the superblock", done)?;
         self.log.write().unwrap_or_else(PoisonError::into_inner).purge(upto);
-        self.drop_old();
-        Ok(())
+        Ok(self.removal_job())
     }
 
     /// Empties the log: it begins after `to` (J7).
@@ -324,7 +348,7 @@ impl Store {
         self.log.write().unwrap_or_else(PoisonError::into_inner).reset(to);
         let done = self.move_start(to, self.active.header.seq);
         self.poison_on_error("write the superblock", done)?;
-        self.drop_old();
+        self.removal_job().run();
         Ok(())
     }
 
@@ -341,16 +365,13 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the segments before the first. An error costs space only; the next opening tries again.
-    fn drop_old(&mut self) {
+    /// The work of removing the segments before the first.
+    fn removal_job(&mut self) -> RemovalJob {
         let first = self.superblock.start.seq;
         let old = self.live.iter().take_while(|start| start.seq != first).count();
-        if old == self.live.len() {
-            return;
-        }
-        for start in self.live.drain(..old) {
-            let _ = self.vfs.unlink(&segment_name(start.seq));
-        }
+        let old = if old == self.live.len() { 0 } else { old };
+        let names = self.live.drain(..old).map(|start| segment_name(start.seq)).collect();
+        RemovalJob { vfs: Arc::clone(&self.vfs), names }
     }
 
     /// Whether something was written that is not durable yet.
@@ -443,6 +464,11 @@ impl Store {
     /// Nobody could be found for the spare job.
     pub(crate) const fn give_up_spare(&mut self) {
         self.spare_under_way = false;
+    }
+
+    /// Whether the next segment is ready.
+    pub(crate) const fn has_spare(&self) -> bool {
+        self.spare.is_some()
     }
 
     /// Whether this write needs a new segment: then a spare job under way must be waited for.

@@ -2,13 +2,15 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict, Vote};
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{ClusterId, GroupId, Incarnation, Index, KnownPeer, LogId, NodeId, StoreId, Term};
 use raft_core::membership::{Member, Membership};
+use raft_log_file::vfs::{LockError, Vfs, VfsFile};
 use raft_log_file::{FileJournal, Options};
 use support::{CrashPoint, MemVfs, OWNER, Op};
 
@@ -153,6 +155,71 @@ async fn opening_is_careful() {
     assert_eq!(open(dir.path(), CLUSTER, NODE).await, Ok(()));
 }
 
+/// A disk that writes down which thread removes files.
+#[derive(Default)]
+struct Watched {
+    disk: MemVfs,
+    removed: Mutex<Vec<(String, String)>>,
+}
+
+impl Vfs for Watched {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn VfsFile>> {
+        self.disk.create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn VfsFile>> {
+        self.disk.open(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        self.removed.lock().unwrap().push((thread, name.to_owned()));
+        self.disk.unlink(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.disk.sync_dir()
+    }
+
+    fn lock(&self, name: &str) -> Result<Box<dyn Send + Sync>, LockError> {
+        self.disk.lock(name)
+    }
+}
+
+/// To remove the files of a long log takes a file system hundreds of milliseconds: the thread that writes does not wait
+/// for that, and none of them is left when the journal is closed.
+#[tokio::test]
+async fn what_was_purged_is_removed_beside_the_writes() {
+    let disk = Arc::new(Watched::default());
+    let vfs = || Arc::clone(&disk) as Arc<dyn Vfs>;
+    let mut journal = FileJournal::create_on(vfs(), OWNER, Some(&three()), options()).await.unwrap();
+    for index in 2..200 {
+        journal.write(append(vec![entry(1, index, vec![1; 2000])])).await.unwrap();
+    }
+    disk.removed.lock().unwrap().clear();
+    for (upto, next) in [(100, 200), (190, 201)] {
+        journal.purge(LogId::new(1, upto)).await.unwrap();
+        journal.write(append(vec![entry(1, next, "x")])).await.unwrap();
+    }
+    drop(journal);
+    let mut removed = disk.removed.lock().unwrap().clone();
+    removed.retain(|(_, name)| !name.ends_with(".tmp"));
+    assert!(removed.len() >= 4, "{removed:?}");
+    assert!(removed.iter().all(|(thread, _)| thread == "raft-journal-remove"), "{removed:?}");
+    let left = disk.list().unwrap();
+    assert!(removed.iter().all(|(_, name)| !left.contains(name)));
+    let mut journal = FileJournal::open_on(vfs(), OWNER, options()).await.unwrap();
+    assert_eq!(journal.load().await.unwrap().purged, LogId::new(1, 190));
+}
+
 #[tokio::test]
 async fn purge_and_reset_survive() {
     let dir = tempfile::tempdir().unwrap();
@@ -163,10 +230,10 @@ async fn purge_and_reset_survive() {
     assert!(matches!(journal.purge(LogId::new(2, 50)).await, Err(JournalError::Refused { .. })));
     let before = std::fs::read_dir(dir.path()).unwrap().count();
     journal.purge(LogId::new(1, 60)).await.unwrap();
-    assert!(std::fs::read_dir(dir.path()).unwrap().count() < before);
     let compacted = Err(JournalError::Compacted { purged: LogId::new(1, 60) });
     assert_eq!(journal.reader().entries(Index(60)..Index(61), 1).await, compacted);
     drop(journal);
+    assert!(std::fs::read_dir(dir.path()).unwrap().count() < before);
     let mut journal = open(dir.path()).await;
     let state = journal.load().await.unwrap();
     assert_eq!((state.purged, state.last), (LogId::new(1, 60), LogId::new(1, 99)));

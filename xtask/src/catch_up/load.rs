@@ -53,6 +53,8 @@ pub(super) struct Latency {
     pub(super) p50_us: u64,
     pub(super) p99_us: u64,
     pub(super) max_us: u64,
+    /// When the longest should have been sent, since the begin.
+    pub(super) max_at: Duration,
 }
 
 impl Load {
@@ -79,8 +81,9 @@ impl Load {
 impl Samples {
     /// Of the writes that should have been sent between the two.
     pub(super) fn between(&self, (from, to): (Instant, Instant)) -> Latency {
-        let within = self.0.iter().filter(|sample| sample.at >= from && sample.at < to);
-        let mut took: Vec<u64> = within.map(|sample| sample.took.as_micros() as u64).collect();
+        let within = || self.0.iter().filter(|sample| sample.at >= from && sample.at < to);
+        let mut took: Vec<u64> = within().map(|sample| sample.took.as_micros() as u64).collect();
+        let longest = within().max_by_key(|sample| sample.took);
         took.sort_unstable();
         let percentile = |percent: usize| {
             let at = (took.len() * percent / 100).min(took.len().saturating_sub(1));
@@ -91,6 +94,7 @@ impl Samples {
             p50_us: percentile(50),
             p99_us: percentile(99),
             max_us: took.last().copied().unwrap_or(0),
+            max_at: longest.map_or(Duration::ZERO, |sample| sample.at - from),
         }
     }
 }
@@ -170,7 +174,8 @@ mod tests {
         let samples = (0..200).map(|ms| Sample { at: at(ms), took: Duration::from_micros(ms + 1) }).collect();
         let samples = Samples(samples);
         let first = samples.between((at(0), at(100)));
-        assert_eq!(first, Latency { writes: 100, p50_us: 51, p99_us: 100, max_us: 100 });
+        let max_at = Duration::from_millis(99);
+        assert_eq!(first, Latency { writes: 100, p50_us: 51, p99_us: 100, max_us: 100, max_at });
         assert_eq!(samples.between((at(300), at(400))), Latency::default());
     }
 }

@@ -264,12 +264,14 @@ fn report(args: &Args, state: State, run: &Run, samples: &Samples) -> Outcome {
             latency.p99_us.to_string(),
             format!("{:.2}", ratio(latency)),
             (latency.max_us / 1000).to_string(),
+            format!("{:.1}", latency.max_at.as_secs_f64()),
             shown(phase.memory.0),
             shown(over(phase.memory)),
         ]
     };
     let rows: Vec<Vec<String>> = run.phases.iter().zip(&latencies).map(row).collect();
-    let headings = ["", "s", "writes", "p50 us", "p99 us", "ratio", "max ms", "leader MiB", "more at most"];
+    let headings =
+        ["", "s", "writes", "p50 us", "p99 us", "ratio", "max ms", "at s", "leader MiB", "more at most"];
     println!("\n{}", table::render(&headings, &rows));
     // What it needed more than it needs with all data there.
     let learner_over = over((run.learner.1, run.learner.0));
@@ -291,6 +293,7 @@ fn report(args: &Args, state: State, run: &Run, samples: &Samples) -> Outcome {
             "phase": phase.name,
             "seconds": (phase.time.1.duration_since(phase.time.0).as_secs_f64() * 10.0).round() / 10.0,
             "writes": latency.writes, "p50_us": latency.p50_us, "p99_us": latency.p99_us, "max_us": latency.max_us,
+            "max_at_s": latency.max_at.as_secs_f64(),
             "p99_ratio": (ratio(latency) * 100.0).round() / 100.0,
             "leader_mib": phase.memory.0.map(mib), "leader_more_mib": over(phase.memory).map(mib),
         })
