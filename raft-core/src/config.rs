@@ -73,6 +73,10 @@ pub struct Settings {
     pub snapshot_keep_entries: Option<u64>,
     /// See [`Config::snapshot_keep_bytes`].
     pub snapshot_keep_bytes: Option<u64>,
+    /// See [`Config::scrub_period`].
+    pub scrub_period: Option<Duration>,
+    /// See [`Config::scrub_bytes_per_second`].
+    pub scrub_bytes_per_second: Option<u64>,
 }
 
 /// Settings of one node's protocol.
@@ -145,6 +149,11 @@ pub struct Config {
     /// Pieces of a snapshot under way to one follower without an answer, and held by a follower until its store
     /// has taken them. Default 1 MiB.
     pub snapshot_window_bytes: u64,
+    /// How long after one pass over the stored log has ended the next begins: it is read and checked in the background,
+    /// and damaged entries are healed. Zero: only when asked for. Default zero.
+    pub scrub_period: Duration,
+    /// How fast a pass reads, in bytes a second. Default 4 MiB.
+    pub scrub_bytes_per_second: u64,
 }
 
 /// What every transport passes in one message.
@@ -180,6 +189,8 @@ impl Config {
             snapshot_keep_bytes: 64 << 20,
             snapshot_chunk_bytes: 256 << 10,
             snapshot_window_bytes: 1 << 20,
+            scrub_period: Duration::ZERO,
+            scrub_bytes_per_second: 4 << 20,
         }
     }
 
@@ -217,6 +228,8 @@ impl Config {
             snapshot_every_bytes: other.snapshot_every_bytes.unwrap_or(self.snapshot_every_bytes),
             snapshot_keep_entries: other.snapshot_keep_entries.unwrap_or(self.snapshot_keep_entries),
             snapshot_keep_bytes: other.snapshot_keep_bytes.unwrap_or(self.snapshot_keep_bytes),
+            scrub_period: other.scrub_period.unwrap_or(self.scrub_period),
+            scrub_bytes_per_second: other.scrub_bytes_per_second.unwrap_or(self.scrub_bytes_per_second),
             ..self.clone()
         };
         config.validate().map(|()| config)
@@ -257,6 +270,7 @@ impl Config {
             ("sessions.records", u64::from(self.sessions.records)),
             ("snapshot_chunk_bytes", self.snapshot_chunk_bytes),
             ("snapshot_window_bytes", self.snapshot_window_bytes),
+            ("scrub_bytes_per_second", self.scrub_bytes_per_second),
         ] {
             if bytes == 0 {
                 return Err(ConfigError::Zero { what });

@@ -397,6 +397,21 @@ pub enum SnapshotFailed {
     Fatal(Arc<FatalReason>),
 }
 
+/// Why a pass over the stored log came to no end. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScrubFailed {
+    /// The journal could not be read.
+    #[error("{0}")]
+    Journal(crate::backend::JournalError),
+    /// The node is shutting down.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+    /// The node has stopped for the reason given.
+    #[error("the node has stopped: {0}")]
+    Fatal(Arc<FatalReason>),
+}
+
 /// A safety invariant does not hold. The node must stop rather than go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]

@@ -35,5 +35,5 @@ pub use config::{Config, Lease, Settings};
 #[cfg(feature = "typed")]
 pub use node::typed::{TypedNode, TypedSession};
 #[cfg(feature = "node")]
-pub use node::{Applied, Node, NodeHandle, ReadPolicy, Session, StatusWatch, TokioRuntime};
+pub use node::{Applied, Node, NodeHandle, ReadPolicy, Scrubbed, Session, StatusWatch, TokioRuntime};
 pub use raft::Raft;

@@ -1,9 +1,10 @@
 //! What a node tells about itself: a cheap copy, never a lock that somebody could hold.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::backend::SnapshotMeta;
+use crate::backend::{Corruption, SnapshotMeta};
 use crate::ids::{Index, LogId, NodeId, Term};
 use crate::membership::{Member, Membership};
 
@@ -63,6 +64,8 @@ pub enum Why {
     QuorumLost,
     /// Its journal failed.
     JournalFailed,
+    /// Its disk is full.
+    DiskFull,
     /// It handed leadership over.
     HandedOver,
     /// An operator asked for it.
@@ -84,6 +87,12 @@ pub enum Disk {
     Slow,
     /// One has been under way for longer. Such a node does not campaign, and hands over if it leads.
     Hangs {
+        /// How long.
+        since: Duration,
+    },
+    /// There is no space for entries. Such a node takes none, does not campaign, and hands over if it leads; it goes
+    /// on by itself when there is space again (J9).
+    Full {
         /// How long.
         since: Duration,
     },
@@ -183,6 +192,31 @@ pub struct Counters {
     pub snapshots_installed: u64,
     /// Snapshots of a leader that could not be stored here; they are asked for again.
     pub snapshots_refused: u64,
+    /// How often the journal was rid of damaged entries.
+    pub healed: u64,
+}
+
+/// What is known of the stored log as it is on the disk, from reading it again in the background.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Scrub {
+    /// The next entry that is read, while a pass is under way.
+    pub position: Option<Index>,
+    /// Passes that came to their end, since the start.
+    pub passes: u64,
+    /// What they read, in bytes, since the start.
+    pub bytes: u64,
+    /// How long ago the last one came to its end.
+    pub pass_age: Option<Duration>,
+    /// Damages that were found, since the start, also by reading for other reasons. One that is there at a later pass
+    /// counts again.
+    pub damages: u64,
+    /// The last one.
+    pub damage: Option<Corruption>,
+    /// How long ago it was found.
+    pub damage_age: Option<Duration>,
+    /// A pass ended early because reading failed, as this says.
+    pub failure: Option<Arc<str>>,
 }
 
 /// What waits for a node's protocol at this moment. Each is bounded: see `docs/limits.md`.
@@ -258,6 +292,10 @@ pub struct Status {
     pub snapshot: Option<SnapshotMeta>,
     /// The last entry of the snapshot that is being taken.
     pub taking: Option<LogId>,
+    /// Entries up to here are damaged in the journal, or come before one that is: a snapshot will cover them.
+    pub healing: Option<Index>,
+    /// What reading the log again has found; filled in by the driver.
+    pub scrub: Scrub,
     /// The snapshot that a leader is sending.
     pub receiving: Option<SnapshotTransfer>,
     /// The last entry of the snapshot that the state machine has yet to install: until then nothing is executed.

@@ -64,6 +64,16 @@ pub(crate) struct Place {
     pub(crate) wanted: Range<u64>,
 }
 
+/// A part of a segment that holds entries of a range, from batch to batch, with all that lies between them.
+pub(crate) struct Stretch {
+    /// Where its batches with entries of the range are, in order.
+    pub(crate) places: Vec<Place>,
+    /// Where it begins, in bytes.
+    pub(crate) from: u64,
+    /// Where it ends: with the next batch, or with the last one of the segment.
+    pub(crate) to: u64,
+}
+
 /// What a batch does to the log.
 pub(crate) struct Change<'a> {
     /// The segment it is in: number, seed, file.
@@ -206,6 +216,33 @@ impl Log {
     /// Remembers a membership entry that was appended.
     pub(crate) fn push_membership(&mut self, entry: Entry) {
         self.memberships.push(entry);
+    }
+
+    /// The stretch that a range begins with, of about `max_bytes` but at least one batch. The range must lie in the log.
+    pub(crate) fn stretch(&self, range: &Range<Index>, max_bytes: u64) -> Option<Stretch> {
+        let mut all = self.places(range).peekable();
+        let first = all.next()?;
+        let segment = self.segments.iter().find(|segment| segment.seq == first.seq)?;
+        let (seq, begins) = (first.seq, first.offset);
+        let is_first =
+            segment.refs.first().is_some_and(|found| u64::from(found.block) * BLOCK_BYTES == begins);
+        // What lies before the first batch of a segment is read with that batch's first entry.
+        let from = if is_first && first.first == first.wanted.start { BLOCK_BYTES } else { begins };
+        let mut places = vec![first];
+        while let Some(next) =
+            all.next_if(|next| next.seq == seq && next.offset + next.bytes - begins <= max_bytes)
+        {
+            places.push(next);
+        }
+        let end = places.last().map_or(begins, |last| last.offset + last.bytes);
+        let next =
+            segment.refs.iter().map(|found| u64::from(found.block) * BLOCK_BYTES).find(|at| *at >= end);
+        Some(Stretch { places, from, to: next.unwrap_or(end) })
+    }
+
+    /// How much the batches with entries of a range take, in bytes.
+    pub(crate) fn stored_bytes(&self, range: &Range<Index>) -> u64 {
+        self.places(range).map(|place| place.bytes).sum()
     }
 
     /// Where the entries of a range are, batch by batch. The range must lie in the log.

@@ -8,7 +8,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use raft_core::backend::{Journal, JournalError, JournalReader, JournalState, JournalWrite, OpenError};
+use raft_core::backend::{
+    Journal, JournalError, JournalReader, JournalState, JournalWrite, OpenError, Verified,
+};
 use raft_core::entry::Entry;
 use raft_core::ids::{ClusterId, GroupId, Identity, Index, LogId, NodeId};
 use raft_core::membership::Membership;
@@ -40,7 +42,7 @@ enum Request {
 
 /// The durable log and hard state of one node, in flat files of one folder.
 ///
-/// It keeps J1 to J17 of [`Journal`] with [`Durability::Always`]. With another durability an `Ok` means
+/// It keeps J1 to J18 of [`Journal`] with [`Durability::Always`]. With another durability an `Ok` means
 /// written, not durable: it survives a crash of the process, not one of the machine. The hard state and
 /// the known peers are durable in any case.
 ///
@@ -453,7 +455,10 @@ impl Worker {
     }
 }
 
-type ReadRequest = (Range<Index>, u64, Answer<Vec<Entry>>);
+enum ReadRequest {
+    Entries(Range<Index>, u64, Answer<Vec<Entry>>),
+    Verify(Range<Index>, u64, Answer<Verified>),
+}
 
 /// Reads on a thread of its own, so that neither a sync nor a cold disk blocks anyone else.
 struct FileReader {
@@ -467,9 +472,16 @@ impl FileReader {
             let (queue, requests) = mpsc::channel::<ReadRequest>();
             let log = self.log.clone();
             let run = move || {
-                for (range, max_bytes, answer) in requests {
-                    if !answer.is_closed() {
-                        let _ = answer.send(log.entries(range, max_bytes));
+                for request in requests {
+                    match request {
+                        ReadRequest::Entries(range, max_bytes, answer) if !answer.is_closed() => {
+                            let _ = answer.send(log.entries(range, max_bytes));
+                        }
+                        ReadRequest::Verify(range, max_bytes, answer) if !answer.is_closed() => {
+                            let _ = answer.send(log.verify(&range, max_bytes));
+                        }
+                        // Nobody waits for it any more.
+                        _ => {}
                     }
                 }
             };
@@ -484,9 +496,18 @@ impl JournalReader for FileReader {
     async fn entries(&self, range: Range<Index>, max_bytes: u64) -> Result<Vec<Entry>, JournalError> {
         let Some(queue) = self.queue() else { return self.log.entries(range, max_bytes) };
         let (answer, answered) = oneshot::channel();
-        let gone =
-            || JournalError::Io { what: "read entries".into(), cause: "the reading thread has died".into() };
-        queue.send((range, max_bytes, answer)).map_err(|_| gone())?;
+        queue.send(ReadRequest::Entries(range, max_bytes, answer)).map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
+
+    async fn verify(&self, range: Range<Index>, max_bytes: u64) -> Result<Verified, JournalError> {
+        let Some(queue) = self.queue() else { return self.log.verify(&range, max_bytes) };
+        let (answer, answered) = oneshot::channel();
+        queue.send(ReadRequest::Verify(range, max_bytes, answer)).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+fn gone() -> JournalError {
+    JournalError::Io { what: "read entries".into(), cause: "the reading thread has died".into() }
 }

@@ -1,17 +1,18 @@
 //! Reads entries while the journal is being written.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use raft_core::backend::{Corruption, JournalError};
+use raft_core::backend::{Corruption, JournalError, Verified};
 use raft_core::entry::Entry;
 use raft_core::ids::Index;
 
 use crate::error::{cause, damage, damage_of};
-use crate::index::{Log, Place};
-use crate::layout::segment_name;
-use crate::record::{HEADER, Mismatch, TABLE_ENTRY, TableEntry};
+use crate::index::{Log, Place, Stretch};
+use crate::layout::{BLOCK, segment_name};
+use crate::record::{self, Found, HEADER, Header, Mismatch, TABLE_ENTRY, TableEntry};
 use crate::vfs;
 
 /// Neighbouring batches are read with one call up to this size, in bytes.
@@ -24,6 +25,30 @@ const WHOLE: u64 = 256 << 10;
 #[derive(Clone)]
 pub struct LogReader {
     log: Arc<RwLock<Log>>,
+    damage: Arc<Damage>,
+}
+
+/// Where reading has met damage: the last segment that has some, and one; 0 for none.
+#[derive(Debug, Default)]
+pub(crate) struct Damage(AtomicU64);
+
+impl Damage {
+    fn met(&self, seq: u64) {
+        self.0.fetch_max(seq.saturating_add(1), Ordering::AcqRel);
+    }
+
+    /// Whether it was met in this segment or a later one.
+    pub(crate) fn is_from(&self, seq: u64) -> bool {
+        self.0.load(Ordering::Acquire) > seq
+    }
+
+    /// The log begins with this segment.
+    pub(crate) fn dropped_before(&self, seq: u64) {
+        let met = self.0.load(Ordering::Acquire);
+        if met <= seq {
+            let _ = self.0.compare_exchange(met, 0, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
 }
 
 /// Batches that lie next to each other in one segment.
@@ -34,8 +59,8 @@ struct Run {
 }
 
 impl LogReader {
-    pub(crate) const fn new(log: Arc<RwLock<Log>>) -> Self {
-        Self { log }
+    pub(crate) const fn new(log: Arc<RwLock<Log>>, damage: Arc<Damage>) -> Self {
+        Self { log, damage }
     }
 
     /// Entries of `range` in order, from its start, as many as fit in `max_bytes` of data, at least one.
@@ -51,13 +76,36 @@ impl LogReader {
         while next < range.end {
             let Some((run, terms)) = self.plan(&(next..range.end), left)? else { break };
             let before = entries.len();
-            let full = read_run(&run, &terms, &mut left, &mut entries)?;
+            let done = read_run(&run, &terms, &mut left, &mut entries);
+            let full = done.inspect_err(|error| self.note(error, run.first.seq))?;
             next = Index(next.0 + (entries.len() - before) as u64);
             if full || entries.len() == before {
                 break;
             }
         }
         Ok(entries)
+    }
+
+    /// Checks what is stored of `range`, from its start, about `max_bytes` of it and at least one batch: every byte of
+    /// the batches, also of those between them that hold nothing of the log any more, as an opening does.
+    ///
+    /// # Errors
+    /// Those of [`entries`](Self::entries).
+    pub fn verify(&self, range: &Range<Index>, max_bytes: u64) -> Result<Verified, JournalError> {
+        let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
+        check_range(&log, range)?;
+        let Some(stretch) = log.stretch(range, max_bytes) else {
+            return Ok(Verified { next: range.end, bytes: 0 });
+        };
+        drop(log);
+        let seq = stretch.places.first().map_or(0, |place| place.seq);
+        verify_stretch(&stretch).inspect_err(|error| self.note(error, seq))
+    }
+
+    fn note(&self, error: &JournalError, seq: u64) {
+        if matches!(error, JournalError::Corrupt(_)) {
+            self.damage.met(seq);
+        }
     }
 
     /// Decides what to read next with one call: places, and the terms of their entries.
@@ -68,12 +116,7 @@ impl LogReader {
         left: u64,
     ) -> Result<Option<(Run, Vec<(Index, raft_core::ids::Term)>)>, JournalError> {
         let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
-        if range.start <= log.purged.index {
-            return Err(JournalError::Compacted { purged: log.purged });
-        }
-        if range.end > log.last.index.next() {
-            return Err(JournalError::OutOfRange { last: log.last.index });
-        }
+        check_range(&log, range)?;
         let mut places = log.places(range);
         let Some(first) = places.next() else { return Ok(None) };
         let mut run = Run { bytes: first.bytes, places: vec![first.clone()], first };
@@ -90,6 +133,59 @@ impl LogReader {
         let to = log.terms().partition_point(|(first, _)| first.0 < end);
         Ok(Some((run, log.terms().get(from..to).unwrap_or_default().to_vec())))
     }
+}
+
+fn check_range(log: &Log, range: &Range<Index>) -> Result<(), JournalError> {
+    if range.start <= log.purged.index {
+        return Err(JournalError::Compacted { purged: log.purged });
+    }
+    if range.end > log.last.index.next() {
+        return Err(JournalError::OutOfRange { last: log.last.index });
+    }
+    Ok(())
+}
+
+/// Goes from batch to batch. Each has the number and the chain value that follow the one before; the first is taken at
+/// its word. What is wrong where no entry of the range is counts as damage of the entry before it, or of the first.
+fn verify_stretch(stretch: &Stretch) -> Result<Verified, JournalError> {
+    let Some(first) = stretch.places.first() else { return Ok(Verified { next: Index(u64::MAX), bytes: 0 }) };
+    let mut places = stretch.places.iter().peekable();
+    let (mut at, mut before, mut expected) = (stretch.from, None::<&Place>, None);
+    while at < stretch.to {
+        let here = places.next_if(|place| place.offset == at);
+        let nearby = || match (here, before) {
+            (Some(place), _) => broken(place, "a batch"),
+            (None, Some(before)) => beside(before, before.wanted.end.saturating_sub(1), at),
+            (None, None) => beside(first, first.wanted.start, at),
+        };
+        let head = read_some(first, at, HEADER as u64)?;
+        let header = Header::decode(&head, first.seed, at).ok_or_else(nearby)?;
+        let bytes = header.extent().map(|extent| extent.next_multiple_of(BLOCK) as u64).ok_or_else(nearby)?;
+        // A length that is as it was written ends before the next batch that is known.
+        let limit = places.peek().map_or(stretch.to, |next| next.offset);
+        if bytes > limit.saturating_sub(at) {
+            return Err(nearby());
+        }
+        let whole = read_some(first, at, bytes)?;
+        let (batch, chain) = expected.unwrap_or((header.batch, header.prev_chain));
+        let Found::Batch(found) = record::decode(&whole, first.seed, at, batch, chain) else {
+            return Err(nearby());
+        };
+        if here.is_some_and(|place| header.first_index != place.first || found.total != place.bytes) {
+            return Err(nearby());
+        }
+        expected = Some((batch + 1, found.chain));
+        at += found.total;
+        before = here.or(before);
+    }
+    let next = stretch.places.last().map_or(first.wanted.end, |last| last.wanted.end);
+    Ok(Verified { next: Index(next), bytes: at - stretch.from })
+}
+
+/// Damage in what lies beside entry `index`, at `offset` of the segment.
+fn beside(place: &Place, index: u64, offset: u64) -> JournalError {
+    let found = damage(&segment_name(place.seq), offset, "a batch without entries is not as written");
+    JournalError::Corrupt(damage_of(found, index, index + 1))
 }
 
 /// Reads a run; says whether the limit was reached.
@@ -131,8 +227,8 @@ fn read_batch(
         Some(bytes) => bytes.clone(),
         None => read(place, place.offset, HEADER as u64)?,
     };
-    let header = crate::record::Header::decode(&head, place.seed, place.offset)
-        .ok_or_else(|| broken(place, "its header"))?;
+    let header =
+        Header::decode(&head, place.seed, place.offset).ok_or_else(|| broken(place, "its header"))?;
     if header.first_index != place.first || (header.count as usize) < count {
         return Err(broken(place, "its header"));
     }

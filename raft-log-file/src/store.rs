@@ -14,8 +14,8 @@ use crate::error::{cause, damage};
 use crate::hard_state::{Pair, Start, Super};
 use crate::index::{Change, Log};
 use crate::layout::{BLOCK_BYTES, segment_name};
-use crate::read::LogReader;
-use crate::record::{self, ENTRIES, Header, MARK, RESET, SEAL, TRUNCATE};
+use crate::read::{Damage, LogReader};
+use crate::record::{self, ENTRIES, Header, MARK, RESET, SEAL, Seed, TRUNCATE};
 use crate::recover::Finding;
 use crate::segment::{self, Origin, Ready, SegmentHeader};
 use crate::vfs::{self, Vfs, VfsFile};
@@ -107,6 +107,13 @@ pub(crate) struct Active {
     pub(crate) offset: u64,
 }
 
+impl Active {
+    /// As the index knows it.
+    pub(crate) fn place(&self) -> (u64, Seed, &Arc<dyn VfsFile>) {
+        (self.header.seq, self.header.seed(), &self.file)
+    }
+}
+
 /// The work of making the next segment ready. It may be done anywhere, while the store goes on.
 pub struct SpareJob {
     vfs: Arc<dyn Vfs>,
@@ -175,6 +182,8 @@ pub struct Store {
     pub(crate) loose: Option<Vec<u8>>,
     pub(crate) commit_hint: Index,
     pub(crate) buffer: Vec<u8>,
+    /// What reading has met since the opening.
+    pub(crate) damage: Arc<Damage>,
     pub(crate) failed: Option<Arc<str>>,
     pub(crate) verdict: Verdict,
     pub(crate) findings: Vec<Finding>,
@@ -182,6 +191,9 @@ pub struct Store {
 
 /// A buffer that has grown beyond this is given back after the write, in bytes.
 const BUFFER_LIMIT: usize = 8 << 20;
+
+/// So much of the log is written anew at most where damage has to be left behind, in bytes.
+const ANEW_LIMIT: u64 = 64 << 20;
 
 /// What a write does to the log.
 struct Plan {
@@ -224,7 +236,7 @@ impl Store {
     /// A reader of the log as it is at each call.
     #[must_use]
     pub fn reader(&self) -> LogReader {
-        LogReader::new(Arc::clone(&self.log))
+        LogReader::new(Arc::clone(&self.log), Arc::clone(&self.damage))
     }
 
     /// Writes, and with [`Durability::Always`] makes durable: hard state, known peers, then truncation
@@ -260,14 +272,8 @@ impl Store {
         if self.options.durability == Durability::Always {
             self.sync()?;
         }
-        let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
-        let segment = (self.active.header.seq, self.active.header.seed(), &self.active.file);
-        let change = Change { segment, offset, bytes, first: plan.first };
-        log.append(&change, write.entries.iter().map(|entry| entry.id.term));
-        for entry in write.entries.iter().filter(|entry| entry.kind == EntryKind::Membership) {
-            // A copy of its own: the log keeps it, and it may be a slice of something big.
-            log.push_membership(Entry { data: bytes::Bytes::copy_from_slice(&entry.data), ..*entry });
-        }
+        let change = Change { segment: self.active.place(), offset, bytes, first: plan.first };
+        self.index(&change, &write.entries);
         Ok(())
     }
 
@@ -326,10 +332,56 @@ impl Store {
         drop(log);
         // The floor holds from a batch on; those before it must not be in doubt.
         self.sync()?;
+        let anew = if self.damage.is_from(first) { self.write_anew(upto)? } else { None };
+        let first = anew.unwrap_or(first);
         let done = self.move_start(upto, first);
         self.poison_on_error("write the superblock", done)?;
         self.log.write().unwrap_or_else(PoisonError::into_inner).purge(upto);
         Ok(self.removal_job())
+    }
+
+    /// Damage was met in a segment that the next opening would go through: what stays of the log is written once more,
+    /// as one batch at the start of a new segment, and the log can begin there (J18). Until the superblock says so
+    /// nothing has changed: the batch cuts the log where it begins and brings the same entries. Gives the new
+    /// segment; `None` if what stays is damaged itself, or much, or finds no space: a later purge tries again.
+    fn write_anew(&mut self, upto: LogId) -> Result<Option<u64>, JournalError> {
+        let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
+        let range = upto.index.next()..log.last.index.next();
+        let stored_bytes = log.stored_bytes(&range);
+        drop(log);
+        if stored_bytes > ANEW_LIMIT {
+            return Ok(None);
+        }
+        let entries = if range.is_empty() {
+            Vec::new()
+        } else {
+            // All of them: what is left out would be cut.
+            let found = self.reader().entries(range.clone(), u64::MAX).ok();
+            let whole = |entries: &Vec<Entry>| entries.len() as u64 == range.end.0 - range.start.0;
+            let Some(entries) = found.filter(whole) else { return Ok(None) };
+            entries
+        };
+        match self.next_segment(record::batch_bytes(&entries)) {
+            Err(JournalError::NoSpace { .. }) if self.failed.is_none() => return Ok(None),
+            other => other?,
+        }
+        if !entries.is_empty() {
+            let first = range.start.0;
+            let (offset, bytes) = self.append(ENTRIES | TRUNCATE, first, 0, &entries)?;
+            self.sync()?;
+            self.index(&Change { segment: self.active.place(), offset, bytes, first }, &entries);
+        }
+        Ok(Some(self.active.header.seq))
+    }
+
+    /// Brings the index up to date: a batch is durable.
+    fn index(&self, change: &Change<'_>, entries: &[Entry]) {
+        let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
+        log.append(change, entries.iter().map(|entry| entry.id.term));
+        for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Membership) {
+            // A copy of its own: the log keeps it, and it may be a slice of something big.
+            log.push_membership(Entry { data: bytes::Bytes::copy_from_slice(&entry.data), ..*entry });
+        }
     }
 
     /// Empties the log: it begins after `to` (J7).
@@ -342,7 +394,12 @@ impl Store {
         if to.index < purged.index {
             return Err(refused(&format!("reset to {to}: entries up to {purged} were purged")));
         }
-        self.make_room(BLOCK_BYTES)?;
+        if self.damage.is_from(self.active.header.seq) {
+            // The log is to begin behind it.
+            self.next_segment(BLOCK_BYTES)?;
+        } else {
+            self.make_room(BLOCK_BYTES)?;
+        }
         self.append(RESET, to.index.0, to.term.0, &[])?;
         self.sync()?;
         self.log.write().unwrap_or_else(PoisonError::into_inner).reset(to);
@@ -362,6 +419,7 @@ impl Store {
         changed.witness = changed.witness.max(self.synced);
         self.super_pair.write(&changed.encode())?;
         self.superblock = changed;
+        self.damage.dropped_before(changed.start.seq);
         Ok(())
     }
 
@@ -496,9 +554,11 @@ impl Store {
 
     /// Sees to it that a batch fits, in the next segment if need be.
     fn make_room(&mut self, bytes: u64) -> Result<(), JournalError> {
-        if self.fits(bytes) {
-            return Ok(());
-        }
+        if self.fits(bytes) { Ok(()) } else { self.next_segment(bytes) }
+    }
+
+    /// Goes on in the next segment, in which a batch of this size fits.
+    fn next_segment(&mut self, bytes: u64) -> Result<(), JournalError> {
         let size = self.options.segment_size().max(bytes + 2 * BLOCK_BYTES);
         let ready = match self.spare.take() {
             Some(spare) if spare.header.size >= size => spare,

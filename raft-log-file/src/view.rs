@@ -90,7 +90,7 @@ impl FileView {
         state.terms = scan.log.terms().to_vec();
         state.memberships = scan.log.memberships().to_vec();
         state.commit_hint = scan.commit_hint;
-        let reader = LogReader::new(Arc::new(RwLock::new(scan.log)));
+        let reader = LogReader::new(Arc::new(RwLock::new(scan.log)), Arc::default());
         Ok(Self { vfs, lock, report, state, reader })
     }
 

@@ -266,6 +266,11 @@ impl Db {
         self.run(if full { "PRAGMA max_page_count = 1" } else { "PRAGMA max_page_count = 4294967294" }).await
     }
 
+    /// Lets go of what is kept in memory of the database's pages: what is read next comes from the disk.
+    pub(crate) async fn forget_pages(&mut self) -> Result<(), sqlx::Error> {
+        self.run("PRAGMA shrink_memory").await
+    }
+
     async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
         sqlx::raw_sql(sql).execute(&mut self.connection).await.map(drop)
     }

@@ -8,7 +8,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use raft_core::backend::{Journal, JournalError, JournalReader, JournalState, JournalWrite, OpenError};
+use raft_core::backend::{
+    Journal, JournalError, JournalReader, JournalState, JournalWrite, OpenError, Verified,
+};
 use raft_core::entry::Entry;
 use raft_core::ids::{ClusterId, GroupId, Identity, Index, LogId, NodeId};
 use raft_core::membership::Membership;
@@ -34,12 +36,13 @@ enum Request {
     Purge(LogId, Answer<()>),
     Reset(LogId, Answer<()>),
     Read(Range<Index>, u64, Answer<Vec<Entry>>),
+    Verify(Range<Index>, u64, Answer<Verified>),
     Close,
 }
 
 /// The durable log and hard state of one node: the log in SQLite, the rest in files beside it.
 ///
-/// It keeps J1 to J17 of [`Journal`], with one limit of J5: a database in exclusive mode has one
+/// It keeps J1 to J18 of [`Journal`], with one limit of J5: a database in exclusive mode has one
 /// connection, so a read of entries that are not among the newest
 /// [`tail_bytes`](Options::tail_bytes) waits for the transaction under way.
 ///
@@ -202,6 +205,11 @@ fn work(runtime: &Runtime, mut store: Store, requests: &Receiver<Request>) {
                 let _ = runtime.block_on(store.tidy());
             }
             Ok(Request::Reset(to, answer)) => drop(answer.send(runtime.block_on(store.reset(to)))),
+            Ok(Request::Verify(range, max_bytes, answer)) => {
+                if !answer.is_closed() {
+                    drop(answer.send(runtime.block_on(store.verify(range.start, range.end, max_bytes))));
+                }
+            }
             Ok(Request::Read(range, max_bytes, answer)) => {
                 if !answer.is_closed() {
                     drop(answer.send(runtime.block_on(store.read(range.start, range.end, max_bytes))));
@@ -286,8 +294,20 @@ impl JournalReader for Reader {
             return Ok(entries);
         }
         let (answer, answered) = oneshot::channel();
-        let gone = || JournalError::Io { what: "read entries".into(), cause: "the journal is closed".into() };
         self.queue.send(Request::Read(range, max_bytes, answer)).map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
+
+    async fn verify(&self, range: Range<Index>, max_bytes: u64) -> Result<Verified, JournalError> {
+        if range.is_empty() {
+            return Ok(Verified { next: range.end, bytes: 0 });
+        }
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Request::Verify(range, max_bytes, answer)).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+fn gone() -> JournalError {
+    JournalError::Io { what: "read entries".into(), cause: "the journal is closed".into() }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use raft_core::backend::{HardState, JournalError, JournalState, JournalWrite, Verdict};
+use raft_core::backend::{HardState, JournalError, JournalState, JournalWrite, Verdict, Verified};
 use raft_core::entry::Entry;
 use raft_core::ids::{Identity, Index, KnownPeer, LogId};
 use raft_core::slots::{encode_hard_state, encode_peers};
@@ -11,7 +11,7 @@ use raft_core::slots::{encode_hard_state, encode_peers};
 use crate::db::{Change, Db, Stored};
 use crate::error::{damage, damage_of, io_error, journal_error, refused};
 use crate::options::{Faults, Options, Witness};
-use crate::rows::{Seal, State};
+use crate::rows::{Seal, State, next_chain};
 use crate::scan::Log;
 use crate::side::{Finding, Lock, Pair};
 use crate::wal::WAL;
@@ -162,7 +162,35 @@ impl Store {
         found.map(|(entry, seal)| (entry.id, seal.chain)).ok_or_else(|| broken(wanted))
     }
 
-    /// Runs a transaction and moves the watermark. Any error leaves its outcome unknown and poisons.
+    /// The chain behind an entry that is purged, also if its row is damaged: as its row says, or as follows from the row
+    /// before, whichever the next one confirms.
+    async fn chain_behind(&mut self, id: LogId) -> Result<u64, JournalError> {
+        let state = self.state();
+        if id == state.last {
+            return Ok(state.last_chain);
+        }
+        let before = self.before(id.index).await.ok().map(|(_, chain)| chain);
+        let rows = self.db.rows(id.index.prev(), 2, u64::MAX).await;
+        let rows = rows.map_err(|error| journal_error(&error, "read an entry", 0))?;
+        let mut rows =
+            rows.into_iter().filter(|row| id.index <= row.id.index && row.id.index <= id.index.next());
+        let row = rows.next().filter(|row| row.id == id);
+        let said = row.as_ref().map(|row| row.chain);
+        let next = rows.next().and_then(|row| row.entry(state.store));
+        let link = |before: u64, (entry, seal): &(Entry, Seal)| {
+            next_chain(before, entry.id, entry.kind.as_u8(), seal.crc)
+        };
+        let follows =
+            before.zip(row.and_then(|row| row.entry(state.store))).map(|(before, row)| link(before, &row));
+        let fits = |chain: &u64| match &next {
+            Some(next) => link(*chain, next) == next.1.chain,
+            None => said == follows,
+        };
+        [said, follows].into_iter().flatten().find(fits).ok_or_else(|| broken(id.index))
+    }
+
+    /// Runs a transaction and moves the watermark. An error leaves its outcome unknown and poisons, but for a full disk
+    /// that SQLite has met before the commit: then it has rolled back.
     async fn transact(&mut self, mut change: Change<'_>, needed: u64) -> Result<State, JournalError> {
         change.state.op += 1;
         change.state.hard = self.hard_pair.generation();
@@ -173,8 +201,16 @@ impl Store {
             self.limited = full;
         }
         change.fail_commit = Faults::take_sync(self.options.faults.as_ref());
-        let done = self.db.transact(&change).await;
-        done.map_err(|error| self.poison(journal_error(&error, "write to the database", needed)))?;
+        if let Err(error) = self.db.transact(&change).await {
+            let before = self.state();
+            let error = journal_error(&error, "write to the database", needed);
+            let full = matches!(error, JournalError::NoSpace { .. });
+            // What the database says now is what it has: nothing of this (J9).
+            if full && self.db.state(before.store).await.ok().flatten() == Some(before) {
+                return Err(error);
+            }
+            return Err(self.poison(error));
+        }
         self.unsettled += 1;
         let settle =
             self.fresh_wal || self.unsettled >= UNSETTLED_LIMIT || self.options.witness == Witness::EachWrite;
@@ -198,7 +234,7 @@ impl Store {
         if upto == state.purged {
             return Ok(());
         }
-        (state.purged, state.purged_chain) = self.before(upto.index.next()).await?;
+        (state.purged, state.purged_chain) = (upto, self.chain_behind(upto).await?);
         let change = Change { purge_upto: Some(upto.index), ..Change::of(state) };
         let state = self.transact(change, 0).await?;
         self.settle()?;
@@ -248,10 +284,17 @@ impl Store {
         }
         // What leaves the write-ahead log must not be behind the watermark.
         self.settle()?;
-        let done = self.db.checkpoint().await;
-        done.map_err(|error| self.poison(journal_error(&error, "empty the write-ahead log", length)))?;
-        self.fresh_wal = true;
-        Ok(())
+        match self.db.checkpoint().await {
+            Ok(()) => {
+                self.fresh_wal = true;
+                Ok(())
+            }
+            Err(error) => match journal_error(&error, "empty the write-ahead log", length) {
+                // The write-ahead log has all of it still: it is moved when there is space.
+                full @ JournalError::NoSpace { .. } => Err(full),
+                other => Err(self.poison(other)),
+            },
+        }
     }
 
     /// Reads entries that are not in memory. The range is in the log, as of a moment ago.
@@ -266,6 +309,40 @@ impl Store {
         let rows = rows.map_err(|error| journal_error(&error, "read entries", 0))?;
         let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
         checked(rows, &log, from, to)
+    }
+
+    /// Checks rows of the range, from its start, and the chain through them. From the disk: what SQLite has in memory is
+    /// let go first.
+    pub(crate) async fn verify(
+        &mut self,
+        from: Index,
+        to: Index,
+        max: u64,
+    ) -> Result<Verified, JournalError> {
+        let state = self.state();
+        check_range(&state, from, to)?;
+        let failed = |error| journal_error(&error, "read entries", 0);
+        self.db.forget_pages().await.map_err(failed)?;
+        // Where the one before is damaged, the chain begins anew.
+        let mut chain = self.before(from).await.ok().map(|(_, chain)| chain);
+        let rows = self.db.rows(Index(from.0 - 1), to.0.saturating_sub(from.0), max).await.map_err(failed)?;
+        let (mut bytes, mut next) = (0, from);
+        for row in rows {
+            let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
+            let size = row.data.len() as u64;
+            let found = row.entry(state.store).filter(|(entry, _)| {
+                entry.id.index == next && log.term_of(entry.id.index) == Some(entry.id.term)
+            });
+            let Some((entry, seal)) = found else { return Err(broken(next)) };
+            let fits = chain
+                .is_none_or(|chain| next_chain(chain, entry.id, entry.kind.as_u8(), seal.crc) == seal.chain);
+            if !fits {
+                return Err(broken(next));
+            }
+            (chain, next) = (Some(seal.chain), next.next());
+            bytes += size + Entry::OVERHEAD_BYTES;
+        }
+        if next == from && from < to { Err(broken(from)) } else { Ok(Verified { next, bytes }) }
     }
 
     /// Ends: the watermark is synced, the database closed, the lock released.

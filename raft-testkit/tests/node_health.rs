@@ -1,11 +1,13 @@
 //! Leaders whose disk hangs, fails or is full (M11), reads by policy, leases, priorities, and settings that change: the
 //! driver over backends in memory, on a paused clock.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use raft_core::backend::{JournalError, Runtime};
+use async_trait::async_trait;
+use raft_core::backend::{Journal, JournalError, JournalReader, JournalState, JournalWrite, Runtime};
 use raft_core::error::{ConfigError, FatalReason, Outcome, ReadError, ReconfigureError};
-use raft_core::ids::{ClusterId, GroupId, NodeId};
+use raft_core::ids::{ClusterId, GroupId, LogId, NodeId};
 use raft_core::membership::{Member, Membership};
 use raft_core::status::{Disk, HandOver, RoleKind, Status};
 use raft_core::{Config, Lease, Node, NodeHandle, ReadPolicy, Settings, TokioRuntime};
@@ -22,6 +24,13 @@ struct Cluster {
 
 impl Cluster {
     async fn start(change: impl Fn(&mut Config)) -> Self {
+        Self::start_on(change, |journal| Box::new(journal)).await
+    }
+
+    async fn start_on(
+        change: impl Fn(&mut Config),
+        wrap: impl Fn(MemoryJournal) -> Box<dyn Journal>,
+    ) -> Self {
         let members = (1..=3).map(|id| Member::new(NodeId(id), format!("memory-{id}")));
         let membership = Membership::of_voters(members).unwrap();
         let mut cluster = Self {
@@ -36,17 +45,17 @@ impl Cluster {
                 MemoryJournal::create(disk, CLUSTER, GroupId(0), NodeId(id), Some(&membership)).unwrap();
             let mut config = Config::new(NodeId(id), CLUSTER);
             change(&mut config);
-            let node = cluster.node(config, journal).await;
+            let node = cluster.node(config, wrap(journal)).await;
             cluster.nodes.push(node);
         }
         cluster
     }
 
-    async fn node(&self, config: Config, journal: MemoryJournal) -> NodeHandle {
+    async fn node(&self, config: Config, journal: Box<dyn Journal>) -> NodeHandle {
         let machine = self.recorders[config.id.0 as usize - 1].machine();
         let transport = self.network.transport(config.id);
         Node::builder(config)
-            .journal(journal)
+            .boxed_journal(journal)
             .transport(transport)
             .state_machine(machine)
             .start()
@@ -68,15 +77,20 @@ impl Cluster {
                 }
             }
             // Time moves on when nothing else does.
-            let runtime = TokioRuntime::current();
-            let mut timer = runtime.timer();
-            timer.as_mut().set(Some(runtime.now() + Duration::from_millis(10)));
-            std::future::poll_fn(|context| timer.as_mut().poll(context)).await;
+            pass(Duration::from_millis(10)).await;
         }
     }
 }
 
-async fn until(node: &NodeHandle, is: impl FnMut(&Status) -> bool) -> std::sync::Arc<Status> {
+/// Lets this much of the paused time pass.
+async fn pass(span: Duration) {
+    let runtime = TokioRuntime::current();
+    let mut timer = runtime.timer();
+    timer.as_mut().set(Some(runtime.now() + span));
+    std::future::poll_fn(|context| timer.as_mut().poll(context)).await;
+}
+
+async fn until(node: &NodeHandle, is: impl FnMut(&Status) -> bool) -> Arc<Status> {
     node.watch().until(is).await.unwrap()
 }
 
@@ -94,14 +108,7 @@ async fn a_leader_whose_disk_hangs_hands_over_and_says_why() {
     let status = until(old, |status| status.hand_over.is_some() && status.role != RoleKind::Leader).await;
     assert_eq!(status.hand_over, Some(HandOver::DiskHangs));
     assert!(matches!(status.disk, Disk::Hangs { .. }), "{:?}", status.disk);
-    let next = loop {
-        let next = cluster.leader_besides(at);
-        match next {
-            Some(next) => break next,
-            None => drop(until(&cluster.nodes[(at + 1) % 3], |_| true).await),
-        }
-        tokio::task::yield_now().await;
-    };
+    let next = cluster.next_leader(at).await;
     cluster.nodes[next].propose("goes on").await.unwrap();
     assert!(call.await.unwrap().map_or_else(|error| error.outcome() == Outcome::Unknown, |_| true));
 
@@ -119,13 +126,116 @@ impl Cluster {
     fn leader_besides(&self, at: usize) -> Option<usize> {
         (0..3).find(|other| *other != at && self.nodes[*other].status().role == RoleKind::Leader)
     }
+
+    /// The place of another node, once one leads.
+    async fn next_leader(&self, at: usize) -> usize {
+        loop {
+            if let Some(next) = self.leader_besides(at) {
+                return next;
+            }
+            drop(until(&self.nodes[(at + 1) % 3], |_| true).await);
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
-/// A full disk: the node stops by a name that says so, another leads at once, and when there is space again the node is
-/// started anew in the same process, on what its journal has (J9).
+/// A full disk: the node hands over at once and says why, takes nothing, votes meanwhile, and goes on by itself when there
+/// is space again (J9).
 #[tokio::test(start_paused = true)]
-async fn a_node_whose_disk_is_full_stops_by_that_name_and_comes_back_when_there_is_space() {
-    let mut cluster = Cluster::start(|_| {}).await;
+async fn a_node_whose_disk_is_full_hands_over_and_goes_on_by_itself_when_there_is_space() {
+    let cluster = Cluster::start(|_| {}).await;
+    let at = cluster.leader().await;
+    let full = cluster.nodes[at].clone();
+    let runtime = TokioRuntime::current();
+    let before = runtime.now();
+    cluster.disks[at].limit_bytes(Some(0));
+    let caller = full.clone();
+    let call = tokio::spawn(async move { caller.propose("too much").await });
+    let status = until(&full, |status| matches!(status.disk, Disk::Full { .. })).await;
+    assert_eq!(status.role, RoleKind::Follower);
+    let next = cluster.next_leader(at).await;
+    // It was told to take over: nobody waited for an election timeout.
+    assert!(runtime.now().since(before) < Duration::from_millis(300));
+    let applied = cluster.nodes[next].propose("goes on").await.unwrap();
+    assert!(call.await.unwrap().map_or_else(|error| error.outcome() == Outcome::Unknown, |_| true));
+    let refused = full.propose("meanwhile").await.unwrap_err();
+    assert_eq!(refused.outcome(), Outcome::NotApplied);
+    full.campaign();
+
+    // It asks again, ever less often, and never for more than hard state in between.
+    let asked = cluster.disks[at].attempts();
+    pass(Duration::from_secs(60)).await;
+    let asked = cluster.disks[at].attempts() - asked;
+    assert!((15..=25).contains(&asked), "once in ten election timeouts, not {asked} times");
+    assert_eq!(full.status().role, RoleKind::Follower);
+    assert!(full.status().persisted_index < applied.id.index);
+
+    // It votes: of the two others one goes, and the third leads with its help.
+    let third = 3 - at - next;
+    cluster.network.isolate(cluster.nodes[next].id());
+    until(&cluster.nodes[third], |status| status.role == RoleKind::Leader).await;
+    cluster.network.heal_all();
+
+    cluster.disks[at].limit_bytes(None);
+    until(&full, |status| status.applied_index >= applied.id.index).await;
+    until(&full, |status| status.disk == Disk::Prompt).await;
+    cluster.leader().await;
+}
+
+/// Nobody is left to hand over to: it waits, and leads again when there is space.
+#[tokio::test(start_paused = true)]
+async fn where_all_disks_are_full_the_cluster_waits_for_space() {
+    let cluster = Cluster::start(|_| {}).await;
+    let at = cluster.leader().await;
+    for disk in &cluster.disks {
+        disk.limit_bytes(Some(0));
+    }
+    let result = cluster.nodes[at].propose("too much").await;
+    assert!(result.is_err_and(|error| error.outcome() == Outcome::Unknown));
+    pass(Duration::from_secs(60)).await;
+    for disk in &cluster.disks {
+        disk.limit_bytes(None);
+    }
+    let at = cluster.leader().await;
+    cluster.nodes[at].propose("goes on").await.unwrap();
+}
+
+/// As a journal may be that must be reopened after it found no space.
+struct Reopens(MemoryJournal, bool);
+
+#[async_trait]
+impl Journal for Reopens {
+    async fn load(&mut self) -> Result<JournalState, JournalError> {
+        self.0.load().await
+    }
+
+    async fn write(&mut self, write: JournalWrite) -> Result<(), JournalError> {
+        if self.1 {
+            return Err(JournalError::Poisoned { cause: "it found no space".into() });
+        }
+        let done = self.0.write(write).await;
+        self.1 = done.is_err();
+        done
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), JournalError> {
+        self.0.purge(upto).await
+    }
+
+    async fn reset(&mut self, to: LogId) -> Result<(), JournalError> {
+        self.0.reset(to).await
+    }
+
+    fn reader(&self) -> Arc<dyn JournalReader> {
+        self.0.reader()
+    }
+}
+
+/// A journal that must be reopened when it has found no space: its node stops by a name that says so, another leads at
+/// once, and it is started anew in the same process, on what its journal has (J9).
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_journal_must_be_reopened_stops_by_that_name_and_comes_back_when_there_is_space() {
+    let mut cluster = Cluster::start_on(|_| {}, |journal| Box::new(Reopens(journal, false))).await;
     let at = cluster.leader().await;
     let full = cluster.nodes[at].clone();
     let runtime = TokioRuntime::current();
@@ -136,13 +246,7 @@ async fn a_node_whose_disk_is_full_stops_by_that_name_and_comes_back_when_there_
     let reason = full.stopped().await.unwrap_err();
     assert!(reason.is_out_of_space(), "{reason}");
     assert!(matches!(*reason, FatalReason::Journal(JournalError::NoSpace { .. })));
-    let next = loop {
-        if let Some(next) = cluster.leader_besides(at) {
-            break next;
-        }
-        drop(until(&cluster.nodes[(at + 1) % 3], |_| true).await);
-        tokio::task::yield_now().await;
-    };
+    let next = cluster.next_leader(at).await;
     // It was told to take over: nobody waited for an election timeout.
     assert!(runtime.now().since(before) < Duration::from_millis(300));
     let applied = cluster.nodes[next].propose("goes on").await.unwrap();
@@ -150,7 +254,7 @@ async fn a_node_whose_disk_is_full_stops_by_that_name_and_comes_back_when_there_
     cluster.disks[at].limit_bytes(None);
     let id = full.id();
     let journal = MemoryJournal::open(&cluster.disks[at], CLUSTER, GroupId(0), id).unwrap();
-    let again = cluster.node(Config::new(id, CLUSTER), journal).await;
+    let again = cluster.node(Config::new(id, CLUSTER), Box::new(journal)).await;
     until(&again, |status| status.applied_index >= applied.id.index).await;
     cluster.nodes[at] = again;
     cluster.leader().await;

@@ -42,6 +42,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Exit> {
     config.lease = settings.lease;
     (config.snapshot_every_entries, config.snapshot_every_bytes) = settings.snapshot_every;
     config.snapshot_keep_entries = settings.snapshot_keep;
+    (config.scrub_period, config.scrub_bytes_per_second) = settings.scrub;
     config.validate().map_err(|error| Exit::usage(error.to_string()))?;
 
     // Signals first: a stop during a long start is a stop too.
@@ -335,7 +336,9 @@ fn fatal(reason: &FatalReason, me: NodeId) -> Exit {
     match reason {
         FatalReason::Snapshot { error, .. } => snapshot_exit(text, error),
         FatalReason::Refused { .. } | FatalReason::RolledBack { .. } => Exit::data(text + &way_back(me)),
-        FatalReason::Journal(JournalError::Corrupt(_)) => Exit::data(text),
+        FatalReason::Journal(JournalError::Corrupt(_)) => Exit::data(
+            text + ". Start this node again: its log is cut before the damage, and it gets what follows from the others",
+        ),
         FatalReason::Transport(TransportError::AddressInUse { .. }) => Exit::address(text),
         FatalReason::Config(
             ConfigError::Restored(_)

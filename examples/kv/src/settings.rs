@@ -108,6 +108,13 @@ flags! {
     /// Default: 10000, at most what --snapshot-every says.
     #[arg(value_name = "N")]
     snapshot_keep: u64;
+    /// Read the stored log again and check it, so long after the last time; 0: only when asked by RAFT SCRUB. Default:
+    /// 86400000, a day.
+    #[arg(value_name = "MS")]
+    scrub_every_ms: u64;
+    /// How fast that reads. Default: 4194304.
+    #[arg(value_name = "N")]
+    scrub_bytes_per_second: u64;
     /// This node's certificate as PEM, and those between it and the CA. With it peers and clients must speak
     /// TLS. Read again on SIGHUP, and when it has changed.
     #[arg(value_name = "FILE")]
@@ -176,6 +183,8 @@ pub(crate) struct Settings {
     pub(crate) snapshot_every: (u64, u64),
     /// Entries kept before it.
     pub(crate) snapshot_keep: u64,
+    /// How often the stored log is read again, and how fast.
+    pub(crate) scrub: (Duration, u64),
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) password: Option<Password>,
     pub(crate) max_clients: usize,
@@ -258,6 +267,10 @@ impl Settings {
             segment_bytes: flags.segment_bytes.unwrap_or(16 << 20),
             snapshot_every: (snapshot_every, flags.snapshot_every_bytes.unwrap_or(256 << 20)),
             snapshot_keep: flags.snapshot_keep.unwrap_or(keep),
+            scrub: (
+                milliseconds(flags.scrub_every_ms, 24 * 60 * 60 * 1000),
+                flags.scrub_bytes_per_second.unwrap_or(4 << 20),
+            ),
             tls,
             password: flags.requirepass.filter(|text| !text.is_empty()).map(|text| Password::new(&text)),
             max_clients: flags.max_clients.unwrap_or(10_000),

@@ -150,7 +150,8 @@ pub enum JournalError {
         /// That failure.
         cause: Arc<str>,
     },
-    /// No space is left. What was acknowledged stays and can be read; reopen when there is space (J9).
+    /// No space is left. Nothing of the truncation and the entries is there, what was acknowledged stays and can
+    /// be read. The same write may be tried again; if that is `Poisoned`, reopen when there is space (J9).
     #[error("no space is left for {needed} bytes")]
     NoSpace {
         /// What the write needed, in bytes.
@@ -291,8 +292,10 @@ pub enum OpenError {
 /// * **J8** An fsync error poisons: this and every later write fails with
 ///   [`JournalError::Poisoned`] (the first one may name its cause); nothing is retried on the same file;
 ///   a reopened journal holds at least what was acknowledged.
-/// * **J9** Out of space is [`JournalError::NoSpace`]; the journal stays readable, what was acknowledged
-///   stays, and writing works again after space returns and it is reopened.
+/// * **J9** Out of space is [`JournalError::NoSpace`]; nothing of the write's truncation and entries is there, the
+///   journal stays readable, and what was acknowledged stays. What is written next either is done, or is
+///   `NoSpace` again, or is [`JournalError::Poisoned`]: then writing works again after space returns and the
+///   journal is reopened.
 /// * **J10** Opening gives a typed [`Verdict`]; what may have been acknowledged is never cut silently.
 /// * **J11** Of two openers the second gets [`OpenError::Locked`].
 /// * **J12** A journal of another cluster, node, group or format version is refused by name; opening
@@ -304,6 +307,8 @@ pub enum OpenError {
 /// * **J15** Entries come back bit for bit: empty, 1 byte, 16 MiB, any bytes.
 /// * **J16** Every flipped bit in what was acknowledged is detected, on open, on read or by a scrub.
 /// * **J17** Hard state is kept apart from the log, so that a damaged log never puts the vote in doubt.
+/// * **J18** What [`JournalReader::verify`] has passed reads back as it was written, and it says which entries are
+///   damaged. Once damage was met and the entries up to it are purged, it is of no consequence to a later opening.
 #[async_trait]
 pub trait Journal: Send + 'static {
     /// What a node needs to start. Called once, before anything else.
@@ -315,7 +320,7 @@ pub trait Journal: Send + 'static {
     /// Makes a write durable. Returns when it is (J1, J2).
     ///
     /// # Errors
-    /// [`JournalError`]; nothing was acknowledged. After all but `Gap` the journal must be reopened.
+    /// [`JournalError`]; nothing was acknowledged. After all but `Gap` and `NoSpace` the journal must be reopened.
     ///
     /// # Cancellation
     /// A dropped future leaves the write done as a whole or not at all (J13).
@@ -348,4 +353,26 @@ pub trait JournalReader: Send + Sync + 'static {
     /// [`JournalError::Compacted`], [`JournalError::OutOfRange`] if `range` reaches beyond the end, or
     /// [`JournalError::Corrupt`] / [`JournalError::Io`].
     async fn entries(&self, range: Range<Index>, max_bytes: u64) -> Result<Vec<Entry>, JournalError>;
+
+    /// Reads what is stored of `range`, from its start, about `max_bytes` of it and at least one entry, and checks
+    /// all of it, also what only an opening would look at, as far as this reader can (J18). From the disk: what is in
+    /// memory proves nothing.
+    ///
+    /// # Errors
+    /// Those of [`entries`](Self::entries). [`JournalError::Corrupt`] names the entries that are damaged, if that
+    /// can be told; those of `range` before them are not.
+    async fn verify(&self, range: Range<Index>, max_bytes: u64) -> Result<Verified, JournalError> {
+        let entries = self.entries(range.clone(), max_bytes).await?;
+        let bytes = entries.iter().map(Entry::cost_bytes).sum();
+        Ok(Verified { next: entries.last().map_or(range.end, |last| last.id.index.next()), bytes })
+    }
+}
+
+/// What a reader has [verified](JournalReader::verify).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The first entry that it has not.
+    pub next: Index,
+    /// What it took, in bytes that were read, about.
+    pub bytes: u64,
 }

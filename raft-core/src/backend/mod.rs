@@ -12,7 +12,7 @@ mod transport;
 
 pub use journal::{
     Corruption, HardState, Journal, JournalError, JournalReader, JournalState, JournalWrite, Mismatch,
-    OpenError, Verdict, Vote,
+    OpenError, Verdict, Verified, Vote,
 };
 pub use runtime::{Runtime, Timer};
 pub use snapshot_store::{

@@ -14,6 +14,9 @@ struct UnderWay {
     ticket: WriteTicket,
     /// What is durable once it returns, as far as it still counts.
     upto: Index,
+    /// The first index not handed over before it, and the truncation that went with it: if it is taken back.
+    next: Index,
+    truncate: Option<Index>,
 }
 
 /// The order of the marks: persisted <= handed over <= last.
@@ -79,17 +82,34 @@ impl Writes {
 
     /// Hands over everything before `end`: the ticket, and the truncation that goes first.
     pub(crate) fn hand_over(&mut self, end: Index) -> (WriteTicket, Option<Index>) {
+        let (next, truncate) = (self.next, self.truncate.take());
         self.last_ticket = WriteTicket(self.last_ticket.0 + 1);
         self.next = self.next.max(end);
-        self.under_way.push_back(UnderWay { ticket: self.last_ticket, upto: self.next.prev() });
-        (self.last_ticket, self.truncate.take())
+        let upto = self.next.prev();
+        self.under_way.push_back(UnderWay { ticket: self.last_ticket, upto, next, truncate });
+        (self.last_ticket, truncate)
     }
 
     /// Hands over nothing of the log: the write carries hard state only, and truncations wait.
     pub(crate) fn hand_over_nothing(&mut self) -> WriteTicket {
         self.last_ticket = WriteTicket(self.last_ticket.0 + 1);
-        self.under_way.push_back(UnderWay { ticket: self.last_ticket, upto: self.next.prev() });
+        let (upto, next) = (self.next.prev(), self.next);
+        self.under_way.push_back(UnderWay { ticket: self.last_ticket, upto, next, truncate: None });
         self.last_ticket
+    }
+
+    /// `ticket` and all after it have changed nothing in the log that is on disk: what they carried is to be handed
+    /// over again. Whether that was anything.
+    pub(crate) fn take_back(&mut self, ticket: WriteTicket) -> bool {
+        let mut any = false;
+        while let Some(write) = self.under_way.back().copied().filter(|write| write.ticket >= ticket) {
+            self.under_way.pop_back();
+            any |= write.truncate.is_some() || write.upto >= write.next;
+            self.next = self.next.min(write.next);
+            let cuts = [self.truncate, write.truncate];
+            self.truncate = cuts.into_iter().flatten().min();
+        }
+        any
     }
 
     /// Whether no write is under way.
@@ -174,6 +194,27 @@ mod tests {
         writes.written(ticket);
         assert_eq!(writes.persisted(), Index(2));
         assert_eq!(writes.hand_over(Index(3)).1, Some(Index(3)), "the truncation still waits");
+    }
+
+    #[test]
+    fn what_is_taken_back_is_handed_over_again() {
+        let mut writes = Writes::new(Index(4));
+        writes.truncate_from(Index(3));
+        let (first, cut) = writes.hand_over(Index(6));
+        assert_eq!(cut, Some(Index(3)));
+        assert!(writes.take_back(first));
+        assert!(writes.is_idle() && writes.is_due(Index(6)));
+        assert_eq!((writes.persisted(), writes.next()), (Index(2), Index(3)));
+        writes.written(first);
+        assert_eq!(writes.persisted(), Index(2), "it counts for nothing");
+        let (second, cut) = writes.hand_over(Index(6));
+        assert_eq!(cut, Some(Index(3)), "and so is the truncation");
+        // Cut while it was under way, then taken back: the lower of the two.
+        writes.truncate_from(Index(5));
+        assert!(writes.take_back(second));
+        assert_eq!((writes.next(), writes.hand_over(Index(5)).1), (Index(3), Some(Index(3))));
+        let alone = writes.hand_over_nothing();
+        assert!(!writes.take_back(alone));
     }
 
     #[test]

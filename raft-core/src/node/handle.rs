@@ -7,14 +7,15 @@ use bytes::Bytes;
 
 use super::changes::ChangeRequest;
 use super::protocol::Request;
+use super::scrub::Scrubbed;
 use super::shared::Shared;
 use super::waiters::{Applied, Batch, BatchReply};
 use crate::backend::SnapshotMeta;
 use crate::config::{Config, Settings};
 use crate::entry::batch_bytes;
 use crate::error::{
-    ChangeError, FatalReason, Objection, ProposeError, ReadError, ReconfigureError, SnapshotFailed,
-    TransferError,
+    ChangeError, FatalReason, Objection, ProposeError, ReadError, ReconfigureError, ScrubFailed,
+    SnapshotFailed, TransferError,
 };
 use crate::ids::{Index, NodeId};
 use crate::membership::{Change, Plan};
@@ -241,6 +242,28 @@ impl NodeHandle {
             _ => SnapshotFailed::ShuttingDown,
         };
         if self.requests.send(Request::Snapshot { reply }).is_err() {
+            return Err(ended());
+        }
+        answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Reads all that the journal has for good and checks it against what was written, as fast as
+    /// [`Config::scrub_bytes_per_second`](crate::Config::scrub_bytes_per_second) says. Returns what it has found. Damage
+    /// is healed where the node has snapshots: one is taken whose state has what was damaged, and the journal drops it
+    /// (the status says when). Neither writes nor the state machine wait for it.
+    ///
+    /// # Errors
+    /// [`ScrubFailed`].
+    ///
+    /// # Cancellation
+    /// A dropped future lets the pass go on.
+    pub async fn scrub(&self) -> Result<Scrubbed, ScrubFailed> {
+        let (reply, answer) = oneshot::channel();
+        let ended = || match self.shared.end() {
+            Some(Err(reason)) => ScrubFailed::Fatal(reason),
+            _ => ScrubFailed::ShuttingDown,
+        };
+        if self.requests.send(Request::Scrub { reply }).is_err() {
             return Err(ended());
         }
         answer.await.unwrap_or_else(|_| Err(ended()))

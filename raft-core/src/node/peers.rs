@@ -35,6 +35,8 @@ pub(crate) struct PeerMemory {
     /// Members that refuse this node for good.
     refused_by: BTreeSet<NodeId>,
     dirty: bool,
+    /// The write under way carries it.
+    in_write: bool,
     /// Answered when the next write is durable.
     waiting: Vec<AdmitReply>,
     /// Answered when the write under way is durable.
@@ -46,7 +48,16 @@ impl PeerMemory {
         let known: BTreeMap<NodeId, KnownPeer> = known.into_iter().map(|peer| (peer.node, peer)).collect();
         let members = known.iter().map(|(id, peer)| (*id, peer.admitted)).collect();
         let (waiting, writing) = (Vec::new(), Vec::new());
-        Self { local, known, members, refused_by: BTreeSet::new(), dirty: false, waiting, writing }
+        Self {
+            local,
+            known,
+            members,
+            refused_by: BTreeSet::new(),
+            dirty: false,
+            in_write: false,
+            waiting,
+            writing,
+        }
     }
 
     /// Judges a peer and answers once what it showed is remembered durably.
@@ -143,6 +154,7 @@ impl PeerMemory {
         if !core::mem::take(&mut self.dirty) {
             return None;
         }
+        self.in_write = true;
         self.writing.append(&mut self.waiting);
         Some(self.known.values().copied().collect())
     }
@@ -151,8 +163,16 @@ impl PeerMemory {
         self.dirty
     }
 
+    /// The write under way has failed, and may be done again: if it carried the memory, the next one does.
+    pub(crate) fn not_written(&mut self) {
+        self.dirty |= self.in_write;
+        self.in_write = false;
+        self.waiting.append(&mut self.writing);
+    }
+
     /// The write under way is durable.
     pub(crate) fn written(&mut self) {
+        self.in_write = false;
         for reply in self.writing.drain(..) {
             let _ = reply.send(Ok(()));
         }

@@ -19,21 +19,25 @@ use super::changes::{ChangeRequest, Changes};
 use super::handle::ReadPolicy;
 use super::inbox::{Inbound, Room, cost_bytes};
 use super::peers::{AdmitReply, PeerMemory, Standing};
+use super::scrub::{Reply as ScrubReply, Scrub};
 use super::shared::{End, Shared};
 use super::snapshots::{News, Read, Readers, Reply as SnapshotReply, Snapshots, Waiting};
 use super::trace::Traced;
 use super::waiters::{Batch, BatchReply, Proposals, ReadReply, Reads};
 use crate::backend::{
-    Journal, JournalError, JournalReader, JournalWrite, Refusal, Runtime, Timer, Transport,
+    Corruption, Journal, JournalError, JournalReader, JournalWrite, Refusal, Runtime, Timer, Transport,
+    Verified,
 };
 use crate::config::{Config, Settings};
 use crate::entry::{Entry, pack};
-use crate::error::{ChangeError, FatalReason, ProposeError, ReadError, ReconfigureError, TransferError};
+use crate::error::{
+    ChangeError, FatalReason, ProposeError, ReadError, ReconfigureError, ScrubFailed, TransferError,
+};
 use crate::ids::{FetchId, Identity, Index, KnownPeer, LogId, NodeId, Term, WriteTicket};
 use crate::message::{Envelope, Notice, PeerEvent};
 use crate::raft::{Event, Piece};
 use crate::session::{self, LogClock, Stamped, pack_marked};
-use crate::status::RoleKind;
+use crate::status::{RoleKind, Status};
 use crate::time::Time;
 
 /// How old a published status may be while things change.
@@ -68,6 +72,9 @@ pub(crate) enum Request {
     Snapshot {
         reply: SnapshotReply,
     },
+    Scrub {
+        reply: ScrubReply,
+    },
     Shutdown,
     Admit {
         peer: Identity,
@@ -98,6 +105,7 @@ pub(crate) struct Queues {
 struct Turn {
     written: Option<Result<(), JournalError>>,
     fetched: Vec<(FetchId, Result<Vec<Entry>, JournalError>)>,
+    scrubbed: Option<Result<Verified, JournalError>>,
     control: Vec<Inbound>,
     bulk: Vec<Envelope>,
     applied: Vec<Index>,
@@ -143,6 +151,7 @@ pub(crate) struct Protocol {
     pub(super) pieces: Option<mpsc::UnboundedSender<Piece>>,
     /// Who waits for a snapshot.
     pub(super) waiting: Waiting,
+    pub(super) scrub: Scrub,
     reads: Reads,
     /// Stamps entries of sessions while this node leads.
     clock: LogClock,
@@ -154,6 +163,8 @@ pub(crate) struct Protocol {
     unknown_at: Option<Time>,
     /// When a node that is asked to stop waits no longer for its successor.
     stop_at: Option<Time>,
+    /// What the last write was told, if there was no space for it.
+    no_space: Option<JournalError>,
     /// When the status is published next, if it has changed.
     publish_at: Option<Time>,
     published: Time,
@@ -176,6 +187,7 @@ impl Protocol {
     ) -> Self {
         Self {
             raft,
+            scrub: Scrub::new(runtime.now(), config.scrub_period),
             config,
             peers: PeerMemory::new(identity, known_peers),
             members: BTreeSet::new(),
@@ -202,6 +214,7 @@ impl Protocol {
             leads: None,
             unknown_at: None,
             stop_at: None,
+            no_space: None,
             publish_at: None,
         }
     }
@@ -229,7 +242,8 @@ impl Protocol {
 
     /// Waits for something to come, and takes all that is there.
     async fn wait(&mut self, turn: &mut Turn) {
-        let deadlines = [self.raft.next_timeout(), self.unknown_at, self.stop_at, self.publish_at];
+        let scrub = self.scrub.next_timeout();
+        let deadlines = [self.raft.next_timeout(), self.unknown_at, self.stop_at, self.publish_at, scrub];
         self.timer.as_mut().set(deadlines.into_iter().flatten().min());
         poll_fn(|context| self.poll_turn(context, turn)).await;
     }
@@ -252,6 +266,10 @@ impl Protocol {
             }
             Poll::Pending => true,
         });
+        if turn.scrubbed.is_none() {
+            turn.scrubbed = self.scrub.poll(context);
+            came |= turn.scrubbed.is_some();
+        }
         came |= receive(&mut self.queues.control, context, &mut turn.control, CONTROL_A_TURN);
         came |= self.timer.as_mut().poll(context).is_ready();
         came |= receive(&mut self.queues.bulk, context, &mut turn.bulk, BULK_A_TURN);
@@ -279,8 +297,16 @@ impl Protocol {
                 {
                     self.raft.handle_fetched(now, id, Vec::new());
                 }
-                Err(error) => return Err(Arc::new(error.into())),
+                Err(JournalError::Corrupt(damage)) if self.outlives(now, id, &damage) => {}
+                Err(error) => {
+                    // A leader asks somebody to take over.
+                    self.raft.handle_write_failed(now);
+                    return Err(Arc::new(error.into()));
+                }
             }
+        }
+        if let Some(result) = turn.scrubbed.take() {
+            self.scrubbed(now, result);
         }
         self.queues.room.free_control(turn.control.len());
         for inbound in turn.control.drain(..) {
@@ -328,10 +354,27 @@ impl Protocol {
         Ok(())
     }
 
+    /// Whether the node goes on although entries that were asked for are damaged: nobody wants them any more, or a
+    /// follower gets a snapshot in their place.
+    fn outlives(&mut self, now: Time, id: FetchId, damage: &Corruption) -> bool {
+        self.scrub.damaged(now, damage);
+        let range = damage.range.as_ref().filter(|_| self.snapshots.is_some());
+        range.is_some_and(|range| self.raft.handle_fetch_damaged(now, id, range))
+    }
+
+    pub(super) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) fn reader(&self) -> Arc<dyn JournalReader> {
+        Arc::clone(&self.reader)
+    }
+
     fn written(&mut self, now: Time, result: Result<(), JournalError>) -> Result<(), Arc<FatalReason>> {
         let Some((task, _)) = self.writing.take() else { return Ok(()) };
         match result {
             Ok(()) => {
+                self.no_space = None;
                 match task {
                     Task::Write(ticket) => {
                         self.peers.written();
@@ -343,7 +386,19 @@ impl Protocol {
                 Ok(())
             }
             Err(error) => {
+                if let (Task::Write(ticket), JournalError::NoSpace { .. }) = (task, &error) {
+                    // Nothing of it is there, and the journal may be asked again, unless it then says that it must
+                    // be reopened (J9).
+                    self.no_space = Some(error);
+                    self.peers.not_written();
+                    self.raft.handle_no_space(now, ticket);
+                    return Ok(());
+                }
                 self.raft.handle_write_failed(now);
+                let error = match (error, self.no_space.take()) {
+                    (JournalError::Poisoned { .. }, Some(full)) => full,
+                    (error, _) => error,
+                };
                 Err(Arc::new(FatalReason::Journal(error)))
             }
         }
@@ -371,6 +426,7 @@ impl Protocol {
                 Request::Campaign => self.raft.campaign(now),
                 Request::Session { op, reply } => self.propose_session(now, op, reply),
                 Request::Snapshot { reply } => self.want_snapshot(now, reply),
+                Request::Scrub { reply } => self.scrub.ask(now, reply),
                 Request::Shutdown => self.begin_to_stop(now),
                 Request::Admit { peer, reply } => {
                     self.peers.admit(peer, reply);
@@ -410,6 +466,9 @@ impl Protocol {
         self.raft.reconfigure(now, settings)?;
         self.config = self.raft.config().clone();
         self.shared.set_queue_limit_bytes(self.config.uncommitted_limit_bytes);
+        if settings.scrub_period.is_some() {
+            self.scrub.reconfigured(now, self.config.scrub_period);
+        }
         self.publish(true);
         Ok(self.config.clone())
     }
@@ -547,6 +606,7 @@ impl Protocol {
                     (fetch.id, reader.entries(fetch.range, fetch.max_bytes).await)
                 }));
             }
+            moved |= self.work_on_scrub();
             moved |= self.news()?;
             if !moved {
                 break;
@@ -580,7 +640,7 @@ impl Protocol {
             return true;
         }
         let write = self.raft.poll_write();
-        if write.is_none() && !self.peers.is_dirty() {
+        if write.is_none() && (!self.peers.is_dirty() || self.raft.spares_journal()) {
             return false;
         }
         let mut write: JournalWrite = write.unwrap_or_default();
@@ -635,7 +695,7 @@ impl Protocol {
                 self.publish(true);
             }
             Event::ChangeFinished { id, result } => self.changes.finish(id, result),
-            Event::Removed => self.publish(true),
+            Event::Removed | Event::Healed { .. } => self.publish(true),
             Event::TransferFinished { to, result } => {
                 if let Some(reply) = self.transfer.take() {
                     let _ = reply.send(result.map(|()| to));
@@ -655,13 +715,13 @@ impl Protocol {
     }
 
     /// Publishes the status: at once, or when the last one is old enough.
-    fn publish(&mut self, at_once: bool) {
+    pub(super) fn publish(&mut self, at_once: bool) {
         let now = self.runtime.now();
         let due = self.published + STATUS_AGE;
         if at_once || due <= now {
             self.published = now;
             self.publish_at = None;
-            self.shared.publish(self.raft.status(now));
+            self.shared.publish(Status { scrub: self.scrub.status(now), ..self.raft.status(now) });
         } else if self.publish_at.is_none() {
             self.publish_at = Some(due);
         }
@@ -698,7 +758,8 @@ impl Protocol {
             Ok(()) => (ProposeError::ShuttingDown, ReadError::ShuttingDown),
             Err(reason) => (ProposeError::Fatal(Arc::clone(reason)), ReadError::Fatal(Arc::clone(reason))),
         };
-        self.shared.publish(self.raft.status(self.runtime.now()));
+        let now = self.runtime.now();
+        self.shared.publish(Status { scrub: self.scrub.status(now), ..self.raft.status(now) });
         self.proposals.give_up_before(Term(u64::MAX));
         self.changes.give_up_before(Term(u64::MAX));
         self.reads.fail_all(&read_error);
@@ -721,7 +782,7 @@ impl Protocol {
             Ok(()) => ChangeError::ShuttingDown,
             Err(reason) => ChangeError::Fatal(Arc::clone(reason)),
         };
-        let mut snapshots = Vec::new();
+        let (mut snapshots, mut scrubs) = (Vec::new(), Vec::new());
         let mut reads: Vec<ReadReply> = turn.readers.into_iter().flatten().collect();
         for request in requests {
             match request {
@@ -729,6 +790,7 @@ impl Protocol {
                 Request::Session { reply, .. } => reply.fail(propose_error.clone()),
                 Request::Change(request) => request.refuse(change_error.clone()),
                 Request::Snapshot { reply } => snapshots.push(reply),
+                Request::Scrub { reply } => scrubs.push(reply),
                 _ => {}
             }
         }
@@ -736,6 +798,12 @@ impl Protocol {
             let _ = reply.send(Err(read_error.clone()));
         }
         self.fail_snapshots(end.as_ref().err(), snapshots);
+        let scrub_error = match end {
+            Ok(()) => ScrubFailed::ShuttingDown,
+            Err(reason) => ScrubFailed::Fatal(Arc::clone(reason)),
+        };
+        scrubs.into_iter().for_each(|reply| self.scrub.ask(now, reply));
+        self.scrub.fail(&scrub_error);
         self.queues.bulk.close();
         self.queues.room.close();
     }

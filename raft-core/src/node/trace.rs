@@ -1,7 +1,7 @@
 //! The one place through which the driver speaks to the protocol; with the feature `trace` somebody may
 //! listen. Without it nothing is left of this at run time.
 
-use core::ops::Deref;
+use core::ops::{Deref, Range};
 #[cfg(feature = "trace")]
 use std::sync::Arc;
 
@@ -33,8 +33,12 @@ pub enum Input<'a> {
     Written(WriteTicket),
     /// The journal has failed.
     WriteFailed,
+    /// The journal has no space for a write.
+    NoSpace(WriteTicket),
     /// Entries have been read back.
     Fetched(FetchId),
+    /// Stored entries are damaged; with the number of who asked for them, if somebody did.
+    Damaged(&'a Range<Index>, Option<FetchId>),
     /// The state machine has executed entries through this one.
     Applied(Index),
     /// Commands are proposed, packed into this many bytes.
@@ -184,10 +188,30 @@ impl Traced {
         self.output(Output::Settled);
     }
 
+    pub(crate) fn handle_no_space(&mut self, now: Time, ticket: WriteTicket) {
+        self.input(now, Input::NoSpace(ticket));
+        self.raft.handle_no_space(now, ticket);
+        self.output(Output::Settled);
+    }
+
     pub(crate) fn handle_fetched(&mut self, now: Time, id: FetchId, entries: Vec<Entry>) {
         self.input(now, Input::Fetched(id));
         self.raft.handle_fetched(now, id, entries);
         self.output(Output::Settled);
+    }
+
+    pub(crate) fn handle_damage(&mut self, now: Time, range: &Range<Index>) -> bool {
+        self.input(now, Input::Damaged(range, None));
+        let heals = self.raft.handle_damage(now, range);
+        self.output(Output::Settled);
+        heals
+    }
+
+    pub(crate) fn handle_fetch_damaged(&mut self, now: Time, id: FetchId, range: &Range<Index>) -> bool {
+        self.input(now, Input::Damaged(range, Some(id)));
+        let heals = self.raft.handle_fetch_damaged(now, id, range);
+        self.output(Output::Settled);
+        heals
     }
 
     pub(crate) fn handle_applied(&mut self, now: Time, through: Index) {

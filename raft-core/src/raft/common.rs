@@ -155,7 +155,7 @@ impl Common {
 
     /// Whether this node may stand for election at all. One whose log is about to be replaced cannot win.
     pub(crate) fn may_campaign(&self) -> bool {
-        let able = !self.hard.probation && !self.failed && !self.disk.hangs;
+        let able = !self.hard.probation && !self.failed && !self.disk.hangs && !self.disk.is_full();
         able && members::may_lead(self) && self.receive.resetting().is_none()
     }
 

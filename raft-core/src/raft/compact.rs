@@ -1,9 +1,10 @@
 //! Taking snapshots, and dropping what they cover (§7): when, and how much stays for slow followers.
 
+use core::ops::Range;
 use core::time::Duration;
 
 use super::common::Common;
-use super::output::TakeSnapshot;
+use super::output::{Event, TakeSnapshot};
 use crate::backend::{SnapshotId, SnapshotMeta};
 use crate::config::Config;
 use crate::ids::{Index, LogId};
@@ -32,6 +33,9 @@ pub(crate) struct Compaction {
     pub(super) purging: Option<LogId>,
     /// The snapshot that was found damaged when it was read: another one must take its place.
     pub(super) damaged: Option<SnapshotId>,
+    /// Entries up to here are damaged in the journal, or come before one that is: a snapshot is to cover them, whose
+    /// state has them, and the journal is to drop them (decision 009).
+    pub(super) healing: Option<Index>,
 }
 
 impl Compaction {
@@ -50,7 +54,7 @@ impl Compaction {
     #[cfg(feature = "trace")]
     pub(super) fn hash_protocol<H: core::hash::Hasher>(&self, state: &mut H) {
         use core::hash::Hash;
-        (self.taking, self.asked, self.purging, self.damaged).hash(state);
+        (self.taking, self.asked, self.purging, self.damaged, self.healing).hash(state);
     }
 
     pub(super) const fn ask(&mut self) {
@@ -66,7 +70,41 @@ pub(super) fn grain_bytes(config: &Config) -> u64 {
 /// The earliest entry that the journal will still have, as far as was decided.
 pub(super) fn first_kept(common: &Common) -> Index {
     let purged = common.log.purged().index;
-    common.compaction.purging.map_or(purged, |upto| upto.index.max(purged)).next()
+    let dropped = common.compaction.purging.map_or(purged, |upto| upto.index.max(purged));
+    dropped.max(common.compaction.healing.unwrap_or_default()).next()
+}
+
+/// The snapshot that a follower is sent: sound, and nothing that follows it is gone.
+pub(super) fn to_send(common: &Common) -> Option<&SnapshotMeta> {
+    let first = first_kept(common);
+    common.log.snapshot().filter(|snapshot| snapshot.upto.index.next() >= first && !is_damaged(common))
+}
+
+/// What the journal has of these entries is not what was written. Whether that can be lived with: all of them are
+/// committed, so the state has them, or will.
+pub(super) fn found_damage(common: &mut Common, range: &Range<Index>) -> bool {
+    let last = Index(range.end.0.saturating_sub(1));
+    if last > common.log.commit() {
+        return false;
+    }
+    if last > common.log.purged().index {
+        let healing = common.compaction.healing.unwrap_or_default();
+        common.compaction.healing = Some(healing.max(last));
+    }
+    true
+}
+
+/// Whether the newest snapshot covers all damage, and it only has to be dropped.
+fn heals(common: &Common) -> bool {
+    common.compaction.healing.is_some_and(|upto| upto <= common.log.covered())
+}
+
+/// The journal begins after this entry: what was damaged before it is gone.
+pub(super) fn dropped(common: &mut Common, upto: Index) {
+    if common.compaction.healing.take_if(|healing| *healing <= upto).is_some() {
+        common.counters.healed += 1;
+        common.events.push_back(Event::Healed { upto });
+    }
 }
 
 /// Whether the newest snapshot is known to be damaged.
@@ -92,7 +130,8 @@ pub(super) fn take(common: &mut Common) -> Option<TakeSnapshot> {
     let (entries, bytes) = (config.snapshot_every_entries, config.snapshot_every_bytes);
     let many = entries > 0 && applied.0 - covered.0 >= entries;
     let large = bytes > 0 && compaction.since_bytes >= bytes;
-    let due = (many || large || damaged) && compaction.retry_at <= common.now;
+    let heals = compaction.healing.is_some_and(|upto| covered < upto && upto <= applied);
+    let due = (many || large || damaged || heals) && compaction.retry_at <= common.now;
     if !due && !compaction.asked {
         return None;
     }
@@ -145,6 +184,10 @@ pub(super) fn bounds(common: &Common) -> Option<Bounds> {
     if covered <= log.purged().index || log.applied() < covered || is_damaged(common) {
         return None;
     }
+    if heals(common) {
+        // As much as possible: what stays may have to be written anew (J18).
+        return Some(Bounds { goal: covered, floor: covered });
+    }
     let (entries, bytes) = (config.snapshot_keep_entries, config.snapshot_keep_bytes);
     let goal = log.kept_before(covered, entries, bytes);
     let floor = log.kept_before(covered, entries.saturating_mul(2), bytes.saturating_mul(2));
@@ -172,5 +215,6 @@ pub(super) fn purged(common: &mut Common, upto: LogId) {
     if common.compaction.purging == Some(upto) {
         common.compaction.purging = None;
         common.log.purge(upto);
+        dropped(common, upto.index);
     }
 }

@@ -19,6 +19,21 @@ pub(crate) struct Writes {
     pub(crate) hangs: bool,
     /// One has hung; it counts as slow until then.
     slow_until: Time,
+    /// The disk is full.
+    full: Option<Full>,
+}
+
+/// What is known of a disk that is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Full {
+    since: Time,
+    /// How long it is left alone before the next trial.
+    pause: Duration,
+    /// It may be tried again; with which write it is.
+    due: bool,
+    trial: Option<WriteTicket>,
+    /// Not even hard state found space.
+    whole: bool,
 }
 
 impl Writes {
@@ -26,8 +41,65 @@ impl Writes {
     /// patience shows that before a leader whose disk began to hang a moment earlier looks for somebody better.
     pub(crate) fn is_slow(&self, now: Time, patience: Duration) -> bool {
         let late = self.under_way.front().is_some_and(|(_, since)| now.since(*since) >= patience / 2);
-        self.hangs || late || now < self.slow_until
+        self.hangs || late || now < self.slow_until || self.is_full()
     }
+
+    /// Whether the journal has said that there is no space.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.full.is_some()
+    }
+
+    /// Whether it is to be left alone for now: only hard state is written, for which there always is space.
+    pub(crate) const fn spares(&self) -> bool {
+        matches!(self.full, Some(full) if !full.due)
+    }
+
+    /// Whether not even that is written.
+    pub(crate) const fn rests(&self) -> bool {
+        matches!(self.full, Some(full) if !full.due && full.whole)
+    }
+}
+
+/// A write found no space, and has changed nothing in the log: it is handed over again after a pause, which grows from
+/// time to time. `had_entries`: else it was hard state alone that found none.
+pub(crate) fn no_space(common: &mut Common, ticket: WriteTicket, had_entries: bool) {
+    let least = common.config.election_timeout;
+    let disk = &mut common.disk;
+    disk.under_way.retain(|(other, _)| *other < ticket);
+    let longer =
+        |full: Full| if full.due { (full.pause * 2).min(least * HAND_OVER_TIMEOUTS) } else { full.pause };
+    let pause = disk.full.map_or(least, longer);
+    let since = disk.full.map_or(common.now, |full| full.since);
+    disk.full = Some(Full { since, pause, due: false, trial: None, whole: !had_entries });
+    common.timers.set(Timer::Space, common.now + pause);
+    watch(common);
+}
+
+/// A write that carries entries, or cuts some, was handed over: if it ends well, there is space again.
+pub(crate) const fn tries_space(common: &mut Common, ticket: WriteTicket) {
+    if let Some(full) = &mut common.disk.full {
+        full.trial = Some(ticket);
+    }
+}
+
+/// It is time to try whether there is space again. Where nothing waits for it, the next write will tell.
+fn on_pause_over(common: &mut Common) {
+    if !common.timers.fired(Timer::Space, common.now) {
+        return;
+    }
+    if common.log.writes.is_due(common.log.last().next()) {
+        if let Some(full) = &mut common.disk.full {
+            full.due = true;
+        }
+    } else {
+        found_space(common);
+    }
+}
+
+fn found_space(common: &mut Common) {
+    common.disk.full = None;
+    common.disk.slow_until = common.now + common.config.election_timeout * HAND_OVER_TIMEOUTS;
+    common.timers.stop(Timer::Space);
 }
 
 /// A write was handed to the journal.
@@ -40,6 +112,9 @@ pub(crate) fn handed_over(common: &mut Common, ticket: WriteTicket) {
 
 /// All up to this one are durable.
 pub(crate) fn written(common: &mut Common, ticket: WriteTicket) {
+    if common.disk.full.is_some_and(|full| full.trial.is_some_and(|trial| trial <= ticket)) {
+        found_space(common);
+    }
     let disk = &mut common.disk;
     while disk.under_way.front().is_some_and(|(oldest, _)| *oldest <= ticket) {
         disk.under_way.pop_front();
@@ -53,6 +128,7 @@ pub(crate) fn written(common: &mut Common, ticket: WriteTicket) {
 
 /// Time has passed. Whether the disk has begun to hang.
 pub(crate) fn on_timeout(common: &mut Common) -> bool {
+    on_pause_over(common);
     let hangs = common.timers.fired(Timer::Disk, common.now) && !common.disk.under_way.is_empty();
     common.disk.hangs |= hangs;
     hangs
@@ -69,6 +145,8 @@ fn watch(common: &mut Common) {
 pub(crate) fn status(common: &Common) -> Disk {
     if common.failed {
         Disk::Failed
+    } else if let Some(full) = common.disk.full {
+        Disk::Full { since: common.now.since(full.since) }
     } else if common.disk.hangs {
         let since = common.disk.under_way.front().map_or(common.now, |(_, since)| *since);
         Disk::Hangs { since: common.now.since(since) }

@@ -44,7 +44,7 @@ use crate::message::{
     AppendReply, Ballot, Envelope, Message, Notice, Outgoing, PeerEvent, ReadIndex, TimeoutNow, VoteReply,
     VoteRequest,
 };
-use crate::status::{RoleKind, Status, Why};
+use crate::status::{RoleKind, Scrub, Status, Why};
 use crate::time::Time;
 use common::{Common, Wanted};
 use election::Candidate;
@@ -231,6 +231,35 @@ impl Raft {
             self.turn(Next::Follow { why: Why::JournalFailed });
         }
         self.settle();
+    }
+
+    /// The journal has no space for this write, and nothing of its truncation and its entries is there (J9); its hard
+    /// state may be. A leader asks the best follower to take over and steps down. What the write carried comes out
+    /// of `poll_write` again: hard state at once, the rest after a pause, and so on until there is space. Meanwhile
+    /// this node votes, but does not campaign.
+    pub fn handle_no_space(&mut self, now: Time, ticket: WriteTicket) {
+        if !self.begin(now) || self.common.failed {
+            return;
+        }
+        let common = &mut self.common;
+        let had_entries = common.log.writes.take_back(ticket);
+        if common.hard_ticket.take_if(|waiting| *waiting >= ticket).is_some() {
+            common.hard_dirty = true;
+        }
+        disk::no_space(common, ticket, had_entries);
+        if let Role::Leader(leader) = &self.role {
+            leader.abdicate(common);
+        }
+        if !matches!(self.role, Role::Follower(_)) {
+            self.turn(Next::Follow { why: Why::DiskFull });
+        }
+        self.settle();
+    }
+
+    /// Whether the journal is not to be asked for anything for now: it had no space, not even for hard state.
+    #[must_use]
+    pub const fn spares_journal(&self) -> bool {
+        self.common.disk.rests()
     }
 
     /// Entries that were asked for by `poll_fetch`.
@@ -439,12 +468,14 @@ impl Raft {
         let common = &mut self.common;
         let end = common.log.last().next();
         let replacing = common.receive.resetting();
-        let due = common.hard_dirty || (replacing.is_none() && common.log.writes.is_due(end));
-        if common.halted || common.failed || !due || replacing == Some(true) {
+        let spares = common.disk.spares();
+        let due = common.hard_dirty || (replacing.is_none() && !spares && common.log.writes.is_due(end));
+        if common.halted || common.failed || !due || replacing == Some(true) || common.disk.rests() {
             return None;
         }
-        if replacing.is_some() {
-            // The log as it is will not be needed any more; the term that says so must be durable first.
+        if replacing.is_some() || spares {
+            // The log as it is will not be needed any more; the term that says so must be durable first. Or there
+            // is no space for more than that.
             let ticket = common.log.writes.hand_over_nothing();
             disk::handed_over(common, ticket);
             common.hard_dirty = false;
@@ -458,6 +489,9 @@ impl Raft {
         let upto = entries.last().map_or(next, |entry| entry.id.index.next());
         let (ticket, truncate_from) = common.log.writes.hand_over(upto);
         disk::handed_over(common, ticket);
+        if truncate_from.is_some() || !entries.is_empty() {
+            disk::tries_space(common, ticket);
+        }
         let hard_state = common.hard_dirty.then_some(common.hard);
         if common.hard_dirty {
             common.hard_dirty = false;
@@ -563,6 +597,8 @@ impl Raft {
             uncommitted_bytes: leader.map_or(0, |leader| leader.uncommitted_bytes()),
             snapshot: common.log.snapshot().cloned(),
             taking: common.compaction.taking,
+            healing: common.compaction.healing,
+            scrub: Scrub::default(),
             receiving: common.receive.transfer(),
             installing: common.receive.installing(),
             counters: common.counters,

@@ -218,6 +218,11 @@ pub enum Event {
         /// The greatest index that it had acknowledged.
         acknowledged: Index,
     },
+    /// The journal had damaged entries up to this one at most; a snapshot covers them, and they are gone.
+    Healed {
+        /// The journal begins after it.
+        upto: Index,
+    },
     /// A peer tells this node something about itself.
     Noticed {
         /// The peer.

@@ -369,6 +369,7 @@ pub(super) fn reset(common: &mut Common, follower: Option<&mut Follower>, to: Lo
         return;
     };
     common.log.reset(to, snapshot.membership.clone());
+    compact::dropped(common, to.index);
     common.counters.snapshots_installed += 1;
     if let Some(follower) = follower {
         follower.has_snapshot(&snapshot, to.index);

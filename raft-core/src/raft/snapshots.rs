@@ -1,8 +1,12 @@
 //! What goes in and comes out where snapshots are concerned (§7). The rules are in `compact.rs` (taking and
 //! purging), `receive.rs` and `leader/snapshot.rs`.
 
+use alloc::vec::Vec;
+use core::ops::Range;
+
 use bytes::Bytes;
 
+use super::common::Wanted;
 use super::output::{Piece, ReadChunk, TakeSnapshot, Unreadable};
 use super::{Next, Raft, Role, compact, receive};
 use crate::backend::{SnapshotId, SnapshotMeta};
@@ -43,6 +47,43 @@ impl Raft {
             compact::failed(&mut self.common);
             self.settle();
         }
+    }
+
+    /// What the journal has of these entries is not what was written. Where all of them are committed, a snapshot of the
+    /// state that has them is taken, and `poll_purge` drops them, whatever the policy keeps; what a follower needs
+    /// of them it gets as a snapshot. Ends with [`Event::Healed`](super::Event). Whether they are.
+    pub fn handle_damage(&mut self, now: Time, range: &Range<Index>) -> bool {
+        if !self.begin(now) {
+            return true;
+        }
+        let heals = compact::found_damage(&mut self.common, range);
+        self.settle();
+        heals
+    }
+
+    /// Entries that were asked for by `poll_fetch` are damaged: as [`handle_damage`](Self::handle_damage). Also false
+    /// if the state machine needs them, and has them from nowhere else.
+    pub fn handle_fetch_damaged(&mut self, now: Time, id: FetchId, range: &Range<Index>) -> bool {
+        if !self.begin(now) {
+            return true;
+        }
+        match (self.common.fetched(id), &mut self.role) {
+            (Some(Wanted::Apply), _) => return false,
+            (Some(Wanted::Peer(peer)), Role::Leader(leader)) => leader.on_fetched(peer, id, Vec::new()),
+            _ => {}
+        }
+        let heals = compact::found_damage(&mut self.common, range);
+        self.settle();
+        heals
+    }
+
+    /// Which entries the journal has for good: they are durable and committed, and not about to be dropped.
+    #[must_use]
+    pub fn settled(&self) -> Range<Index> {
+        let common = &self.common;
+        let first = compact::first_kept(common);
+        let last = if common.receive.is_replacing() { Index::ZERO } else { common.log.applicable() };
+        first..last.next().max(first)
     }
 
     /// How far the journal may forget now: through this entry, which it has. What it is given afterwards fits the

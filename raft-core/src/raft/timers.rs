@@ -21,9 +21,11 @@ pub(crate) enum Timer {
     Change,
     /// When those who left have had the time to learn of it.
     Departure,
+    /// When a journal whose disk is full is asked again.
+    Space,
 }
 
-const COUNT: usize = 7;
+const COUNT: usize = 8;
 
 /// One optional deadline for each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -163,17 +163,18 @@ impl MemVfs {
         disk.files[id] = Content::from(bytes.to_vec());
     }
 
-    /// Changes a stored byte behind everyone's back.
+    /// Changes a stored byte behind everyone's back, also of those who have the file open.
     pub fn damage(&self, mut at: usize, change: impl Fn(u8) -> u8) {
-        let mut image = self.image();
-        for bytes in image.values_mut() {
+        let mut disk = self.disk.lock().unwrap();
+        let ids: Vec<usize> = disk.names.values().copied().collect();
+        for id in ids {
+            let bytes = &mut disk.files[id];
             if at < bytes.len() {
                 bytes[at] = change(bytes[at]);
                 break;
             }
             at -= bytes.len();
         }
-        self.restore(&image);
     }
 
     pub fn ops(&self) -> Vec<Op> {

@@ -120,7 +120,9 @@ impl MemoryJournal {
         let mut disk = self.disk.lock();
         self.usable(&disk)?;
         if let Err(error) = disk.fault(&write) {
-            self.poisoned = Some(error.to_string().into());
+            if !matches!(error, JournalError::NoSpace { .. }) {
+                self.poisoned = Some(error.to_string().into());
+            }
             return Err(error);
         }
         act(&mut disk.stored, write);

@@ -174,6 +174,7 @@ pub(super) fn event(event: &Event) -> Option<String> {
         }
         Event::Alarm(violation) if violation.is_fatal() => format!("ALARM, stops: {violation}"),
         Event::Alarm(violation) => format!("ALARM: {violation}"),
+        Event::Healed { upto } => format!("healed up to {upto}"),
         Event::PeerRolledBack { peer, acknowledged } => {
             format!("notices: {peer} was set back, it had acknowledged {acknowledged}")
         }
@@ -253,6 +254,7 @@ pub(super) fn status(status: &Status) -> Vec<String> {
         Disk::Prompt => {}
         Disk::Hangs { since } => line.push_str(&format!(", disk hangs for {} ms", since.as_millis())),
         Disk::Slow => line.push_str(", disk slow"),
+        Disk::Full { since } => line.push_str(&format!(", disk full for {} ms", since.as_millis())),
         Disk::Failed => line.push_str(", disk failed"),
     }
     if let Some(why) = status.hand_over {

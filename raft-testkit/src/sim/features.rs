@@ -84,6 +84,15 @@ pub struct ReadPlan {
     pub lease_drift_ppm: Option<u32>,
 }
 
+/// How the stored log is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrubPlan {
+    /// From the end of a pass to the next.
+    pub period: Nanos,
+    /// How fast.
+    pub bytes_per_second: u64,
+}
+
 /// How sessions are used, and the bounds of their table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionPlan {
@@ -114,6 +123,8 @@ pub struct Features {
     pub priorities: Vec<i8>,
     /// Settings change while nodes run.
     pub reconfigures: bool,
+    /// The stored log is read again in the background.
+    pub scrub: Option<ScrubPlan>,
 }
 
 impl Features {
@@ -140,7 +151,12 @@ impl Features {
         };
         let reconfigures = rng.chance(200);
         let reads = ReadPlan { anywhere_per_mille, lease_drift_ppm };
-        Self { snapshots, members, reads, sessions, priorities, reconfigures }
+        let mut rng = Rng::stream(seed, 24);
+        let scrub = rng.chance(450).then(|| ScrubPlan {
+            period: rng.skewed(50 * MS, 5 * S),
+            bytes_per_second: *rng.pick(&[20_000, 500_000, 4 << 20]),
+        });
+        Self { snapshots, members, reads, sessions, priorities, reconfigures, scrub }
     }
 }
 
@@ -187,6 +203,9 @@ impl Plan {
         if self.features.reconfigures {
             self.draw_settings(&mut rng);
         }
+        if self.features.scrub.is_some() {
+            self.draw_rot(&mut Rng::stream(seed, 25));
+        }
         self.faults.sort_by_key(|(at, _)| *at);
     }
 
@@ -224,6 +243,18 @@ impl Plan {
             };
             self.faults.push((at, fault));
             at += rng.between(timeout * 3, timeout * 8);
+        }
+    }
+
+    /// Bits that flip at rest, under a node that goes on.
+    fn draw_rot(&mut self, rng: &mut Rng) {
+        if !rng.chance(600) {
+            return;
+        }
+        let mut at = rng.between(S, 10 * S);
+        while at < self.duration {
+            self.faults.push((at, Fault::Rot { who: self.who(rng), file: "seg-", restart: false }));
+            at += rng.between(2 * S, 20 * S);
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use async_trait::async_trait;
-use raft_core::backend::{Journal, JournalError, JournalReader, JournalState, JournalWrite};
+use raft_core::backend::{Journal, JournalError, JournalReader, JournalState, JournalWrite, Verified};
 use raft_core::entry::Entry;
 use raft_core::ids::{Index, LogId};
 use raft_log_file::{LogReader, Store};
@@ -179,6 +179,9 @@ impl Journal for SimJournal {
                 super::lives::read_back(shared.drive.node(), &shared.drive.disk, &shared.oracle);
             }
         }
+        if matches!(result, Err(JournalError::NoSpace { .. })) && lock(&shared.store).load().is_ok() {
+            shared.oracle.write_found_no_space(shared.drive.node());
+        }
         self.start_spare();
         // The answer takes its way back.
         let back = lock(&shared.drive.rng).below(50_000);
@@ -249,5 +252,10 @@ impl JournalReader for SimReader {
             self.shared.oracle.hit(Point::DamageMetByReader);
         }
         entries
+    }
+
+    async fn verify(&self, range: Range<Index>, max_bytes: u64) -> Result<Verified, JournalError> {
+        self.shared.drive.delay().await;
+        self.log.verify(&range, max_bytes)
     }
 }

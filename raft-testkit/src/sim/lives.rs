@@ -206,6 +206,10 @@ impl World {
             config.sessions.window = sessions.window;
             config.sessions.answer_bytes = sessions.answer_bytes;
         }
+        if let Some(scrub) = plan.features.scrub {
+            config.scrub_period = Duration::from_nanos(scrub.period);
+            config.scrub_bytes_per_second = scrub.bytes_per_second;
+        }
         config
     }
 

@@ -41,6 +41,7 @@ pub(crate) async fn command(server: &Server, args: &[Bytes], reply: &mut Reply) 
             }
         }
         (b"SNAPSHOT", []) => backup::snapshot(server, reply).await,
+        (b"SCRUB", []) => scrubbed(server, reply).await,
         (b"SCAN", [from, count]) => match (number(from), number(count)) {
             (Some(from), Some(count)) => scan(server, from, count, reply).await,
             _ => reply.error("ERR value is not an integer or out of range"),
@@ -57,6 +58,7 @@ fn disk(disk: Disk) -> String {
         Disk::Prompt => "prompt".into(),
         Disk::Slow => "slow".into(),
         Disk::Hangs { since } => format!("hangs for {} ms", since.as_millis()),
+        Disk::Full { since } => format!("full since {} ms", since.as_millis()),
         Disk::Failed => "failed".into(),
     }
 }
@@ -96,6 +98,7 @@ fn info(server: &Server, reply: &mut Reply) {
         ("snapshot-index".into(), snapshot.map_or(0, |meta| meta.upto.index.0).to_string()),
         ("snapshot-bytes".into(), snapshot.map_or(0, |meta| meta.content.total_bytes).to_string()),
         ("snapshots".into(), snapshots(&status)),
+        ("scrub".into(), scrub(&status)),
         ("membership".into(), membership(&status)),
         ("removed".into(), if status.removed { "yes" } else { "no" }.into()),
         ("sessions".into(), server.node.sessions().0.to_string()),
@@ -161,6 +164,53 @@ fn snapshots(status: &Status) -> String {
     text
 }
 
+/// `RAFT SCRUB`: reads the stored log again now, and says what it has found.
+async fn scrubbed(server: &Server, reply: &mut Reply) {
+    match server.node.scrub().await {
+        Ok(found) => {
+            reply.map(4);
+            let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            for (name, value) in
+                [("from", found.from.0), ("upto", found.end.prev().0), ("bytes", found.bytes)]
+            {
+                reply.bulk(name.as_bytes());
+                reply.integer(number(value));
+            }
+            reply.bulk(b"damages");
+            reply.array(found.damages.len());
+            for damage in &found.damages {
+                reply.bulk(damage.to_string().as_bytes());
+            }
+        }
+        Err(error) => reply.error(&format!("ERR {error}")),
+    }
+}
+
+/// What reading the stored log again has found since the start.
+fn scrub(status: &Status) -> String {
+    let scrub = &status.scrub;
+    let mut text = format!(
+        "passes={},bytes={},damages={},healed={}",
+        scrub.passes, scrub.bytes, scrub.damages, status.counters.healed
+    );
+    if let Some(position) = scrub.position {
+        text += &format!(",position={position}");
+    }
+    if let Some(age) = scrub.pass_age {
+        text += &format!(",last-pass-s={}", age.as_secs());
+    }
+    if let Some(healing) = status.healing {
+        text += &format!(",healing-upto={healing}");
+    }
+    if let Some(damage) = &scrub.damage {
+        text += &format!(",last-damage={}", damage.to_string().replace(',', ";"));
+    }
+    if let Some(failure) = &scrub.failure {
+        text += &format!(",failed={failure}");
+    }
+    text
+}
+
 /// Red: no service. Yellow: service, but something needs attention.
 fn health(server: &Server, status: &Status) -> (&'static str, Vec<String>) {
     let mut red = Vec::new();
@@ -198,10 +248,16 @@ fn health(server: &Server, status: &Status) -> (&'static str, Vec<String>) {
     match status.disk {
         Disk::Prompt => {}
         Disk::Failed => red.push("its disk failed".into()),
+        Disk::Full { .. } => red.push("its disk is full: it takes no writes until there is space".into()),
         slow => yellow.push(format!("its disk is not prompt: {}", disk(slow))),
     }
     for peer in status.peers.iter().filter(|peer| peer.slow) {
         yellow.push(format!("node {} says that its disk is not prompt", peer.id));
+    }
+    if let Some(upto) = status.healing {
+        yellow.push(format!(
+            "its log is damaged up to entry {upto} at most: a snapshot is being taken in the place of what was damaged"
+        ));
     }
     if status.probation {
         yellow.push(

@@ -150,6 +150,16 @@ const SETTINGS: &[Setting] = &[
         show: |config| config.snapshot_keep_bytes.to_string(),
         set: |_, text, settings| number(text).map(|amount| settings.snapshot_keep_bytes = Some(amount)),
     },
+    Setting {
+        name: "scrub-every-ms",
+        show: |config| config.scrub_period.as_millis().to_string(),
+        set: |_, text, settings| span(text).map(|span| settings.scrub_period = Some(span)),
+    },
+    Setting {
+        name: "scrub-bytes-per-second",
+        show: |config| config.scrub_bytes_per_second.to_string(),
+        set: |_, text, settings| number(text).map(|bytes| settings.scrub_bytes_per_second = Some(bytes)),
+    },
 ];
 
 /// Answers `RAFT CONFIG ...`.

@@ -116,7 +116,7 @@ impl Sending {
 
 /// The follower needs entries that are gone: it is to get the newest snapshot.
 pub(super) fn begin(progress: &mut Progress, common: &Common) {
-    let Some(snapshot) = common.log.snapshot() else { return };
+    let Some(snapshot) = compact::to_send(common) else { return };
     progress.send_snapshot(Box::new(Sending::new(snapshot, common.now)));
 }
 
@@ -181,8 +181,7 @@ fn refresh(progress: &mut Progress, common: &Common) {
         progress.probe_from(next, common.now);
         return;
     }
-    let damaged = compact::is_damaged(common);
-    let newest = common.log.snapshot().filter(|_| !damaged);
+    let newest = compact::to_send(common);
     match &progress.sending {
         Some(sending) if common.compaction.damaged == Some(sending.id) => progress.sending = None,
         Some(sending) if sending.upto.index.next() < first => progress.sending = None,

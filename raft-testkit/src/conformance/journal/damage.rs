@@ -1,10 +1,12 @@
-//! J10, J16 and J17: stored bytes that changed.
+//! J10, J16, J17 and J18: stored bytes that changed.
 
-use raft_core::backend::{HardState, JournalError, OpenError, Verdict, Vote};
+use core::ops::Range;
+
+use raft_core::backend::{HardState, Journal, JournalError, OpenError, Verdict, Vote};
 use raft_core::entry::Entry;
 use raft_core::ids::{Index, NodeId};
 
-use super::super::{ClauseFailure, Random, ensure, fail, ok};
+use super::super::{ClauseFailure, Random, ensure, equal, fail, ok};
 use super::JournalBackend;
 use super::pair::{ALL, OWNER, append, entry, run_of, same_entries, three, with_vote};
 
@@ -153,6 +155,91 @@ pub(super) async fn j17_damaged_store_keeps_or_refuses_the_vote<B: JournalBacken
         let vote = (state.hard_state.term, state.hard_state.vote);
         let wanted = (written.hard_state.term, written.hard_state.vote);
         ensure(vote == wanted, format!("the vote that was written, {wanted:?}"), vote)?;
+    }
+    Ok(())
+}
+
+/// An open journal of which one stored bit has flipped since, what was written, and what verifying it says.
+async fn flipped<B: JournalBackend>(
+    backend: &B,
+    place: &B::Place,
+    random: &mut Random,
+) -> Result<(Box<dyn Journal>, Vec<Entry>, Option<Range<Index>>), ClauseFailure> {
+    drop(fill(backend, place).await?);
+    let mut journal = ok("opening", backend.open(place, OWNER).await)?;
+    ok("loading", journal.load().await)?;
+    // Of several writes, each longer than a bit of a read.
+    for from in [11, 14, 17] {
+        let entries = (from..from + 3).map(|index| entry(2, index, vec![7; 300])).collect();
+        ok("a write", journal.write(append(entries)).await)?;
+    }
+    let all = ok("reading", journal.reader().entries(Index(2)..Index(20), ALL).await)?;
+    backend.flip_bit(place, random.below(backend.stored_bytes(place)?), random.below(8) as u8)?;
+    let (reader, mut next) = (journal.reader(), Index(2));
+    while next < Index(20) {
+        match reader.verify(next..Index(20), 500).await {
+            Ok(verified) => {
+                ensure(verified.next > next && verified.next <= Index(20), "a later entry", verified)?;
+                next = verified.next;
+            }
+            Err(JournalError::Corrupt(damage)) => {
+                let range = damage.range.clone().unwrap_or(next..Index(20));
+                ensure(range.start < range.end && range.end <= Index(20), "entries of the range", damage)?;
+                return Ok((journal, all, Some(range)));
+            }
+            Err(error) => return Err(fail("Corrupt", error)),
+        }
+    }
+    Ok((journal, all, None))
+}
+
+pub(super) async fn j18_what_was_verified_reads_back<B: JournalBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let mut random = Random::new(18);
+    for _ in 0..FLIPS / 6 {
+        let place = backend.place();
+        let (journal, all, damaged) = flipped(backend, &place, &mut random).await?;
+        let end = damaged.map_or(Index(20), |range| range.start);
+        if end > Index(2) {
+            let seen = journal.reader().entries(Index(2)..end, ALL).await;
+            let seen = ok("reading what was verified", seen)?;
+            same_entries(&seen, all.get(..seen.len()).unwrap_or_default())?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn j18_purged_damage_is_of_no_consequence<B: JournalBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let mut random = Random::new(180);
+    for _ in 0..FLIPS / 6 {
+        let place = backend.place();
+        let (mut journal, mut all, damaged) = flipped(backend, &place, &mut random).await?;
+        let Some(range) = damaged else { continue };
+        let told = |failure: ClauseFailure| {
+            fail(failure.expected, format!("{} (verify found damage in entries {range:?})", failure.seen))
+        };
+        let Some(upto) = all.iter().map(|entry| entry.id).find(|id| id.index.next() == range.end) else {
+            return Err(fail("entries that were written", format!("{range:?}")));
+        };
+        ok("purging what is damaged", journal.purge(upto).await).map_err(told)?;
+        let next = vec![entry(2, 20, vec![9; 100])];
+        ok("a write", journal.write(append(next.clone())).await).map_err(told)?;
+        all.extend(next);
+        all.retain(|entry| entry.id.index > upto.index);
+        let left = upto.index.next()..Index(21);
+        let seen = journal.reader().entries(left.clone(), ALL).await;
+        let seen = ok("reading what is left", seen).map_err(told)?;
+        same_entries(&seen, &all)?;
+        drop(journal);
+        let mut journal = ok("reopening", backend.open(&place, OWNER).await)?;
+        let state = ok("loading", journal.load().await)?;
+        equal("the verdict", &state.verdict, &Verdict::Clean).map_err(told)?;
+        equal("the purged entry", &state.purged, &upto)?;
+        let seen = ok("reading after reopening", journal.reader().entries(left, ALL).await)?;
+        same_entries(&seen, &all)?;
     }
     Ok(())
 }

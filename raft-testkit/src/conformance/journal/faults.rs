@@ -100,6 +100,55 @@ pub(super) async fn j09_no_space_is_typed<B: JournalBackend>(backend: &B) -> Res
     ok("a write after space returned", journal.write(append(run_of(2, [next]))).await)
 }
 
+pub(super) async fn j09_what_found_no_space_can_be_written_later<B: JournalBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let big = |term, index| super::pair::entry(term, index, vec![9; 1 << 20]);
+    let place = backend.place();
+    let mut journal = ok("creating", backend.create(&place, OWNER, None).await)?;
+    ok("loading", journal.load().await)?;
+    ok("a write", journal.write(append(run_of(1, 1..10))).await)?;
+    let reader = journal.reader();
+    backend.set_full(&place, true)?;
+    let mut last = 9;
+    while last < 200 && journal.write(append(vec![big(1, last + 1)])).await.is_ok() {
+        last += 1;
+    }
+    let before = ok("reading", reader.entries(Index(last)..Index(last + 1), ALL).await)?;
+    // It replaces the last entry, so that it can be seen if a part of it was done.
+    let vote = Vote::For(NodeId(3));
+    let new = vec![big(2, last), big(2, last + 1)];
+    let write = with_vote(2, vote, super::pair::replace(last, new.clone()));
+    for round in 0..2 {
+        let refused = journal.write(write.clone()).await;
+        let typed = matches!(refused, Err(JournalError::NoSpace { .. } | JournalError::Poisoned { .. }));
+        ensure(typed, "NoSpace, or Poisoned", &refused)?;
+        let seen = ok("reading while full", reader.entries(Index(last)..Index(last + 1), ALL).await)?;
+        same_entries(&seen, &before)?;
+        if matches!(refused, Err(JournalError::Poisoned { .. })) {
+            drop(journal);
+            backend.set_full(&place, false)?;
+            journal = ok("reopening", backend.open(&place, OWNER).await)?;
+            ok("loading", journal.load().await)?;
+            break;
+        }
+        if round == 1 {
+            backend.set_full(&place, false)?;
+        }
+    }
+    ok("the same write with space again", journal.write(write).await)?;
+    let range = Index(last)..Index(last + 2);
+    let seen = ok("reading", journal.reader().entries(range.clone(), ALL).await)?;
+    same_entries(&seen, &new)?;
+    drop(journal);
+    let mut journal = ok("reopening", backend.open(&place, OWNER).await)?;
+    let state = ok("loading", journal.load().await)?;
+    equal("the last entry", &state.last, &LogId::new(2, last + 1))?;
+    equal("the vote", &state.hard_state.vote, &vote)?;
+    let seen = ok("reading after reopening", journal.reader().entries(range, ALL).await)?;
+    same_entries(&seen, &new)
+}
+
 pub(super) async fn j05_unsynced_is_not_read<B: JournalBackend>(backend: &B) -> Result<(), ClauseFailure> {
     let place = backend.place();
     let mut journal = at_rest(backend, &place, append(run_of(1, 1..10))).await?;

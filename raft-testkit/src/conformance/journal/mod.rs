@@ -1,4 +1,4 @@
-//! J1 to J17 of [`Journal`].
+//! J1 to J18 of [`Journal`].
 //!
 //! A backend crate implements [`JournalBackend`] for its journal and writes
 //! [`journal_conformance!`](crate::journal_conformance) in one of its tests. [`CLAUSES`] lists what is

@@ -68,6 +68,8 @@ macro_rules! __journal_clauses {
                 "J8: after a failed sync nothing is synced again, neither by that write nor by a later one, nor when the journal is dropped."
             j09_no_space_is_typed faults
                 "J9: out of space is NoSpace; the journal stays readable, what was acknowledged stays, and writing works after space returns and it is reopened."
+            j09_what_found_no_space_can_be_written_later faults
+                "J9: nothing of a write that found no space is there; the same write is done when space returns, by this journal or, if it says Poisoned, by a reopened one."
             j10_undamaged_is_clean identity
                 "J10: a journal that was closed is Clean when it is opened."
             j10_damage_is_never_cut_silently damage
@@ -102,6 +104,10 @@ macro_rules! __journal_clauses {
                 "J16: no flipped bit in what was acknowledged goes unseen."
             j17_damaged_store_keeps_or_refuses_the_vote damage
                 "J17: damage never gives another vote than the one that was written."
+            j18_what_was_verified_reads_back damage
+                "J18: what verify has passed reads back as it was written."
+            j18_purged_damage_is_of_no_consequence damage
+                "J18: once damage was met and the entries up to it are purged, the journal opens as if it had never been."
         }
     };
 }

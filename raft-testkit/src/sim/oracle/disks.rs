@@ -115,6 +115,16 @@ impl Oracle {
         writes
     }
 
+    /// A journal says that the write it began found no space: what is kept beside the log is durable, the rest is not
+    /// there.
+    pub fn write_found_no_space(&self, node: usize) {
+        let mut state = self.lock();
+        let model = &mut state.nodes[node];
+        if let Some(inflight) = model.inflight.take() {
+            Inflight { truncate_from: None, items: Vec::new(), ..inflight }.apply(model, usize::MAX);
+        }
+    }
+
     /// A copy of what the disk would have after a power cut was opened: it must have all that was
     /// acknowledged.
     pub fn image_read(&self, node: usize, hard: HardState, purged: LogId, entries: &[Entry]) {

@@ -173,6 +173,8 @@ pub(crate) struct Model {
     pub(crate) had: Vec<Item>,
     /// Writes that it has finished.
     pub(crate) writes: u64,
+    /// Its journal has said that there is no space.
+    pub(crate) full: bool,
     /// Its clock, in millionths.
     pub(crate) ppm: u64,
     /// How far behind it was, at most, since it last had everything.
@@ -351,7 +353,6 @@ impl Oracle {
         let mut state = self.lock();
         state.cover.hit_if(text.contains("sync"), Point::SyncFailed);
         state.cover.hit_if(text.contains("write"), Point::WriteFailed);
-        state.cover.hit_if(text.contains("space"), Point::DiskFull);
     }
 
     /// The node that leads the latest term, as far as it shows.

@@ -9,7 +9,7 @@ use raft_core::ids::{Index, NodeId, Term};
 use raft_core::message::{AppendReply, Ballot, Envelope, Message, PeerEvent};
 use raft_core::node::{Input, Observer, Output};
 use raft_core::raft::{Event, Raft, View};
-use raft_core::status::{RoleKind, Why};
+use raft_core::status::{Disk, RoleKind, Why};
 use raft_core::time::Time;
 
 use super::super::coverage::Point;
@@ -50,6 +50,11 @@ impl Observer for Ear {
         match input {
             Input::Message(envelope) => state.heard(raft, envelope),
             Input::Fetched(_) => state.cover.hit(Point::Fetched),
+            Input::Damaged(..) => state.cover.hit(Point::DamageFound),
+            Input::NoSpace(_) => {
+                state.cover.hit(Point::DiskFull);
+                state.nodes[self.node].full = true;
+            }
             Input::Transfer(_) => state.cover.hit(Point::TransferAsked),
             Input::Campaign => state.cover.hit(Point::CampaignAsked),
             Input::Peer(peer, event) => {
@@ -67,7 +72,14 @@ impl Observer for Ear {
         let at = self.oracle.now();
         let mut state = self.oracle.lock();
         match output {
-            Output::Settled => state.settled(at, self.node, raft),
+            Output::Settled => {
+                state.settled(at, self.node, raft);
+                let is_full = || matches!(raft.status(Time::ZERO).disk, Disk::Full { .. });
+                if state.nodes[self.node].full && !is_full() {
+                    state.nodes[self.node].full = false;
+                    state.cover.hit(Point::SpaceReturns);
+                }
+            }
             Output::Message(envelope) => {
                 // Building one may have changed what is shown.
                 state.settled(at, self.node, raft);
@@ -92,6 +104,7 @@ impl State {
         let view = raft.view();
         let model = &mut self.nodes[node];
         model.view = Some(view);
+        model.full = false;
         if view.hard.term < model.shown {
             let what = format!("it comes up in term {}, after {}", view.hard.term, model.shown);
             self.violated(at, "term-went-back", Some(node), what);
@@ -494,6 +507,7 @@ impl State {
             }
             Event::Alarm(Alarm::VetoedElection { .. }) => self.cover.hit(Point::Vetoed),
             Event::Removed => self.cover.hit(Point::RemovedLearnsOfIt),
+            Event::Healed { .. } => self.cover.hit(Point::DamageHealed),
             Event::MembershipChanged { membership, .. } => {
                 self.nodes[node].members = membership.members.keys().copied().collect();
             }
