@@ -36,7 +36,7 @@ pub(super) fn render(rows: &[Row], seeds: u64, commit: &str, checkers: &[String]
     // A string takes whatever is written to it.
     let _ = writeln!(
         out,
-        "Measured in one go at commit `{commit}`: {} planted, {} caught. The simulator has caught {} of them within \
+        "Measured at commit `{commit}`: {} planted, {} caught. The simulator has caught {} of them within \
          {seeds} seeds, the median in {} s of processor time, the slowest in {} s.\n",
         rows.len(),
         caught.len(),

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::Outcome;
 use crate::util::{Failure, json as json_file, proc, progress::Progress, table as text_table};
 use detect::{Caught, Detectors};
+use saved::Saved;
 use table::{By, Mutant};
 use tree::Tree;
 
@@ -72,7 +73,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     let tree = Tree::new()?;
     let mut detectors = Detectors::new(&tree, args.seeds, Duration::from_secs(args.patience))?;
-    let (before, commit) = args.resume.as_deref().map(saved::read).transpose()?.unwrap_or_default();
+    let Saved { caught: before, commit, mut checkers } =
+        args.resume.as_deref().map(saved::read).transpose()?.unwrap_or_default();
     let left: Vec<Mutant> =
         mutants.iter().filter(|mutant| !before.contains_key(&mutant.name)).cloned().collect();
     let commits = match commit.filter(|commit| *commit != tree.commit) {
@@ -80,7 +82,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Some(commit) if left.is_empty() => commit,
         Some(commit) => format!("{commit} and {}", tree.commit),
     };
-    detectors.prepare(&left, args.alone)?;
+    if left.iter().any(|mutant| mutant.by.contains(&By::Sim)) || checkers.is_empty() {
+        detectors.prepare(&left, args.alone)?;
+        checkers = detectors.checkers()?;
+    }
     let progress = Progress::new(mutants.len() as u64);
     let mut rows: Vec<Row> = Vec::new();
     for mutant in mutants {
@@ -92,10 +97,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
         let row = look(args, &tree, &detectors, mutant)?;
         progress.line(&cells(&row).join("  "));
         rows.push(row);
-        json_file::write(args.json.as_deref(), &saved::value(&rows, &commits))?;
+        json_file::write(args.json.as_deref(), &saved::value(&rows, &commits, &checkers))?;
     }
     drop(progress);
-    report(args, &rows, &commits, &detectors.checkers()?)
+    report(args, &rows, &commits, &checkers)
 }
 
 /// What was asked for, with only the detectors that were asked for.
@@ -189,7 +194,7 @@ fn report(args: &Args, rows: &[Row], commit: &str, checkers: &[String]) -> Outco
         println!("first to see it in the simulator: {}", by_checker.join(", "));
     }
     let median = median(caught.iter().map(|caught| caught.cpu).collect()).as_secs_f64();
-    json_file::write(args.json.as_deref(), &saved::value(rows, commit))?;
+    json_file::write(args.json.as_deref(), &saved::value(rows, commit, checkers))?;
     if let Some(file) = &args.markdown {
         markdown::write(file, &markdown::render(rows, args.seeds, commit, checkers))?;
     }

@@ -10,11 +10,23 @@ use super::table::By;
 use super::{Caught, Row, first, median, word};
 use crate::util::{Context, Failure};
 
+/// What a file has.
+#[derive(Default)]
+pub(super) struct Saved {
+    /// What was caught, by name.
+    pub(super) caught: BTreeMap<String, Caught>,
+    /// Of which commits.
+    pub(super) commit: Option<String>,
+    /// The checkers that the simulator had.
+    pub(super) checkers: Vec<String>,
+}
+
 /// All that is known, and of which commits.
-pub(super) fn value(rows: &[Row], commits: &str) -> Value {
+pub(super) fn value(rows: &[Row], commits: &str, checkers: &[String]) -> Value {
     let caught: Vec<&Caught> = rows.iter().filter_map(|row| row.found.as_ref().ok()?.as_ref()).collect();
     json!({
         "commit": commits,
+        "checkers": checkers,
         "planted": rows.len(),
         "caught": caught.len(),
         "median_cpu_seconds": median(caught.iter().map(|caught| caught.cpu).collect()).as_secs_f64(),
@@ -38,12 +50,16 @@ fn result(row: &Row) -> Value {
     })
 }
 
-/// What an earlier run has caught, by name, and of which commit that was.
-pub(super) fn read(file: &Path) -> Result<(BTreeMap<String, Caught>, Option<String>), Failure> {
+/// What an earlier run has come to.
+pub(super) fn read(file: &Path) -> Result<Saved, Failure> {
     let text = std::fs::read_to_string(file).context(|| format!("cannot read {}", file.display()))?;
     let value: Value = serde_json::from_str(&text).context(|| file.display().to_string())?;
-    let found = value["mutants"].as_array().into_iter().flatten().filter_map(one).collect();
-    Ok((found, value["commit"].as_str().map(String::from)))
+    let list = |name: &str| value[name].as_array().into_iter().flatten();
+    Ok(Saved {
+        caught: list("mutants").filter_map(one).collect(),
+        commit: value["commit"].as_str().map(String::from),
+        checkers: list("checkers").filter_map(|name| name.as_str().map(String::from)).collect(),
+    })
 }
 
 fn one(of: &Value) -> Option<(String, Caught)> {
@@ -65,7 +81,7 @@ mod tests {
 
     #[test]
     fn what_was_caught_is_read_again_and_the_rest_is_not() {
-        let value = json!({ "commit": "1234567", "mutants": [
+        let value = json!({ "commit": "1234567", "checkers": ["liveness"], "mutants": [
             { "name": "a", "by": "sim", "checker": "liveness", "seed": 6, "seeds": 7, "cpu_seconds": 1.5 },
             { "name": "b", "by": null, "checker": null, "seed": null, "seeds": null, "cpu_seconds": null },
             { "name": "c", "by": "test", "checker": "a_test", "seed": null, "seeds": 0, "cpu_seconds": 2.0 },
@@ -73,8 +89,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("found.json");
         std::fs::write(&file, value.to_string()).unwrap();
-        let (found, commit) = read(&file).unwrap();
-        assert_eq!(commit.as_deref(), Some("1234567"));
+        let Saved { caught: found, commit, checkers } = read(&file).unwrap();
+        assert_eq!((commit.as_deref(), checkers.len()), (Some("1234567"), 1));
         assert_eq!(found.keys().collect::<Vec<_>>(), ["a", "c"]);
         assert_eq!(found["a"].cpu, Duration::from_millis(1500));
         assert_eq!((found["c"].by, found["c"].seed), (By::Test, None));
