@@ -9,7 +9,7 @@ use raft_core::error::FatalReason;
 use raft_core::ids::{ClusterId, GroupId, NodeId};
 use raft_core::membership::{Change, Member, Membership};
 use raft_core::raft::ChangeOptions;
-use raft_core::status::RoleKind;
+use raft_core::status::{RoleKind, Status};
 use raft_core::{Config, Node, NodeHandle};
 use raft_testkit::memory::{
     MemoryDisk, MemoryJournal, MemoryNetwork, MemorySnapshotDisk, MemorySnapshots, Recorder,
@@ -161,4 +161,38 @@ async fn a_store_is_let_in_by_who_learns_of_its_return_from_a_snapshot() {
     let reason = world.node(wiped).stopped().await.unwrap_err();
     let refused = matches!(&*reason, FatalReason::Refused { by, why: Refusal::StoreReplaced { .. } } if *by == NodeId(asleep));
     assert!(refused, "{reason}");
+}
+
+/// The one that was added again is removed again, and then meets one that has slept all the time and knows its old store. It
+/// stopped: its membership no longer had it, so it took itself for a founder. But a voter may be needed until its removal
+/// is committed (simulator seed 74, once operators no longer waited until all had forgotten).
+#[tokio::test(start_paused = true)]
+async fn who_was_added_again_and_leaves_again_is_not_stopped_by_who_slept() {
+    let mut world = World::new().await;
+    let leader = world.leader().await;
+    let mut others = (1..=5).filter(|id| *id != leader.id().0);
+    let (wiped, asleep) = (others.next().unwrap(), others.next().unwrap());
+    let applied = leader.propose("before").await.unwrap().id;
+    for recorder in &world.recorders {
+        recorder.applied(applied.index).await;
+    }
+    world.network.isolate(NodeId(asleep));
+    world.kill(wiped);
+    leader.change_membership(vec![Change::Remove(NodeId(wiped))], ChangeOptions::default()).await.unwrap();
+    world.wipe(wiped, None).await;
+    let back = vec![Change::AddLearner(member(wiped))];
+    leader.change_membership(back, ChangeOptions::default()).await.unwrap();
+    let applied = leader.propose("it is back").await.unwrap().id;
+    world.recorders[wiped as usize - 1].applied(applied.index).await;
+    let caught_up = |status: &Status| !status.probation && status.membership.is_member(NodeId(wiped));
+    world.node(wiped).watch().until(caught_up).await.unwrap();
+    // Whoever sleeps meets nobody else.
+    for id in (1..=5).filter(|id| ![wiped, asleep].contains(id)) {
+        world.network.cut(NodeId(id), NodeId(asleep));
+    }
+    leader.change_membership(vec![Change::Remove(NodeId(wiped))], ChangeOptions::default()).await.unwrap();
+    world.network.heal(NodeId(wiped), NodeId(asleep));
+    let stopped = tokio::time::timeout(Duration::from_secs(2), world.node(wiped).stopped()).await;
+    assert!(stopped.is_err(), "{stopped:?}");
+    assert!(world.node(wiped).status().removed);
 }

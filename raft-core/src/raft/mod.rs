@@ -605,15 +605,16 @@ impl Raft {
         }
     }
 
-    /// Whether it did not found the cluster, or was removed and added again: the membership says so, or its log has
-    /// one without it before one with it.
+    /// Whether it did not found the cluster, or was removed and added again: the last membership with this node says so,
+    /// or its log has one without it before that. A log that knows no membership with it knows of no founding either.
     #[must_use]
     pub fn was_added(&self) -> bool {
-        let log = &self.common.log;
         let me = self.common.id();
-        let Some((_, now)) = log.membership() else { return false };
-        let was_none = || log.memberships().iter().any(|(_, membership)| !membership.is_member(me));
-        now.is_member(me) && (now.admitted(me) != LogId::ZERO || was_none())
+        let memberships = self.common.log.memberships().iter().rev().map(|(_, membership)| membership);
+        let mut from_mine = memberships.skip_while(|membership| !membership.is_member(me));
+        from_mine.next().is_none_or(|last| {
+            last.admitted(me) != LogId::ZERO || from_mine.any(|earlier| !earlier.is_member(me))
+        })
     }
 
     /// The role now.
