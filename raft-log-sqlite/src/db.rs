@@ -14,7 +14,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqlSafeStr};
 
-use crate::error::{Context, Kind};
+use crate::error::{Context, Kind, result_code};
 use crate::rows::{Seal, State};
 use crate::side::VERSION;
 
@@ -84,7 +84,44 @@ pub(crate) struct Db {
     insert_many: String,
 }
 
+/// Looks only. Closing a connection moves the write-ahead log into the database where it can: here it cannot
+/// write there. To a file that is only read SQLite's own lock cannot be had; the folder is locked as a whole.
+fn looking(path: &Path) -> SqliteConnectOptions {
+    let options = options(path, false).read_only(true);
+    if cfg!(unix) { options.vfs("unix-none") } else { options }
+}
+
+/// What marks a database as one of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Marks {
+    /// Ours, of a version that is known.
+    Ours,
+    /// Ours, of a later version.
+    Later(u32),
+    /// Not ours, or not any more.
+    Foreign,
+}
+
 impl Db {
+    /// Opens a database to read it. It changes nothing, not even when it is closed.
+    pub(crate) async fn look(dir: &Path, name: &str) -> Result<Self, sqlx::Error> {
+        let connection = looking(&dir.join(name)).connect().await?;
+        Ok(Self { connection, insert_many: String::new() })
+    }
+
+    /// Whose database it is, and of which version of the format.
+    pub(crate) async fn marks(&mut self) -> Result<Marks, sqlx::Error> {
+        let application: i64 =
+            sqlx::query("PRAGMA application_id").fetch_one(&mut self.connection).await?.try_get(0)?;
+        let version: i64 =
+            sqlx::query("PRAGMA user_version").fetch_one(&mut self.connection).await?.try_get(0)?;
+        Ok(match u32::try_from(version) {
+            Ok(1..=VERSION) if application == APPLICATION => Marks::Ours,
+            Ok(later) if application == APPLICATION && later > VERSION => Marks::Later(later),
+            _ => Marks::Foreign,
+        })
+    }
+
     /// Opens a database; with `create` it is made with its schema.
     pub(crate) async fn connect(dir: &Path, name: &str, create: bool) -> Result<Self, sqlx::Error> {
         let connection = options(&dir.join(name), create).connect().await?;
@@ -114,8 +151,29 @@ impl Db {
         })
     }
 
-    /// Refuses a SQLite with a known defect.
-    pub(crate) async fn check_version(&mut self) -> Result<(), OpenError> {
+    /// Refuses a SQLite with a known defect, and a connection that does not sync at each COMMIT: that it does
+    /// is SQLite's own word, which nothing here can check.
+    pub(crate) async fn check_sqlite(&mut self) -> Result<(), OpenError> {
+        for (pragma, allowed) in [
+            ("PRAGMA synchronous", &["2", "3"][..]),
+            ("PRAGMA journal_mode", &["wal"]),
+            ("PRAGMA locking_mode", &["exclusive"]),
+        ] {
+            let row = sqlx::query(pragma).fetch_one(&mut self.connection).await;
+            let row = row.during("ask SQLite for its settings")?;
+            let number = row.try_get::<i64, _>(0).map(|number| number.to_string());
+            let value = number.or_else(|_| row.try_get(0)).during("ask SQLite for its settings")?;
+            if !allowed.contains(&value.as_str()) {
+                return Err(OpenError::Io {
+                    what: "open the database".into(),
+                    cause: format!("SQLite says {value} to {pragma}: what it commits may be lost").into(),
+                });
+            }
+        }
+        self.check_version().await
+    }
+
+    async fn check_version(&mut self) -> Result<(), OpenError> {
         let row = sqlx::query("SELECT sqlite_version()").fetch_one(&mut self.connection).await;
         let version: String = row.and_then(|row| row.try_get(0)).during("ask SQLite for its version")?;
         let numbers: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
@@ -220,7 +278,8 @@ impl Db {
         for row in rest {
             self.insert(std::slice::from_ref(row), false).await?;
         }
-        let state = change.state.to_row().unwrap_or_default();
+        let unfit = || sqlx::Error::Encode("the state does not fit its record".into());
+        let state = change.state.to_row().ok_or_else(unfit)?;
         sqlx::query("INSERT OR REPLACE INTO meta (id, state) VALUES (1, ?)")
             .bind(state)
             .execute(&mut self.connection)
@@ -281,9 +340,16 @@ impl Db {
     }
 }
 
-/// Whether an error of opening or reading means that the database is damaged.
-pub(crate) fn is_damage(error: &sqlx::Error) -> bool {
+/// Whether an error means that the database is damaged.
+fn is_damage(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Migrate(_)) || Kind::of(error) == Kind::Damaged
+}
+
+/// The same where nothing is written: what SQLite would have to repair first is damaged too.
+pub(crate) fn is_damage_to_see(error: &sqlx::Error) -> bool {
+    /// `SQLITE_ERROR`: our statements are right, so it is their table that is missing. `SQLITE_READONLY`.
+    const UNKNOWN: [u32; 2] = [1, 8];
+    is_damage(error) || result_code(error).is_some_and(|code| UNKNOWN.contains(&code))
 }
 
 /// What one transaction does.
@@ -311,4 +377,29 @@ fn stored(row: &SqliteRow) -> Result<Stored, sqlx::Error> {
         crc: number(4)?,
         chain: number(5)?.cast_unsigned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Any of these would let a power cut take what was acknowledged, and no test could see it.
+    #[tokio::test]
+    async fn a_connection_that_does_not_sync_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut db = Db::connect(folder.path(), "journal.db", true).await.unwrap();
+        assert_eq!(db.check_sqlite().await, Ok(()));
+        for (set, back) in [
+            ("PRAGMA synchronous = NORMAL", "PRAGMA synchronous = FULL"),
+            ("PRAGMA synchronous = OFF", "PRAGMA synchronous = EXTRA"),
+            ("PRAGMA journal_mode = DELETE", "PRAGMA journal_mode = WAL"),
+        ] {
+            db.run(set).await.unwrap();
+            let refused = db.check_sqlite().await.unwrap_err().to_string();
+            assert!(refused.contains("may be lost"), "{set}: {refused}");
+            db.run(back).await.unwrap();
+            assert_eq!(db.check_sqlite().await, Ok(()), "{back}");
+        }
+        db.close().await.unwrap();
+    }
 }

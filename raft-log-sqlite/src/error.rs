@@ -33,26 +33,32 @@ pub(crate) enum Kind {
     Full,
     /// `SQLITE_BUSY`, `SQLITE_LOCKED`.
     Locked,
-    /// `SQLITE_CORRUPT`, `SQLITE_NOTADB`, and a schema that is not ours.
+    /// `SQLITE_CORRUPT`, `SQLITE_NOTADB`, and a row or a column that must be there.
     Damaged,
     /// `SQLITE_IOERR` and everything else.
     Other,
 }
 
+/// SQLite's result code, without what it adds to say where.
+pub(crate) fn result_code(error: &sqlx::Error) -> Option<u32> {
+    let sqlx::Error::Database(database) = error else { return None };
+    Some(database.code()?.parse::<u32>().ok()? & 0xff)
+}
+
 impl Kind {
     pub(crate) fn of(error: &sqlx::Error) -> Self {
-        let sqlx::Error::Database(database) = error else {
-            return match error {
-                sqlx::Error::ColumnDecode { .. } | sqlx::Error::RowNotFound => Self::Damaged,
-                _ => Self::Other,
-            };
-        };
-        let code = database.code().and_then(|code| code.parse::<u32>().ok()).unwrap_or(0);
-        match code & 0xff {
+        match error {
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::RowNotFound => Self::Damaged,
+            _ => result_code(error).map_or(Self::Other, Self::of_code),
+        }
+    }
+
+    const fn of_code(code: u32) -> Self {
+        match code {
             13 => Self::Full,
             5 | 6 => Self::Locked,
-            // A table that is missing is reported as SQLITE_ERROR.
-            1 | 11 | 26 => Self::Damaged,
+            11 | 26 => Self::Damaged,
+            // SQLITE_ERROR (1) is a statement that SQLite does not understand, and our own fault first of all.
             _ => Self::Other,
         }
     }
@@ -72,6 +78,15 @@ pub(crate) fn io_error(what: &str, cause: impl Into<Arc<str>>) -> JournalError {
     JournalError::Io { what: what.to_owned(), cause: cause.into() }
 }
 
+/// A file beside the database could not be written: with `needed` bytes for which there is no room (J9), or for
+/// another reason.
+pub(crate) fn file_error(what: &str, error: &io::Error, needed: u64) -> JournalError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JournalError::NoSpace { needed },
+        _ => io_error(what, error.to_string()),
+    }
+}
+
 /// Not what the log allows.
 pub(crate) fn refused(what: impl Into<String>) -> JournalError {
     JournalError::Refused { what: what.into() }
@@ -86,4 +101,41 @@ pub(crate) fn damage(place: &str, offset: u64, reason: impl Into<String>) -> Cor
 pub(crate) fn damage_of(mut damage: Corruption, from: u64, to: u64) -> Corruption {
     damage.range = Some(Index(from)..Index(to.max(from)));
     damage
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_result_code_has_its_kind() {
+        use Kind::{Damaged, Full, Locked, Other};
+        let table = [
+            // A statement that is not understood, or a table that is missing: our own fault, when it is written.
+            (1, Other),
+            (5, Locked),
+            (6, Locked),
+            (7, Other),
+            (8, Other),
+            (10, Other),
+            (11, Damaged),
+            (13, Full),
+            (14, Other),
+            (26, Damaged),
+        ];
+        for (code, kind) in table {
+            assert_eq!(Kind::of_code(code), kind, "{code}");
+        }
+        assert_eq!(Kind::of(&sqlx::Error::RowNotFound), Damaged);
+        assert_eq!(Kind::of(&sqlx::Error::WorkerCrashed), Other);
+    }
+
+    #[test]
+    fn no_room_for_a_file_is_no_space() {
+        let of = |kind: io::ErrorKind| file_error("write the hard state", &kind.into(), 8);
+        for full in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            assert_eq!(of(full), JournalError::NoSpace { needed: 8 });
+        }
+        assert!(matches!(of(io::ErrorKind::PermissionDenied), JournalError::Io { .. }));
+    }
 }

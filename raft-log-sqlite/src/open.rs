@@ -15,13 +15,14 @@ use raft_core::slots::{
     encode_identity, encode_peers,
 };
 
-use crate::db::{Change, Db, is_damage};
+use crate::db::{Change, Db, Marks, is_damage_to_see};
 use crate::error::{Context, damage, damage_of};
 use crate::options::{Options, Owner};
 use crate::rows::{Seal, State};
 use crate::scan::{Log, Scan, scan};
 use crate::side::{
-    self, DATABASE, Finding, HARD_STATE, IDENTITY, PEERS, Pair, PairState, WATERMARK, slot_path, sync_dir,
+    self, DATABASE, Finding, HARD_STATE, IDENTITY, PEERS, Pair, PairState, VERSION, WATERMARK, slot_path,
+    sync_dir,
 };
 use crate::store::Store;
 use crate::view;
@@ -199,7 +200,7 @@ async fn first_state(
     initial: Option<&Membership>,
     tail_bytes: usize,
 ) -> Result<Log, OpenError> {
-    db.check_version().await?;
+    db.check_sqlite().await?;
     let mut log = Log::new(State::new(store), tail_bytes);
     let first_entry = initial.map(|membership| Entry {
         id: LogId::new(0, 1),
@@ -282,12 +283,22 @@ pub(crate) async fn examine(
     let (db, mut scan) = if dir.join(DATABASE).exists() {
         match look(dir, store, mark, tail_bytes).await {
             Ok((db, scan)) => (Some(db), scan),
-            Err(Look::Open(error)) => return Err(error),
-            Err(Look::Sql(error)) if is_damage(&error) => {
+            Err(Look::Open(error)) => {
+                restore_wal(dir)?;
+                return Err(error);
+            }
+            Err(Look::Foreign) => {
+                let damage = all_of(mark, damage(DATABASE, 0, "its marks are not those of a journal"));
+                (None, Scan { log: empty(), damage: Some(damage) })
+            }
+            Err(Look::Sql(error)) if is_damage_to_see(&error) => {
                 let damage = all_of(mark, damage(DATABASE, 0, error.to_string()));
                 (None, Scan { log: empty(), damage: Some(damage) })
             }
-            Err(Look::Sql(error)) => return Err(error).during("open the database"),
+            Err(Look::Sql(error)) => {
+                restore_wal(dir)?;
+                return Err(error).during("open the database");
+            }
         }
     } else {
         let damage = all_of(mark, damage(DATABASE, 0, "the file is missing"));
@@ -356,14 +367,13 @@ fn all_of(mark: Option<State>, damage: Corruption) -> Corruption {
 enum Look {
     Sql(sqlx::Error),
     Open(OpenError),
+    /// Not a journal's database.
+    Foreign,
 }
 
 async fn look(dir: &Path, store: StoreId, mark: Option<State>, tail: usize) -> Result<(Db, Scan), Look> {
-    let mut db = Db::connect(dir, DATABASE, false).await.map_err(Look::Sql)?;
-    let scanned = match db.check_version().await {
-        Ok(()) => scan(&mut db, store, mark, tail).await.map_err(Look::Sql),
-        Err(error) => Err(Look::Open(error)),
-    };
+    let mut db = Db::look(dir, DATABASE).await.map_err(Look::Sql)?;
+    let scanned = look_at(&mut db, store, mark, tail).await;
     match scanned {
         Ok(scan) => Ok((db, scan)),
         Err(error) => {
@@ -371,6 +381,17 @@ async fn look(dir: &Path, store: StoreId, mark: Option<State>, tail: usize) -> R
             Err(error)
         }
     }
+}
+
+async fn look_at(db: &mut Db, store: StoreId, mark: Option<State>, tail: usize) -> Result<Scan, Look> {
+    db.check_sqlite().await.map_err(Look::Open)?;
+    match db.marks().await.map_err(Look::Sql)? {
+        Marks::Ours => {}
+        // Before anything is judged: what a later version has written is not damaged.
+        Marks::Later(found) => return Err(Look::Open(OpenError::Version { found, known: VERSION })),
+        Marks::Foreign => return Err(Look::Foreign),
+    }
+    scan(db, store, mark, tail).await.map_err(Look::Sql)
 }
 
 /// Judges the write-ahead log and copies it aside. A copy that is there already comes from an opening
@@ -381,12 +402,13 @@ fn keep_wal(dir: &Path) -> io::Result<Shape> {
         copy(&kept, &wal)?;
         sync_dir(dir)?;
     }
-    let bytes = match fs::read(&wal) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+    let (bytes, exists) = match fs::read(&wal) {
+        Ok(bytes) => (bytes, true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), false),
         Err(error) => return Err(error),
     };
-    if !bytes.is_empty() && !kept.exists() {
+    // An empty one too: closing a database removes it.
+    if exists && !kept.exists() {
         let temporary = dir.join("journal.db-wal.tmp");
         fs::write(&temporary, &bytes)?;
         File::open(&temporary)?.sync_all()?;
@@ -396,7 +418,7 @@ fn keep_wal(dir: &Path) -> io::Result<Shape> {
     Ok(wal::judge(&bytes))
 }
 
-/// Undoes what closing the database has done to its write-ahead log.
+/// Undoes what closing the database has done to its write-ahead log: one without a sound frame is removed.
 fn restore_wal(dir: &Path) -> Result<(), OpenError> {
     let what = "put the write-ahead log back";
     if dir.join(WAL_KEPT).exists() {
@@ -430,8 +452,18 @@ pub(crate) async fn open(dir: &Path, owner: Owner, options: Options) -> Result<S
         found.put_back(dir).await?;
         return Err(error);
     }
-    let mut db = found.db.take();
     let lock = Arc::clone(&found.lock);
+    found.close().await;
+    let mut db = None;
+    if found.scan.damage.is_none() {
+        match connect_again(dir).await {
+            Ok(connected) => db = Some(connected),
+            Err(error) => {
+                restore_wal(dir)?;
+                return Err(error);
+            }
+        }
+    }
     let opened = act(dir, owner, options, found, &mut db).await;
     if opened.is_err() {
         if let Some(db) = db {
@@ -442,6 +474,22 @@ pub(crate) async fn open(dir: &Path, owner: Owner, options: Options) -> Result<S
     }
     drop(lock);
     opened
+}
+
+/// Opens what was looked at, now to write to it.
+async fn connect_again(dir: &Path) -> Result<Db, OpenError> {
+    // A write-ahead log without a sound frame was removed; nothing in it counts, but it stays what was found.
+    if dir.join(WAL_KEPT).exists() && !dir.join(WAL).exists() {
+        copy(&dir.join(WAL_KEPT), &dir.join(WAL)).during("put the write-ahead log back")?;
+    }
+    let mut db = Db::connect(dir, DATABASE, false).await.during("open the database")?;
+    match db.check_sqlite().await {
+        Ok(()) => Ok(db),
+        Err(error) => {
+            let _ = db.close().await;
+            Err(error)
+        }
+    }
 }
 
 /// Acts on what was found. After an error the database is left in `slot`, for the caller to close.

@@ -1,7 +1,11 @@
 //! Whose journal it is and how it behaves.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use raft_core::backend::Mismatch;
 use raft_core::ids::{ClusterId, GroupId, Identity, NodeId};
@@ -119,6 +123,10 @@ pub struct Faults {
     pub sync_in: AtomicU64,
     /// The database may not grow: SQLite itself says so.
     pub full: AtomicBool,
+    /// Syncs of the files beside the database do nothing, and say that they did.
+    pub no_sync: AtomicBool,
+    /// What the files beside the database held when they were synced last.
+    pub synced: Mutex<BTreeMap<PathBuf, Vec<u8>>>,
 }
 
 impl Faults {
@@ -127,6 +135,20 @@ impl Faults {
             let left = faults.sync_in.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
             faults.next_sync.swap(false, Ordering::SeqCst) || left == Ok(1)
         })
+    }
+
+    /// Syncs a file that is beside the database.
+    pub(crate) fn sync(faults: Option<&Arc<Self>>, mut file: &File, path: &Path) -> io::Result<()> {
+        let Some(faults) = faults else { return file.sync_data() };
+        if faults.no_sync.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        file.sync_data()?;
+        let mut bytes = Vec::new();
+        file.rewind()?;
+        file.read_to_end(&mut bytes)?;
+        faults.synced.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_path_buf(), bytes);
+        Ok(())
     }
 
     pub(crate) fn is_full(faults: Option<&Arc<Self>>) -> bool {

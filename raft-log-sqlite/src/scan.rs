@@ -129,7 +129,7 @@ pub(crate) async fn scan(
 ) -> Result<Scan, sqlx::Error> {
     let found = match db.state(store).await {
         Ok(found) => found,
-        Err(error) if crate::db::is_damage(&error) => None,
+        Err(error) if crate::db::is_damage_to_see(&error) => None,
         Err(error) => return Err(error),
     };
     let mut trouble = found.is_none().then(|| damage("journal.db, table meta", 0, "the state of the log"));
@@ -144,7 +144,7 @@ pub(crate) async fn scan(
         let last = log.state.last.index;
         let rows = match db.rows(last, 4096, STEP).await {
             Ok(rows) => rows,
-            Err(error) if crate::db::is_damage(&error) => {
+            Err(error) if crate::db::is_damage_to_see(&error) => {
                 trouble = Some(broken(last.next(), error.to_string()));
                 break;
             }

@@ -174,6 +174,7 @@ impl PairState {
         })?;
         let mut pair = Pair {
             files: open_both(dir, self.name).during(&what)?,
+            paths: [slot_path(dir, self.name, 0), slot_path(dir, self.name, 1)],
             layout: layout(self.name),
             generation: newest.generation,
             settled: true,
@@ -200,6 +201,7 @@ impl PairState {
 /// The two files of a pair, for writing.
 pub(crate) struct Pair {
     files: [File; 2],
+    paths: [PathBuf; 2],
     layout: Layout,
     generation: u64,
     /// The newest record is durable.
@@ -215,8 +217,9 @@ impl Pair {
         body: &[u8],
         faults: Option<Arc<Faults>>,
     ) -> io::Result<Self> {
-        let mut pair =
-            Self { files: open_both(dir, name)?, layout: layout(name), generation: 0, settled: true, faults };
+        let paths = [slot_path(dir, name, 0), slot_path(dir, name, 1)];
+        let (files, layout) = (open_both(dir, name)?, layout(name));
+        let mut pair = Self { files, paths, layout, generation: 0, settled: true, faults };
         for generation in 0..2 {
             pair.generation = generation;
             pair.put(generation, body)?;
@@ -287,7 +290,9 @@ impl Pair {
         if Faults::take_sync(self.faults.as_ref()) {
             return Err(io::Error::other("a sync that was told to fail"));
         }
-        self.file(generation).sync_data()
+        let [a, b] = &self.paths;
+        let path = if Layout::slot_of(generation) == 0 { a } else { b };
+        Faults::sync(self.faults.as_ref(), self.file(generation), path)
     }
 }
 
@@ -305,5 +310,18 @@ mod tests {
         drop(first);
         assert!(lock(folder.path()).is_ok());
         drop(inherited);
+    }
+
+    /// A device without room says so as itself, not as some failure.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_device_is_told_by_its_kind() {
+        let full = || OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut pair = Pair::create(folder.path(), HARD_STATE, b"1", None).unwrap();
+        pair.files = [full(), full()];
+        let error = pair.write(b"2").unwrap_err();
+        let error = crate::error::file_error("write the hard state", &error, 1);
+        assert_eq!(error, raft_core::backend::JournalError::NoSpace { needed: 1 });
     }
 }

@@ -9,7 +9,7 @@ use raft_core::ids::{Identity, Index, KnownPeer, LogId};
 use raft_core::slots::{encode_hard_state, encode_peers};
 
 use crate::db::{Change, Db, Stored};
-use crate::error::{damage, damage_of, io_error, journal_error, refused};
+use crate::error::{damage, damage_of, file_error, journal_error, refused};
 use crate::options::{Faults, Options, Witness};
 use crate::rows::{Seal, State, next_chain};
 use crate::scan::Log;
@@ -90,13 +90,14 @@ impl Store {
             return Err(refused("too many known peers"));
         }
         if let Some(state) = write.hard_state.filter(|state| *state != self.hard_state) {
-            let done = self.hard_pair.write(&encode_hard_state(store, &state));
-            done.map_err(|error| self.poison(io_error("write the hard state", error.to_string())))?;
+            let encoded = encode_hard_state(store, &state);
+            let (done, needed) = (self.hard_pair.write(&encoded), encoded.len() as u64);
+            done.map_err(|error| self.poison(file_error("write the hard state", &error, needed)))?;
             self.hard_state = state;
         }
         if let Some((peers, encoded)) = peers.zip(encoded) {
-            let done = self.peers_pair.write(&encoded);
-            done.map_err(|error| self.poison(io_error("write the known peers", error.to_string())))?;
+            let (done, needed) = (self.peers_pair.write(&encoded), encoded.len() as u64);
+            done.map_err(|error| self.poison(file_error("write the known peers", &error, needed)))?;
             self.peers.clone_from(peers);
         }
         if cut_from.is_none() && write.entries.is_empty() {
@@ -216,7 +217,7 @@ impl Store {
             self.fresh_wal || self.unsettled >= UNSETTLED_LIMIT || self.options.witness == Witness::EachWrite;
         let body = change.state.encode();
         let done = if settle { self.mark.write(&body) } else { self.mark.note(&body) };
-        done.map_err(|error| self.poison(io_error("write the watermark", error.to_string())))?;
+        done.map_err(|error| self.poison(file_error("write the watermark", &error, body.len() as u64)))?;
         if settle {
             (self.unsettled, self.fresh_wal) = (0, false);
         }
@@ -270,7 +271,7 @@ impl Store {
     pub(crate) fn settle(&mut self) -> Result<(), JournalError> {
         self.check()?;
         let done = self.mark.settle();
-        done.map_err(|error| self.poison(io_error("sync the watermark", error.to_string())))?;
+        done.map_err(|error| self.poison(file_error("sync the watermark", &error, 0)))?;
         self.unsettled = 0;
         Ok(())
     }

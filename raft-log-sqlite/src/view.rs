@@ -57,9 +57,8 @@ pub(crate) fn close(dir: &Path, why: &str) -> Result<(), OpenError> {
 
 type Reading = (Range<Index>, u64, Sender<Result<Vec<Entry>, JournalError>>);
 
-/// A journal that is looked at. It is locked as long as this lives, and nothing that it holds changes: its
-/// incarnation stays what it is. Dropping it waits until its write-ahead log is as it was; SQLite may have
-/// moved what is in there into the database as well.
+/// A journal that is looked at. It is locked as long as this lives, and nothing changes: its incarnation stays what
+/// it is, and every file. Dropping it waits until its write-ahead log, which is kept aside meanwhile, is back.
 pub struct SqliteView {
     dir: PathBuf,
     report: Report,

@@ -87,7 +87,28 @@ impl Db {
             .locking_mode(SqliteLockingMode::Exclusive)
             .journal_mode(SqliteJournalMode::Truncate)
             .synchronous(SqliteSynchronous::Full);
-        Ok(Self { connection: options.connect().await? })
+        let mut db = Self { connection: options.connect().await? };
+        match db.check_settings(path).await {
+            Ok(()) => Ok(db),
+            Err(error) => {
+                let _ = db.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Refuses a connection that does not sync at each COMMIT: that it does is SQLite's own word, which nothing
+    /// here can check.
+    async fn check_settings(&mut self, path: &Path) -> Result<(), sqlx::Error> {
+        let connection = &mut self.connection;
+        let synced: i64 = sqlx::query("PRAGMA synchronous").fetch_one(&mut *connection).await?.try_get(0)?;
+        let mode: String = sqlx::query("PRAGMA journal_mode").fetch_one(connection).await?.try_get(0)?;
+        // What is in memory has nothing to sync.
+        if synced >= 2 && (mode == "truncate" || path == Path::new(":memory:")) {
+            return Ok(());
+        }
+        let cause = format!("SQLite says synchronous {synced}, journal_mode {mode}: a commit may be lost");
+        Err(sqlx::Error::Io(std::io::Error::other(cause)))
     }
 
     /// Opens a database that nobody writes any more, and touches nothing.
@@ -208,5 +229,29 @@ impl Db {
     /// Closes it; what was not committed is gone.
     pub(super) async fn close(self) -> Result<(), sqlx::Error> {
         self.connection.close().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Any of these would let a power cut take what was finished, and no test could see it.
+    #[tokio::test]
+    async fn a_connection_that_does_not_sync_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("snapshot.db");
+        let mut db = Db::writable(&path, true).await.unwrap();
+        for (set, back) in [
+            ("PRAGMA synchronous = NORMAL", "PRAGMA synchronous = FULL"),
+            ("PRAGMA journal_mode = OFF", "PRAGMA journal_mode = TRUNCATE"),
+        ] {
+            db.run(set).await.unwrap();
+            let refused = db.check_settings(&path).await.unwrap_err().to_string();
+            assert!(refused.contains("may be lost"), "{set}: {refused}");
+            db.run(back).await.unwrap();
+            db.check_settings(&path).await.unwrap();
+        }
+        db.close().await.unwrap();
     }
 }

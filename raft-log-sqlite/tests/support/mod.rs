@@ -73,6 +73,20 @@ impl Place {
         }
     }
 
+    /// What a power cut leaves: of the files beside the database what they held when they were synced last. Of
+    /// the database all that can be read: that SQLite syncs at COMMIT is believed.
+    pub(crate) fn after_power_cut(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        // First: a sync that comes later may be in the image or not.
+        let synced = self.faults.synced.lock().unwrap().clone();
+        let mut image = self.image();
+        for (path, bytes) in &mut image {
+            if let Some(durable) = synced.get(path) {
+                bytes.clone_from(durable);
+            }
+        }
+        image
+    }
+
     pub(crate) fn restore(&self, image: &[(PathBuf, Vec<u8>)]) {
         for path in self.files() {
             fs::remove_file(path).unwrap();
