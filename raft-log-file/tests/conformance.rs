@@ -23,9 +23,10 @@ const fn ours(owner: Owner) -> raft_log_file::Owner {
 
 mod on_a_failing_disk {
     use super::*;
-    use crate::support::{Fault, MemVfs};
+    use crate::support::{Fault, MemVfs, Unsynced};
 
-    struct Failing;
+    /// With what it does not sync, if anything.
+    struct Failing(Option<Unsynced>);
 
     #[async_trait]
     impl JournalBackend for Failing {
@@ -42,7 +43,10 @@ mod on_a_failing_disk {
             initial: Option<&Membership>,
         ) -> Result<Box<dyn Journal>, OpenError> {
             let vfs = Arc::new(place.clone());
-            Ok(Box::new(FileJournal::create_on(vfs, ours(owner), initial, options()).await?))
+            let journal = FileJournal::create_on(vfs, ours(owner), initial, options()).await?;
+            // Creating is done by then: what is not synced is what is written later.
+            place.set_fault(self.0.map(Fault::NoSync));
+            Ok(Box::new(journal))
         }
 
         async fn open(&self, place: &MemVfs, owner: Owner) -> Result<Box<dyn Journal>, OpenError> {
@@ -50,9 +54,11 @@ mod on_a_failing_disk {
         }
 
         async fn crash(&self, place: &MemVfs, journal: Box<dyn Journal>) -> Result<(), Unsupported> {
-            let image = place.image();
+            // Power is lost before the journal ends: what it would still sync is not kept either.
+            let durable = place.durable();
             drop(journal);
-            place.restore(&image);
+            place.restore(&durable);
+            place.set_fault(self.0.map(Fault::NoSync));
             Ok(())
         }
 
@@ -63,6 +69,10 @@ mod on_a_failing_disk {
         fn flip_bit(&self, place: &MemVfs, at: u64, bit: u8) -> Result<(), Unsupported> {
             place.damage(at as usize, |byte| byte ^ 1 << bit);
             Ok(())
+        }
+
+        fn contents(&self, place: &MemVfs) -> Result<Vec<u8>, Unsupported> {
+            Ok(place.image().values().flat_map(|bytes| bytes.iter().copied()).collect())
         }
 
         fn fail_next_sync(&self, place: &MemVfs) -> Result<(), Unsupported> {
@@ -81,8 +91,26 @@ mod on_a_failing_disk {
     }
 
     raft_testkit::journal_conformance! {
-        backend: Failing,
+        backend: Failing(None),
         skip: { j01_acknowledged_survives_a_kill => "this disk ends with its process; the real files do it" },
+    }
+
+    /// A sync that does nothing where the journal counts on it: a crash shows it.
+    #[tokio::test]
+    async fn a_sync_that_is_missing_is_noticed() {
+        use Unsynced::{Files, Names};
+        let table = [
+            (Files("seg-"), "j01_acknowledged_survives_a_crash", "the last log id"),
+            (Files("hs."), "j01_vote_alone_survives_a_crash", "the hard state"),
+            (Files("peers."), "j01_vote_alone_survives_a_crash", "the known peers"),
+            // Whatever it says of a segment that is not there.
+            (Names, "j01_long_log_survives_a_crash", ""),
+        ];
+        for (unsynced, clause, words) in table {
+            let result = raft_testkit::conformance::journal::run(&Failing(Some(unsynced)), clause).await;
+            let seen = result.expect_err(&format!("{unsynced:?}")).to_string();
+            assert!(seen.contains(words) && !seen.contains("nothing happens"), "{unsynced:?}: {seen}");
+        }
     }
 }
 
@@ -138,6 +166,10 @@ mod on_real_files {
 
         fn stored_bytes(&self, place: &Folder) -> Result<u64, Unsupported> {
             Ok(files(place).iter().map(|path| path.metadata().unwrap().len()).sum())
+        }
+
+        fn contents(&self, place: &Folder) -> Result<Vec<u8>, Unsupported> {
+            Ok(files(place).iter().flat_map(|path| std::fs::read(path).unwrap()).collect())
         }
 
         fn flip_bit(&self, place: &Folder, mut at: u64, bit: u8) -> Result<(), Unsupported> {

@@ -4,7 +4,7 @@
 mod support;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use raft_core::backend::{SnapshotError, SnapshotStore};
@@ -17,56 +17,44 @@ static ALLOCATOR: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::Syste
 
 mod on_a_failing_disk {
     use super::*;
-    use crate::support::{CrashPoint, Fault, Image, MemVfs};
+    use crate::support::{Fault, MemVfs};
 
     struct Failing;
 
-    #[derive(Default)]
-    struct Place {
-        vfs: MemVfs,
-        /// What the disk held when it was last set.
-        base: Mutex<Image>,
-    }
-
     #[async_trait]
     impl SnapshotBackend for Failing {
-        type Place = Place;
+        type Place = MemVfs;
 
-        fn place(&self) -> Place {
-            Place::default()
+        fn place(&self) -> MemVfs {
+            MemVfs::default()
         }
 
-        async fn open(&self, place: &Place) -> Result<Box<dyn SnapshotStore>, SnapshotError> {
-            Ok(Box::new(FileSnapshots::open_on(Arc::new(place.vfs.clone())).await?))
+        async fn open(&self, place: &MemVfs) -> Result<Box<dyn SnapshotStore>, SnapshotError> {
+            Ok(Box::new(FileSnapshots::open_on(Arc::new(place.clone())).await?))
         }
 
-        async fn crash(&self, place: &Place, store: Box<dyn SnapshotStore>) -> Result<(), Unsupported> {
+        async fn crash(&self, place: &MemVfs, store: Box<dyn SnapshotStore>) -> Result<(), Unsupported> {
             drop(store);
-            let mut base = place.base.lock().unwrap();
-            let mut point = CrashPoint::of(&base);
-            place.vfs.ops().iter().for_each(|op| point.advance(op));
-            *base = point.durable();
-            place.vfs.restore(&base);
+            place.restore(&place.durable());
             Ok(())
         }
 
-        fn stored_bytes(&self, place: &Place) -> Result<u64, Unsupported> {
-            Ok(place.vfs.image().values().map(|bytes| bytes.len() as u64).sum())
+        fn stored_bytes(&self, place: &MemVfs) -> Result<u64, Unsupported> {
+            Ok(place.image().values().map(|bytes| bytes.len() as u64).sum())
         }
 
-        fn flip_bit(&self, place: &Place, at: u64, bit: u8) -> Result<(), Unsupported> {
-            place.vfs.damage(at as usize, |byte| byte ^ 1 << bit);
-            *place.base.lock().unwrap() = place.vfs.image();
+        fn flip_bit(&self, place: &MemVfs, at: u64, bit: u8) -> Result<(), Unsupported> {
+            place.damage(at as usize, |byte| byte ^ 1 << bit);
             Ok(())
         }
 
-        fn fail_next_sync(&self, place: &Place) -> Result<(), Unsupported> {
-            place.vfs.set_fault(Some(Fault::NextSync));
+        fn fail_next_sync(&self, place: &MemVfs) -> Result<(), Unsupported> {
+            place.set_fault(Some(Fault::NextSync));
             Ok(())
         }
 
-        fn set_full(&self, place: &Place, full: bool) -> Result<(), Unsupported> {
-            place.vfs.set_fault(full.then_some(Fault::Full(0)));
+        fn set_full(&self, place: &MemVfs, full: bool) -> Result<(), Unsupported> {
+            place.set_fault(full.then_some(Fault::Full(0)));
             Ok(())
         }
     }

@@ -1,7 +1,7 @@
 //! The snapshot contract, clause by clause, on databases of the real file system; and what kills, damage and
 //! other misfortune leave.
 //!
-//! A crash is the folder as it was before the store was dropped. A failing sync is injected at COMMIT and at
+//! A crash is the folder as it was before the store was dropped: what SQLite syncs, and when, is not seen. A failing sync is injected at COMMIT and at
 //! the sync of a finished database; a full disk is SQLite's own answer to `max_page_count`.
 
 use std::fs;
@@ -134,7 +134,19 @@ impl SnapshotBackend for Sqlite {
     }
 }
 
-raft_testkit::snapshot_conformance! { backend: Sqlite }
+/// Why a clause about crashes says less here than elsewhere.
+const PROCESS_ONLY: &str =
+    "process crash only: SQLite's own syncs are not seen, its settings are (docs/journal-sqlite.md, Limits)";
+
+raft_testkit::snapshot_conformance! {
+    backend: Sqlite,
+    skip: {},
+    partly: {
+        s01_finished_survives_a_crash => PROCESS_ONLY,
+        s02_crash_in_the_middle_serves_nothing => PROCESS_ONLY,
+        s04_old_one_outlives_a_crash_of_the_new => PROCESS_ONLY,
+    },
+}
 
 /// A snapshot by its number; nothing in it is twice.
 fn sample(number: u64, bytes: usize) -> (SnapshotMeta, Bytes) {

@@ -83,19 +83,39 @@ enum Mutant {
     InstallsAPart,
 }
 
-const TABLE: &[(Mutant, &str)] = &[
-    (Mutant::ForgetsAnAnswer, "a01_each_command_has_an_answer"),
-    (Mutant::ExecutesABatchBackwards, "a02_commands_are_taken_in_order"),
-    (Mutant::AnswersABatchBackwards, "a02_commands_are_taken_in_order"),
-    (Mutant::ExecutesOnlyWhatIsAsked, "a03_unwanted_answers_change_nothing"),
-    (Mutant::DependsOnItsInstance, "a04_two_machines_are_equal"),
-    (Mutant::CountsOnlyCommands, "a05_last_applied_is_what_was_applied"),
-    (Mutant::ForgetsOnRestart, "a05_restart_goes_on_from_last_applied"),
-    (Mutant::ReadsItsSnapshotLate, "a06_snapshot_is_a_point_in_time"),
-    (Mutant::SnapshotsCountAsCommands, "a06_taking_a_snapshot_changes_nothing"),
-    (Mutant::AddsWhatIsInstalled, "a07_install_replaces_everything"),
-    (Mutant::KeepsLastApplied, "a07_install_replaces_everything"),
-    (Mutant::InstallsAPart, "a07_damaged_snapshot_is_fatal"),
+const TABLE: &[(Mutant, &str, &str)] = &[
+    (Mutant::ForgetsAnAnswer, "a01_each_command_has_an_answer", "answers to 3 commands"),
+    (Mutant::ExecutesABatchBackwards, "a02_commands_are_taken_in_order", "answer 0, as one by one"),
+    (Mutant::AnswersABatchBackwards, "a02_commands_are_taken_in_order", "answer 0, as one by one"),
+    (
+        Mutant::ExecutesOnlyWhatIsAsked,
+        "a03_unwanted_answers_change_nothing",
+        "answer 0 of a machine with the same history",
+    ),
+    (Mutant::DependsOnItsInstance, "a04_two_machines_are_equal", "snapshots with the same bytes"),
+    (Mutant::CountsOnlyCommands, "a05_last_applied_is_what_was_applied", "last_applied"),
+    (
+        Mutant::ForgetsOnRestart,
+        "a05_restart_goes_on_from_last_applied",
+        "answer 0 of a machine with the same history",
+    ),
+    (
+        Mutant::ReadsItsSnapshotLate,
+        "a06_snapshot_is_a_point_in_time",
+        "one that was read after all, and after its machine, in bytes",
+    ),
+    (Mutant::SnapshotsCountAsCommands, "a06_taking_a_snapshot_changes_nothing", "the answers of entry 2"),
+    (
+        Mutant::AddsWhatIsInstalled,
+        "a07_install_replaces_everything",
+        "a snapshot of what was installed, in bytes",
+    ),
+    (Mutant::KeepsLastApplied, "a07_install_replaces_everything", "last_applied after installing"),
+    (
+        Mutant::InstallsAPart,
+        "a07_damaged_snapshot_is_fatal",
+        "an error for a snapshot that cannot be read from byte 0 on",
+    ),
 ];
 
 struct Broken(Option<Mutant>);
@@ -233,15 +253,13 @@ impl StateMachineBackend for Broken {
 #[tokio::test]
 async fn every_mutant_is_caught_by_its_clause() {
     let mut escaped = Vec::new();
-    for (mutant, clause) in TABLE {
+    for (mutant, clause, words) in TABLE {
         let result = run(&Broken(Some(*mutant)), clause).await;
-        report_mutant("state machine", mutant, clause, &result);
-        match result {
-            Ok(()) => escaped.push((mutant, clause)),
-            Err(failure) => assert_eq!(failure.clause, *clause, "{mutant:?}"),
+        if !report_mutant("state machine", mutant, clause, words, &result) {
+            escaped.push((mutant, clause, words, result.err()));
         }
     }
-    assert!(escaped.is_empty(), "not caught: {escaped:?}");
+    assert!(escaped.is_empty(), "not caught: {escaped:#?}");
 }
 
 /// So that what the clauses catch are the mutants, not the wrapper around them.

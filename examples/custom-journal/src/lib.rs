@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use raft_core::backend::{
@@ -17,12 +17,13 @@ use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, KnownPeer
 use raft_core::membership::Membership;
 use serde::{Deserialize, Serialize};
 
-/// Faults to order, and how often the disk was asked to sync: for tests.
-#[derive(Debug, Default)]
+/// Faults to order, how often the disk was asked to sync, and who hears of each sync: for tests.
+#[derive(Default)]
 pub struct Faults {
     pub fail_next_sync: AtomicBool,
     pub full: AtomicBool,
     pub syncs: AtomicU64,
+    pub synced: OnceLock<Box<dyn Fn(&Path) + Send + Sync>>,
 }
 
 /// A record: the length of its body, the checksum of the length, the checksum of the body, the body.
@@ -88,6 +89,13 @@ impl Log {
         self.entries.last_key_value().map_or(self.purged, |(_, entry)| entry.id)
     }
 
+    fn is_single_voter(&self, node: NodeId) -> bool {
+        let mut all = self.entries.values().rev();
+        let newest = all.find(|entry| entry.kind == EntryKind::Membership);
+        let newest = newest.and_then(|entry| Membership::decode(&entry.data).ok());
+        newest.is_some_and(|members| members.all_voters().eq([node]))
+    }
+
     /// J4: what does not fit is refused before anything is changed.
     fn check(&self, truncate_from: Option<Index>, entries: &[Entry]) -> Result<(), JournalError> {
         let mut expected = self.last().index.next();
@@ -132,12 +140,28 @@ fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
     log.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn sync(file: &File, faults: &Faults) -> io::Result<()> {
+/// Syncs a file, or the names in a folder.
+fn sync(file: &File, path: &Path, faults: &Faults) -> io::Result<()> {
     faults.syncs.fetch_add(1, Ordering::SeqCst);
     if faults.fail_next_sync.swap(false, Ordering::SeqCst) {
         return Err(io::Error::other("a sync that was told to fail"));
     }
-    file.sync_all()
+    file.sync_all()?;
+    faults.synced.get().into_iter().for_each(|hear| hear(path));
+    Ok(())
+}
+
+fn sync_dir(dir: &Path, faults: &Faults) -> io::Result<()> {
+    // Of a path of one name the parent is "", which the system does not know.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    sync(&File::open(dir)?, dir, faults)
+}
+
+/// Makes a folder with its parents. Each that is new is durable when the one that it is in is synced.
+fn create_dir(dir: &Path, faults: &Faults) -> io::Result<()> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+    fs::create_dir_all(dir)?;
+    missing.into_iter().filter_map(Path::parent).try_for_each(|parent| sync_dir(parent, faults))
 }
 
 /// Puts a file in place of another one, as a whole: its bytes are synced before its name, and then that.
@@ -145,9 +169,9 @@ fn replace(dir: &Path, name: &str, bytes: &[u8], faults: &Faults) -> io::Result<
     let new = dir.join(format!("{name}.new"));
     let mut file = File::create(&new)?;
     file.write_all(bytes)?;
-    sync(&file, faults)?;
+    sync(&file, &new, faults)?;
     fs::rename(new, dir.join(name))?;
-    sync(&File::open(dir)?, faults)?;
+    sync_dir(dir, faults)?;
     Ok(file)
 }
 
@@ -200,7 +224,7 @@ impl CustomJournal {
         initial: Option<&Membership>,
         faults: Arc<Faults>,
     ) -> Result<Self, OpenError> {
-        fs::create_dir_all(dir).map_err(failed)?;
+        create_dir(dir, &faults).map_err(failed)?;
         let lock = take_lock(dir)?;
         if dir.join("meta").exists() {
             return Err(OpenError::AlreadyExists);
@@ -215,7 +239,6 @@ impl CustomJournal {
         let mut log = Log::default();
         log.apply(None, first.into_iter().collect());
         let make = || {
-            dir.parent().map_or(Ok(()), |parent| sync(&File::open(parent)?, &faults))?;
             let head: Head = (store, LogId::ZERO);
             let bytes = [record(&head)?, record(&batch(None, log.entries.values()))?].concat();
             let file = replace(dir, "log", &bytes, &faults)?;
@@ -263,7 +286,11 @@ impl CustomJournal {
                 Parsed::Value(batch) if log.replay(&batch) => end = bytes.len() - rest.len(),
                 // The last write has not come to its end, and nobody was told that it had.
                 Parsed::Cut => verdict = Verdict::TornTail { discarded_from: from },
-                // What was acknowledged may be lost: the node must know it (J10), and must not vote.
+                // What was acknowledged may be lost: the node must know it (J10), and must not vote. Who is
+                // alone has nobody to fetch it from.
+                Parsed::Value(_) | Parsed::Damaged if log.is_single_voter(node) => {
+                    return Err(damaged("log"));
+                }
                 Parsed::Value(_) | Parsed::Damaged => {
                     verdict = Verdict::SuspectTail { from };
                     meta.hard_state.probation = true;
@@ -275,6 +302,10 @@ impl CustomJournal {
         let settle = || {
             // The loss is noted before the log is cut: else a crash between the two would hide it.
             replace(dir, "meta", &record(&meta)?, &faults)?;
+            // The damaged bytes are for people to look at, and to remove (J10).
+            if matches!(verdict, Verdict::SuspectTail { .. }) {
+                replace(dir, &format!("evidence-{number}"), &bytes, &faults)?;
+            }
             // All that is kept is written anew. What a failed sync has left can be read from the system's
             // memory, but a later sync does not write it (J8).
             replace(dir, "log", &bytes[..end], &faults)
@@ -354,7 +385,7 @@ impl Journal for CustomJournal {
                     return Err(ErrorKind::StorageFull.into());
                 }
                 journal.file.write_all(&record(&batch(truncate_from, &entries))?)?;
-                sync(&journal.file, &journal.faults)?;
+                sync(&journal.file, &journal.dir.join("log"), &journal.faults)?;
                 // Only what is durable is seen (J5).
                 lock(&journal.log).apply(truncate_from, entries);
             }

@@ -296,7 +296,11 @@ pub enum OpenError {
 ///   journal stays readable, and what was acknowledged stays. What is written next either is done, or is
 ///   `NoSpace` again, or is [`JournalError::Poisoned`]: then writing works again after space returns and the
 ///   journal is reopened.
-/// * **J10** Opening gives a typed [`Verdict`]; what may have been acknowledged is never cut silently.
+/// * **J10** Opening gives a typed [`Verdict`]; what may have been acknowledged is never cut silently, and the
+///   damaged bytes are kept as evidence. With [`Verdict::SuspectTail`] or [`Verdict::Corrupt`] and more than one
+///   voter, or voters that are not known any more, [`HardState::probation`] is durable before anything is cut
+///   (M10). A single voter, who has nobody to fetch from, is refused with [`OpenError::Corrupt`] and nothing is
+///   changed, unless whoever opens accepts the loss.
 /// * **J11** Of two openers the second gets [`OpenError::Locked`].
 /// * **J12** A journal of another cluster, node, group or format version is refused by name; opening
 ///   never creates, creating never overwrites; each store has a random id and an incarnation, raised and

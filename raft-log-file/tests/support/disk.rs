@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use raft_log_file::vfs::{LockError, Vfs, VfsFile};
 
-use super::SECTOR;
+use super::{CrashPoint, SECTOR};
 
 /// The bytes of a file, shared until they are changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,12 +82,25 @@ pub enum Fault {
     OddWrites(usize),
     /// The next sync of a file that is in use fails; one that is being made is not.
     NextSync,
+    /// Syncs of these do nothing, and say that they did: what a journal is worth that forgets them.
+    NoSync(Unsynced),
+}
+
+/// What is not synced though it is said to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsynced {
+    /// Files whose names begin so.
+    Files(&'static str),
+    /// The names in the folder.
+    Names,
 }
 
 #[derive(Default)]
 struct Disk {
     files: Vec<Content>,
     names: BTreeMap<String, usize>,
+    /// What was there before the first of the operations.
+    base: Image,
     ops: Vec<Op>,
     /// Operations done, recorded or not.
     done: usize,
@@ -122,6 +135,7 @@ impl MemVfs {
         let disk = Disk {
             files: image.values().cloned().collect(),
             names: image.keys().cloned().zip(0..).collect(),
+            base: image.clone(),
             ..Disk::default()
         };
         Self { disk: Arc::new(Mutex::new(disk)), ..Self::default() }
@@ -143,11 +157,15 @@ impl MemVfs {
         named(&disk.files, &disk.names)
     }
 
-    /// Of a light disk: what is found if the machine goes down and nothing un-synced is kept.
+    /// What is found if the machine goes down now and nothing un-synced is kept.
     pub fn durable(&self) -> Image {
         let disk = self.disk.lock().unwrap();
-        let durable = disk.light.as_ref().expect("a light disk");
-        named(&durable.files, &durable.names)
+        if let Some(durable) = &disk.light {
+            return named(&durable.files, &durable.names);
+        }
+        let mut point = CrashPoint::of(&disk.base);
+        disk.ops.iter().for_each(|op| point.advance(op));
+        point.durable()
     }
 
     /// Sets everything back, as if later operations had never been.
@@ -278,6 +296,9 @@ impl Vfs for MemVfs {
     fn sync_dir(&self) -> io::Result<()> {
         let mut disk = self.disk.lock().unwrap();
         disk.call(false)?;
+        if disk.fault == Some(Fault::NoSync(Unsynced::Names)) {
+            return Ok(());
+        }
         let Disk { light, names, .. } = &mut *disk;
         if let Some(durable) = light {
             durable.names.clone_from(names);
@@ -341,6 +362,11 @@ impl VfsFile for MemFile {
             let keep = disk.keep;
             disk.record(|| Op::SyncFailed(self.id, keep));
             return Err(error);
+        }
+        if let Some(Fault::NoSync(Unsynced::Files(start))) = disk.fault
+            && disk.names.iter().any(|(name, id)| *id == self.id && name.starts_with(start))
+        {
+            return Ok(());
         }
         let Disk { light, files, .. } = &mut *disk;
         if let Some(durable) = light {

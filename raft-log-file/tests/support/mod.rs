@@ -15,7 +15,7 @@ use raft_core::membership::{Member, Membership};
 use raft_log_file::{Options, Owner, Store};
 
 pub use crash::{CrashPoint, MODES, Mode, Plan};
-pub use disk::{Content, Fault, Image, MemVfs, Op};
+pub use disk::{Content, Fault, Image, MemVfs, Op, Unsynced};
 pub use model::Model;
 
 pub const OWNER: Owner = Owner { cluster: ClusterId(7), group: GroupId(0), node: NodeId(1) };

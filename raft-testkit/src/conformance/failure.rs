@@ -2,6 +2,8 @@
 
 use core::fmt::{self, Debug, Display};
 
+use super::step;
+
 /// A backend broke a clause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClauseFailure {
@@ -23,6 +25,15 @@ impl Display for ClauseFailure {
 }
 
 impl std::error::Error for ClauseFailure {}
+
+impl ClauseFailure {
+    /// Whether the clause has said these words of what it expected or saw. That a broken backend fails says
+    /// nothing yet: it may hang, or miss what the clause needs.
+    #[must_use]
+    pub fn says(&self, words: &str) -> bool {
+        !words.is_empty() && format!("expected: {}; seen: {}", self.expected, self.seen).contains(words)
+    }
+}
 
 /// The backend under test has no such fault to offer: skip the clause, with a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +63,7 @@ pub(crate) fn fail(expected: impl Display, seen: impl Display) -> ClauseFailure 
 
 /// `what` must have gone well.
 pub(crate) fn ok<T, E: Debug>(what: impl Display, result: Result<T, E>) -> Result<T, ClauseFailure> {
+    step();
     result.map_err(|error| fail(format!("{what} succeeds"), format!("{error:?}")))
 }
 
@@ -61,6 +73,7 @@ pub(crate) fn equal<T: PartialEq + Debug>(
     seen: &T,
     expected: &T,
 ) -> Result<(), ClauseFailure> {
+    step();
     if seen == expected {
         return Ok(());
     }
@@ -69,5 +82,6 @@ pub(crate) fn equal<T: PartialEq + Debug>(
 
 /// `expected` must hold of `seen`.
 pub(crate) fn ensure(holds: bool, expected: impl Display, seen: impl Debug) -> Result<(), ClauseFailure> {
+    step();
     if holds { Ok(()) } else { Err(fail(expected, format!("{seen:?}"))) }
 }

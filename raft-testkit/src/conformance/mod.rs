@@ -21,7 +21,7 @@ pub use report::{REPORT_FILE, Subject, report_mutant};
 pub use run::{check_suite, run_test};
 
 pub(crate) use failure::{ensure, equal, fail, ok};
-pub(crate) use run::within_deadline;
+pub(crate) use run::{step, within_deadline};
 
 /// One row of a suite's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,23 +1,44 @@
 //! Runs one clause as a test.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::report::{Outcome, Subject, report_clause};
 use super::{Clause, ClauseFailure, fail};
 
-/// Ends a test that hangs. Nothing is measured against it.
+/// A clause in which no step comes to its end for so long hangs. Nothing is measured against it: a clause of many
+/// steps may take as long as it likes.
 const DEADLINE: Duration = Duration::from_secs(120);
+
+tokio::task_local! {
+    /// How many steps the clause that this task runs has made.
+    static STEPS: AtomicU64;
+}
+
+/// A step of a clause has come to its end: a wait, a call, a comparison.
+pub(crate) fn step() {
+    // Outside of a clause nobody counts.
+    let _ = STEPS.try_with(|steps| steps.fetch_add(1, Ordering::Relaxed));
+}
 
 /// Runs a clause; a hung one fails.
 pub(crate) async fn within_deadline(
     clause: &Clause,
     run: impl Future<Output = Result<(), ClauseFailure>>,
 ) -> Result<(), ClauseFailure> {
-    let result = match tokio::time::timeout(DEADLINE, run).await {
-        Ok(result) => result,
-        Err(_) => Err(fail("it goes on", format!("nothing happens for {DEADLINE:?}"))),
+    let watched = async {
+        let mut run = std::pin::pin!(run);
+        loop {
+            let before = STEPS.with(|steps| steps.load(Ordering::Relaxed));
+            match tokio::time::timeout(DEADLINE, &mut run).await {
+                Ok(result) => return result,
+                Err(_) if STEPS.with(|steps| steps.load(Ordering::Relaxed)) > before => {}
+                Err(_) => return Err(fail("it goes on", format!("nothing happens for {DEADLINE:?}"))),
+            }
+        }
     };
+    let result = STEPS.scope(AtomicU64::new(0), watched).await;
     result.map_err(|failure| ClauseFailure { clause: clause.name, sentence: clause.sentence, ..failure })
 }
 
@@ -63,10 +84,30 @@ pub fn check_suite(clauses: &[Clause], skips: &[(&str, &str)]) {
 mod tests {
     use super::*;
 
-    const SUBJECT: Subject = Subject { suite: "none", backend: "none" };
+    const SUBJECT: Subject = Subject { suite: "none", backend: "none", partly: &[] };
 
     async fn broken() -> Result<(), ClauseFailure> {
         Err(fail("more", "less"))
+    }
+
+    /// Longer than the deadline as a whole, no step of it longer; and one that hangs after a step.
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_is_for_a_step() {
+        let clause = Clause { name: "j01_a", sentence: "J1" };
+        let slow = async {
+            for _ in 0..10 {
+                tokio::time::sleep(DEADLINE / 2).await;
+                step();
+            }
+            Ok(())
+        };
+        assert_eq!(within_deadline(&clause, slow).await, Ok(()));
+        let hung = async {
+            step();
+            std::future::pending().await
+        };
+        let failure = within_deadline(&clause, hung).await.unwrap_err();
+        assert!(failure.seen.contains("nothing happens"), "{failure}");
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use raft_core::backend::{Corruption, HardState, JournalError, JournalWrite, Verdict};
-use raft_core::entry::Entry;
+use raft_core::backend::{Corruption, HardState, JournalError, JournalWrite, OpenError, Verdict};
+use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, KnownPeer, LogId, NodeId, StoreId};
+use raft_core::membership::Membership;
 use tokio::sync::Notify;
 
 /// A disk for one journal. Cheap to clone; every clone is the same disk.
@@ -81,6 +82,8 @@ pub(super) struct Disk {
     pub(super) owner: Option<Identity>,
     pub(super) stored: Stored,
     pub(super) verdict: Option<Verdict>,
+    /// What was cut as damaged.
+    evidence: Vec<Entry>,
     /// Which opening holds the lock.
     pub(super) open: Option<u64>,
     openings: u64,
@@ -134,13 +137,23 @@ impl Disk {
         }
     }
 
-    /// Cuts the log before the first damaged record and says so.
-    pub(super) fn cut_damage(&mut self) -> Option<Verdict> {
-        let record = self.stored.records.values().find(|record| !record.is_sound())?;
+    /// Cuts the log before the first damaged record, says so and puts `node` on probation; what is cut is put aside.
+    /// A single voter is refused instead (J10).
+    pub(super) fn cut_damage(&mut self, node: NodeId) -> Result<Option<Verdict>, OpenError> {
+        let records = &mut self.stored.records;
+        let Some(record) = records.values().find(|record| !record.is_sound()) else { return Ok(None) };
         let (at, damage) = (record.entry.id.index, record.damage());
-        let is_last = at == self.stored.last().index;
-        self.stored.records.split_off(&at);
-        Some(if is_last { Verdict::SuspectTail { from: at } } else { Verdict::Corrupt(damage) })
+        let sound = records.range(..at).rev().map(|(_, record)| &record.entry);
+        let newest = sound.into_iter().find(|entry| entry.kind == EntryKind::Membership);
+        let newest = newest.and_then(|entry| Membership::decode(&entry.data).ok());
+        if newest.is_some_and(|membership| membership.all_voters().eq([node])) {
+            return Err(OpenError::Corrupt(damage));
+        }
+        let is_last = records.last_key_value().is_some_and(|(last, _)| *last == at);
+        let cut = records.split_off(&at);
+        self.evidence.extend(cut.into_values().map(|record| record.entry));
+        self.stored.hard_state.probation = true;
+        Ok(Some(if is_last { Verdict::SuspectTail { from: at } } else { Verdict::Corrupt(damage) }))
     }
 }
 
@@ -242,6 +255,20 @@ impl MemoryDisk {
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         self.lock().stored.bytes()
+    }
+
+    /// All entry data that is stored, in order, with what was cut as damaged behind it.
+    #[must_use]
+    pub fn contents(&self) -> Vec<u8> {
+        let disk = self.lock();
+        let stored = disk.stored.records.values().map(|record| &record.entry);
+        stored.chain(&disk.evidence).flat_map(|entry| entry.data.iter().copied()).collect()
+    }
+
+    /// Throws away what was cut as damaged, as a journal would have it that keeps no evidence.
+    #[doc(hidden)]
+    pub fn forget_evidence(&self) {
+        self.lock().evidence.clear();
     }
 
     /// Flips one bit of the stored entry data: bit `bit` of byte `at`, counted from the first entry.

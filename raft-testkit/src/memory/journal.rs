@@ -80,7 +80,7 @@ impl MemoryJournal {
         if owner.group != group {
             return Err(Mismatch::Group { found: owner.group, expected: group }.into());
         }
-        if let Some(verdict) = inner.cut_damage() {
+        if let Some(verdict) = inner.cut_damage(node)? {
             inner.verdict = Some(verdict);
         }
         let (opening, identity) = inner.begin(owner);

@@ -35,21 +35,41 @@ pub(crate) enum Lie {
     OldConnectionIsDelivered,
 }
 
-/// Which clause must notice.
-pub(crate) const TABLE: &[(Lie, &str)] = &[
-    (Lie::DeliversToTheWrongNode, "t01_each_node_gets_its_own"),
-    (Lie::TrustsTheFromField, "t01_foreign_names_are_not_delivered"),
-    (Lie::AcceptsAForeignCluster, "t06_foreign_cluster_is_refused"),
-    (Lie::AllocatesBeforeTheCap, "t07_announced_length_takes_no_memory"),
-    (Lie::QueuesWithoutBoundForADeadPeer, "t04_absent_peer_costs_others_nothing"),
-    (Lie::DeadPeerBlocksTheOthers, "t04_absent_peer_costs_others_nothing"),
-    (Lie::ReordersInsideAStream, "t02_order_holds_within_a_lane"),
-    (Lie::FlippedByteGoesUndetected, "t01_flipped_bit_is_never_delivered"),
-    (Lie::DropsAboveASize, "t08_payloads_of_16_mib_pass"),
-    (Lie::TruncatedStreamIsTakenAsComplete, "t01_cut_message_is_not_delivered"),
-    (Lie::HalfOpenIsNeverNoticed, "t05_half_open_connection_is_lost"),
-    (Lie::ReconnectsWithoutBackOff, "t04_reconnecting_backs_off"),
-    (Lie::NoHandshakeDeadline, "t07_silent_connection_is_closed"),
-    (Lie::NoConnectionCap, "t07_connections_are_limited"),
-    (Lie::OldConnectionIsDelivered, "t01_old_connection_is_silent_after_a_new_one"),
+/// Which clause must notice, and in which words: it may fail for another reason, or hang.
+pub(crate) const TABLE: &[(Lie, &str, &str)] = &[
+    (
+        Lie::DeliversToTheWrongNode,
+        "t01_each_node_gets_its_own",
+        "at node 1 what is meant for it, from who has sent it",
+    ),
+    (Lie::TrustsTheFromField, "t01_foreign_names_are_not_delivered", "messages from node 1 to node 2 only"),
+    (Lie::AcceptsAForeignCluster, "t06_foreign_cluster_is_refused", "nothing but a refusal"),
+    (Lie::AllocatesBeforeTheCap, "t07_announced_length_takes_no_memory", "bytes taken for an announcement"),
+    (
+        Lie::QueuesWithoutBoundForADeadPeer,
+        "t04_absent_peer_costs_others_nothing",
+        "a queue that is full sooner or later",
+    ),
+    (Lie::DeadPeerBlocksTheOthers, "t04_absent_peer_costs_others_nothing", "nothing happens for"),
+    (Lie::ReordersInsideAStream, "t02_order_holds_within_a_lane", "control in the order of sending"),
+    (
+        Lie::FlippedByteGoesUndetected,
+        "t01_flipped_bit_is_never_delivered",
+        "messages that are as they were sent, or none",
+    ),
+    (Lie::DropsAboveASize, "t08_payloads_of_16_mib_pass", "nothing happens for"),
+    (
+        Lie::TruncatedStreamIsTakenAsComplete,
+        "t01_cut_message_is_not_delivered",
+        "bytes of a chunk as they were sent, or none",
+    ),
+    (Lie::HalfOpenIsNeverNoticed, "t05_half_open_connection_is_lost", "nothing happens for"),
+    (Lie::ReconnectsWithoutBackOff, "t04_reconnecting_backs_off", "none that grows"),
+    (Lie::NoHandshakeDeadline, "t07_silent_connection_is_closed", "nothing happens for"),
+    (Lie::NoConnectionCap, "t07_connections_are_limited", "connections turned away while the first is open"),
+    (
+        Lie::OldConnectionIsDelivered,
+        "t01_old_connection_is_silent_after_a_new_one",
+        "only what the new incarnation sent",
+    ),
 ];

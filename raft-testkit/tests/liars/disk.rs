@@ -154,6 +154,11 @@ impl Disk {
         inner.names.values().map(|id| inner.files[*id].now.len() as u64).sum()
     }
 
+    pub(crate) fn contents(&self) -> Vec<u8> {
+        let inner = self.lock();
+        inner.names.values().flat_map(|id| inner.files[*id].now.iter().copied()).collect()
+    }
+
     pub(crate) fn flip_bit(&self, mut at: usize, bit: u8) {
         let mut inner = self.lock();
         let ids: Vec<usize> = inner.names.values().copied().collect();

@@ -113,7 +113,7 @@ pub(crate) fn open(disk: &Disk, owner: Owner, lie: Option<Lie>) -> Result<LyingJ
     if identity.group != group {
         return Err(Mismatch::Group { found: identity.group, expected: group }.into());
     }
-    let (hard_state, known_peers) = get(disk, "hs")?;
+    let (mut hard_state, known_peers): (HardState, Vec<KnownPeer>) = get(disk, "hs")?;
     let (purged, first): (LogId, u64) = get(disk, "floor")?;
     let mut view = View::default();
     view.purged = purged;
@@ -133,6 +133,15 @@ pub(crate) fn open(disk: &Disk, owner: Owner, lie: Option<Lie>) -> Result<LyingJ
     }
     view.entries = view.entries.split_off(&purged.index.next());
     view.forget_stale();
+    if let Verdict::Corrupt(damage) = &verdict {
+        let newest = view.entries.values().rev().find(|entry| entry.kind == EntryKind::Membership);
+        let newest = newest.and_then(|entry| Membership::decode(&entry.data).ok());
+        if newest.is_some_and(|membership| membership.all_voters().eq([owner.node])) {
+            return Err(OpenError::Corrupt(damage.clone()));
+        }
+        hard_state.probation = true;
+        put(disk, "hs", &(hard_state, known_peers.clone()), true).map_err(io)?;
+    }
     // What was read may not be durable: a sync that failed leaves it readable. The last segment is
     // written again.
     if let Some((number, _)) = segments.last() {

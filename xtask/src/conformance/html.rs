@@ -42,6 +42,7 @@ pub(super) fn page(report: &Report) -> String {
             for backend in &suite.backends {
                 let (class, text) = match cells.get(backend) {
                     Some(Cell::Ok) => ("ok", "ok".to_owned()),
+                    Some(Cell::Partly(why)) => ("skipped", format!("partly: {why}")),
                     Some(Cell::Skipped(why)) => ("skipped", format!("skipped: {why}")),
                     Some(Cell::Failed(why)) => ("failed", format!("failed: {why}")),
                     None => ("none", "-".to_owned()),

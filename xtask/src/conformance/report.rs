@@ -11,6 +11,8 @@ use crate::util::{Context, Failure, table};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cell {
     Ok,
+    /// It holds as far as the backend can show it.
+    Partly(String),
     Failed(String),
     Skipped(String),
 }
@@ -58,9 +60,9 @@ const NEEDED: [(&str, &str); 11] = [
 const LIES: [(&str, usize); 6] = [
     ("journal", 25),
     ("transport", 15),
-    ("journal (more)", 37),
+    ("journal (more)", 47),
     ("transport (more)", 20),
-    ("snapshot", 13),
+    ("snapshot", 14),
     ("state machine", 12),
 ];
 
@@ -81,6 +83,7 @@ impl Report {
                 Some("clause") => {
                     let cell = match value["result"].as_str() {
                         Some("ok") => Cell::Ok,
+                        Some("partly") => Cell::Partly(word("reason")),
                         Some("skipped") => Cell::Skipped(word("reason")),
                         _ => Cell::Failed(word("reason")),
                     };
@@ -144,7 +147,9 @@ impl Report {
     }
 
     fn unexplained(&self) -> usize {
-        self.count(|cell| matches!(cell, Cell::Skipped(reason) if reason.trim().is_empty()))
+        self.count(
+            |cell| matches!(cell, Cell::Skipped(reason) | Cell::Partly(reason) if reason.trim().is_empty()),
+        )
     }
 
     pub(super) fn holds(&self) -> bool {
@@ -174,6 +179,7 @@ impl Report {
             let row = |(clause, cells): (&String, &BTreeMap<String, Cell>)| {
                 let word = |backend: &String| match cells.get(backend) {
                     Some(Cell::Ok) => "ok",
+                    Some(Cell::Partly(_)) => "partly",
                     Some(Cell::Failed(_)) => "FAILED",
                     Some(Cell::Skipped(_)) => "skipped",
                     None => "-",
@@ -188,6 +194,7 @@ impl Report {
         for (_, clause, backend, cell) in self.cells() {
             let _ = match cell {
                 Cell::Ok => Ok(()),
+                Cell::Partly(why) => writeln!(out, "partly {backend} {clause}: {why}"),
                 Cell::Failed(why) => writeln!(out, "FAILED {backend} {clause}: {why}"),
                 Cell::Skipped(why) => writeln!(out, "skipped {backend} {clause}: {why}"),
             };
@@ -213,6 +220,7 @@ impl Report {
             .map(|(suite, clause, backend, cell)| {
                 let (result, reason) = match cell {
                     Cell::Ok => ("ok", ""),
+                    Cell::Partly(why) => ("partly", why.as_str()),
                     Cell::Failed(why) => ("failed", why.as_str()),
                     Cell::Skipped(why) => ("skipped", why.as_str()),
                 };
@@ -234,9 +242,10 @@ impl Report {
         let listed = self.mutants.iter().filter(|mutant| ["journal", "transport"].contains(&&*mutant.suite));
         let listed_caught = listed.clone().filter(|mutant| mutant.caught).count();
         format!(
-            "conformance: backends={backends} clauses={clauses} passed={} skipped={} failed={} missing={} \
+            "conformance: backends={backends} clauses={clauses} passed={} partly={} skipped={} failed={} missing={} \
              mutants={} caught={caught} listed={} listed_caught={listed_caught}",
             self.count(|cell| *cell == Cell::Ok),
+            self.count(|cell| matches!(cell, Cell::Partly(_))),
             self.count(|cell| matches!(cell, Cell::Skipped(_))),
             self.count(|cell| matches!(cell, Cell::Failed(_))),
             self.holes().len(),
@@ -251,6 +260,7 @@ mod tests {
     use super::*;
 
     const LINES: &str = r#"{"kind":"clause","suite":"journal","backend":"raft-log-file","clause":"j01","result":"ok","reason":""}
+{"kind":"clause","suite":"journal","backend":"raft-log-sqlite","clause":"j01","result":"partly","reason":"less"}
 {"kind":"clause","suite":"journal","backend":"raft-testkit","clause":"j01","result":"skipped","reason":"why"}
 {"kind":"clause","suite":"journal","backend":"raft-testkit","clause":"j02","result":"failed","reason":"seen"}
 {"kind":"mutant","suite":"journal","mutant":"Liar","clause":"j01","caught":false,"seen":"<nothing>"}
@@ -261,13 +271,22 @@ mod tests {
         let report = Report::read(LINES).unwrap();
         assert!(!report.holds());
         let text = report.text();
-        for part in ["skipped raft-testkit j01: why", "FAILED raft-testkit j02: seen", "NOT CAUGHT"] {
+        for part in [
+            "partly raft-log-sqlite j01: less",
+            "skipped raft-testkit j01: why",
+            "FAILED raft-testkit j02: seen",
+            "NOT CAUGHT",
+        ] {
             assert!(text.contains(part), "{text}");
         }
         assert!(text.contains("MISSING journal: j02 was not run on raft-log-file"), "{text}");
         assert!(text.contains("MISSING transport: nothing of raft-net-tcp"), "{text}");
         assert!(text.contains("MISSING snapshot: nothing of raft-log-sqlite"), "{text}");
-        assert!(report.last_line().contains("passed=1 skipped=1 failed=1"), "{}", report.last_line());
+        assert!(
+            report.last_line().contains("passed=1 partly=1 skipped=1 failed=1"),
+            "{}",
+            report.last_line()
+        );
         assert!(super::super::html::page(&report).contains("&lt;nothing&gt;"));
         assert!(Report::read("{}").is_err());
     }

@@ -5,6 +5,7 @@ use core::ops::Range;
 use raft_core::backend::{HardState, Journal, JournalError, OpenError, Verdict, Vote};
 use raft_core::entry::Entry;
 use raft_core::ids::{Index, NodeId};
+use raft_core::membership::{Member, Membership};
 
 use super::super::{ClauseFailure, Random, ensure, equal, fail, ok};
 use super::JournalBackend;
@@ -31,7 +32,15 @@ struct Written {
 }
 
 async fn fill<B: JournalBackend>(backend: &B, place: &B::Place) -> Result<Written, ClauseFailure> {
-    let mut journal = ok("creating", backend.create(place, OWNER, Some(&three()?)).await)?;
+    fill_for(backend, place, &three()?).await
+}
+
+async fn fill_for<B: JournalBackend>(
+    backend: &B,
+    place: &B::Place,
+    members: &Membership,
+) -> Result<Written, ClauseFailure> {
+    let mut journal = ok("creating", backend.create(place, OWNER, Some(members)).await)?;
     ok("loading", journal.load().await)?;
     let first = run_of(1, 2..8);
     ok("a write", journal.write(with_vote(1, Vote::For(NodeId(1)), append(first.clone()))).await)?;
@@ -40,6 +49,11 @@ async fn fill<B: JournalBackend>(backend: &B, place: &B::Place) -> Result<Writte
     let hard_state = write.hard_state.unwrap_or_default();
     ok("a write", journal.write(write).await)?;
     Ok(Written { hard_state, entries: [first, second].concat() })
+}
+
+/// Whether acknowledged entries may be missing.
+const fn names_damage(verdict: &Verdict) -> bool {
+    !matches!(verdict, Verdict::Clean | Verdict::TornTail { .. })
 }
 
 /// Opens and reads everything; damage must be named, or nothing be missing.
@@ -59,7 +73,7 @@ async fn look<B: JournalBackend>(
         Err(JournalError::Corrupt(_)) => return Ok(Seen::Refused),
         Err(error) => return Err(fail("Corrupt", error)),
     };
-    let named = !matches!(state.verdict, Verdict::Clean | Verdict::TornTail { .. });
+    let named = names_damage(&state.verdict);
     // A vote is never taken back without a word, and never turned into another one.
     if state.hard_state != written.hard_state {
         let hard_state = HardState { probation: written.hard_state.probation, ..state.hard_state };
@@ -127,6 +141,123 @@ pub(super) async fn j10_damage_is_never_cut_silently<B: JournalBackend>(
 ) -> Result<(), ClauseFailure> {
     let (noticed, _) = flips(backend, FLIPS / 4, 10).await?;
     ensure(noticed > 0, "at least one flip that is noticed", noticed)
+}
+
+/// A bit somewhere in what is stored.
+fn somewhere<B: JournalBackend>(
+    backend: &B,
+    place: &B::Place,
+    random: &mut Random,
+) -> Result<(u64, u8), ClauseFailure> {
+    let size = backend.stored_bytes(place)?;
+    ensure(size > 0, "stored bytes that can be damaged", size)?;
+    Ok((random.below(size), random.below(8) as u8))
+}
+
+/// Rounds of the clauses that look at what opening does about damage: of a store with much room few flips hit.
+const ROUNDS: u64 = 640;
+/// So many hits are enough.
+const HITS: u64 = 12;
+
+pub(super) async fn j10_damage_puts_on_probation<B: JournalBackend>(
+    backend: &B,
+) -> Result<(), ClauseFailure> {
+    let (mut named, mut random) = (0, Random::new(101));
+    for _ in 0..ROUNDS {
+        if named >= HITS {
+            break;
+        }
+        let place = backend.place();
+        fill(backend, &place).await?;
+        let (at, bit) = somewhere(backend, &place, &mut random)?;
+        backend.flip_bit(&place, at, bit)?;
+        let Ok(mut journal) = backend.open(&place, OWNER).await else { continue };
+        let Ok(state) = journal.load().await else { continue };
+        if !names_damage(&state.verdict) {
+            continue;
+        }
+        named += 1;
+        let expected = format!("probation, as the verdict is {:?}", state.verdict);
+        ensure(state.hard_state.probation, expected, state.hard_state)?;
+        // The verdict may be given once; what follows from it stays, though the node has written nothing.
+        drop(journal);
+        let mut journal = ok("a second opening", backend.open(&place, OWNER).await)?;
+        let state = ok("loading", journal.load().await)?;
+        let expected = "probation after a second opening";
+        ensure(state.hard_state.probation, expected, (state.hard_state, state.verdict))?;
+    }
+    ensure(named > 0, "at least one flip that opening names", named)
+}
+
+pub(super) async fn j10_damaged_bytes_are_kept<B: JournalBackend>(backend: &B) -> Result<(), ClauseFailure> {
+    /// The flipped byte with those before it, or behind it, is nowhere else. Not both: it may be the first or the last
+    /// of a file.
+    const NEAR: usize = 12;
+    let (mut named, mut random) = (0, Random::new(102));
+    for _ in 0..ROUNDS {
+        if named >= HITS {
+            break;
+        }
+        let place = backend.place();
+        fill(backend, &place).await?;
+        let before = backend.contents(&place)?;
+        let (at, bit) = somewhere(backend, &place, &mut random)?;
+        backend.flip_bit(&place, at, bit)?;
+        let damaged = backend.contents(&place)?;
+        let changed = before.iter().zip(&damaged).position(|(before, now)| before != now);
+        let changed = changed.ok_or_else(|| fail("contents that show a flipped bit", "they do not"))?;
+        let before = damaged.get((changed + 1).saturating_sub(NEAR)..=changed).unwrap_or_default();
+        let behind = damaged.get(changed..damaged.len().min(changed + NEAR)).unwrap_or_default();
+        let Ok(mut journal) = backend.open(&place, OWNER).await else { continue };
+        let Ok(state) = journal.load().await else { continue };
+        if !names_damage(&state.verdict) {
+            continue;
+        }
+        named += 1;
+        drop(journal);
+        drop(ok("a second opening", backend.open(&place, OWNER).await)?);
+        let kept = backend.contents(&place)?;
+        let holds = |near: &[u8]| kept.windows(near.len().max(1)).any(|bytes| bytes == near);
+        let seen = format!("gone after {:?} (bit {bit} of byte {at} was flipped)", state.verdict);
+        ensure(holds(before) || holds(behind), "the damaged bytes, kept for people to look at", seen)?;
+    }
+    ensure(named > 0, "at least one flip that opening names", named)
+}
+
+pub(super) async fn j10_single_voter_is_refused<B: JournalBackend>(backend: &B) -> Result<(), ClauseFailure> {
+    let alone = ok("a membership of one", Membership::of_voters([Member::new(OWNER.node, "host:1")]))?;
+    let (mut refused, mut random) = (0, Random::new(103));
+    for _ in 0..ROUNDS {
+        if refused >= HITS {
+            break;
+        }
+        let place = backend.place();
+        let written = fill_for(backend, &place, &alone).await?;
+        let (at, bit) = somewhere(backend, &place, &mut random)?;
+        backend.flip_bit(&place, at, bit)?;
+        match backend.open(&place, OWNER).await {
+            Ok(mut journal) => {
+                let Ok(state) = journal.load().await else { continue };
+                // Where the membership is lost nobody knows that it was alone.
+                let knows = names_damage(&state.verdict) && !state.memberships.is_empty();
+                let expected = "a refusal to open: a single voter has nobody to fetch from";
+                ensure(!knows, expected, &state.verdict)?;
+            }
+            Err(OpenError::Corrupt(_)) => {
+                refused += 1;
+                // The same bit again: as nothing was changed, all is there.
+                backend.flip_bit(&place, at, bit)?;
+                let mut journal = ok("opening once it is mended", backend.open(&place, OWNER).await)?;
+                let state = ok("loading", journal.load().await)?;
+                let seen = (state.verdict, state.last, state.hard_state);
+                let last = written.entries.last().map(|entry| entry.id).unwrap_or_default();
+                let expected = (Verdict::Clean, last, written.hard_state);
+                ensure(seen == expected, format!("all as it was before the refusal: {expected:?}"), &seen)?;
+            }
+            Err(_) => {}
+        }
+    }
+    ensure(refused > 0, "at least one flip for which a single voter is refused", refused)
 }
 
 /// Where nothing is noticed everything is as it was written: the byte held nothing, or was repaired.

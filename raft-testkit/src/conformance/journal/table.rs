@@ -74,6 +74,12 @@ macro_rules! __journal_clauses {
                 "J10: a journal that was closed is Clean when it is opened."
             j10_damage_is_never_cut_silently damage
                 "J10: where acknowledged entries are missing, the verdict is SuspectTail or Corrupt, or opening is refused."
+            j10_damage_puts_on_probation damage
+                "J10: with SuspectTail or Corrupt and more than one voter, probation is in the hard state, and stays there when the journal is opened again."
+            j10_damaged_bytes_are_kept damage
+                "J10: with SuspectTail or Corrupt the damaged bytes are kept as evidence."
+            j10_single_voter_is_refused damage
+                "J10: a single voter whose acknowledged entries are damaged is refused with Corrupt, and nothing is changed."
             j11_second_opener_is_locked_out identity
                 "J11: of two openers the second gets Locked, and the first goes on."
             j12_foreign_journal_is_refused_by_name identity

@@ -79,6 +79,7 @@ macro_rules! state_machine_conformance {
         const STATE_MACHINE_SUBJECT: $crate::conformance::Subject = $crate::conformance::Subject {
             suite: "state machine",
             backend: concat!(env!("CARGO_PKG_NAME"), " / ", module_path!()),
+            partly: &[],
         };
         const STATE_MACHINE_SKIPS: &[(&str, &str)] =
             &[$(($crate::conformance::state_machine::names::$skip, $reason)),*];

@@ -10,7 +10,7 @@ use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, No
 use raft_core::membership::Member;
 use raft_core::message::{Append, Envelope, Heartbeat, Message, PeerEvent};
 
-use super::super::{ClauseFailure, Random, fail, ok};
+use super::super::{ClauseFailure, Random, fail, ok, step};
 use super::TransportBackend;
 use crate::memory::{Arrival, TestInbox};
 
@@ -93,6 +93,7 @@ impl End {
     /// Waits until the last that is known of the other is that it is up.
     pub(super) async fn is_up(&self, other: &Self) {
         self.inbox.until(|all| (last_event(all, other.id()) == Some(PeerEvent::Up)).then_some(())).await;
+        step();
     }
 
     pub(super) fn envelope(&self, to: NodeId, message: Message) -> Envelope {
@@ -161,7 +162,10 @@ impl End {
             let again = self.inbox.until(|all| (self::ups(all, to.id()) > ups).then_some(()));
             tokio::select! {
                 biased;
-                () = arrived => return Ok(()),
+                () = arrived => {
+                    step();
+                    return Ok(());
+                }
                 () = again => {}
             }
         }

@@ -167,6 +167,7 @@ macro_rules! transport_conformance {
         const TRANSPORT_SUBJECT: $crate::conformance::Subject = $crate::conformance::Subject {
             suite: "transport",
             backend: concat!(env!("CARGO_PKG_NAME"), " / ", module_path!()),
+            partly: &[],
         };
         const TRANSPORT_SKIPS: &[(&str, &str)] =
             &[$(($crate::conformance::transport::names::$skip, $reason)),*];
