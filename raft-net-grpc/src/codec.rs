@@ -1,7 +1,8 @@
 //! Frames as protobuf and back, for the generated code.
 //!
-//! A frame that is read is a slice of the buffer it came in: prost takes `bytes` fields out of it without a
-//! copy. An append with absurdly many empty entries is refused before prost makes room for them.
+//! tonic gathers a whole frame in one buffer, at both ends: there each payload is copied once, and nowhere else. Of
+//! what was read prost takes `bytes` fields as slices of that buffer. To send without the copy the buffer would have to
+//! be a chain of pieces, which [`EncodeBuf`] is not. An append with absurdly many empty entries is refused before prost makes room for them.
 
 use bytes::Buf;
 use prost::Message as _;
