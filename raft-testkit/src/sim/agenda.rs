@@ -94,13 +94,6 @@ pub(crate) enum What {
         /// If this is still its last life.
         life: u64,
     },
-    /// A machine has died in the middle of a call to its disk.
-    Died {
-        /// Which.
-        node: usize,
-        /// In which life.
-        life: u64,
-    },
     /// A node has come up, or has stopped.
     Ended {
         /// Which.

@@ -5,9 +5,11 @@ use std::future::pending;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::coverage::Point;
 use super::disk::SimDisk;
-use super::executor::{Core, Nanos, Owner, Sleep, lock};
+use super::executor::{Core, Nanos, Owner, lock};
 use super::features::Moment;
+use super::oracle::Oracle;
 use super::rng::Rng;
 
 /// How long a disk takes; may change while it is used.
@@ -41,10 +43,12 @@ pub(crate) struct Drive {
     pub(crate) pace: Arc<Pace>,
     /// Its random numbers.
     pub(crate) rng: Mutex<Rng>,
-    /// Told when the machine dies in the middle of a call.
-    pub(crate) died: Box<dyn Fn() + Send + Sync>,
     /// Waits for a moment.
     pub(crate) ambush: Arc<Mutex<Option<Ambush>>>,
+    /// A disk that takes longer hangs: the election timeout.
+    pub(crate) patience: Nanos,
+    /// Who watches.
+    pub(crate) oracle: Arc<Oracle>,
 }
 
 /// A machine is to die when this moment comes next.
@@ -65,9 +69,12 @@ impl Drive {
     }
 
     /// A call takes this long.
-    pub(crate) fn delay(&self) -> Sleep {
+    pub(crate) async fn delay(&self) {
         let nanos = self.pace.draw(&mut lock(&self.rng), self.core.now());
-        self.core.sleep(nanos)
+        self.core.sleep(nanos).await;
+        if nanos > self.patience {
+            self.oracle.hit(Point::DiskHangs);
+        }
     }
 
     /// The moment has come.
@@ -80,10 +87,9 @@ impl Drive {
         }
     }
 
-    /// A dead machine goes no further.
+    /// A dead machine goes no further; the world sees it before anything else of the node is polled.
     pub(crate) async fn alive(&self) {
         if self.disk.is_frozen() {
-            (self.died)();
             pending::<()>().await;
         }
     }

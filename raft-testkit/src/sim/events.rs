@@ -41,7 +41,7 @@ pub enum Tag {
     Answered,
     /// What the run itself says.
     Note,
-    /// What a disk is told; only in traces.
+    /// What a disk is told: `[call, offset or file, length, digest of the bytes]`.
     Disk,
 }
 
@@ -125,13 +125,6 @@ impl EventLog {
     #[must_use]
     pub const fn keeps(&self) -> bool {
         self.kept.is_some()
-    }
-
-    /// Something that only readers of a trace want to know: it is not part of the digest.
-    pub fn remark(&mut self, at: Nanos, node: u64, text: String) {
-        if let Some(kept) = &mut self.kept {
-            kept.push(Event { at, node, tag: Tag::Disk, numbers: [0; 4], text });
-        }
     }
 
     /// A digest of all events: equal for equal runs.

@@ -212,29 +212,56 @@ impl Drop for Sleep {
     }
 }
 
-/// A node's monotonic clock: it runs a little faster or slower than virtual time.
+/// Since when a clock has a speed, in millionths of virtual time.
+pub type Speed = (Nanos, u64);
+
+/// How often a clock's speed may change in a run.
+pub const SPEEDS: usize = 4;
+
+/// A node's monotonic clock: it runs a little faster or slower than virtual time, and not always alike.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     /// What it showed at the start of the run.
     pub origin: Nanos,
-    /// Its speed, in millionths of virtual time.
-    pub ppm: u64,
+    /// Its speeds, in the order of their times; the first is from the start.
+    pub speeds: [Speed; SPEEDS],
 }
 
 impl Clock {
-    /// A node's clock that goes at this speed.
-    pub(crate) const fn of_node(ppm: u64) -> Self {
-        Self { origin: 1_000_000_000, ppm }
+    /// A node's clock that goes at this speed, and later at these.
+    pub(crate) const fn of_node(ppm: u64, later: [Speed; SPEEDS - 1]) -> Self {
+        let [a, b, c] = later;
+        Self { origin: 1_000_000_000, speeds: [(0, ppm), a, b, c] }
+    }
+
+    /// For each speed: since when, until when, and how fast.
+    fn pieces(&self) -> impl Iterator<Item = (Nanos, Nanos, u64)> {
+        let speeds = self.speeds;
+        (0..SPEEDS).map(move |at| {
+            let until = speeds.get(at + 1).map_or(Nanos::MAX, |(since, _)| *since);
+            (speeds[at].0, until, speeds[at].1)
+        })
     }
 
     fn local(&self, now: Nanos) -> Time {
-        Time::from_nanos(self.origin + (u128::from(now) * u128::from(self.ppm) / 1_000_000) as u64)
+        let shown = |(since, until, ppm): (Nanos, Nanos, u64)| {
+            u128::from(now.min(until).saturating_sub(since)) * u128::from(ppm)
+        };
+        let millionths: u128 = self.pieces().map(shown).sum();
+        Time::from_nanos(self.origin + (millionths / 1_000_000) as u64)
     }
 
     /// The first moment at which it shows `local`.
     pub(crate) fn global(&self, local: Time) -> Nanos {
-        let since = u128::from(local.as_nanos().saturating_sub(self.origin));
-        Nanos::try_from((since * 1_000_000).div_ceil(u128::from(self.ppm))).unwrap_or(Nanos::MAX)
+        let mut left = u128::from(local.as_nanos().saturating_sub(self.origin)) * 1_000_000;
+        for (since, until, ppm) in self.pieces() {
+            let takes = left.div_ceil(u128::from(ppm));
+            if takes <= u128::from(until - since) {
+                return Nanos::try_from(u128::from(since) + takes).unwrap_or(Nanos::MAX);
+            }
+            left -= u128::from(until - since) * u128::from(ppm);
+        }
+        Nanos::MAX
     }
 }
 
@@ -317,9 +344,11 @@ pub struct Executor {
     late_per_mille: u32,
     polls: u64,
     lowest: u64,
+    /// Whose task was polled last.
+    last: Option<Owner>,
 }
 
-/// What the world is told when nothing is ready to run.
+/// What has just happened.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     /// A task ran.
@@ -351,6 +380,7 @@ impl Executor {
             late_per_mille,
             polls: 0,
             lowest: u64::MAX / 2,
+            last: None,
         }
     }
 
@@ -366,6 +396,12 @@ impl Executor {
         self.polls
     }
 
+    /// Whose task was polled last: if a poll panicked, it is that one.
+    #[must_use]
+    pub const fn last_polled(&self) -> Option<Owner> {
+        self.last
+    }
+
     /// Stops a node's tasks where they are (SIGSTOP), or lets them go on.
     pub fn pause(&mut self, node: usize, paused: bool) {
         if self.paused.len() <= node {
@@ -375,6 +411,16 @@ impl Executor {
         if !paused {
             lock(&self.core.ready).append(&mut self.parked);
         }
+    }
+
+    /// Whether tasks of an owner are ready to run at this moment: in the middle of a hand-off.
+    #[must_use]
+    pub fn has_ready(&self, owner: Owner) -> bool {
+        let of = |key: &Key| {
+            let slot = &self.slots[key.slot];
+            slot.generation == key.generation && slot.owner == owner
+        };
+        lock(&self.core.ready).iter().any(of) || lock(&self.core.spawned).iter().any(|(of, _)| *of == owner)
     }
 
     /// Whether a node is paused.
@@ -473,6 +519,7 @@ impl Executor {
                 flag.queued.store(false, Ordering::Relaxed);
                 let waker = waker.clone();
                 self.polls += 1;
+                self.last = Some(owner);
                 let ended = task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
                 if ended {
                     let slot = &mut self.slots[key.slot];
@@ -607,13 +654,43 @@ mod tests {
         assert_eq!(*lock(&done), Some(10 * MS));
     }
 
+    /// Three tasks that are ready at one moment: a fault between two polls stops the others where they are.
+    #[test]
+    fn between_two_polls_of_one_moment_a_node_may_be_paused_or_die() {
+        let mut executor = Executor::new(Rng::new(1), Scheduling::Random, 0);
+        let core = Arc::clone(executor.core());
+        let ran = Arc::new(AtomicU64::new(0));
+        for life in [1, 1, 1, 2] {
+            let ran = Arc::clone(&ran);
+            core.spawn(Owner { node: 0, life }, async move {
+                ran.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        core.event_at(5, 1);
+        executor.step();
+        assert!(executor.has_ready(NODE));
+        executor.pause(0, true);
+        assert_eq!(executor.step(), Step::Event(1));
+        assert_eq!(ran.load(Ordering::Relaxed), 1);
+        executor.pause(0, false);
+        executor.kill(NODE);
+        assert!(!executor.has_ready(NODE));
+        run(&mut executor);
+        assert!(ran.load(Ordering::Relaxed) <= 2, "only the next life has run on");
+    }
+
     #[test]
     fn clocks_drift_and_their_deadlines_are_never_early() {
+        let later = [(500, 1_000_001), (1000, 900_007), (100_000_000, 1_100_000)];
         for ppm in [900_000, 999_999, 1_000_000, 1_100_003] {
-            let clock = Clock { origin: 77, ppm };
-            for local in [78, 1000, 123_456_789, 99_999_999_999] {
-                let at = clock.global(Time::from_nanos(local));
-                assert!(clock.local(at) >= Time::from_nanos(local), "{ppm} {local}");
+            for later in [later, [(500, ppm); 3], [(Nanos::MAX, ppm); 3]] {
+                let clock = Clock::of_node(ppm, later);
+                for after in [0, 1, 499, 500, 501, 950, 1000, 123_456_789, 99_999_999_999] {
+                    let local = Time::from_nanos(1_000_000_000 + after);
+                    let at = clock.global(local);
+                    assert!(clock.local(at) >= local, "{ppm} {after}");
+                    assert!(at == 0 || clock.local(at - 1) < local, "{ppm} {after}: it is the first moment");
+                }
             }
         }
     }

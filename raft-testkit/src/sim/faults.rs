@@ -9,11 +9,10 @@ use raft_core::status::RoleKind;
 
 use super::agenda::{Mend, What};
 use super::coverage::Point;
-use super::disk::Call;
 use super::drive::Ambush;
 use super::events::Tag;
 use super::executor::{MS, Nanos, Owner, lock};
-use super::lives::{Damage, set_pace};
+use super::lives::{AtPoll, Damage, set_pace};
 use super::plan::{Fault, Who};
 use super::world::World;
 
@@ -40,8 +39,9 @@ impl World {
     }
 
     /// Whether one more disk may be harmed (the atlas): fewer than half of the voters' may be at a time, of those
-    /// in force and of those that may come to be, and none once one was exchanged or set back.
-    fn may_harm(&mut self, node: usize) -> bool {
+    /// in force and of those that may come to be, those that are lost for good among them. None while one that
+    /// was exchanged or set back has its last life: who has met it must remember that.
+    pub(crate) fn may_harm(&mut self, node: usize) -> bool {
         self.look_at_damage();
         // Who has joined and not caught up has no vote either.
         let harmed =
@@ -52,7 +52,7 @@ impl World {
         if self.changing.load(Ordering::Relaxed) > 0 {
             return false;
         }
-        let exchanged = self.slots.iter().any(|slot| slot.is_lost());
+        let exchanged = self.slots.iter().any(|slot| slot.damage == Damage::Doomed);
         let most = |voters: &BTreeSet<NodeId>| {
             let count = voters.iter().map(|id| id.0 as usize - 1);
             let count = count.filter(|other| *other == node || harmed(*other)).count();
@@ -66,12 +66,16 @@ impl World {
         for node in 0..self.slots.len() {
             if self.slots[node].damage == Damage::Healing && self.oracle.has_healed(node) {
                 self.slots[node].damage = Damage::None;
+                self.oracle.hit(Point::DamageHeals);
+                if std::mem::take(&mut self.slots[node].suspect) {
+                    self.oracle.hit(Point::SuspectTailHeals);
+                }
                 self.oracle.set_damaged(node, false);
             }
         }
     }
 
-    fn harm(&mut self, node: usize) {
+    pub(crate) fn harm(&mut self, node: usize) {
         let slot = &mut self.slots[node];
         slot.damage = Damage::Latent;
         slot.troubled = true;
@@ -82,9 +86,8 @@ impl World {
     pub(crate) fn inject(&mut self, number: usize) {
         let fault = self.plan.faults[number].1.clone();
         let done = self.try_inject(&fault);
-        if done {
-            *self.faults.entry(fault.kind()).or_default() += 1;
-        }
+        let counts = if done { &mut self.faults } else { &mut self.idle };
+        *counts.entry(fault.kind()).or_default() += 1;
         self.oracle.note(None, Tag::Fault, [number as u64, u64::from(done), 0, 0], || {
             format!("{number} {fault:?}{}", if done { "" } else { " (nothing to do)" })
         });
@@ -98,6 +101,7 @@ impl World {
             Fault::DieAtCall { .. }
             | Fault::DieInRecovery { .. }
             | Fault::DieDuring { .. }
+            | Fault::AtPoll { .. }
             | Fault::Pause { .. } => self.trouble_processes(fault),
             Fault::Partition { .. }
             | Fault::OneWay { .. }
@@ -110,6 +114,7 @@ impl World {
             }
             Fault::Rot { .. }
             | Fault::Astray { .. }
+            | Fault::Misread { .. }
             | Fault::LoseFile { .. }
             | Fault::Wipe { .. }
             | Fault::SetBack { .. } => self.harm_disk(fault),
@@ -138,11 +143,14 @@ impl World {
                 self.power_off(node);
             }
             Fault::PowerCutAll { down, tear } => {
+                let voters = self.oracle.membership().voters;
+                let all = voters.len() > 1
+                    && voters.iter().all(|id| self.slots.get(id.0 as usize - 1).is_some_and(|slot| slot.up));
                 for node in 0..self.slots.len() {
                     self.slots[node].dying = (tear, down);
                     self.power_off(node);
                 }
-                self.oracle.hit(Point::WholeClusterPowerCut);
+                self.oracle.lock().cover.hit_if(all, Point::WholeClusterPowerCut);
             }
             Fault::Stop { who, down } => {
                 let Some(reach) = self.running(who).and_then(|node| self.reach(node)) else { return false };
@@ -192,21 +200,30 @@ impl World {
             }
             Fault::Pause { who, for_ } => {
                 let Some(node) = self.running(*who) else { return false };
-                self.executor.pause(node, true);
-                let timeout = self.plan.election.as_nanos() as u64;
-                if *for_ > timeout {
-                    self.oracle.hit(Point::Paused);
-                }
-                self.paused_leader[node] = self
-                    .oracle
-                    .view(node)
-                    .filter(|view| view.role == RoleKind::Leader && *for_ > timeout)
-                    .map(|view| view.hard.term);
-                self.agenda.after(*for_, What::Mend(Mend::Unpause(node)));
+                self.pause(node, *for_);
+            }
+            Fault::AtPoll { who, end, polls, for_ } => {
+                let Some(node) = self.running(*who) else { return false };
+                let next = |polls: &u64| AtPoll { polls: *polls, end: *end, for_: *for_ };
+                self.slots[node].at_poll = polls.iter().rev().map(next).collect();
             }
             _ => return false,
         }
         true
+    }
+
+    /// The process stands still.
+    pub(crate) fn pause(&mut self, node: usize, for_: Nanos) {
+        if !self.executor.is_paused(node) {
+            self.slots[node].paused_since = self.agenda.now();
+            self.paused_leader[node] = self
+                .oracle
+                .view(node)
+                .filter(|view| view.role == RoleKind::Leader)
+                .map(|view| view.hard.term);
+        }
+        self.executor.pause(node, true);
+        self.agenda.after(for_, What::Mend(Mend::Unpause(node)));
     }
 
     fn cut_for(&self, pairs: &[(usize, usize)], nanos: Nanos) -> bool {
@@ -230,20 +247,21 @@ impl World {
                     .collect();
                 if let Some(leader) = self.oracle.leader() {
                     let with = (0..all).filter(|node| side(*node) == side(leader)).count();
-                    if with <= all / 2 && for_ > self.plan.election.as_nanos() as u64 {
-                        self.oracle.hit(Point::MinorityLeader);
+                    if with <= all / 2 {
+                        self.minority_leader = self
+                            .oracle
+                            .view(leader)
+                            .map(|view| (leader, self.slots[leader].life, view.hard.term));
                     }
                 }
                 self.cut_for(&pairs, for_)
             }
             Fault::OneWay { from, to, for_ } => {
                 let (Some(from), Some(to)) = (self.find(from), self.find(to)) else { return false };
-                self.oracle.hit(Point::OneWay);
                 self.cut_for(&[(from, to)], for_)
             }
             Fault::Deaf { who, mute, for_ } => {
                 let Some(node) = self.find(who) else { return false };
-                self.oracle.hit(Point::OneWay);
                 let pair = |other| if mute { (node, other) } else { (other, node) };
                 let pairs: Vec<(usize, usize)> = (0..all).map(pair).collect();
                 self.cut_for(&pairs, for_)
@@ -352,9 +370,6 @@ impl World {
             }
             Fault::Hang { who, for_ } => {
                 let Some(node) = self.find(who) else { return false };
-                if for_ > self.plan.election.as_nanos() as u64 {
-                    self.oracle.hit(Point::DiskHangs);
-                }
                 set_pace(&self.slots[node].pace, self.plan.disk, self.agenda.now() + for_);
                 self.agenda.after(for_, What::Mend(Mend::Fast(node)));
             }
@@ -365,11 +380,15 @@ impl World {
                 self.full_disks |= 1 << node;
                 self.agenda.after(for_, What::Mend(Mend::Space(node)));
             }
-            Fault::Fail { who, call, skip } => {
+            Fault::Fail { who, call, skip, boot: false } => {
                 let Some(node) = self.running(who) else { return false };
                 self.slots[node].troubled = true;
-                let skip = if call == Call::Read { 0 } else { skip };
                 self.slots[node].disk.fail(call, skip);
+            }
+            Fault::Fail { who, call, skip, boot: true } => {
+                let Some(node) = self.find(who) else { return false };
+                self.slots[node].fails_at_boot = Some((call, skip));
+                self.kill(node, 20 * MS);
             }
             _ => return false,
         }
@@ -389,16 +408,22 @@ impl World {
                 }
                 self.kill_soon(node, restart);
             }
-            Fault::Astray { who, restart } => {
+            Fault::Astray { who, write, restart } => {
                 let Some(node) = self.running(who).filter(|node| self.may_harm(*node)) else { return false };
                 if self.slots[node].damage != Damage::None {
                     // A second one may cover what the first has left behind.
                     return false;
                 }
-                self.slots[node].disk.lead_astray();
+                self.slots[node].disk.lead_astray(write);
                 self.harm(node);
                 self.oracle.log_at_risk(node);
                 self.kill_soon(node, restart);
+            }
+            Fault::Misread { who, skip } => {
+                let Some(node) = self.running(who).filter(|node| self.may_harm(*node)) else { return false };
+                // Nothing that is stored changes: the node stops, and comes up whole.
+                self.harm(node);
+                self.slots[node].disk.misread(skip);
             }
             Fault::LoseFile { who, whole } => {
                 let Some(node) = self.find(who).filter(|node| self.may_harm(*node)) else { return false };
@@ -490,6 +515,12 @@ impl World {
     pub(crate) fn mend(&mut self, mend: Mend) {
         match mend {
             Mend::Unpause(node) => {
+                if self.executor.is_paused(node)
+                    && self.agenda.now() - self.slots[node].paused_since
+                        > self.plan.election.as_nanos() as u64
+                {
+                    self.oracle.hit(Point::Paused);
+                }
                 self.executor.pause(node, false);
                 if let Some(term) = self.paused_leader[node].take() {
                     let later = self.oracle.latest_term();
@@ -505,6 +536,13 @@ impl World {
                     }
                 }
                 self.oracle.hit(Point::PartitionHeals);
+                if let Some((node, life, term)) = self.minority_leader.take()
+                    && self.slots[node].life == life
+                    && let Some(view) = self.oracle.view(node)
+                    && (view.role != RoleKind::Leader || view.hard.term > term)
+                {
+                    self.oracle.hit(Point::MinorityLeader);
+                }
             }
             Mend::Fast(node) => set_pace(&self.slots[node].pace, self.plan.disk, 0),
             Mend::Space(node) => {

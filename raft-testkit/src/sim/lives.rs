@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use raft_core::backend::{Runtime, Verdict};
+use raft_core::backend::{OpenError, Runtime, SnapshotError, Verdict};
 use raft_core::error::{ConfigError, FatalReason};
 use raft_core::ids::{ClusterId, GroupId, NodeId};
 use raft_core::membership::{Member, Membership};
@@ -16,13 +16,15 @@ use raft_log_file::{Options, SnapshotFiles, Store};
 
 use super::agenda::What;
 use super::coverage::Point;
-use super::disk::{Image, SimDisk, Tear};
+use super::disk::{Call, Image, SimDisk, Tear};
 use super::drive::{Drive, Pace};
 use super::etcd::Tap;
-use super::executor::{Clock, MS, Nanos, Owner, SimRuntime, Task, lock};
+use super::events::Tag;
+use super::executor::{MS, Nanos, Owner, SimRuntime, Task, lock};
 use super::journal::{Parts, SimJournal};
 use super::machine::{Machine, Registers, UNREADABLE};
 use super::oracle::{Ear, Oracle};
+use super::plan::PollEnd;
 use super::rng::Rng;
 use super::snapshots::{FOLDER, SimSnapshots, newest};
 use super::workload::Reach;
@@ -45,6 +47,17 @@ pub(crate) enum Damage {
     Lost,
 }
 
+/// What happens to a node between two polls of its tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AtPoll {
+    /// After so many of this life.
+    pub(crate) polls: u64,
+    /// What.
+    pub(crate) end: PollEnd,
+    /// For how long.
+    pub(crate) for_: Nanos,
+}
+
 /// One node of the run.
 pub(crate) struct Slot {
     pub(crate) disk: SimDisk,
@@ -64,19 +77,33 @@ pub(crate) struct Slot {
     /// After so many calls the machine dies during the next recoveries.
     pub(crate) recovery_deaths: Vec<u64>,
     pub(crate) deaths_in_a_row: u64,
+    /// This call to the disk fails in the next life, after so many of its kind.
+    pub(crate) fails_at_boot: Option<(Call, u64)>,
+    /// What happens after some polls of this life's tasks, and of those of the lives that follow.
+    pub(crate) at_poll: Vec<AtPoll>,
     pub(crate) registers: Arc<Mutex<Registers>>,
     /// A copy of the disk, and of which life.
     pub(crate) copy: Option<(Image, u64)>,
     /// In which life each peer last met it.
     pub(crate) met: Vec<u64>,
     pub(crate) up_since: Nanos,
+    /// Since when it stands still, if it does.
+    pub(crate) paused_since: Nanos,
+    /// What it heals from began as a suspect tail.
+    pub(crate) suspect: bool,
     /// When it comes up again after it was stopped.
     pub(crate) back_after: Nanos,
-    pub(crate) ppm: u64,
+}
+
+/// Why a node did not come up.
+struct NotOpened {
+    text: String,
+    /// The error says that the system has failed, and nothing of what is on the disk.
+    is_io: bool,
 }
 
 impl Slot {
-    pub(crate) fn new(disk: SimDisk, nodes: usize, founder: bool, ppm: u64, takes: (Nanos, Nanos)) -> Self {
+    pub(crate) fn new(disk: SimDisk, nodes: usize, founder: bool, takes: (Nanos, Nanos)) -> Self {
         let pace = Pace {
             least: AtomicU64::new(takes.0),
             most: AtomicU64::new(takes.1),
@@ -94,12 +121,15 @@ impl Slot {
             dying: (Tear::Lose, 0),
             recovery_deaths: Vec::new(),
             deaths_in_a_row: 0,
+            fails_at_boot: None,
+            at_poll: Vec::new(),
             registers: Arc::default(),
             copy: None,
             met: vec![0; nodes],
             up_since: 0,
+            paused_since: 0,
+            suspect: false,
             back_after: 50 * MS,
-            ppm,
         }
     }
 
@@ -231,6 +261,11 @@ impl World {
         if !fresh && let Some(calls) = slot.recovery_deaths.pop() {
             slot.disk.crash_in(calls);
         }
+        if !fresh && let Some((call, skip)) = slot.fails_at_boot.take() {
+            slot.disk.fail(call, skip);
+            slot.troubled = true;
+        }
+        let failed = slot.disk.counts().1;
         let folder = Arc::new(vfs.folder(FOLDER));
         let opened = if fresh {
             let initial = Some(&initial).filter(|_| slot.founder);
@@ -238,10 +273,19 @@ impl World {
         } else {
             Store::open(Arc::new(vfs), file_owner(node), options, seed)
         };
-        let opened = opened.map_err(|error| error.to_string()).and_then(|store| {
-            let snapshots = SnapshotFiles::open(folder).map_err(|error| format!("snapshots: {error}"))?;
-            Ok((store, snapshots))
-        });
+        let opened = opened
+            .map_err(|error| NotOpened {
+                text: error.to_string(),
+                is_io: matches!(error, OpenError::Io { .. }),
+            })
+            .and_then(|store| {
+                let snapshots = SnapshotFiles::open(folder).map_err(|error| NotOpened {
+                    text: format!("snapshots: {error}"),
+                    is_io: matches!(error, SnapshotError::Io { .. }),
+                })?;
+                Ok((store, snapshots))
+            });
+        let failed = slot.disk.counts().1 > failed;
         if slot.disk.is_frozen() {
             slot.deaths_in_a_row += 1;
             self.oracle.hit(Point::CrashInRecovery);
@@ -256,16 +300,23 @@ impl World {
         slot.deaths_in_a_row = 0;
         match opened {
             Ok((store, snapshots)) => self.opened(node, store, snapshots),
-            Err(error) => self.not_opened(node, &error),
+            Err(error) => self.not_opened(node, &error, failed),
         }
     }
 
-    fn not_opened(&mut self, node: usize, error: &str) {
+    /// `failed` says that a call to the disk has failed meanwhile.
+    fn not_opened(&mut self, node: usize, error: &NotOpened, failed: bool) {
         let slot = &mut self.slots[node];
         slot.up = false;
         slot.disk.end_life();
-        let text = format!("cannot open: {error}");
+        let text = format!("cannot open: {}", error.text);
         self.oracle.down(node, &text);
+        if failed && error.is_io {
+            // It says what has failed, and has changed nothing that the next opening cannot do with.
+            self.oracle.hit(Point::OpenFails);
+            self.come_back(node, 50 * MS);
+            return;
+        }
         if slot.damage != Damage::None {
             self.oracle.hit(Point::HardStateLost);
             slot.damage = Damage::Lost;
@@ -282,9 +333,14 @@ impl World {
 
     fn opened(&mut self, node: usize, store: Store, snapshots: SnapshotFiles) {
         let slot = &mut self.slots[node];
-        let restored = store.load();
-        let entries = restored.as_ref().ok().and_then(|state| {
-            store.reader().entries(state.purged.index.next()..state.last.index.next(), u64::MAX).ok()
+        // What is only looked at here meets no fault.
+        let (restored, entries) = slot.disk.in_peace(|| {
+            let restored = store.load();
+            let entries = restored.as_ref().ok().and_then(|state| {
+                let all = state.purged.index.next()..state.last.index.next();
+                store.reader().entries(all, u64::MAX).ok()
+            });
+            (restored, entries)
         });
         let (Ok(restored), Some(entries)) = (restored, entries) else {
             self.oracle.violated("recovery", Some(node), "what was opened cannot be read".into());
@@ -303,7 +359,8 @@ impl World {
             if slot.damage != Damage::None || lossy {
                 if lossy {
                     slot.damage = Damage::Healing;
-                } else if slot.damage == Damage::Latent && newest(&snapshots).is_ok() {
+                    slot.suspect = matches!(restored.verdict, Verdict::SuspectTail { .. });
+                } else if slot.damage == Damage::Latent && slot.disk.in_peace(|| newest(&snapshots)).is_ok() {
                     let repaired = !store.findings().is_empty();
                     self.oracle.hit(if repaired { Point::HardStateRepaired } else { Point::DamageHarmless });
                     let healing = restored.hard_state.probation;
@@ -320,15 +377,15 @@ impl World {
     fn drive(&mut self, node: usize) -> Arc<Drive> {
         let slot = &self.slots[node];
         let life = slot.life;
-        let agenda = self.agenda.clone();
         Arc::new(Drive {
             core: Arc::clone(self.agenda.core()),
             owner: Owner { node, life },
             disk: slot.disk.clone(),
             pace: Arc::clone(&slot.pace),
             rng: Mutex::new(Rng::stream(self.rng.next(), 4)),
-            died: Box::new(move || agenda.after(0, What::Died { node, life })),
             ambush: Arc::clone(&self.ambush),
+            patience: self.plan.election.as_nanos() as u64,
+            oracle: Arc::clone(&self.oracle),
         })
     }
 
@@ -371,7 +428,7 @@ impl World {
                 agenda.after(0, What::Ended { node, life, end });
             })
         };
-        let clock = Clock::of_node(slot.ppm);
+        let clock = self.plan.clock(node);
         let rng = Mutex::new(Rng::stream(self.rng.next(), 5));
         let runtime = Watched { runtime: SimRuntime { core: Arc::clone(&core), owner, clock, rng }, ended };
         let ear = Ear { oracle: Arc::clone(&self.oracle), node };
@@ -411,6 +468,7 @@ impl World {
         self.count_status(node);
         lock(&self.town.nodes)[node] = None;
         self.executor.pause(node, false);
+        self.paused_leader[node] = None;
         self.executor.kill(owner);
         self.oracle.down(node, why);
         let slot = &mut self.slots[node];
@@ -446,7 +504,14 @@ impl World {
         if self.oracle.is_writing(node) {
             self.oracle.hit(Point::PowerCutWhileWriting);
         }
-        let (tear, down) = self.slots[node].dying;
+        let (mut tear, down) = self.slots[node].dying;
+        if tear.harms() {
+            if self.may_harm(node) {
+                self.harm(node);
+            } else {
+                tear = Tear::Sectors;
+            }
+        }
         let (kept, lost) = self.slots[node].disk.power_cut(tear);
         if kept > 0 && lost > 0 {
             self.oracle.hit(Point::PowerCutTears);
@@ -454,6 +519,41 @@ impl World {
         self.network.process_gone(node, false);
         self.end_life(node, "power cut");
         self.come_back(node, down);
+    }
+
+    /// A task of a node was polled: the node may be taken down now, before any other of its tasks goes on.
+    pub(crate) fn polled(&mut self, owner: Owner) {
+        let node = owner.node;
+        let Some(slot) = self.slots.get_mut(node).filter(|slot| slot.up && slot.life == owner.life) else {
+            return;
+        };
+        if slot.disk.is_frozen() {
+            self.oracle.hit(Point::CrashAtCall);
+            self.power_off(node);
+            return;
+        }
+        let Some(next) = slot.at_poll.last_mut() else { return };
+        if next.polls > 0 {
+            next.polls -= 1;
+            return;
+        }
+        let Some(AtPoll { end, for_, .. }) = slot.at_poll.pop() else { return };
+        if self.executor.has_ready(owner) {
+            self.oracle.hit(Point::CutBetweenPolls);
+        }
+        if self.reach(node).is_none() {
+            self.oracle.hit(Point::CutWhileStarting);
+        }
+        let what = || format!("{end:?} between two polls");
+        self.oracle.note(Some(node), Tag::Fault, [node as u64, 2, 0, 0], what);
+        match end {
+            PollEnd::Kill => self.kill(node, for_),
+            PollEnd::PowerCut(tear) => {
+                self.slots[node].dying = (tear, for_);
+                self.power_off(node);
+            }
+            PollEnd::Pause => self.pause(node, for_),
+        }
     }
 
     /// A node cannot do without its snapshot, and cannot read it.

@@ -146,6 +146,10 @@ const fn kind(message: &Message) -> u64 {
         Message::AppendReply(_) => 6,
         Message::TimeoutNow(_) => 7,
         Message::Notice(_) => 8,
+        Message::Snapshot(_) => 10,
+        Message::SnapshotReply(_) => 11,
+        Message::ReadIndex(_) => 12,
+        Message::ReadIndexReply(_) => 13,
         _ => 9,
     }
 }
@@ -168,6 +172,7 @@ fn size_bytes(envelope: &Envelope) -> u64 {
         Message::Append(append) => {
             append.entries.iter().map(|entry| entry.data.len() as u64 + 32).sum::<u64>() + 64
         }
+        Message::Snapshot(chunk) => (chunk.data.len() + chunk.membership.len()) as u64 + 64,
         _ => 64,
     }
 }
@@ -411,7 +416,8 @@ impl SimNetwork {
             Err(refusal) => {
                 connection.link = Link::Closed;
                 connection.failures += 2;
-                self.oracle.remark(node, format!("refuses n{}: {refusal}", peer + 1));
+                let text = || format!("refuses n{}: {refusal}", peer + 1);
+                self.oracle.note(Some(node), Tag::Link, [peer as u64 + 1, 0, 0, 0], text);
                 match refusal {
                     Refusal::StoreReplaced { .. } => self.oracle.hit(Point::StoreReplaced),
                     Refusal::RolledBack { .. } => self.oracle.hit(Point::StoreSetBack),
@@ -500,6 +506,9 @@ impl SimNetwork {
                 self.oracle.note(Some(to), Tag::Lost, [from as u64 + 1, id, 0, 0], || format!("#{id}"));
                 return;
             }
+            // Nothing is heard of the receiver, which hears.
+            let one_way = net.is_cut(to, from);
+            self.oracle.lock().cover.hit_if(one_way, Point::OneWay);
             net.ports[to].inbox.clone()
         };
         let Some(inbox) = inbox else { return };
@@ -510,8 +519,8 @@ impl SimNetwork {
         if inbox.deliver(envelope) == Delivery::Full
             && let Some(envelope) = again
         {
-            // Back-pressure: it waits, and what comes behind it waits as well.
-            self.oracle.hit(Point::QueueFull);
+            // It waits, and what comes behind it waits as well.
+            self.oracle.hit(Point::BackPressure);
             let at = self.agenda.now() + MS;
             let mut net = lock(&self.net);
             let queue = &mut net.connection(from, to).queues[usize::from(from > to)][lane as usize];

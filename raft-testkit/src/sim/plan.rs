@@ -9,8 +9,8 @@ use core::time::Duration;
 
 use raft_core::message::Lane;
 
-use super::disk::{Call, Tear};
-use super::executor::{MS, Nanos, Scheduling};
+use super::disk::{Call, Stray, Tear};
+use super::executor::{Clock, MS, Nanos, SPEEDS, Scheduling, Speed};
 use super::features::{Features, Moment, Wish};
 use super::rng::Rng;
 
@@ -24,6 +24,17 @@ pub enum Who {
     Node(usize),
     /// Whoever leads at that time.
     Leader,
+}
+
+/// What happens between two polls of a node's tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PollEnd {
+    /// The process is killed.
+    Kill,
+    /// The machine loses power.
+    PowerCut(Tear),
+    /// The process stands still.
+    Pause,
 }
 
 /// A fault, or something that an operator does.
@@ -76,6 +87,18 @@ pub enum Fault {
     Pause {
         /// Whom.
         who: Who,
+        /// For how long.
+        for_: Nanos,
+    },
+    /// It is killed, loses power or stands still between two polls of its tasks, however much of a moment's
+    /// work is left; and, for each number after the first, so many polls into the life that follows.
+    AtPoll {
+        /// Whom.
+        who: Who,
+        /// How.
+        end: PollEnd,
+        /// After so many polls, of each life.
+        polls: Vec<u64>,
         /// For how long.
         for_: Nanos,
     },
@@ -164,6 +187,8 @@ pub enum Fault {
         call: Call,
         /// After so many of them.
         skip: u64,
+        /// It is killed first, and this happens while it opens what it has, or later in that life.
+        boot: bool,
     },
     /// A stored bit flips.
     Rot {
@@ -174,10 +199,19 @@ pub enum Fault {
         /// Whether the node is killed right after, so that it is met at once.
         restart: bool,
     },
+    /// A read gets what is stored elsewhere.
+    Misread {
+        /// Whose.
+        who: Who,
+        /// After so many reads.
+        skip: u64,
+    },
     /// A write ends elsewhere than it should.
     Astray {
         /// Whose.
         who: Who,
+        /// Which.
+        write: Stray,
         /// Whether the node is killed soon after.
         restart: bool,
     },
@@ -289,11 +323,19 @@ impl Fault {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Kill { .. } => "kill",
+            Self::PowerCut { tear: Tear::Zeros | Tear::Garbage, .. } => "power-cut-garbles",
+            Self::DieAtCall { tear: Tear::Zeros | Tear::Garbage, .. } => "die-at-call-garbles",
+            Self::DieInRecovery { tear: Tear::Zeros | Tear::Garbage, .. } => "die-in-recovery-garbles",
             Self::PowerCut { .. } => "power-cut",
             Self::PowerCutAll { .. } => "power-cut-all",
             Self::DieAtCall { .. } => "die-at-call",
             Self::DieInRecovery { .. } => "die-in-recovery",
             Self::Pause { .. } => "pause",
+            Self::Misread { .. } => "read-astray",
+            Self::Astray { write: Stray::Small, .. } => "small-write-astray",
+            Self::AtPoll { end: PollEnd::Kill, .. } => "kill-at-poll",
+            Self::AtPoll { end: PollEnd::PowerCut(_), .. } => "power-cut-at-poll",
+            Self::AtPoll { end: PollEnd::Pause, .. } => "pause-at-poll",
             Self::Partition { .. } => "partition",
             Self::OneWay { .. } => "one-way",
             Self::Deaf { .. } => "deaf-or-mute",
@@ -303,6 +345,8 @@ impl Fault {
             Self::Slow { .. } => "disk-slow",
             Self::Hang { .. } => "disk-hangs",
             Self::Full { .. } => "disk-full",
+            Self::Fail { boot: true, .. } => "disk-fails-at-boot",
+            Self::Fail { call: Call::Look, .. } => "look-fails",
             Self::Fail { call: Call::Sync, .. } => "sync-fails",
             Self::Fail { call: Call::Write, .. } => "write-fails",
             Self::Fail { call: Call::Read, .. } => "read-fails",
@@ -387,6 +431,8 @@ pub struct Plan {
     pub load: LoadPlan,
     /// The speed of each node's clock, in millionths.
     pub clocks: Vec<u64>,
+    /// How it changes while the run lasts, within what the clocks differ by; none if it does not.
+    pub speeds: Vec<[Speed; SPEEDS - 1]>,
     /// Least and most time that a write takes.
     pub disk: (Nanos, Nanos),
     /// Interrupted and short calls, in a million.
@@ -476,6 +522,7 @@ impl Plan {
             net,
             load,
             clocks,
+            speeds: Vec::new(),
             disk: if slow_disk { (MS, rng.between(2, 40) * MS) } else { (80_000, 400_000) },
             short_ppm: if rng.chance(300) { 20_000 } else { 0 },
             segment_bytes: *rng.pick(&[16 << 10, 32 << 10, 64 << 10, 128 << 10]),
@@ -493,10 +540,43 @@ impl Plan {
         };
         plan.features = Features::draw(seed, plan.nodes, &plan.clocks);
         plan.draw_faults(seed);
+        plan.draw_more_faults(seed);
         plan.narrow(seed);
         plan.besiege(seed);
         plan.draw_operations(seed);
+        plan.draw_speeds(seed);
         plan
+    }
+
+    /// The clock of a node.
+    pub(crate) fn clock(&self, node: usize) -> Clock {
+        let ppm = self.clocks.get(node).copied().unwrap_or(1_000_000);
+        let never = [(Nanos::MAX, ppm); SPEEDS - 1];
+        Clock::of_node(ppm, self.speeds.get(node).copied().unwrap_or(never))
+    }
+
+    /// In some runs clocks go now faster and now slower, never beyond the fastest and the slowest: a declared drift
+    /// holds.
+    fn draw_speeds(&mut self, seed: u64) {
+        let mut rng = Rng::stream(seed, 6);
+        let (Some(least), Some(most)) = (self.clocks.iter().min(), self.clocks.iter().max()) else { return };
+        let (least, most) = (*least, *most);
+        if least == most || !rng.chance(500) {
+            return;
+        }
+        let speeds = |_| {
+            let mut times = [0; SPEEDS - 1].map(|_: Nanos| rng.below(self.duration));
+            times.sort_unstable();
+            times.map(|at| (at, rng.between(least, most)))
+        };
+        self.speeds = (0..self.clocks.len()).map(speeds).collect();
+    }
+
+    /// The plan without faults of these kinds.
+    #[must_use]
+    pub fn without(mut self, kinds: &[String]) -> Self {
+        self.faults.retain(|(_, fault)| !kinds.iter().any(|kind| kind == fault.kind()));
+        self
     }
 
     /// What this seed decides, as far as the vocabulary of [`etcd`](super::etcd) can say it: no message
@@ -509,6 +589,7 @@ impl Plan {
         plan.write_bytes = 1 << 20;
         plan.features = Features::default();
         plan.clocks.truncate(plan.nodes);
+        plan.speeds.clear();
         plan.faults.retain(|(_, fault)| {
             use Fault::{Break, Campaign, Deaf, Lonely, OneWay, Partition, Pause, Slow, Stop, Transfer};
             matches!(
@@ -545,8 +626,103 @@ impl Plan {
             }
             let kind = *rng.pick(&kinds);
             let fault = self.draw_fault(kind, &mut rng);
+            // A disk that is exchanged may be the last that is harmed: it comes in the last third.
+            let late = matches!(fault, Fault::Wipe { .. } | Fault::SetBack { .. });
+            let at = if late { self.duration * 2 / 3 + at / 3 } else { at };
             self.faults.push((at, fault));
         }
+    }
+
+    /// Kinds that came later, from a stream of their own.
+    fn draw_more_faults(&mut self, seed: u64) {
+        let mut rng = Rng::stream(seed, 5);
+        if rng.chance(350) {
+            let interval = rng.skewed(300 * MS, 6 * S);
+            let mut at = S + rng.below(interval);
+            while at < self.duration {
+                let fault = self.at_poll(&mut rng);
+                self.faults.push((at, fault));
+                at += rng.between(interval / 4, interval * 2);
+            }
+        }
+        self.draw_disk_lies(seed);
+        if rng.chance(350) {
+            let interval = rng.skewed(S, 8 * S);
+            let mut at = S + rng.below(interval);
+            while at < self.duration {
+                let fault = if rng.chance(700) {
+                    self.fails_at_boot(&mut rng)
+                } else {
+                    // While it runs: what is rare there has little to skip.
+                    let call = *rng.pick(&[Call::Look, Call::Read, Call::Names]);
+                    Fault::Fail { who: self.who(&mut rng), call, skip: rng.below(3), boot: false }
+                };
+                self.faults.push((at, fault));
+                at += rng.between(interval / 4, interval * 2);
+            }
+        }
+    }
+
+    fn draw_disk_lies(&mut self, seed: u64) {
+        let mut rng = Rng::stream(seed, 7);
+        if rng.chance(300) {
+            let interval = rng.skewed(S, 10 * S);
+            let mut at = S + rng.below(interval);
+            while at < self.duration {
+                if let Some(fault) = self.disk_lies(&mut rng) {
+                    self.faults.push((at, fault));
+                }
+                at += rng.between(interval / 4, interval * 2);
+            }
+        }
+    }
+
+    /// A call fails while a node opens what it has; any of the calls that this takes.
+    fn fails_at_boot(&self, rng: &mut Rng) -> Fault {
+        let (call, most) = *rng.pick(&[
+            (Call::Read, 200),
+            (Call::Write, 8),
+            (Call::Sync, 8),
+            (Call::Names, 6),
+            (Call::Look, 24),
+            (Call::Look, 24),
+        ]);
+        Fault::Fail { who: self.who(rng), call, skip: rng.skewed(1, most) - 1, boot: true }
+    }
+
+    /// Disks that do more than they may: a power cut that leaves zeros or anything at all in what was being written,
+    /// small writes and reads that go astray.
+    fn disk_lies(&self, rng: &mut Rng) -> Option<Fault> {
+        let who = self.who(rng);
+        let tear = *rng.pick(&[Tear::Zeros, Tear::Garbage]);
+        let down = rng.skewed(MS, 5 * S);
+        Some(match rng.below(6) {
+            0 => Fault::PowerCut { who, down, tear },
+            1 | 2 => Fault::DieAtCall { who, calls: rng.below(12), down, tear },
+            3 => {
+                let times = rng.between(1, 2);
+                Fault::DieInRecovery { who, calls: (0..times).map(|_| rng.below(14)).collect(), tear }
+            }
+            4 => Fault::Astray { who, write: Stray::Small, restart: rng.chance(700) },
+            _ => {
+                // While it opens, a journal believes what it reads: see what docs/verification.md says is not checked.
+                let opening = rng.chance(700);
+                let skip = if opening { rng.skewed(1, 100) - 1 } else { rng.below(3) };
+                return (!opening).then_some(Fault::Misread { who, skip });
+            }
+        })
+    }
+
+    fn at_poll(&self, rng: &mut Rng) -> Fault {
+        let timeout = self.election.as_nanos() as u64;
+        let tear = *rng.pick(&[Tear::Lose, Tear::Keep, Tear::Sectors, Tear::Prefix]);
+        let end = *rng.pick(&[PollEnd::Kill, PollEnd::Kill, PollEnd::PowerCut(tear), PollEnd::Pause]);
+        // In an instant's work or a little later; while it starts, which takes some tens of polls.
+        let mut polls = vec![rng.skewed(1, 2000)];
+        if end != PollEnd::Pause && rng.chance(400) {
+            polls.extend((0..rng.between(1, 3)).map(|_| rng.skewed(1, 80)));
+        }
+        Fault::AtPoll { who: self.who(rng), end, polls, for_: rng.skewed(MS, timeout * 10) }
     }
 
     fn draw_fault(&self, kind: u64, rng: &mut Rng) -> Fault {
@@ -577,17 +753,17 @@ impl Plan {
             13 => Fault::Slow { who, takes: rng.skewed(MS, timeout), for_ },
             14 => Fault::Hang { who, for_ },
             15 => Fault::Full { who, for_ },
-            16 => Fault::Fail { who, call: Call::Sync, skip: rng.below(4) },
-            17 => Fault::Fail { who, call: Call::Write, skip: rng.below(6) },
+            16 => Fault::Fail { who, call: Call::Sync, skip: rng.below(4), boot: false },
+            17 => Fault::Fail { who, call: Call::Write, skip: rng.below(6), boot: false },
             18 => {
                 let call = if rng.chance(500) { Call::Read } else { Call::Names };
-                Fault::Fail { who, call, skip: rng.below(6) }
+                Fault::Fail { who, call, skip: rng.below(6), boot: false }
             }
             19 => {
                 let file = *rng.pick(&["seg-", "seg-", "seg-", "hs.", "super.", "peers."]);
                 Fault::Rot { who, file, restart: rng.chance(700) }
             }
-            20 => Fault::Astray { who, restart: rng.chance(700) },
+            20 => Fault::Astray { who, write: Stray::Batch, restart: rng.chance(700) },
             21 => match rng.below(8) {
                 0 => Fault::Wipe { who },
                 1 => Fault::SetBack { who },
@@ -678,6 +854,9 @@ impl fmt::Display for Plan {
             self.uncommitted_bytes,
             self.durable_machines
         )?;
+        if !self.speeds.is_empty() {
+            writeln!(f, "plan speeds {:?}", self.speeds)?;
+        }
         writeln!(f, "plan {:?}", self.features)?;
         for (number, (at, fault)) in self.faults.iter().enumerate() {
             writeln!(f, "plan fault {number} at {}.{:03} {fault:?}", at / S, at % S / MS)?;

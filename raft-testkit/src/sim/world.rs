@@ -1,6 +1,7 @@
 //! A run: a cluster, its clients and its faults, from one seed, step by step.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,9 +13,10 @@ use super::coverage::{Coverage, Point};
 use super::disk::SimDisk;
 use super::drive::Ambush;
 use super::etcd::Recorder;
-use super::events::Event;
+use super::events::{Event, Tag};
 use super::executor::{Executor, MS, Nanos, Step, lock};
 use super::faults::Lonely;
+use super::history;
 use super::lives::{Damage, Slot};
 use super::network::SimNetwork;
 use super::oracle::{Operation, Oracle, Totals, Violation};
@@ -24,6 +26,9 @@ use super::workload::{self, Reach, Town};
 
 /// Once faults have stopped: within this time there is a leader, progress, and one state everywhere.
 const HEALING: Nanos = 60_000 * MS;
+
+/// Of so many seeds one has its history searched for an order, by a checker that knows nothing of logs.
+const HISTORIES: u64 = 8;
 
 /// More polls than this at one moment of virtual time are an endless loop.
 const POLLS_AT_ONCE: u64 = 2_000_000;
@@ -43,6 +48,8 @@ pub struct Outcome {
     pub totals: Totals,
     /// Faults that were injected, by kind.
     pub faults: BTreeMap<&'static str, u64>,
+    /// Faults of the plan for which there was nothing to do, by kind.
+    pub idle_faults: BTreeMap<&'static str, u64>,
     /// What was reached.
     pub coverage: Coverage,
     /// What happened, if it was to be written down.
@@ -62,6 +69,10 @@ pub(crate) struct World {
     pub(crate) town: Arc<Town>,
     pub(crate) rng: Rng,
     pub(crate) faults: BTreeMap<&'static str, u64>,
+    /// Those for which there was nothing to do, by kind.
+    pub(crate) idle: BTreeMap<&'static str, u64>,
+    /// A leader that a partition left without a quorum: which, its life and its term.
+    pub(crate) minority_leader: Option<(usize, u64, Term)>,
     /// The disks that are full, by bits.
     pub(crate) full_disks: u64,
     /// The term that a paused node led.
@@ -102,16 +113,17 @@ impl World {
         let executor = Executor::new(Rng::stream(seed, 10), plan.scheduling, plan.late_per_mille);
         let core = Arc::clone(executor.core());
         let agenda = Agenda::new(Arc::clone(&core));
-        let oracle = Arc::new(Oracle::new(Arc::clone(&core), &plan.clocks, keep_events));
+        let clocks: Vec<_> = (0..all).map(|node| plan.clock(node)).collect();
+        let oracle = Arc::new(Oracle::new(Arc::clone(&core), &clocks, keep_events));
         let network =
             SimNetwork::new(all, plan.net, Rng::stream(seed, 11), agenda.clone(), Arc::clone(&oracle));
         let slot = |node: usize| {
             let disk = SimDisk::new(Rng::stream(seed, 100 + node as u64));
-            if keep_events {
-                let oracle = Arc::clone(&oracle);
-                disk.watch(Arc::new(move |text| oracle.remark(node, text)));
-            }
-            Slot::new(disk, all, node < plan.nodes, plan.clocks[node], plan.disk)
+            let watcher = Arc::clone(&oracle);
+            disk.watch(Arc::new(move |numbers, text: &dyn Fn() -> String| {
+                watcher.note(Some(node), Tag::Disk, numbers, text);
+            }));
+            Slot::new(disk, all, node < plan.nodes, plan.disk)
         };
         let slots = (0..all).map(slot).collect();
         let town = Town {
@@ -135,6 +147,8 @@ impl World {
             town: Arc::new(town),
             rng: Rng::stream(seed, 12),
             faults: BTreeMap::new(),
+            idle: BTreeMap::new(),
+            minority_leader: None,
             full_disks: 0,
             paused_leader: vec![None; all],
             calm_since: None,
@@ -158,6 +172,18 @@ impl World {
     }
 
     fn run(mut self) -> Outcome {
+        // A panic is a violation as any other: what led to it is in the trace.
+        if let Err(panicked) = catch_unwind(AssertUnwindSafe(|| self.go())) {
+            let node = self.executor.last_polled().map(|owner| owner.node);
+            let text = panicked.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panicked.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            let node = node.filter(|node| *node < self.slots.len());
+            self.oracle.violated("panic", node, text.unwrap_or_default());
+        }
+        self.outcome()
+    }
+
+    fn go(&mut self) {
         for node in 0..self.plan.nodes {
             let after = self.rng.below(20 * MS);
             self.agenda.after(after, What::Boot { node, life: 0 });
@@ -172,7 +198,8 @@ impl World {
         let (mut since, mut polls) = (0, 0);
         while !self.done {
             match self.executor.step() {
-                Step::Polled(_) => {
+                Step::Polled(owner) => {
+                    self.polled(owner);
                     self.watch_for_a_leader();
                     polls += 1;
                     if self.agenda.now() != since {
@@ -194,7 +221,6 @@ impl World {
             }
             self.done |= self.oracle.lock().violation.is_some();
         }
-        self.outcome()
     }
 
     fn act(&mut self, what: What) {
@@ -225,12 +251,6 @@ impl World {
             What::Boot { node, life } => {
                 if self.slots[node].life == life {
                     self.boot(node);
-                }
-            }
-            What::Died { node, life } => {
-                if self.slots[node].life == life && self.slots[node].up {
-                    self.oracle.hit(Point::CrashAtCall);
-                    self.power_off(node);
                 }
             }
             What::Ended { node, life, end } => {
@@ -270,6 +290,8 @@ impl World {
             self.mend(Mend::Space(node));
             let slot = &mut self.slots[node];
             slot.recovery_deaths.clear();
+            slot.at_poll.clear();
+            slot.fails_at_boot = None;
             slot.disk.set_short(0);
             slot.disk.no_more_faults();
             if !slot.up && (slot.founder || !slot.fresh) {
@@ -286,6 +308,7 @@ impl World {
     fn look(&mut self) {
         let Some(missing) = self.missing() else {
             self.done = true;
+            self.look_at_damage();
             self.compare();
             return;
         };
@@ -368,6 +391,11 @@ impl World {
                 self.oracle.violated("divergence", Some(node), what);
             }
         }
+        if self.plan.seed.is_multiple_of(HISTORIES)
+            && let Some(what) = history::illegal(&self.oracle.operations())
+        {
+            self.oracle.violated("not-linearizable", None, what);
+        }
     }
 
     /// What can only be seen from a node's status.
@@ -402,6 +430,7 @@ impl World {
             nanos: self.agenda.now(),
             totals,
             faults: std::mem::take(&mut self.faults),
+            idle_faults: std::mem::take(&mut self.idle),
             coverage: state.cover.clone(),
             trace: state.events.take(),
             operations,
@@ -410,6 +439,74 @@ impl World {
         for node in 0..self.slots.len() {
             self.slots[node].disk.end_life();
         }
+        if outcome.violation.as_ref().is_some_and(|violation| violation.checker == "panic") {
+            // What it has left half done may panic again.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
+        }
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::executor::Owner;
+    use super::super::lives::AtPoll;
+    use super::super::plan::PollEnd;
+    use super::*;
+
+    /// A node dies in the middle of a moment's work: a task that was ready as well runs no more (and sends nothing).
+    #[test]
+    fn a_dead_machine_runs_nothing_more() {
+        for frozen in [true, false] {
+            let mut world = World::new(Plan::draw(1, Some(1)), false);
+            world.boot(0);
+            let owner = Owner { node: 0, life: world.slots[0].life };
+            if frozen {
+                world.slots[0].disk.crash_in(0);
+            } else {
+                world.slots[0].at_poll = vec![AtPoll { polls: 3, end: PollEnd::Kill, for_: MS }];
+            }
+            // Others are ready all the time, and count how often they run once it is dead.
+            let disk = world.slots[0].disk.clone();
+            let ran = Arc::new(AtomicU64::new(0));
+            for _ in 0..4 {
+                let (disk, ran, core) = (disk.clone(), Arc::clone(&ran), Arc::clone(world.agenda.core()));
+                world.agenda.core().spawn(owner, async move {
+                    loop {
+                        ran.fetch_add(u64::from(disk.is_frozen()), Ordering::Relaxed);
+                        core.sleep(1000).await;
+                    }
+                });
+            }
+            while world.slots[0].up {
+                match world.executor.step() {
+                    Step::Polled(of) => world.polled(of),
+                    Step::Event(number) => {
+                        if let Some(what) = world.agenda.take(number) {
+                            world.act(what);
+                        }
+                    }
+                    Step::Idle => panic!("{frozen}: it goes on for ever"),
+                }
+            }
+            assert_eq!(ran.load(Ordering::Relaxed), 0, "{frozen}");
+            assert!(!world.executor.has_ready(owner), "{frozen}");
+        }
+    }
+
+    /// A panic ends a run as any other violation does: with what had happened until then.
+    #[test]
+    fn a_panic_is_a_violation_that_can_be_traced() {
+        let world = World::new(Plan::draw(1, Some(3)), true);
+        let core = Arc::clone(world.agenda.core());
+        let clock = Arc::clone(&core);
+        core.spawn(Owner { node: 1, life: 0 }, async move {
+            clock.sleep(500 * MS).await;
+            panic!("planted");
+        });
+        let outcome = world.run();
+        let violation = outcome.violation.unwrap();
+        assert_eq!((violation.checker, violation.node, &violation.what[..]), ("panic", 2, "planted"));
+        assert!(violation.at >= 500 * MS && outcome.trace.len() > 100);
     }
 }

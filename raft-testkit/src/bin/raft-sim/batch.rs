@@ -1,8 +1,7 @@
 //! Many runs, on all cores.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::panic;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use raft_testkit::sim::coverage::Coverage;
 use raft_testkit::sim::oracle::{CHECKERS, Violation};
-use raft_testkit::sim::{self, Outcome, Plan};
+use raft_testkit::sim::{self, Outcome};
 use serde_json::json;
 
 use super::Args;
@@ -40,6 +39,8 @@ pub(crate) struct Sum {
     writes: u64,
     reads: u64,
     faults: BTreeMap<&'static str, u64>,
+    /// Faults for which there was nothing to do.
+    idle: BTreeMap<&'static str, u64>,
     coverage: Coverage,
     found: Vec<Found>,
     hashes: BTreeMap<u64, u64>,
@@ -64,6 +65,9 @@ impl Sum {
         for (kind, count) in &outcome.faults {
             *self.faults.entry(kind).or_default() += count;
         }
+        for (kind, count) in &outcome.idle_faults {
+            *self.idle.entry(kind).or_default() += count;
+        }
         self.coverage.add(&outcome.coverage);
         if let Some(violation) = &outcome.violation {
             self.found.push(Found { seed, violation: violation.clone(), seconds });
@@ -86,20 +90,6 @@ pub(crate) fn last_line(sum: &Sum) {
         sum.writes,
         sum.found.len()
     );
-}
-
-/// A run; a panic in it is a violation as well.
-fn run_one(seed: u64, nodes: Option<u8>) -> Outcome {
-    let plan = Plan::draw(seed, nodes.map(usize::from));
-    panic::catch_unwind(|| sim::run(&plan, false)).unwrap_or_else(|panicked| {
-        let text = panicked
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panicked.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_default();
-        let violation = Violation { checker: "panic", at: 0, node: 0, what: text };
-        Outcome { violation: Some(violation), ..Outcome::default() }
-    })
 }
 
 /// Fresh seeds: the time of day in nanoseconds, which is printed with whatever is found.
@@ -128,7 +118,7 @@ pub(crate) fn run(args: &Args, which: Which) -> ExitCode {
                 break;
             }
             let start = Instant::now();
-            let outcome = run_one(seed, args.nodes);
+            let outcome = sim::run(&args.plan(seed), false);
             let seconds = start.elapsed().as_secs_f64();
             if let Some(violation) = &outcome.violation {
                 let Violation { checker, at, node, what } = violation;
@@ -170,8 +160,12 @@ fn report(args: &Args, sum: &Sum, took: Duration, threads: usize) -> ExitCode {
     let cpu = cpu_seconds().unwrap_or(took.as_secs_f64() * threads as f64);
     let cpu_minutes = cpu / 60.0;
     let hours = sum.nanos as f64 / 3.6e12;
-    for (kind, count) in &sum.faults {
-        println!("fault {count:>10}  {kind}");
+    let kinds: BTreeSet<&str> = sum.faults.keys().chain(sum.idle.keys()).copied().collect();
+    for kind in kinds {
+        let of = |counts: &BTreeMap<&'static str, u64>| counts.get(kind).copied().unwrap_or_default();
+        let (done, idle) = (of(&sum.faults), of(&sum.idle));
+        let beside = if idle > 0 { format!(" ({idle} more had nothing to do)") } else { String::new() };
+        println!("fault {done:>10}  {kind}{beside}");
     }
     let never: Vec<&str> = sum.coverage.iter().filter(|point| point.2 == 0).map(|point| point.1).collect();
     for (_, text, count) in sum.coverage.iter() {
@@ -200,7 +194,7 @@ fn report(args: &Args, sum: &Sum, took: Duration, threads: usize) -> ExitCode {
         .collect();
     if let Some(file) = &args.json {
         let value = json!({
-            "seeds": sum.seeds, "sim_seconds": sum.nanos / 1_000_000_000, "faults": sum.faults,
+            "seeds": sum.seeds, "sim_seconds": sum.nanos / 1_000_000_000, "faults": sum.faults, "idle_faults": sum.idle,
             "elections": sum.elections, "writes": sum.writes, "reads": sum.reads, "coverage": coverage,
             "violations": found, "cpu_ms": cpu * 1e3, "checkers": CHECKERS,
         });

@@ -53,6 +53,9 @@ struct Args {
     /// Only these faults of the plan, by their numbers.
     #[arg(long, value_name = "N,N..", requires = "seed", value_delimiter = ',')]
     faults: Option<Vec<usize>>,
+    /// Every plan without faults of these kinds, by the names that a batch prints.
+    #[arg(long, value_name = "KIND,KIND..", value_delimiter = ',')]
+    without: Vec<String>,
     /// The network loses, doubles and delays nothing.
     #[arg(long, requires = "seed")]
     quiet: bool,
@@ -81,6 +84,13 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
     let number = |text: &str| text.trim().parse::<u64>().map_err(|error| format!("{text:?}: {error}"));
     let range = number(from)?..number(to)?;
     if range.is_empty() { Err(format!("{text} holds no seed")) } else { Ok(range) }
+}
+
+impl Args {
+    /// What a seed decides, and what the command line leaves of it.
+    fn plan(&self, seed: u64) -> Plan {
+        Plan::draw(seed, self.nodes.map(usize::from)).without(&self.without)
+    }
 }
 
 fn main() -> ExitCode {
@@ -116,7 +126,7 @@ fn main() -> ExitCode {
 
 /// One run, with all that happens.
 fn one(args: &Args, seed: u64) -> ExitCode {
-    let mut plan = Plan::draw(seed, args.nodes.map(usize::from));
+    let mut plan = args.plan(seed);
     let rest =
         Rest { faults: args.faults.clone().unwrap_or_else(|| Rest::of(&plan).faults), quiet: args.quiet };
     plan = rest.apply(&plan);
@@ -142,7 +152,7 @@ fn one(args: &Args, seed: u64) -> ExitCode {
 
 /// What it takes to fail.
 fn smaller(args: &Args, seed: u64) -> ExitCode {
-    let plan = Plan::draw(seed, args.nodes.map(usize::from));
+    let plan = args.plan(seed);
     let Some(found) = sim::run(&plan, false).violation else {
         println!("seed {seed} does not fail: there is nothing to make smaller");
         return ExitCode::SUCCESS;
@@ -157,7 +167,11 @@ fn smaller(args: &Args, seed: u64) -> ExitCode {
     }
     let nodes = args.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
     let quiet = if rest.quiet { " --quiet" } else { "" };
-    println!("cargo xtask sim --seed {seed}{nodes} --faults {}{quiet} --trace", numbers.join(","));
+    let without = match &args.without[..] {
+        [] => String::new(),
+        kinds => format!(" --without {}", kinds.join(",")),
+    };
+    println!("cargo xtask sim --seed {seed}{nodes}{without} --faults {}{quiet} --trace", numbers.join(","));
     finish(&sim::run(&rest.apply(&plan), false))
 }
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::SECTOR;
+use crate::sim::rng::Rng;
 
 /// A change that is not synced.
 #[derive(Clone, Debug)]
@@ -17,6 +18,19 @@ pub(super) struct Pending {
     length: usize,
     /// The file is cut or extended to `offset`, rather than written.
     pub(super) cuts: bool,
+}
+
+/// What a power cut makes of a sector that was being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is as it was.
+    Lost,
+    /// It is as it was to be.
+    Kept,
+    /// All of it is zero.
+    Zero,
+    /// It holds anything at all: what follows from this number.
+    Garbage(u64),
 }
 
 /// Bytes of a write. Zeros are many and need no memory.
@@ -79,6 +93,15 @@ impl File {
         self.pending.push(Pending { offset, after, before, length, cuts: false });
     }
 
+    /// Bytes of another file's write that land here: on the disk, behind the system's back.
+    pub(super) fn overwrite(&mut self, offset: usize, buf: &[u8]) {
+        for bytes in [Some(&mut self.current), self.durable.as_mut()].into_iter().flatten() {
+            if let Some(place) = bytes.get_mut(offset..offset + buf.len()) {
+                place.copy_from_slice(buf);
+            }
+        }
+    }
+
     pub(super) fn set_len(&mut self, to: usize) {
         let length = self.current.len();
         let before = self.current.get(to..).unwrap_or_default().to_vec();
@@ -119,8 +142,8 @@ impl File {
         bytes
     }
 
-    /// What was pending is gone, but for what `keep` says, sector by sector.
-    pub(super) fn crash(&mut self, mut keep: impl FnMut() -> bool) -> (u64, u64) {
+    /// What was pending is gone, but for what `fate` says, sector by sector. Returns how many were kept and lost.
+    pub(super) fn crash(&mut self, mut fate: impl FnMut() -> Fate) -> (u64, u64) {
         let (mut kept, mut lost) = (0, 0);
         if self.pending.is_empty() && self.durable.is_none() {
             return (0, 0);
@@ -131,11 +154,23 @@ impl File {
         for change in std::mem::take(&mut self.pending) {
             change.apply(0..change.after.len(), &mut seen);
             for piece in change.sectors() {
-                if keep() {
-                    change.keep(piece, &seen, &mut bytes);
-                    kept += 1;
-                } else {
-                    lost += 1;
+                match fate() {
+                    Fate::Lost => lost += 1,
+                    Fate::Kept => {
+                        change.keep(piece, &seen, &mut bytes);
+                        kept += 1;
+                    }
+                    Fate::Zero => {
+                        change.spoil(piece, &mut bytes, |sector| sector.fill(0));
+                        lost += 1;
+                    }
+                    Fate::Garbage(seed) => {
+                        let mut rng = Rng::new(seed);
+                        change.spoil(piece, &mut bytes, |sector| {
+                            sector.iter_mut().for_each(|byte| *byte = rng.next() as u8);
+                        });
+                        lost += 1;
+                    }
                 }
             }
         }
@@ -193,6 +228,19 @@ impl Pending {
             to.resize(whole.end, 0);
         }
         to[whole.clone()].copy_from_slice(&seen[whole]);
+    }
+
+    /// Puts something else where a part of it should be, in all of the sector.
+    fn spoil(&self, part: Range<usize>, to: &mut Vec<u8>, with: impl FnOnce(&mut [u8])) {
+        if self.cuts {
+            return;
+        }
+        let (start, end) = (self.offset + part.start, self.offset + part.end);
+        if to.len() < end {
+            to.resize(end, 0);
+        }
+        let whole = start - start % SECTOR..end.next_multiple_of(SECTOR).min(to.len());
+        with(&mut to[whole]);
     }
 
     fn undo(&self, bytes: &mut Vec<u8>) {

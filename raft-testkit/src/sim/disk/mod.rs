@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use file::File;
+use file::{Fate, File};
 pub use vfs::SimVfs;
 
 use super::executor::lock;
@@ -22,6 +22,9 @@ use super::rng::Rng;
 
 /// What a crash may keep or lose of what is not synced, in bytes.
 pub const SECTOR: usize = 512;
+
+/// What batches of entries are written in.
+const BLOCK: usize = 4096;
 
 /// The names and contents of a disk.
 pub type Image = BTreeMap<String, Vec<u8>>;
@@ -37,6 +40,8 @@ pub enum Call {
     Read,
     /// Creating, renaming and removing, and syncing the folder.
     Names,
+    /// Listing the folder, opening a file, asking for its length, and locking.
+    Look,
 }
 
 /// How a power cut treats what is not synced.
@@ -50,6 +55,27 @@ pub enum Tear {
     Sectors,
     /// The first sectors of each file, in the order of writing.
     Prefix,
+    /// Each sector is there or not, or all zero: more than the journal asks of a disk.
+    Zeros,
+    /// Each sector is there or not, or holds anything at all: the same.
+    Garbage,
+}
+
+impl Tear {
+    /// Whether it does more than a disk may do that keeps its promises.
+    #[must_use]
+    pub const fn harms(self) -> bool {
+        matches!(self, Self::Zeros | Self::Garbage)
+    }
+}
+
+/// A write that ends elsewhere than it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stray {
+    /// A batch of entries: somewhere else in its file.
+    Batch,
+    /// Less than a block, as a slot's record: somewhere in any file of the journal, on a sector's edge.
+    Small,
 }
 
 #[derive(Clone, Debug)]
@@ -84,8 +110,21 @@ impl NameOp {
     }
 }
 
-/// Told what a disk is told.
-pub type Watcher = Arc<dyn Fn(String) + Send + Sync>;
+/// Told what a disk is told: numbers, and words for people where somebody wants them.
+pub type Watcher = Arc<dyn Fn([u64; 4], &dyn Fn() -> String) + Send + Sync>;
+
+/// What is told of a call, first of the numbers.
+mod told {
+    pub(super) const WRITE: u64 = 0;
+    pub(super) const SYNC: u64 = 1;
+    pub(super) const SYNC_FAILS: u64 = 2;
+    pub(super) const CUT: u64 = 3;
+    pub(super) const NAMES: u64 = 4;
+    pub(super) const ASTRAY: u64 = 5;
+    pub(super) const ROT: u64 = 6;
+    pub(super) const FAILS: u64 = 7;
+    pub(super) const MISREAD: u64 = 8;
+}
 
 struct Disk {
     watcher: Option<Watcher>,
@@ -104,13 +143,15 @@ struct Disk {
     frozen: bool,
     full: bool,
     fails: Option<(Call, u64)>,
-    astray: bool,
+    astray: Option<Stray>,
+    /// The read after so many others gets what is stored elsewhere.
+    misread: Option<u64>,
     /// Short and interrupted calls, in a million.
     short_ppm: u32,
     rng: Rng,
     /// Counts changing calls of this run.
     calls: u64,
-    /// Writes that went astray.
+    /// Writes that went astray, and reads.
     strayed: u64,
     failed: u64,
 }
@@ -146,7 +187,8 @@ impl SimDisk {
             frozen: false,
             full: false,
             fails: None,
-            astray: false,
+            astray: None,
+            misread: None,
             short_ppm: 0,
             rng,
             calls: 0,
@@ -178,33 +220,31 @@ impl SimDisk {
 
     /// The process is gone; what it wrote stays readable.
     pub fn end_life(&self) {
-        let mut disk = lock(&self.0);
-        disk.boot += 1;
-        disk.locked.clear();
-        disk.fails = None;
-        disk.astray = false;
+        lock(&self.0).end_life();
     }
 
     /// The power fails. Returns how many unsynced sectors were kept, and how many lost.
     pub fn power_cut(&self, tear: Tear) -> (u64, u64) {
         let mut disk = lock(&self.0);
         let disk = &mut *disk;
-        disk.boot += 1;
-        disk.locked.clear();
-        disk.fails = None;
-        disk.astray = false;
+        disk.end_life();
         let (mut kept, mut lost) = (0, 0);
         let rng = &mut disk.rng;
         for file in disk.files.values_mut() {
             let pieces: usize = file.pending.iter().map(|change| change.sectors().len()).sum();
             let mut first = if tear == Tear::Prefix { rng.below(pieces as u64 + 1) } else { 0 };
             let (k, l) = file.crash(|| match tear {
-                Tear::Lose => false,
-                Tear::Keep => true,
-                Tear::Sectors => rng.chance(500),
+                Tear::Lose => Fate::Lost,
+                Tear::Keep => Fate::Kept,
+                Tear::Sectors => *rng.pick(&[Fate::Kept, Fate::Lost]),
+                Tear::Zeros => *rng.pick(&[Fate::Kept, Fate::Lost, Fate::Zero]),
+                Tear::Garbage => {
+                    let seed = rng.next();
+                    *rng.pick(&[Fate::Kept, Fate::Lost, Fate::Garbage(seed)])
+                }
                 Tear::Prefix => {
                     first = first.saturating_sub(1);
-                    first > 0
+                    if first > 0 { Fate::Kept } else { Fate::Lost }
                 }
             });
             kept += k;
@@ -289,6 +329,18 @@ impl SimDisk {
         lock(&self.0).frozen
     }
 
+    /// Does something to which no fault happens, and after which all is armed as before.
+    pub fn in_peace<T>(&self, what: impl FnOnce() -> T) -> T {
+        let set = |(fails, misread)| {
+            let mut disk = lock(&self.0);
+            (std::mem::replace(&mut disk.fails, fails), std::mem::replace(&mut disk.misread, misread))
+        };
+        let armed = set((None, None));
+        let done = what();
+        set(armed);
+        done
+    }
+
     /// The one after the next `skip` calls of that kind fails.
     pub fn fail(&self, call: Call, skip: u64) {
         lock(&self.0).fails = Some((call, skip));
@@ -303,14 +355,20 @@ impl SimDisk {
     pub fn no_more_faults(&self) {
         let mut disk = lock(&self.0);
         disk.fails = None;
-        disk.astray = false;
+        disk.astray = None;
+        disk.misread = None;
         disk.crash_in = None;
         disk.full = false;
     }
 
-    /// The next write of a batch goes somewhere else.
-    pub fn lead_astray(&self) {
-        lock(&self.0).astray = true;
+    /// The next write of that kind goes somewhere else.
+    pub fn lead_astray(&self, stray: Stray) {
+        lock(&self.0).astray = Some(stray);
+    }
+
+    /// The read after the next `skip` ones gets what is stored at another place.
+    pub fn misread(&self, skip: u64) {
+        lock(&self.0).misread = Some(skip);
     }
 
     /// How often calls are interrupted or do less than they were asked, in a million.
@@ -318,7 +376,7 @@ impl SimDisk {
         lock(&self.0).short_ppm = ppm;
     }
 
-    /// Changing calls, failed calls and strayed writes so far.
+    /// Changing calls, failed calls, and strayed writes and reads so far.
     #[must_use]
     pub fn counts(&self) -> (u64, u64, u64) {
         let disk = lock(&self.0);
@@ -346,10 +404,10 @@ impl SimDisk {
         // A byte that says something; in the end any byte will do.
         let near = disk.rng.below(used as u64) as usize;
         let at = (near..used).find(|at| stored[*at] != 0).unwrap_or(near);
-        let bit = 1 << disk.rng.below(8);
+        let bit: u8 = 1 << disk.rng.below(8);
         file.damage(at, bit);
         if let Some(watcher) = watcher {
-            watcher(format!("{name} ROT at {at}"));
+            watcher([told::ROT, at as u64, u64::from(bit), 0], &|| format!("{name} ROT at {at}"));
         }
         Some((name.clone(), at))
     }
@@ -418,6 +476,9 @@ impl Disk {
             Some((of, 0)) if *of == call => {
                 self.fails = None;
                 self.failed += 1;
+                if let Some(watcher) = &self.watcher {
+                    watcher([told::FAILS, call as u64, 0, 0], &|| format!("{call:?} FAILS"));
+                }
                 return Err(failed());
             }
             Some((of, skip)) if *of == call => *skip -= 1,
@@ -426,10 +487,12 @@ impl Disk {
         Ok(())
     }
 
-    fn say(&self, id: usize, what: impl FnOnce() -> String) {
+    fn say(&self, id: usize, numbers: [u64; 4], what: impl Fn() -> String) {
         if let Some(watcher) = &self.watcher {
-            let name = self.names.iter().find(|(_, of)| **of == id).map_or("?", |(name, _)| name);
-            watcher(format!("{name} {}", what()));
+            watcher(numbers, &|| {
+                let name = self.names.iter().find(|(_, of)| **of == id).map_or("?", |(name, _)| name);
+                format!("{name} {}", what())
+            });
         }
     }
 
@@ -437,11 +500,58 @@ impl Disk {
         self.files.get_mut(&id).ok_or_else(failed)
     }
 
-    /// Where a write that goes astray ends: elsewhere in its file, on a block's edge.
-    fn elsewhere(&mut self, id: usize, offset: u64, length: usize) -> Option<u64> {
-        let file = self.files.get(&id)?;
-        let blocks = (file.current.len().checked_sub(length)? / 4096) as u64;
-        let to = self.rng.below(blocks + 1) * 4096;
-        (to != offset).then_some(to)
+    fn end_life(&mut self) {
+        self.boot += 1;
+        self.locked.clear();
+        self.fails = None;
+        self.astray = None;
+        self.misread = None;
+    }
+
+    /// Where a write that goes astray ends, if this is one: in which file, and where there.
+    fn strays(&mut self, id: usize, offset: u64, buf: &[u8]) -> Option<(usize, u64)> {
+        let stray = self.astray?;
+        let batch = buf.len() >= BLOCK;
+        // Of the last batch a piece alone may be missing without a trace: see the limits of the journal's format.
+        let of = self.names.iter().find(|(_, of)| **of == id).map_or("", |(name, _)| name);
+        if !batch && (of.starts_with("seg-") || !folder_of(of).is_empty()) {
+            return None;
+        }
+        if batch != (stray == Stray::Batch) || buf.iter().all(|byte| *byte == 0) {
+            return None;
+        }
+        self.astray = None;
+        let (to, edge) = match stray {
+            // Whole batches only, which start on a block's edge.
+            Stray::Batch => (id, BLOCK),
+            Stray::Small => (self.any_of_the_journal()?, SECTOR),
+        };
+        let places = (self.files.get(&to)?.current.len().checked_sub(buf.len())? / edge) as u64;
+        let at = self.rng.below(places + 1) * edge as u64;
+        ((to, at) != (id, offset)).then_some((to, at))
+    }
+
+    fn any_of_the_journal(&mut self) -> Option<usize> {
+        let all: Vec<usize> = self
+            .names
+            .iter()
+            .filter(|(name, _)| folder_of(name).is_empty())
+            .map(|(_, id)| *id)
+            .filter(|id| self.files.get(id).is_some_and(|file| !file.current.is_empty()))
+            .collect();
+        (!all.is_empty()).then(|| *self.rng.pick(&all))
+    }
+
+    /// From where a read gets its bytes, if not from where it should.
+    fn misreads(&mut self, id: usize, offset: u64) -> Option<u64> {
+        let left = self.misread.as_mut()?;
+        if *left > 0 {
+            *left -= 1;
+            return None;
+        }
+        self.misread = None;
+        let sectors = (self.files.get(&id)?.current.len() / SECTOR) as u64;
+        let at = self.rng.below(sectors) * SECTOR as u64;
+        (at != offset).then_some(at)
     }
 }

@@ -95,12 +95,83 @@ fn rot_and_stray_writes_change_what_is_stored() {
     let (name, at) = disk.rot("a").unwrap();
     assert_eq!(name, "a");
     assert_ne!(disk.durable_image()["a"][at], 7);
-    disk.lead_astray();
+    disk.lead_astray(Stray::Batch);
     while disk.counts().2 == 0 {
         file.pwrite(&[9; 4096], 0).unwrap();
-        disk.lead_astray();
+        disk.lead_astray(Stray::Batch);
     }
     assert_eq!(disk.image()["a"][4096], 9);
+    let other = vfs.create("b").unwrap();
+    for byte in 10.. {
+        disk.lead_astray(Stray::Small);
+        other.pwrite(&[byte; 512], 0).unwrap();
+        if disk.image()["a"].contains(&byte) {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_read_may_be_of_another_place_and_a_short_one_is_legal() {
+    let (disk, vfs) = disk();
+    let file = vfs.create("a").unwrap();
+    let stored: Vec<u8> = (0..16_u8).flat_map(|sector| [sector; SECTOR]).collect();
+    file.pwrite(&stored, 0).unwrap();
+    let read = |at| {
+        let mut buf = [99; 8];
+        file.pread(&mut buf, at).map(|count| (count, buf[0]))
+    };
+    disk.misread(1);
+    assert_eq!(read(512).unwrap(), (8, 1));
+    while disk.counts().2 == 0 {
+        disk.misread(0);
+        let _ = read(512);
+    }
+    disk.end_life();
+    disk.set_short(1_000_000);
+    let short: Vec<_> = (0..200).filter_map(|_| read(1024).ok()).collect();
+    assert!(
+        short.iter().any(|(count, _)| *count < 8)
+            && short.iter().all(|(count, first)| *count > 0 && *first == 2)
+    );
+    disk.set_short(0);
+    for call in [Call::Read, Call::Look] {
+        disk.fail(call, 0);
+        let failed = if call == Call::Read { read(0).is_err() } else { vfs.list().is_err() };
+        assert!(failed, "{call:?}");
+    }
+    disk.fail(Call::Look, 0);
+    assert!(disk.in_peace(|| vfs.open("a").is_ok()));
+    assert!(vfs.open("a").is_err(), "it was armed all the time");
+}
+
+/// A disk that does more than it may leaves zeros or anything at all in what was being written, and only there.
+#[test]
+fn zeros_and_garbage_are_left_in_what_was_being_written() {
+    for tear in [Tear::Zeros, Tear::Garbage] {
+        let (disk, vfs) = disk();
+        let file = vfs.create("a").unwrap();
+        file.pwrite(&[1; 64 * SECTOR], 0).unwrap();
+        file.sync_data().unwrap();
+        vfs.sync_dir().unwrap();
+        file.pwrite(&[2; 32 * SECTOR], 16 * SECTOR as u64).unwrap();
+        disk.power_cut(tear);
+        let bytes = disk.image()["a"].clone();
+        let is = |sector: &[u8], byte| sector.iter().all(|other| *other == byte);
+        let (mut old, mut new, mut other) = (0, 0, 0);
+        for (place, sector) in bytes.chunks(SECTOR).enumerate() {
+            match sector {
+                sector if is(sector, 1) => old += 1,
+                sector if is(sector, 2) => new += 1,
+                sector => {
+                    assert!((16..48).contains(&place), "{place}");
+                    assert_eq!(is(sector, 0), tear == Tear::Zeros);
+                    other += 1;
+                }
+            }
+        }
+        assert!(old > 32 && new > 0 && other > 0, "{old} {new} {other}");
+    }
 }
 
 /// What is made durable of one folder's names says nothing of another's.

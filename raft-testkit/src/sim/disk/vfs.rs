@@ -1,12 +1,13 @@
 //! The disk as the journal sees it.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use raft_log_file::vfs::{LockError, Vfs, VfsFile};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::file::File;
-use super::{Call, Disk, NameOp, folder_of};
+use super::{Call, Disk, NameOp, folder_of, told};
 use crate::sim::executor::lock;
 
 /// A folder as one life of the node sees it.
@@ -41,7 +42,20 @@ impl SimVfs {
         if space && disk.full {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        change(&mut disk)
+        let count = disk.name_ops.len();
+        let changed = change(&mut disk);
+        if let Some(watcher) = &disk.watcher {
+            let last = disk.name_ops.get(count);
+            let numbers = [told::NAMES, count as u64, disk.name_ops.len() as u64, disk.next_file as u64];
+            watcher(numbers, &|| last.map_or_else(|| "fsync of the folder".into(), |op| format!("{op:?}")));
+        }
+        changed
+    }
+
+    fn look(&self) -> io::Result<MutexGuard<'_, Disk>> {
+        let mut disk = lock(&self.disk);
+        disk.may_fail(Call::Look)?;
+        Ok(disk)
     }
 
     fn file(&self, id: usize) -> Arc<dyn VfsFile> {
@@ -51,7 +65,7 @@ impl SimVfs {
 
 impl Vfs for SimVfs {
     fn list(&self) -> io::Result<Vec<String>> {
-        let disk = lock(&self.disk);
+        let disk = self.look()?;
         let mine = disk.names.keys().filter(|name| folder_of(name) == self.folder);
         Ok(mine.filter_map(|name| name.get(self.folder.len()..)).map(str::to_owned).collect())
     }
@@ -73,7 +87,7 @@ impl Vfs for SimVfs {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn VfsFile>> {
-        let id = lock(&self.disk).names.get(&self.on_disk(name)).copied();
+        let id = self.look()?.names.get(&self.on_disk(name)).copied();
         id.map(|id| self.file(id)).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -112,7 +126,7 @@ impl Vfs for SimVfs {
     }
 
     fn lock(&self, _name: &str) -> Result<Box<dyn Send + Sync>, LockError> {
-        let mut disk = lock(&self.disk);
+        let mut disk = self.look().map_err(LockError::Io)?;
         if !disk.locked.insert(self.folder) {
             return Err(LockError::Held(None));
         }
@@ -135,9 +149,22 @@ impl VfsFile for SimFile {
     fn pread(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut disk = lock(&self.disk);
         disk.may_fail(Call::Read)?;
-        let short = disk.short_ppm;
+        let (mut buf, short) = (buf, disk.short_ppm);
         if short > 0 && disk.rng.rare(short) {
-            return Err(io::ErrorKind::Interrupted.into());
+            if disk.rng.chance(500) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let less = disk.rng.between(1, buf.len().max(1) as u64) as usize;
+            let all = buf.len();
+            buf = buf.get_mut(..less.min(all)).unwrap_or_default();
+        }
+        let mut offset = offset;
+        if let Some(from) = disk.misreads(self.id, offset) {
+            disk.strayed += 1;
+            disk.say(self.id, [told::MISREAD, offset, from, 0], || {
+                format!("MISREAD at {offset} from {from}")
+            });
+            offset = from;
         }
         let rest = disk.file(self.id)?.current.get(offset as usize..).unwrap_or_default();
         let count = rest.len().min(buf.len());
@@ -161,18 +188,20 @@ impl VfsFile for SimFile {
             let less = disk.rng.between(1, buf.len().max(1) as u64) as usize;
             buf = buf.get(..less).unwrap_or(buf);
         }
-        let mut at = offset;
-        // Whole batches only, which start on a block's edge and are not all zero.
-        if disk.astray && buf.len() >= 4096 && buf.iter().any(|byte| *byte != 0) {
-            disk.astray = false;
-            if let Some(to) = disk.elsewhere(self.id, offset, buf.len()) {
-                disk.strayed += 1;
-                disk.say(self.id, || format!("ASTRAY from {at} to {to}"));
-                at = to;
-            }
+        let (mut id, mut at) = (self.id, offset);
+        if let Some((to, there)) = disk.strays(id, offset, buf) {
+            disk.strayed += 1;
+            let numbers = [told::ASTRAY, at, there, to as u64];
+            disk.say(to, numbers, || format!("ASTRAY +{} to {there}, of file {id} at {offset}", buf.len()));
+            (id, at) = (to, there);
         }
-        disk.say(self.id, || format!("pwrite {at} +{}", buf.len()));
-        disk.file(self.id)?.write(at as usize, buf);
+        let numbers = [told::WRITE, at, buf.len() as u64, xxh3_64(buf)];
+        disk.say(id, numbers, || format!("pwrite {at} +{}", buf.len()));
+        if id == self.id {
+            disk.file(id)?.write(at as usize, buf);
+        } else {
+            disk.file(id)?.overwrite(at as usize, buf);
+        }
         Ok(buf.len())
     }
 
@@ -186,22 +215,25 @@ impl VfsFile for SimFile {
         let file = disk.file(self.id)?;
         if changed.is_err() {
             file.fail_sync();
-            disk.say(self.id, || "fdatasync FAILS".into());
+            disk.say(self.id, [told::SYNC_FAILS, self.id as u64, 0, 0], || "fdatasync FAILS".into());
             return changed;
         }
         file.sync();
-        disk.say(self.id, || "fdatasync".into());
+        disk.say(self.id, [told::SYNC, self.id as u64, 0, 0], || "fdatasync".into());
         Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(lock(&self.disk).file(self.id)?.current.len() as u64)
+        let mut disk = lock(&self.disk);
+        disk.may_fail(Call::Look)?;
+        Ok(disk.file(self.id)?.current.len() as u64)
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         let mut disk = lock(&self.disk);
         disk.change(self.boot, Call::Write)?;
         disk.file(self.id)?.set_len(length as usize);
+        disk.say(self.id, [told::CUT, length, 0, 0], || format!("ftruncate {length}"));
         Ok(())
     }
 }

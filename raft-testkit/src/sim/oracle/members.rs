@@ -10,6 +10,7 @@ use raft_core::membership::Membership;
 use raft_core::raft::Raft;
 
 use super::super::coverage::Point;
+use super::super::events::Tag;
 use super::{Item, State, place};
 
 /// All memberships ever written, by index; of one index there may be one for each term.
@@ -135,8 +136,9 @@ impl State {
                 self.violated(at, "membership-step", Some(node), what);
             }
             self.cover.hit_if(membership.is_joint(), Point::JointWritten);
-            let text = format!("members by {}: {}", entry.id, short(&membership));
-            self.events.remark(at, super::number(Some(node)), text);
+            let text = || format!("members by {}: {}", entry.id, short(&membership));
+            let numbers = [4, entry.id.index.0, entry.id.term.0, 0];
+            self.events.note(at, super::number(Some(node)), Tag::Note, numbers, text);
         }
     }
 

@@ -27,6 +27,7 @@
 //! | real-time-order | a write has a later place than all that was answered before it was asked for | §8 |
 //! | stale-read | a read sees no less than that, and what was there at that time | dissertation §6.4 |
 //! | lost-write, not-applied-was-applied, wrong-answer | what a client was told is true | design §6 |
+//! | not-linearizable | what clients saw has an order, whatever the log says (one run in eight) | §8 |
 //! | liveness | once faults stop, all go on | §5.5 |
 //! | alarm, panic, node-stopped | no node stops for a reason that no fault gave | |
 
@@ -48,7 +49,7 @@ pub use self::clients::{Answer, Floor as Known, Operation};
 pub use self::protocol::Ear;
 use super::coverage::{Coverage, Point};
 use super::events::{EventLog, Tag};
-use super::executor::{Core, Nanos, lock};
+use super::executor::{Clock, Core, Nanos, lock};
 
 /// All checkers. `cargo xtask mutants` says which of them was never the first to see a planted bug.
 pub const CHECKERS: &[&str] = &[
@@ -82,6 +83,7 @@ pub const CHECKERS: &[&str] = &[
     "lost-write",
     "not-applied-was-applied",
     "wrong-answer",
+    "not-linearizable",
     "liveness",
     "alarm",
     "panic",
@@ -175,7 +177,7 @@ pub(crate) struct Model {
     pub(crate) writes: u64,
     /// Its journal has said that there is no space.
     pub(crate) full: bool,
-    /// Its clock, in millionths.
+    /// The speed of its clock at first, in millionths.
     pub(crate) ppm: u64,
     /// How far behind it was, at most, since it last had everything.
     pub(crate) lag: u64,
@@ -188,6 +190,8 @@ pub(crate) struct Model {
 /// What is known of the whole run.
 pub(crate) struct State {
     pub(crate) nodes: Vec<Model>,
+    /// Each node's clock.
+    pub(crate) clocks: Vec<Clock>,
     pub(crate) leaders: BTreeMap<Term, usize>,
     /// The highest round that a leader of each term has asked for.
     pub(crate) rounds: BTreeMap<Term, u64>,
@@ -230,15 +234,16 @@ pub struct Totals {
 }
 
 impl Oracle {
-    /// An oracle for nodes whose clocks run at these speeds, and who all have the initial entry.
+    /// An oracle for nodes who have these clocks, and who all have the initial entry.
     #[must_use]
-    pub fn new(core: Arc<Core>, ppm: &[u64], keep_events: bool) -> Self {
-        let nodes = ppm.iter().map(|ppm| Model { ppm: *ppm, ..Model::default() }).collect();
+    pub fn new(core: Arc<Core>, clocks: &[Clock], keep_events: bool) -> Self {
+        let nodes = clocks.iter().map(|clock| Model { ppm: clock.speeds[0].1, ..Model::default() }).collect();
         let state = State {
             nodes,
             leaders: BTreeMap::new(),
             rounds: BTreeMap::new(),
-            beliefs: vec![vec![(Term::ZERO, Index::ZERO); ppm.len()]; ppm.len()],
+            beliefs: vec![vec![(Term::ZERO, Index::ZERO); clocks.len()]; clocks.len()],
+            clocks: clocks.to_vec(),
             candidates: BTreeMap::new(),
             votes: BTreeMap::new(),
             committed: Vec::new(),
@@ -278,12 +283,6 @@ impl Oracle {
     pub fn note(&self, node: Option<usize>, tag: Tag, numbers: [u64; 4], text: impl FnOnce() -> String) {
         let at = self.now();
         self.lock().events.note(at, number(node), tag, numbers, text);
-    }
-
-    /// Something for readers of a trace.
-    pub fn remark(&self, node: usize, text: String) {
-        let at = self.now();
-        self.lock().events.remark(at, number(Some(node)), text);
     }
 
     /// A point was reached.

@@ -14,7 +14,7 @@ use raft_core::time::Time;
 
 use super::super::coverage::Point;
 use super::super::events::Tag;
-use super::super::executor::{Clock, Nanos};
+use super::super::executor::Nanos;
 use super::members::{is_quorum, short};
 use super::{Oracle, State, changed_its_mind, number, place};
 
@@ -167,7 +167,7 @@ impl State {
     /// While a leader counts a quorum as bound to it, by its own clock, nobody can be elected (dissertation §6.4.1).
     fn check_lease(&mut self, at: Nanos, node: usize, view: View, later: Term, other: usize) {
         let Some(until) = view.lease_until else { return };
-        let until = Clock::of_node(self.nodes[node].ppm).global(until);
+        let until = self.clocks[node].global(until);
         if view.role == RoleKind::Leader && until > at {
             let left = (until - at) / 1000;
             let what = format!(
