@@ -99,7 +99,6 @@ points! {
     Reordered: "a message overtakes another one of its lane",
     ConnectionLost: "a connection breaks",
     QueueFull: "a message is dropped because its queue is full",
-    BackPressure: "a message waits because its receiver takes no more",
     ReadServed: "a read is answered",
     ReadFailed: "a read is refused",
     Superseded: "a proposal is superseded",

@@ -520,7 +520,6 @@ impl SimNetwork {
             && let Some(envelope) = again
         {
             // It waits, and what comes behind it waits as well.
-            self.oracle.hit(Point::BackPressure);
             let at = self.agenda.now() + MS;
             let mut net = lock(&self.net);
             let queue = &mut net.connection(from, to).queues[usize::from(from > to)][lane as usize];
