@@ -17,13 +17,16 @@ use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, KnownPeer
 use raft_core::membership::Membership;
 use serde::{Deserialize, Serialize};
 
+/// Hears which file or folder was synced.
+pub type Hears = Box<dyn Fn(&Path) + Send + Sync>;
+
 /// Faults to order, how often the disk was asked to sync, and who hears of each sync: for tests.
 #[derive(Default)]
 pub struct Faults {
     pub fail_next_sync: AtomicBool,
     pub full: AtomicBool,
     pub syncs: AtomicU64,
-    pub synced: OnceLock<Box<dyn Fn(&Path) + Send + Sync>>,
+    pub synced: OnceLock<Hears>,
 }
 
 /// A record: the length of its body, the checksum of the length, the checksum of the body, the body.

@@ -88,7 +88,7 @@ fn cluster(kind: &str) -> Option<(Cluster, usize, Small)> {
 }
 
 /// Writes to whoever leads until this node's disk is full and another one leads; the keys that were acknowledged.
-fn write_until_it_is_full(cluster: &mut Cluster, at: usize) -> Vec<u32> {
+fn write_until_it_is_full(cluster: &Cluster, at: usize) -> Vec<u32> {
     let value = "x".repeat(60_000);
     let mut acknowledged = Vec::new();
     let deadline = Instant::now() + PATIENCE;
@@ -121,7 +121,7 @@ fn lives_on_and_comes_back(kind: &str) {
     let Some((mut cluster, at, disk)) = cluster(kind) else { return };
     let pid = cluster.nodes[at].pid();
     disk.fill_to(1500);
-    let acknowledged = write_until_it_is_full(&mut cluster, at);
+    let acknowledged = write_until_it_is_full(&cluster, at);
     // The others go on, and have all of it.
     let leader = (0..3).find(|at| cluster.nodes[*at].info("role").as_deref() == Some("leader")).unwrap();
     assert_ne!(leader, at);
