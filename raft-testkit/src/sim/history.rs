@@ -1,4 +1,4 @@
-//! What clients saw, searched for an order by the checker of [`linearizability`](crate::linearizability), which
+//! What clients saw, searched for an order by the checker of [`linearizability`], which
 //! knows nothing of logs, indexes and terms. The oracle's own check goes by the log, and believes what it says.
 
 use super::machine::{Registers, Request};
