@@ -11,13 +11,15 @@ use raft_core::slots::{encode_hard_state, encode_peers};
 use crate::db::{Change, Db, Stored};
 use crate::error::{damage, damage_of, file_error, journal_error, refused};
 use crate::options::{Faults, Options, Witness};
-use crate::rows::{Seal, State, next_chain};
+use crate::rows::{Seal, State, first_chain, next_chain};
 use crate::scan::Log;
 use crate::side::{Finding, Lock, Pair};
 use crate::wal::WAL;
 
 /// The watermark is synced at the latest after so many transactions.
 const UNSETTLED_LIMIT: u32 = 64;
+/// So many bytes at most are written once more behind a damaged entry that is purged.
+const ANEW_LIMIT: u64 = 64 << 20;
 
 /// An open journal. One owner, one connection.
 pub(crate) struct Store {
@@ -175,7 +177,8 @@ impl Store {
         let rows = rows.map_err(|error| journal_error(&error, "read an entry", 0))?;
         let mut rows =
             rows.into_iter().filter(|row| id.index <= row.id.index && row.id.index <= id.index.next());
-        let row = rows.next().filter(|row| row.id == id);
+        // Its index may be all that is right.
+        let row = rows.next().filter(|row| row.id.index == id.index);
         let said = row.as_ref().map(|row| row.chain);
         let next = rows.next().and_then(|row| row.entry(state.store));
         let link = |before: u64, (entry, seal): &(Entry, Seal)| {
@@ -188,6 +191,15 @@ impl Store {
             None => said == follows,
         };
         [said, follows].into_iter().flatten().find(fits).ok_or_else(|| broken(id.index))
+    }
+
+    /// Entries that are to be written once more; `None` if one of them is damaged, or if they are many.
+    async fn living(&mut self, from: Index, to: Index) -> Option<Vec<Entry>> {
+        let count = to.0.checked_sub(from.0)?;
+        let rows = self.db.rows(from.prev(), count, ANEW_LIMIT).await.ok()?;
+        let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = if count == 0 { Vec::new() } else { checked(rows, &log, from, to).ok()? };
+        (entries.len() as u64 == count).then_some(entries)
     }
 
     /// Runs a transaction and moves the watermark. An error leaves its outcome unknown and poisons, but for a full disk
@@ -235,9 +247,31 @@ impl Store {
         if upto == state.purged {
             return Ok(());
         }
-        (state.purged, state.purged_chain) = (upto, self.chain_behind(upto).await?);
-        let change = Change { purge_upto: Some(upto.index), ..Change::of(state) };
-        let state = self.transact(change, 0).await?;
+        state.purged = upto;
+        let (anew, cut_from);
+        match self.chain_behind(upto).await {
+            Ok(chain) => {
+                state.purged_chain = chain;
+                (anew, cut_from) = (Vec::new(), None);
+            }
+            Err(error @ JournalError::Corrupt(_)) => {
+                // Nothing says any more what the chain was there: what stays is written once more, on a new one (J18).
+                anew = self.living(upto.index.next(), state.last.index.next()).await.ok_or(error)?;
+                cut_from = Some(upto.index.next());
+                state.purged_chain = first_chain(state.store, upto);
+                state.last_chain = state.purged_chain;
+            }
+            Err(error) => return Err(error),
+        }
+        let mut rows: Vec<(&Entry, Seal)> = Vec::with_capacity(anew.len());
+        for entry in &anew {
+            let seal = Seal::of(state.store, state.last_chain, entry);
+            state.last_chain = seal.chain;
+            rows.push((entry, seal));
+        }
+        let needed = anew.iter().map(|entry| entry.data.len() as u64).sum();
+        let change = Change { purge_upto: Some(upto.index), cut_from, rows, ..Change::of(state) };
+        let state = self.transact(change, needed).await?;
         self.settle()?;
         let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
         log.purge(upto);

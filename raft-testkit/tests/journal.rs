@@ -232,7 +232,11 @@ const TABLE: &[(Mutant, &str, &str)] = &[
         "the vote that was written",
     ),
     (Mutant::VerifiesWithoutLooking, "j18_what_was_verified_reads_back", "reading what was verified"),
-    (Mutant::KeepsWhatIsDamaged, "j18_purged_damage_is_of_no_consequence", "purging what is damaged"),
+    (
+        Mutant::KeepsWhatIsDamaged,
+        "j18_purged_damage_is_of_no_consequence",
+        "most purges of damage to succeed",
+    ),
 ];
 
 /// A disk, and what a broken journal keeps wrongly beside it.

@@ -312,7 +312,8 @@ pub enum OpenError {
 /// * **J16** Every flipped bit in what was acknowledged is detected, on open, on read or by a scrub.
 /// * **J17** Hard state is kept apart from the log, so that a damaged log never puts the vote in doubt.
 /// * **J18** What [`JournalReader::verify`] has passed reads back as it was written, and it says which entries are
-///   damaged. Once damage was met and the entries up to it are purged, it is of no consequence to a later opening.
+///   damaged. Once damage was met and the entries up to it are purged, it is of no consequence to a later opening. A
+///   purge that cannot be made, since more than entries is damaged, says so ([`JournalError::Corrupt`]).
 #[async_trait]
 pub trait Journal: Send + 'static {
     /// What a node needs to start. Called once, before anything else.

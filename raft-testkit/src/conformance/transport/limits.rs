@@ -91,7 +91,9 @@ pub(super) async fn t07_connections_are_limited<B: TransportBackend>(
     third.reach(&two, 2).await
 }
 
-/// How many waits there may be of which none is long.
+/// So many messages with their answers others exchange before there are as many attempts as [`SHORT_WAITS`].
+const ROUNDS: u64 = 1000;
+/// How many waits there may be until then: who does not wait makes an attempt in about the time of a round.
 const SHORT_WAITS: usize = 200;
 
 /// Waits between attempts, counted in messages with their answers that two others exchange meanwhile.
@@ -103,16 +105,13 @@ struct Waits {
 }
 
 impl Waits {
-    /// Whether the present wait is long beside the first ones. Who does not wait makes an attempt in about the time
-    /// of a round, on any machine.
+    /// Whether they were long, taken together: on any machine, however slow it is for both.
     fn have_grown(&self) -> bool {
-        let first: u64 = self.ended.iter().take(3).sum();
-        self.rounds >= 3 * first.max(300)
+        self.ended.iter().sum::<u64>() + self.rounds >= ROUNDS
     }
 }
 
-/// Measured by what happens meanwhile and by how it grows, not by a clock: however slow the machine is, it is as slow
-/// for both.
+/// Measured by what happens meanwhile, not by a clock.
 pub(super) async fn t04_reconnecting_backs_off<B: TransportBackend>(
     backend: &B,
 ) -> Result<(), ClauseFailure> {
