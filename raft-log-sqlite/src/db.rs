@@ -330,7 +330,7 @@ impl Db {
         self.run("PRAGMA shrink_memory").await
     }
 
-    async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+    pub(crate) async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
         sqlx::raw_sql(sql).execute(&mut self.connection).await.map(drop)
     }
 

@@ -21,6 +21,8 @@ mod scan;
 mod side;
 mod snapshots;
 mod store;
+#[cfg(test)]
+mod store_tests;
 mod verify;
 mod view;
 mod wal;

@@ -381,5 +381,10 @@ pub(super) async fn j18_purged_damage_is_of_no_consequence<B: JournalBackend>(
         let seen = ok("reading after reopening", journal.reader().entries(left, ALL).await)?;
         same_entries(&seen, &all)?;
     }
-    ensure(purged > refused, "most purges of damage to succeed", format!("{purged} did, {refused} did not"))
+    // One in ten at most: what is beyond a purge is what holds the entries, and not an entry.
+    ensure(
+        purged >= 10 * refused,
+        "most purges of damage to succeed",
+        format!("{purged} did, {refused} did not"),
+    )
 }

@@ -1,0 +1,86 @@
+//! What a purge does where a row is not what was written: damage is put into the table itself, one column at a time.
+
+use std::path::Path;
+
+use raft_core::backend::{JournalError, JournalWrite, Verdict};
+use raft_core::entry::{Entry, EntryKind};
+use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId};
+
+use crate::open::{self, Origins};
+use crate::options::{Options, Owner};
+use crate::store::Store;
+
+const OWNER: Owner = Owner { cluster: ClusterId(7), group: GroupId(1), node: NodeId(1) };
+
+fn entries(from: u64, to: u64) -> Vec<Entry> {
+    let entry = |index: u64| Entry {
+        id: LogId::new(2, index),
+        kind: EntryKind::Commands,
+        data: format!("entry {index}").into_bytes().into(),
+    };
+    (from..=to).map(entry).collect()
+}
+
+async fn write(store: &mut Store, entries: Vec<Entry>) -> Result<(), JournalError> {
+    let mut write = JournalWrite::default();
+    write.entries = entries;
+    store.write(&write).await
+}
+
+async fn eight(dir: &Path) -> Store {
+    let mut store = open::create(dir, Origins::New(OWNER, None), Options::default()).await.unwrap();
+    write(&mut store, entries(1, 8)).await.unwrap();
+    store
+}
+
+async fn read(store: &mut Store, from: u64, to: u64) -> Result<Vec<Entry>, JournalError> {
+    store.read(Index(from), Index(to + 1), u64::MAX).await
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_purged_whatever_of_it_is_damaged() {
+    for damage in [
+        "UPDATE log SET term = 9 WHERE idx = 5",
+        "UPDATE log SET kind = 3 WHERE idx = 5",
+        "UPDATE log SET data = x'00' WHERE idx = 5",
+        "UPDATE log SET crc = crc + 1 WHERE idx = 5",
+        "UPDATE log SET chain = 1 WHERE idx = 5",
+        "UPDATE log SET chain = 1, data = x'00' WHERE idx = 5",
+        "UPDATE log SET idx = 500 WHERE idx = 5",
+        "DELETE FROM log WHERE idx = 5",
+        "DELETE FROM log WHERE idx <= 5",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("journal");
+        let mut store = eight(&dir).await;
+        store.db.run(damage).await.unwrap();
+        assert!(
+            matches!(read(&mut store, 5, 5).await, Err(JournalError::Corrupt(_)))
+                || damage.contains("chain = 1 W")
+        );
+        store.purge(LogId::new(2, 5)).await.unwrap_or_else(|error| panic!("{damage}: {error}"));
+        write(&mut store, entries(9, 9)).await.unwrap();
+        assert_eq!(read(&mut store, 6, 9).await.unwrap(), entries(6, 9), "{damage}");
+        store.close().await;
+        let mut store = open::open(&dir, OWNER, Options::default()).await.unwrap();
+        let state = store.load().unwrap();
+        assert_eq!((&state.verdict, state.purged), (&Verdict::Clean, LogId::new(2, 5)), "{damage}");
+        assert_eq!(read(&mut store, 6, 9).await.unwrap(), entries(6, 9), "{damage}");
+        store.close().await;
+    }
+}
+
+/// Nothing says what the chain was, and one of those that stay cannot be written again: nothing changes.
+#[tokio::test]
+async fn what_cannot_be_written_again_is_not_purged() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("journal");
+    let mut store = eight(&dir).await;
+    store.db.run("DELETE FROM log WHERE idx = 5").await.unwrap();
+    store.db.run("UPDATE log SET data = x'00' WHERE idx = 7").await.unwrap();
+    let refused = store.purge(LogId::new(2, 5)).await;
+    assert!(matches!(refused, Err(JournalError::Corrupt(_))), "{refused:?}");
+    assert_eq!(read(&mut store, 1, 4).await.unwrap(), entries(1, 4), "they are still there");
+    write(&mut store, entries(9, 9)).await.unwrap();
+    assert_eq!(read(&mut store, 8, 9).await.unwrap(), entries(8, 9), "it is not poisoned");
+}
