@@ -5,9 +5,8 @@ mod common;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-use common::{Client, Cluster, Node, PATIENCE};
+use common::{Client, Cluster, Node, until};
 
 fn kv(args: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_raft-kv"));
@@ -117,9 +116,9 @@ fn what_was_acknowledged_before_a_backup_is_in_it() {
         let (mut node, name) = restored(&cluster, file, id, kind);
         let line = node.start();
         assert!(line.contains(&name), "{line}");
-        until(|| node.info("role").as_deref() == Some("leader"));
+        until("it leads", || node.info("role").as_deref() == Some("leader"));
         let mut client = node.connect();
-        until(|| !client.call("GET text").starts_with('-'));
+        until("its data are there", || !client.call("GET text").starts_with('-'));
         for key in 0..before {
             assert_eq!(client.call(&format!("GET k{key}")), format!("v{key}"), "{kind}");
         }
@@ -132,15 +131,15 @@ fn what_was_acknowledged_before_a_backup_is_in_it() {
         // It survives a crash, and a snapshot of its own.
         node.kill();
         node.start();
-        until(|| node.info("role").as_deref() == Some("leader"));
+        until("it leads", || node.info("role").as_deref() == Some("leader"));
         let mut client = node.connect();
-        until(|| client.call("GET after") == "1");
+        until("its data are there", || client.call("GET after") == "1");
         assert!(client.call("RAFT SNAPSHOT").starts_with("[index, "));
         node.kill();
         node.start();
-        until(|| node.info("role").as_deref() == Some("leader"));
+        until("it leads", || node.info("role").as_deref() == Some("leader"));
         let mut client = node.connect();
-        until(|| client.call("GET after") == "1");
+        until("its data are there", || client.call("GET after") == "1");
         assert_eq!(client.call("GET k0"), "v0");
         grows(&cluster, &node, &name, kind);
     }
@@ -180,9 +179,9 @@ fn a_stopped_node_can_be_backed_up() {
         assert!(out.contains("sound: 1 keys"), "{out}");
         let (mut node, _) = restored(&cluster, &file, 1, kind);
         node.start();
-        until(|| node.info("role").as_deref() == Some("leader"));
+        until("it leads", || node.info("role").as_deref() == Some("leader"));
         let mut client = node.connect();
-        until(|| client.call("GET count") == "100");
+        until("its data are there", || client.call("GET count") == "100");
         // It is the only voter: whatever is in its log is in a backup of it.
         assert_eq!(client.call("INCR count"), "101");
         node.kill();
@@ -192,9 +191,9 @@ fn a_stopped_node_can_be_backed_up() {
         assert_eq!((code, said.as_str()), (0, ""));
         let (mut node, _) = restored_as(&cluster, &file, 1, kind, "again");
         node.start();
-        until(|| node.info("role").as_deref() == Some("leader"));
+        until("it leads", || node.info("role").as_deref() == Some("leader"));
         let mut client = node.connect();
-        until(|| client.call("GET count") == "101");
+        until("its data are there", || client.call("GET count") == "101");
     }
 }
 
@@ -214,18 +213,9 @@ fn grows(cluster: &Cluster, node: &Node, name: &str, kind: &str) {
     assert!(!promoted.starts_with('-'), "{promoted}");
     assert_eq!(leader.call("SET grown 1"), "OK");
     let mut stale = joined.connect();
-    until(|| stale.call("READONLY") == "OK" && stale.call("GET grown") == "1");
+    until("what was written is there", || stale.call("READONLY") == "OK" && stale.call("GET grown") == "1");
     assert_eq!(stale.call("GET k0"), "v0");
     assert_eq!(node.info("voters").unwrap(), format!("{},{id}", node.id));
-}
-
-#[track_caller]
-fn until(mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline);
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// A restored node in the old cluster's place, on the addresses of one of its nodes: it is not let in.
@@ -260,12 +250,14 @@ fn a_restored_node_cannot_talk_to_the_old_cluster() {
     *flags.last_mut().unwrap() = name.clone();
     node.flags = flags;
     node.start();
-    until(|| node.info("role").as_deref() == Some("leader"));
+    until("it leads", || node.info("role").as_deref() == Some("leader"));
     let mut client = node.connect();
-    until(|| client.call("GET k") == "v");
+    until("its data are there", || client.call("GET k") == "v");
     assert_eq!(client.call("SET k other"), "OK");
     // The old leader dials that address: it is told whom it has met, and goes on without.
-    until(|| cluster.nodes[leader].log().contains(&name) || cluster.nodes[follower].log().contains(&old));
+    until("one says that it is refused", || {
+        cluster.nodes[leader].log().contains(&name) || cluster.nodes[follower].log().contains(&old)
+    });
     let now = cluster.leader();
     let others: Vec<usize> = (0..3).filter(|at| *at != follower).collect();
     assert!(others.contains(&now) || now == follower);

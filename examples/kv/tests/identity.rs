@@ -3,9 +3,9 @@
 mod common;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use common::Cluster;
+use common::{Cluster, until};
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -62,10 +62,7 @@ fn two_wiped_founders_make_no_majority() {
     // Asked of its state, not of its figures: those may be older than what they speak of.
     let mut reader = cluster.nodes[left].connect();
     assert_eq!(reader.call("READONLY"), "OK");
-    let deadline = Instant::now() + common::PATIENCE;
-    while reader.call("GET k") != "v" {
-        assert!(Instant::now() < deadline, "the third one does not follow");
-    }
+    until("the third one follows", || reader.call("GET k") == "v");
     for at in [leader, follower] {
         cluster.nodes[at].kill();
         std::fs::remove_dir_all(&cluster.nodes[at].data).unwrap();
@@ -154,10 +151,9 @@ fn p49_lotus_9888_a_node_of_another_cluster_on_a_members_address() {
     let peers: Vec<usize> = (0..3).filter(|at| *at != follower).collect();
     let deadline = Instant::now() + common::PATIENCE;
     let said = |cluster: &Cluster, at: usize| cluster.nodes[at].log().matches("6e0f1c2d-").count();
-    while peers.iter().any(|at| said(&cluster, *at) == 0) || said(&cluster, follower) < 2 {
-        assert!(Instant::now() < deadline, "it is not logged: {}", cluster.nodes[leader].log());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("it is logged on both sides", || {
+        peers.iter().all(|at| said(&cluster, *at) > 0) && said(&cluster, follower) >= 2
+    });
     // It campaigns, in vain and unheard.
     while cluster.nodes[follower].info("role").as_deref() != Some("pre-candidate") {
         assert!(Instant::now() < deadline, "it does not campaign");

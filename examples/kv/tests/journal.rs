@@ -5,10 +5,9 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use bytes::Bytes;
-use common::{Cluster, Node, PATIENCE};
+use common::{Cluster, Node, until};
 use raft_core::backend::{HardState, Journal, JournalWrite, Vote};
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{ClusterId, GroupId, Incarnation, Index, KnownPeer, LogId, NodeId, StoreId, Term};
@@ -56,13 +55,9 @@ fn set_journal(node: &mut Node, kind: &str, dir: PathBuf) {
 
 /// Waits until it has applied all that the leader has.
 fn catches_up(cluster: &Cluster, at: usize, leader: usize) {
-    let deadline = Instant::now() + PATIENCE;
     let wanted: u64 = cluster.nodes[leader].info("commit-index").unwrap().parse().unwrap();
     let applied = || cluster.nodes[at].info("last-applied").and_then(|text| text.parse::<u64>().ok());
-    while applied().is_none_or(|applied| applied < wanted) {
-        assert!(Instant::now() < deadline, "node {} does not catch up", cluster.nodes[at].id);
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    until("it catches up", || applied().is_some_and(|applied| applied >= wanted));
 }
 
 /// Writes keys and remembers them.
@@ -81,11 +76,7 @@ fn holds(node: &Node, known: &BTreeMap<String, String>) {
     let mut client = node.connect();
     assert_eq!(client.call("READONLY"), "OK");
     // What a node says of itself may be some milliseconds old.
-    let deadline = Instant::now() + PATIENCE;
-    while client.call("DBSIZE") != known.len().to_string() {
-        assert!(Instant::now() < deadline, "node {} does not have everything", node.id);
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    until("it has everything", || client.call("DBSIZE") == known.len().to_string());
     for (key, value) in known {
         assert_eq!(&client.call(&format!("GET {key}")), value);
     }

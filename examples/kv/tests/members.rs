@@ -4,8 +4,8 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -104,7 +104,8 @@ struct Told {
 /// Writes `k0`, `k1`, ... one after the other, each until it is done, wherever it is sent to.
 struct Writer {
     stop: Arc<AtomicBool>,
-    written: Arc<AtomicU64>,
+    /// How many are acknowledged, and who is told of each.
+    written: Arc<(Mutex<u64>, Condvar)>,
     thread: JoinHandle<Told>,
 }
 
@@ -112,7 +113,7 @@ impl Writer {
     fn start(nodes: Vec<SocketAddr>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let written = Arc::new(AtomicU64::new(0));
+        let written = Arc::new((Mutex::new(0), Condvar::new()));
         let count = Arc::clone(&written);
         let thread = std::thread::spawn(move || {
             let mut told = Told::default();
@@ -131,7 +132,8 @@ impl Writer {
                 };
                 if said == "OK" {
                     told.acknowledged += 1;
-                    count.store(told.acknowledged, Ordering::Relaxed);
+                    *count.0.lock().unwrap() = told.acknowledged;
+                    count.1.notify_all();
                     continue;
                 }
                 let word = said.split_whitespace().next().unwrap_or_default().to_owned();
@@ -153,11 +155,11 @@ impl Writer {
 
     /// Returns when it has gone on for a while.
     fn goes_on(&self) {
-        let (from, deadline) = (self.written.load(Ordering::Relaxed), Instant::now() + PATIENCE);
-        while self.written.load(Ordering::Relaxed) < from + 30 {
-            assert!(Instant::now() < deadline, "writes stand still");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let (count, changed) = &*self.written;
+        let count = count.lock().unwrap();
+        let enough = *count + 30;
+        let (count, _) = changed.wait_timeout_while(count, PATIENCE, |count| *count < enough).unwrap();
+        assert!(*count >= enough, "writes stand still");
     }
 
     fn stop(self) -> Told {
@@ -394,11 +396,7 @@ fn a_wiped_voter_comes_back_by_a_membership_change() {
     forget_members(&mut cluster.nodes[follower]);
     let before = cluster.nodes[follower].log().len();
     cluster.nodes[follower].start();
-    let deadline = Instant::now() + PATIENCE;
-    while !cluster.nodes[follower].log()[before..].contains(&sentence) {
-        assert!(Instant::now() < deadline, "nobody refuses it: {}", cluster.nodes[follower].log());
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    common::until("somebody refuses it", || cluster.nodes[follower].log()[before..].contains(&sentence));
     let said = cluster.nodes[follower].connect().call("GET k");
     assert!(said.starts_with("-CLUSTERDOWN this node is in limbo"), "{said}");
     change(&mut cluster, &format!("RAFT REMOVE {id}"));

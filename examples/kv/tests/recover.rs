@@ -4,9 +4,8 @@ mod common;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use common::{Cluster, Node, PATIENCE};
+use common::{Cluster, Node, until};
 
 fn kv(args: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_raft-kv"));
@@ -49,14 +48,8 @@ fn recovers(kind: &str, other: &str) {
     let commit: u64 = cluster.nodes[leader].info("commit-index").unwrap().parse().unwrap();
     // The one that is left has everything; two are gone.
     let left = (leader + 1) % 3;
-    let deadline = Instant::now() + PATIENCE;
-    while cluster.nodes[left]
-        .info("last-applied")
-        .is_none_or(|applied| applied.parse::<u64>().unwrap() < commit)
-    {
-        assert!(Instant::now() < deadline);
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let applied = || cluster.nodes[left].info("last-applied").map(|applied| applied.parse::<u64>().unwrap());
+    until("it has everything", || applied().is_some_and(|applied| applied >= commit));
     for node in &mut cluster.nodes {
         node.kill();
     }
@@ -122,11 +115,9 @@ fn recovers(kind: &str, other: &str) {
     let back = gone[1];
     cluster.nodes[back].start_doomed();
     let refused = |text: &str| text.contains("cluster") && text.contains(&name);
-    let deadline = Instant::now() + PATIENCE;
-    while !refused(&cluster.nodes[back].log()) && !refused(&cluster.nodes[left].log()[before..]) {
-        assert!(Instant::now() < deadline, "{}{}", cluster.nodes[back].log(), cluster.nodes[left].log());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("one of them says that it is refused", || {
+        refused(&cluster.nodes[back].log()) || refused(&cluster.nodes[left].log()[before..])
+    });
     assert_eq!(client.call("SET after 2"), "OK");
 
     // The other member begins empty and catches up.
@@ -135,12 +126,8 @@ fn recovers(kind: &str, other: &str) {
     set(&mut cluster.nodes[learner], "--members", None);
     set(&mut cluster.nodes[learner], "--cluster-id", Some(&name));
     cluster.nodes[learner].start();
-    let deadline = Instant::now() + PATIENCE;
     let mut stale = cluster.nodes[learner].connect();
-    while stale.call("READONLY") != "OK" || stale.call("GET after") != "2" {
-        assert!(Instant::now() < deadline, "{}", cluster.nodes[learner].log());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("the learner follows", || stale.call("READONLY") == "OK" && stale.call("GET after") == "2");
     let promoted = client.call(&format!("RAFT PROMOTE {} WAIT", cluster.nodes[learner].id));
     assert!(!promoted.starts_with('-'), "{promoted}");
     assert_eq!(client.call("SET after 3"), "OK");

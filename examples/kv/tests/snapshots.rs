@@ -3,22 +3,10 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
-
-use common::{Client, Cluster, Node, PATIENCE};
+use common::{Client, Cluster, Node, until};
 
 /// Few entries, so that it happens often.
 const OFTEN: [&str; 4] = ["--snapshot-every", "40", "--snapshot-keep", "5"];
-
-/// Asks until it is so.
-#[track_caller]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
 
 fn number(node: &Node, row: &str) -> u64 {
     node.info(row).and_then(|text| text.parse().ok()).unwrap_or(0)

@@ -3,8 +3,8 @@
 //!
 //! It is members who are remembered. Once a removal is committed the memory of the member goes: what comes
 //! back under its name, by another change, may come with a new store. A node that learns of both at once, from a
-//! snapshot, sees it by the entry that the member came by: what is remembered has one too. A stranger is let in and leaves no
-//! trace: it may be an old process of a member to come.
+//! snapshot, sees it by the entry that the member came by: what is remembered has one too. A stranger is let in and
+//! leaves no trace: it may be an old process of a member to come.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ pub(crate) type AdmitReply = oneshot::Sender<Result<(), Refusal>>;
 pub(crate) struct Standing<'a> {
     pub(crate) membership: &'a Membership,
     pub(crate) probation: bool,
-    /// Its log has a membership without it: it is no founder, or was removed and added again.
+    /// It is no founder, or was removed and added again: see `Raft::was_added`.
     pub(crate) added: bool,
 }
 

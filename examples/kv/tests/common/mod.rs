@@ -14,6 +14,16 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned, pki_type
 /// Nothing here takes so long on any machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Asks until it is so. Nobody can await what another process comes to: this is where tests wait between two questions.
+#[track_caller]
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Ports that belong to this process, as locked files: no other test takes one while its node is down.
 static PORTS: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
