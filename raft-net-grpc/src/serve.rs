@@ -88,7 +88,9 @@ pub(crate) async fn serve(mut visitor: Visitor, shared: &Arc<Shared>) {
         Ok(Ok(Some(admitted))) => admitted,
         Ok(Ok(None) | Err(End::Over)) => return hang_up(&visitor),
         Ok(Err(End::Misbehaved(error))) => {
-            tracing::warn!(%error, "not a peer");
+            // Anybody can call, as often as he likes.
+            let host = visitor.from.map_or_else(String::new, |from| from.ip().to_string());
+            shared.log_stranger(&host, &error);
             return misbehaved(&visitor, &error, shared);
         }
         Err(_) => {
@@ -104,7 +106,7 @@ pub(crate) async fn serve(mut visitor: Visitor, shared: &Arc<Shared>) {
     shared.hurry(peer.node);
     shared.visit(peer.node, &listen);
     if let Err(End::Misbehaved(error)) = read(&mut visitor, peer, &claim, shared).await {
-        tracing::warn!(peer = %peer.node, lane = ?visitor.lane, %error, "stream closed");
+        shared.log_misbehaviour(peer.node, visitor.lane, &error);
         misbehaved(&visitor, &error, shared);
     }
     if !listen.is_empty() {

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tonic_health::server::HealthReporter;
 
+use crate::error::WireError;
 use crate::group::Tasks;
 use crate::handshake::WIRE_VERSIONS;
 use crate::lane::is_sendable;
@@ -155,20 +156,28 @@ impl Shared {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.len() < LOGGED && logged.insert((peer, ours, why.to_string())) {
             if ours {
-                tracing::warn!(%peer, %why, "refused a node");
+                tracing::warn!(node = %self.local.node, %peer, %why, "refused a node");
             } else {
-                tracing::warn!(%peer, %why, "a node refuses this one");
+                tracing::warn!(node = %self.local.node, %peer, %why, "a node refuses this one");
             }
         }
     }
 }
 
 impl Shared {
+    /// Says once that a peer was admitted and then said what no peer says: without TLS anybody may be it.
+    pub(crate) fn log_misbehaviour(&self, peer: NodeId, lane: Lane, why: &WireError) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() < LOGGED && logged.insert((peer, true, format!("{lane:?}: {why}"))) {
+            tracing::warn!(node = %self.local.node, %peer, ?lane, %why, "stream closed");
+        }
+    }
+
     /// Says once that somebody there is no peer, and why, before it could say who it is.
     pub(crate) fn log_stranger(&self, host: &str, why: &dyn std::fmt::Display) {
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
         if strangers.len() < LOGGED && strangers.insert(format!("{host}: {why}")) {
-            tracing::warn!(host, %why, "refused a connection");
+            tracing::warn!(node = %self.local.node, host, %why, "refused a connection");
         }
     }
 }

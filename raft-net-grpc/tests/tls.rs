@@ -2,8 +2,9 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use raft_core::backend::{Refusal, Sent, Transport};
@@ -18,6 +19,7 @@ use support::{Node, Seen, any_port, heartbeat, identity};
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::rustls::pki_types::UnixTime;
 use tokio_rustls::rustls::time_provider::TimeProvider;
+use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
@@ -83,13 +85,22 @@ async fn refused(node: &Node, times: u64) {
     }
 }
 
-/// Counts warnings.
+/// Keeps warnings.
 #[derive(Clone, Default)]
-struct Warnings(Arc<AtomicUsize>);
+struct Warnings(Arc<Mutex<Vec<String>>>);
 
 impl Warnings {
-    fn count(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
+    fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// An event as a line.
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.push_str(&format!("{field}={value:?} "));
     }
 }
 
@@ -102,8 +113,10 @@ impl Subscriber for Warnings {
     }
     fn record(&self, _: &Id, _: &Record<'_>) {}
     fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, _: &Event<'_>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
     }
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}
@@ -145,8 +158,11 @@ async fn third_is_refused(ca: &Authority, third: &Pem) {
     assert_eq!(b.message().await, heartbeat(1, 2, 4));
     assert_eq!(c.transport.stats().accepted + c.transport.stats().dialled, 0);
     assert!(!matches!(c.seen.try_recv(), Ok(Seen::Message(_) | Seen::Peer(..))));
-    // Each side has something to say of whom it dialled and of who has dialled it, once: there are two lanes.
-    assert!((2..=4).contains(&warnings.count()), "{} warnings", warnings.count());
+    // Each side has something to say of whom it dialled and of who has dialled it; none of it twice, though there are
+    // two lanes, and more attempts than one.
+    let all = warnings.all();
+    let once: BTreeSet<&String> = all.iter().collect();
+    assert!(once.len() >= 2 && once.len() == all.len(), "{all:#?}");
 }
 
 #[tokio::test]
@@ -222,7 +238,32 @@ async fn t06_who_speaks_no_tls_is_logged_once_and_counted_each_time() {
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
         refused(&b, times).await;
     }
-    assert_eq!(warnings.count(), 1);
+    assert_eq!(warnings.all().len(), 1, "{:?}", warnings.all());
+}
+
+/// Without TLS anybody can open a stream: what he does wrong is logged once, and counted each time.
+#[tokio::test]
+async fn who_misbehaves_is_logged_once_and_counted_each_time() {
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    let b = Node::start(identity(2), Options::default()).await;
+    for times in 1..=5 {
+        // A message before any greeting.
+        let first = raw::heartbeat(1, 2, 3);
+        if let Ok(talk) = Talk::open(raw::connect(b.address()).await, "Control", first).await {
+            assert!(talk.end().await.is_err());
+        }
+        assert_eq!(b.transport.stats().misbehaved, times);
+    }
+    assert_eq!(warnings.all().len(), 1, "{:?}", warnings.all());
+    for times in 6..=10 {
+        // A greeting, and then a message of somebody else's.
+        let talk = Talk::greet(raw::connect(b.address()).await, "Control", identity(1), 2).await;
+        talk.say(raw::heartbeat(7, 2, 3)).await;
+        assert!(talk.end().await.is_err());
+        assert_eq!(b.transport.stats().misbehaved, times);
+    }
+    assert_eq!(warnings.all().len(), 2, "{:?}", warnings.all());
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ async fn serve(stream: TcpStream, shared: &Arc<Shared>) {
     shared.visit(peer.node, &listen);
     if let Err(error) = read(&mut stream, &mut buffer, peer, lane, &claim, shared).await {
         count(&shared.counters.misbehaved);
-        tracing::warn!(peer = %peer.node, ?lane, %error, "connection closed");
+        shared.log_misbehaviour(peer.node, lane, &error);
     }
     if !listen.is_empty() {
         shared.leave(peer.node);
@@ -118,6 +118,7 @@ async fn greet(
         Ok(Handshake::Hello(hello)) if hello.lane <= 1 => hello,
         Ok(_) => {
             count(&shared.counters.misbehaved);
+            shared.log_stranger(stream.peer_addr(), &"it does not begin with a greeting");
             return None;
         }
         Err(error) => {

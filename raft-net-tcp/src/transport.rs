@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::error::WireError;
 use crate::handshake::WIRE_VERSIONS;
 use crate::lane::cost_bytes;
 use crate::listen;
@@ -168,7 +169,7 @@ impl Shared {
         let why = why.to_string();
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
         if strangers.len() < LOGGED && strangers.insert((from, why.clone())) {
-            tracing::warn!(%from, %why, "refused a connection");
+            tracing::warn!(node = %self.local.node, %from, %why, "refused a connection");
         }
     }
 
@@ -178,7 +179,15 @@ impl Shared {
         let why = why.to_string();
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.len() < LOGGED && logged.insert((peer, false, why.clone())) {
-            tracing::warn!(%peer, %why, "no TLS with a node");
+            tracing::warn!(node = %self.local.node, %peer, %why, "no TLS with a node");
+        }
+    }
+
+    /// Says once that a peer was admitted and then said what no peer says: without TLS anybody may be it.
+    pub(crate) fn log_misbehaviour(&self, peer: NodeId, lane: Lane, why: &WireError) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() < LOGGED && logged.insert((peer, true, format!("{lane:?}: {why}"))) {
+            tracing::warn!(node = %self.local.node, %peer, ?lane, %why, "connection closed");
         }
     }
 
@@ -187,9 +196,9 @@ impl Shared {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.len() < LOGGED && logged.insert((peer, ours, why.to_string())) {
             if ours {
-                tracing::warn!(%peer, %why, "refused a node");
+                tracing::warn!(node = %self.local.node, %peer, %why, "refused a node");
             } else {
-                tracing::warn!(%peer, %why, "a node refuses this one");
+                tracing::warn!(node = %self.local.node, %peer, %why, "a node refuses this one");
             }
         }
     }

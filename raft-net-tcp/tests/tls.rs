@@ -225,6 +225,24 @@ async fn who_speaks_tls_to_a_node_without_it_is_refused() {
     still_serves(&a, &mut b).await;
 }
 
+/// A message of the handshake, in its frame, that no dialler begins with.
+#[tokio::test]
+async fn who_begins_out_of_turn_is_logged_once_and_counted_each_time() {
+    let b = Node::start(identity(2), Options::default()).await;
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    // `Ready`, by its number.
+    let body = [2];
+    let ready = [&b"RAFT"[..], &1_u16.to_le_bytes(), &crc32c::crc32c(&body).to_le_bytes(), &body].concat();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(b.address()).await.unwrap();
+        stream.write_all(&ready).await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    }
+    assert_eq!(b.transport.stats().misbehaved, 3, "counted");
+    assert_eq!(warnings.0.load(Ordering::SeqCst), 1, "logged once");
+}
+
 /// A reload counts for new connections; those that are open go on.
 #[tokio::test]
 async fn certificates_are_replaced_while_it_runs() {
