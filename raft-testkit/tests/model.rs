@@ -1,7 +1,7 @@
 //! The explorer finds nothing in the protocol within small bounds, and finds every mistake that is made
 //! around it.
 
-use raft_testkit::model::{Bounds, CONFIGURATIONS, Flaw, Report, explore, walk};
+use raft_testkit::model::{Bounds, CONFIGURATIONS, Flaw, OPEN, Report, explore, walk};
 
 fn configuration(name: &str) -> Bounds {
     *CONFIGURATIONS.iter().find(|bounds| bounds.name == name).unwrap()
@@ -43,5 +43,24 @@ fn a_vote_after_a_loss_is_found() {
     let report = run(&small, 300_000);
     assert!(report.found.is_none(), "{:#?}", report.found);
     let report = walk(&configuration("probation"), 1, 1_000, 60);
+    assert!(report.found.is_none(), "{:#?}", report.found);
+}
+
+/// Each of these comes to what it is about, so that it says something that nothing is found.
+#[test]
+fn the_small_bounds_come_to_what_they_are_about() {
+    let points = |name: &str| run(&configuration(name), 20_000).points;
+    assert!(points("probation").probations_ended > 0);
+    assert!(points("snapshot").installed > 0);
+    assert!(points("read-index").reads > 0);
+    assert!(points("lease").leased_reads > 0);
+}
+
+/// Reliability §2.2: an append from before the damage says how far the leader had committed then. It ends probation
+/// although the node has acknowledged more since.
+#[test]
+#[ignore = "open: the rule by which probation ends trusts a delayed append"]
+fn a_delayed_append_does_not_end_probation() {
+    let report = run(&OPEN[0], 1_000_000);
     assert!(report.found.is_none(), "{:#?}", report.found);
 }

@@ -45,6 +45,11 @@ impl Timers {
         self.0[timer as usize].is_some()
     }
 
+    #[cfg(feature = "trace")]
+    pub(crate) const fn at(&self, timer: Timer) -> Option<Time> {
+        self.0[timer as usize]
+    }
+
     pub(crate) fn next(&self) -> Option<Time> {
         self.0.iter().flatten().min().copied()
     }

@@ -38,6 +38,8 @@ pub struct View {
     pub embargo: bool,
     /// The last alarm.
     pub alarm: Option<Violation>,
+    /// The last heartbeat round that a leader has begun; 0 if it does not lead.
+    pub round: u64,
     /// Until when, by its own clock, a leader counts a quorum as bound to it (dissertation §6.4.1).
     pub lease_until: Option<Time>,
 }
@@ -62,6 +64,10 @@ impl Raft {
             installing: common.receive.installing(),
             embargo: common.embargo,
             alarm: common.alarm,
+            round: match &self.role {
+                Role::Leader(leader) => leader.round(),
+                _ => 0,
+            },
             lease_until: match &self.role {
                 Role::Leader(leader) => leader.lease_until(common),
                 _ => None,

@@ -8,6 +8,7 @@ use core::hash::{Hash, Hasher};
 use super::timers::Timer;
 use super::{Raft, Role};
 use crate::ids::Index;
+use crate::time::Time;
 
 impl Raft {
     /// Hashes what the protocol's rules depend on: neither times nor the seed, nor counters and tickets,
@@ -56,6 +57,22 @@ impl Raft {
                 2.hash(state);
                 leader.hash_protocol(state);
             }
+        }
+    }
+
+    /// Hashes the clocks that [`hash_protocol`](Self::hash_protocol) leaves out, as they are at this moment of the
+    /// node's own: contacts, promises, and a leader's deadlines. For a model in which time is an input. The deadline
+    /// of the next election is left out: such a model asks nodes to campaign when it likes.
+    pub fn hash_clocks<H: Hasher>(&self, now: Time, state: &mut H) {
+        let common = &self.common;
+        let recent = |at: Time| Some(at).filter(|at| now.since(*at) < common.config.election_timeout);
+        recent(common.contact).hash(state);
+        Some(common.promise.until()).filter(|until| now < *until).hash(state);
+        if let Role::Leader(leader) = &self.role {
+            for timer in [Timer::Heartbeat, Timer::Quorum, Timer::Transfer] {
+                common.timers.at(timer).hash(state);
+            }
+            leader.hash_clocks(common, now, state);
         }
     }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use raft_testkit::model::{self, Bounds, CONFIGURATIONS, Report};
+use raft_testkit::model::{self, Bounds, CONFIGURATIONS, OPEN, Report};
 use serde_json::json;
 
 /// Many small things are made and kept.
@@ -47,16 +47,19 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     if args.list {
-        CONFIGURATIONS.iter().for_each(|bounds| println!("{:<12} {}", bounds.name, bounds.about));
+        let all = CONFIGURATIONS.iter().chain(OPEN);
+        all.for_each(|bounds| println!("{:<17} {}", bounds.name, bounds.about));
         return ExitCode::SUCCESS;
     }
-    if let Some(unknown) = args.config.iter().find(|name| CONFIGURATIONS.iter().all(|of| of.name != **name)) {
+    let is_known = |name: &String| CONFIGURATIONS.iter().chain(OPEN).any(|of| of.name == *name);
+    if let Some(unknown) = args.config.iter().find(|name| !is_known(name)) {
         eprintln!("there is no configuration {unknown:?}; see --list");
         return ExitCode::from(2);
     }
-    let wanted =
-        |bounds: &&Bounds| args.config.is_empty() || args.config.iter().any(|name| *name == bounds.name);
-    let all: Vec<&Bounds> = CONFIGURATIONS.iter().filter(wanted).collect();
+    let named = |bounds: &&Bounds| args.config.iter().any(|name| *name == bounds.name);
+    let wanted = |bounds: &&Bounds| args.config.is_empty() || named(bounds);
+    let open = OPEN.iter().filter(named);
+    let all: Vec<&Bounds> = CONFIGURATIONS.iter().filter(wanted).chain(open).collect();
     let mut reports: Vec<(Bounds, Report, f64)> = Vec::new();
     let mut ended = 0;
     for some in all.chunks(args.threads.max(1)) {
@@ -91,7 +94,8 @@ fn main() -> ExitCode {
         rows.push(json!({
             "config": bounds.name, "bounds": format!("{bounds:?}"), "states": report.distinct,
             "generated": report.generated, "nodes": report.nodes, "messages": report.messages,
-            "depth": report.depth, "exhausted": report.exhausted, "seconds": seconds,
+            "depth": report.depth, "exhausted": report.exhausted, "overflown": report.overflown,
+            "points": format!("{:?}", report.points), "seconds": seconds,
         }));
         if let Some(found) = &report.found {
             let checker = found.what.split(':').next().unwrap_or_default();
@@ -126,6 +130,8 @@ fn print(bounds: &Bounds, report: &Report, seconds: f64) {
         if report.exhausted { "all there are" } else { "not all there are" },
         report.distinct as f64 / seconds
     );
+    let (points, overflown) = (report.points, report.overflown);
+    println!("  {points:?}, messages lost for want of room {overflown}");
     if let Some(found) = &report.found {
         println!("  VIOLATION: {}", found.what);
         for (number, step) in found.steps.iter().enumerate() {

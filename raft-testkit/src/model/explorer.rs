@@ -1,13 +1,13 @@
 //! Breadth first through all states, with every property checked on each.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use raft_core::ids::{NodeId, Term};
-use raft_core::membership::Membership;
-use raft_core::message::{Ballot, Message};
+use raft_core::message::{Envelope, Message};
 
+use super::disk::Held;
 use super::node::{Action, Left, Messages, NodeState, Summary};
 use super::world::World;
 use super::{Bounds, Flaw};
@@ -67,39 +67,67 @@ pub struct Report {
     pub depth: u32,
     /// Whether there are no more within the bounds.
     pub exhausted: bool,
+    /// Messages that were lost because there were too many already, over all computed states.
+    pub overflown: u64,
+    /// What the computed steps came to.
+    pub points: Points,
     /// The first violation.
     pub found: Option<Found>,
 }
 
+/// How often the computed steps came to something that a configuration is about: one that never does says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Points {
+    /// Somebody was elected.
+    pub elections: u64,
+    /// Somebody was elected while two memberships were in force on it.
+    pub joint_elections: u64,
+    /// A membership was left for the next one by its entry.
+    pub joint_left: u64,
+    /// A node's probation ended.
+    pub probations_ended: u64,
+    /// A snapshot of a leader took a log's place.
+    pub installed: u64,
+    /// A read was answered.
+    pub reads: u64,
+    /// A read was answered at once, under a lease.
+    pub leased_reads: u64,
+}
+
 /// A node's state with what was computed of it.
-struct Known {
-    state: NodeState,
-    fingerprint: u128,
-    summary: Summary,
+pub(super) struct Known {
+    pub(super) state: NodeState,
+    pub(super) fingerprint: u128,
+    pub(super) summary: Summary,
 }
 
 /// What a step of one node comes to.
-struct Outcome {
-    node: u32,
-    sent: Vec<u32>,
-    ready: Vec<u64>,
-    wrong: Option<String>,
+pub(super) struct Outcome {
+    pub(super) node: u32,
+    pub(super) sent: Vec<u32>,
+    pub(super) ready: Vec<u64>,
+    pub(super) installed: bool,
+    pub(super) wrong: Option<String>,
 }
 
 pub(crate) struct Explorer {
-    bounds: Bounds,
-    nodes: Vec<Known>,
+    pub(super) bounds: Bounds,
+    pub(super) nodes: Vec<Known>,
     numbers: HashMap<u128, u32, Build>,
-    messages: Messages,
+    pub(super) messages: Messages,
     /// Steps that were computed; none where nothing can happen or nothing changes.
     steps: HashMap<(u32, u64), Option<Arc<Outcome>>, Build>,
     /// Committed logs by number: terms and contents.
-    logs: Vec<Vec<(Term, u64)>>,
+    pub(super) logs: Vec<Vec<Held>>,
     seen: HashSet<u128, Build>,
     /// For each state where it came from, and by which step of which node.
     parents: Vec<(u32, u8, Action)>,
     pub(crate) queue: VecDeque<(u32, u32, World)>,
     generated: u64,
+    overflown: u64,
+    pub(super) points: Points,
+    /// The term in which it begins, and how many rounds there were in it.
+    pub(super) before: (Term, u64),
     found: Option<Found>,
 }
 
@@ -133,17 +161,9 @@ fn payload(world: &World, action: Action) -> u8 {
     if action == Action::Change { world.budget.changes } else { world.budget.proposals }
 }
 
-/// Whether these nodes can decide: a majority of the voters, and while two memberships are in force of each.
-fn is_quorum(members: &Membership, yes: impl Fn(usize) -> bool) -> bool {
-    let most = |voters: &BTreeSet<NodeId>| {
-        2 * voters.iter().filter(|id| yes(id.0 as usize - 1)).count() > voters.len()
-    };
-    most(&members.voters) && (members.outgoing.is_empty() || most(&members.outgoing))
-}
-
 const fn code(action: Action) -> u64 {
     match action {
-        Action::Deliver(number) => number as u64 + 256,
+        Action::Deliver(number) | Action::Again(number) => number as u64 + 256,
         Action::Timeout => 0,
         Action::Silence => 1,
         Action::Written => 2,
@@ -152,7 +172,28 @@ const fn code(action: Action) -> u64 {
         Action::Propose => 3,
         Action::Read => 4,
         Action::Change => 5,
+        Action::Campaign => 6,
+        Action::Snapshot => 7,
+        Action::Tick(slow) => 32 + slow as u64,
+        Action::Connect(to) => 128 + to as u64,
         Action::Transfer(to) => 64 + to as u64,
+    }
+}
+
+/// Whether nothing can come of a message to `me`, on whose disk is `term`; `over` if it has led that term and does
+/// not any more.
+fn is_dead(envelope: &Envelope, me: u64, term: Term, over: bool) -> bool {
+    if envelope.to.0 != me || envelope.term > term {
+        return false;
+    }
+    match &envelope.message {
+        Message::VoteReply(reply) => reply.asked < term || (reply.pre && reply.asked == term),
+        Message::AppendReply(_)
+        | Message::HeartbeatReply(_)
+        | Message::SnapshotReply(_)
+        | Message::ReadIndex(_) => envelope.term < term || over,
+        Message::TimeoutNow(_) | Message::ReadIndexReply(_) => envelope.term < term,
+        _ => false,
     }
 }
 
@@ -169,16 +210,18 @@ impl Explorer {
             parents: Vec::new(),
             queue: VecDeque::new(),
             generated: 0,
+            overflown: 0,
+            points: Points::default(),
+            before: (Term::ZERO, 0),
             found: None,
         };
         let all = u64::from(bounds.nodes);
         let founds = |id: &u64| bounds.founders == 0 || bounds.founders >> (id - 1) & 1 == 1;
         let founders: Vec<u64> = (1..=all).filter(founds).collect();
-        let nodes = (1..=all).map(|id| explorer.node(NodeState::new(NodeId(id), &founders))).collect();
+        let nodes =
+            (1..=all).map(|id| explorer.node(NodeState::new(NodeId(id), &founders, &bounds))).collect();
         let mut world = World::new(&bounds, nodes);
-        if bounds.led {
-            explorer.elect(&mut world);
-        }
+        explorer.begin(&mut world);
         explorer.add(world, 0, 0, 0, Action::Timeout);
         explorer
     }
@@ -191,6 +234,8 @@ impl Explorer {
             messages: self.messages.count(),
             depth,
             exhausted,
+            overflown: self.overflown,
+            points: self.points,
             found,
         }
     }
@@ -216,16 +261,16 @@ impl Explorer {
             return known.clone();
         }
         let message = match action {
-            Action::Deliver(number) => Some(self.messages.get(number)),
+            Action::Deliver(number) | Action::Again(number) => Some(self.messages.get(number)),
             _ => None,
         };
         let stepped = self.nodes[node as usize].state.step(action, message, payload, &self.bounds);
         let outcome = stepped.and_then(|(state, left)| {
-            let Left { sent, ready, wrong } = left;
+            let Left { sent, ready, installed, wrong } = left;
             let next = self.node(state);
             let sent: Vec<u32> = sent.into_iter().map(|envelope| self.messages.number(envelope)).collect();
             let idle = next == node && sent.is_empty() && ready.is_empty() && wrong.is_none();
-            (!idle).then(|| Arc::new(Outcome { node: next, sent, ready, wrong }))
+            (!idle).then(|| Arc::new(Outcome { node: next, sent, ready, installed, wrong }))
         });
         self.steps.insert(key, outcome.clone());
         outcome
@@ -240,11 +285,26 @@ impl Explorer {
         }
         let me = at as u64 + 1;
         let mine = world.messages.iter().filter(|number| self.messages.get(**number).to.0 == me);
-        actions.extend(mine.map(|number| Action::Deliver(*number)));
+        for number in mine {
+            actions.push(Action::Deliver(*number));
+            if budget.copies > 0 {
+                actions.push(Action::Again(*number));
+            }
+        }
         let may_campaign = summary.term.0 < u64::from(self.bounds.terms);
-        let may_beat = summary.round < u64::from(self.bounds.rounds);
-        if if summary.leads { may_beat } else { may_campaign } {
+        let before = if self.before.0 == summary.term { self.before.1 } else { 0 };
+        let may_beat = summary.round < before + u64::from(self.bounds.rounds);
+        if if summary.leads { may_beat } else { may_campaign && self.bounds.ticks == 0 } {
             actions.push(Action::Timeout);
+        }
+        if !summary.leads && may_campaign && self.bounds.ticks > 0 {
+            actions.push(Action::Campaign);
+        }
+        if at == 0 && budget.ticks > 0 {
+            actions.extend((0..=self.bounds.nodes).map(Action::Tick));
+        }
+        if budget.snapshots > 0 {
+            actions.push(Action::Snapshot);
         }
         if budget.silences > 0 {
             actions.push(Action::Silence);
@@ -273,47 +333,44 @@ impl Explorer {
         actions
     }
 
-    /// Node 1 campaigns, and everything arrives once, until all know what is committed.
-    fn elect(&mut self, world: &mut World) {
-        let mut delivered = 0;
-        for campaign in 0..3 {
-            if campaign == 0 || self.nodes[world.nodes[0] as usize].summary.leads {
-                self.act(world, 0, Action::Timeout);
-            }
-            loop {
-                let written =
-                    (0..world.nodes.len()).find(|at| self.nodes[world.nodes[*at] as usize].summary.writes);
-                let message = world.messages.iter().find(|number| **number >= delivered).copied();
-                match (written, message) {
-                    (Some(at), _) => drop(self.act(world, at, Action::Written)),
-                    (None, Some(number)) => {
-                        delivered = number + 1;
-                        let to = self.messages.get(number).to.0 as usize - 1;
-                        self.act(world, to, Action::Deliver(number));
-                    }
-                    (None, None) => break,
-                }
-            }
-        }
-        // What was said until now does not come again.
-        world.messages.clear();
+    /// What is known of a node of a world.
+    pub(super) fn summary(&self, world: &World, at: usize) -> &Summary {
+        &self.nodes[world.nodes[at] as usize].summary
     }
 
     /// Does something to a node of a world. `None` if nothing comes of it; else what is wrong, if something is.
     pub(crate) fn act(&mut self, world: &mut World, at: usize, action: Action) -> Option<Option<String>> {
-        let outcome = self.step(world.nodes[at], action, payload(world, action))?;
-        // Members are few; most steps change none.
-        let before = self.nodes[world.nodes[at] as usize].summary.members.clone();
+        if let Action::Tick(_) = action {
+            world.budget.ticks = world.budget.ticks.saturating_sub(1);
+            self.generated += 1;
+            for number in &mut world.nodes {
+                if let Some(outcome) = self.step(*number, action, 0) {
+                    *number = outcome.node;
+                }
+            }
+            return Some(None);
+        }
+        let before = world.nodes[at];
+        let outcome = self.step(before, action, payload(world, action))?;
         self.generated += 1;
         world.nodes[at] = outcome.node;
         let budget = &mut world.budget;
         match action {
+            Action::Deliver(number) if self.bounds.copies.is_some() => {
+                world.messages.retain(|other| *other != number);
+            }
+            Action::Again(_) => budget.copies -= 1,
             Action::Silence => budget.silences -= 1,
             Action::Crash(_) => budget.crashes -= 1,
-            Action::Damage(_) => budget.damages -= 1,
+            Action::Damage(_) => {
+                budget.damages -= 1;
+                let had = self.nodes[before as usize].summary.durable.clone();
+                world.lost[at] = self.log(had);
+            }
             Action::Propose => budget.proposals -= 1,
             Action::Transfer(_) => budget.transfers -= 1,
             Action::Change => budget.changes -= 1,
+            Action::Snapshot => budget.snapshots -= 1,
             Action::Read => {
                 budget.reads -= 1;
                 world.floor = self.logs[world.committed as usize].len() as u8;
@@ -321,19 +378,74 @@ impl Explorer {
             _ => {}
         }
         for sent in &outcome.sent {
-            if let Err(place) = world.messages.binary_search(sent)
-                && world.messages.len() < usize::from(self.bounds.messages)
-            {
-                world.messages.insert(place, *sent);
+            if let Err(place) = world.messages.binary_search(sent) {
+                if world.messages.len() < usize::from(self.bounds.messages) {
+                    world.messages.insert(place, *sent);
+                } else {
+                    self.overflown += 1;
+                }
             }
         }
-        Some(outcome.wrong.clone().or_else(|| self.check(world, at, &outcome, &before)))
+        self.count(before, action, &outcome);
+        let wrong = outcome.wrong.clone().or_else(|| self.check(world, at, &outcome, before));
+        self.bury(world, at);
+        Some(wrong)
+    }
+
+    fn count(&mut self, before: u32, action: Action, outcome: &Outcome) {
+        let (before, after) =
+            (&self.nodes[before as usize].summary, &self.nodes[outcome.node as usize].summary);
+        let (was_joint, is_joint) = (!before.members.outgoing.is_empty(), !after.members.outgoing.is_empty());
+        let elected = u64::from(after.leads && !before.leads);
+        let points = &mut self.points;
+        points.elections += elected;
+        points.joint_elections += if was_joint { elected } else { 0 };
+        points.joint_left += u64::from(was_joint && !is_joint && after.leads);
+        let damaged = matches!(action, Action::Damage(_));
+        points.probations_ended += u64::from(before.probation && !after.probation && !damaged);
+        points.installed += u64::from(outcome.installed);
+        points.reads += outcome.ready.len() as u64;
+        points.leased_reads += if action == Action::Read { outcome.ready.len() as u64 } else { 0 };
+    }
+
+    /// Takes away messages that nothing can come of any more: answers to what their receiver has left behind for
+    /// good, since the term on its disk never goes back.
+    fn bury(&mut self, world: &mut World, at: usize) {
+        if matches!(self.bounds.flaw, Flaw::LosesHardState | Flaw::AcksBeforeDurable) {
+            // Here it does, or it says nothing.
+            return;
+        }
+        let (me, summary) = (at as u64 + 1, &self.nodes[world.nodes[at] as usize].summary);
+        let term = summary.durable_term;
+        let led = world.leaders.get(term.0 as usize).is_some_and(|leader| u64::from(*leader) == me);
+        let over = led && !summary.leads;
+        let dead = |messages: &Messages, number: u32| is_dead(messages.get(number), me, term, over);
+        #[cfg(debug_assertions)]
+        for number in world.messages.clone() {
+            if !dead(&self.messages, number) {
+                continue;
+            }
+            let outcome = self.step(world.nodes[at], Action::Deliver(number), 0);
+            assert!(outcome.is_none(), "something comes of {}", self.describe(at, Action::Deliver(number)));
+        }
+        let messages = &self.messages;
+        world.messages.retain(|number| !dead(messages, *number));
+    }
+
+    /// The number of a log.
+    pub(super) fn log(&mut self, log: Vec<Held>) -> u32 {
+        if let Some(known) = self.logs.iter().position(|known| *known == log) {
+            return known as u32;
+        }
+        self.logs.push(log);
+        self.logs.len() as u32 - 1
     }
 
     fn expand(&mut self, number: u32, steps: u32, world: &World) {
         for at in 0..world.nodes.len() {
             for action in self.actions(world, at) {
-                if self.step(world.nodes[at], action, payload(world, action)).is_none() {
+                let ticks = matches!(action, Action::Tick(_));
+                if !ticks && self.step(world.nodes[at], action, payload(world, action)).is_none() {
                     continue;
                 }
                 let mut next = world.clone();
@@ -355,11 +467,13 @@ impl Explorer {
     /// A step, for people.
     pub(crate) fn describe(&self, at: usize, action: Action) -> String {
         match action {
-            Action::Deliver(message) => {
+            Action::Deliver(message) | Action::Again(message) => {
                 let envelope = self.messages.get(message);
                 let (from, term, message) = (envelope.from, envelope.term, &envelope.message);
-                format!("node {}: from {from} in {term}: {message:?}", at + 1)
+                let again = if matches!(action, Action::Again(_)) { " (and again)" } else { "" };
+                format!("node {}: from {from} in {term}{again}: {message:?}", at + 1)
             }
+            Action::Tick(slow) => format!("time passes, more slowly on node {slow}"),
             other => format!("node {}: {other:?}", at + 1),
         }
     }
@@ -386,161 +500,6 @@ impl Explorer {
         }
         steps.reverse();
         steps
-    }
-
-    /// What must hold after a step of the node `at`.
-    fn check(
-        &mut self,
-        world: &mut World,
-        at: usize,
-        outcome: &Outcome,
-        before: &Membership,
-    ) -> Option<String> {
-        let summary = &self.nodes[world.nodes[at] as usize].summary;
-        let id = at + 1;
-        for sent in &outcome.sent {
-            if let Some(what) = self.double_vote(world, *sent) {
-                return Some(what);
-            }
-        }
-        if summary.leads {
-            let term = summary.term.0 as usize;
-            let before = world.leaders.get(term).copied().unwrap_or_default();
-            if before != 0 && usize::from(before) != id {
-                return Some(format!("election safety: nodes {before} and {id} lead term {term}"));
-            }
-            if before == 0 {
-                if let Some(place) = world.leaders.get_mut(term) {
-                    *place = id as u8;
-                }
-                let committed = &self.logs[world.committed as usize];
-                // What was committed in earlier terms; a leader of an earlier term may come late.
-                let lacks = committed.iter().zip(0..).find(|((entry, _), place)| {
-                    *entry < summary.term && summary.terms.get(*place) != Some(entry)
-                });
-                let later = world.leaders.iter().skip(term + 1).any(|leader| *leader != 0);
-                if let Some(((entry, _), place)) = lacks.filter(|_| !later) {
-                    return Some(format!(
-                        "leader completeness: node {id} leads {term} without {} of term {entry}",
-                        place + 1
-                    ));
-                }
-            }
-        }
-        let committed = self.logs[world.committed as usize].clone();
-        for (index, term) in summary.terms.iter().enumerate().take(summary.commit as usize) {
-            match committed.get(index) {
-                Some((known, _)) if known != term => {
-                    return Some(format!(
-                        "state machine safety: node {id} commits {} of term {term}, {known} was committed",
-                        index + 1
-                    ));
-                }
-                _ => {}
-            }
-        }
-        if summary.commit as usize > committed.len()
-            && let Err(what) = self.commit(world, at, &committed, before)
-        {
-            return Some(what);
-        }
-        let floor = u64::from(world.floor);
-        if let Some(index) = outcome.ready.iter().find(|index| **index < floor) {
-            return Some(format!(
-                "a read of {index} is answered; {floor} was committed before it was asked for"
-            ));
-        }
-        self.matching(world)
-    }
-
-    /// The node has committed more than anybody before.
-    fn commit(
-        &mut self,
-        world: &mut World,
-        at: usize,
-        committed: &[(Term, u64)],
-        before: &Membership,
-    ) -> Result<(), String> {
-        let summary = &self.nodes[world.nodes[at] as usize].summary;
-        let mut log = committed.to_vec();
-        for index in committed.len()..summary.commit as usize {
-            let Some(term) = summary.terms.get(index) else { return Err("it commits what it lacks".into()) };
-            let held = |node: usize| {
-                let number = world.nodes.get(node)?;
-                let durable = &self.nodes[*number as usize].summary.durable;
-                durable.get(index).filter(|(of, _)| of == term)
-            };
-            let holders: Vec<&(Term, u64)> = (0..world.nodes.len()).filter_map(held).collect();
-            // One step may commit and then change who decides: what was in force before it, or as of this entry.
-            let as_of = summary.memberships.iter().rfind(|(at, _)| *at <= index + 1).map(|(_, of)| of);
-            let decide = |members: &Membership| is_quorum(members, |node| held(node).is_some());
-            if !(decide(before) || as_of.is_some_and(decide)) && self.bounds.damages == 0 {
-                return Err(format!(
-                    "node {} commits {} of term {term}; it is durable on {} nodes",
-                    at + 1,
-                    index + 1,
-                    holders.len()
-                ));
-            }
-            let Some(entry) = holders.first() else {
-                return Err(format!("node {} commits {}, which nobody has", at + 1, index + 1));
-            };
-            log.push(**entry);
-        }
-        world.committed = match self.logs.iter().position(|known| *known == log) {
-            Some(known) => known as u32,
-            None => {
-                self.logs.push(log);
-                self.logs.len() as u32 - 1
-            }
-        };
-        Ok(())
-    }
-
-    /// Two votes of one node in one term for two candidates.
-    fn double_vote(&self, world: &World, sent: u32) -> Option<String> {
-        let vote = |number: u32| {
-            let envelope = self.messages.get(number);
-            match &envelope.message {
-                Message::VoteReply(reply) if !reply.pre && reply.ballot == Ballot::Granted => {
-                    Some((envelope.from, reply.asked, envelope.to))
-                }
-                Message::Vote(request) if !request.pre => Some((envelope.from, envelope.term, envelope.from)),
-                _ => None,
-            }
-        };
-        let (from, term, to) = vote(sent)?;
-        let other = world.messages.iter().filter_map(|number| vote(*number));
-        let other = other.filter(|(f, t, _)| (*f, *t) == (from, term)).find(|(_, _, other)| *other != to)?;
-        Some(format!(
-            "node {from} votes in term {term} for {to} and for {}: {:?}",
-            other.2,
-            self.messages.get(sent)
-        ))
-    }
-
-    /// Log Matching over the durable logs.
-    fn matching(&self, world: &World) -> Option<String> {
-        for (a, first) in world.nodes.iter().enumerate() {
-            for (b, second) in world.nodes.iter().enumerate().skip(a + 1) {
-                let (one, two) = (
-                    &self.nodes[*first as usize].summary.durable,
-                    &self.nodes[*second as usize].summary.durable,
-                );
-                let same = one.iter().zip(two).rposition(|(x, y)| x.0 == y.0);
-                if let Some(last) = same
-                    && one[..=last] != two[..=last]
-                {
-                    return Some(format!(
-                        "log matching: nodes {} and {} differ before {}",
-                        a + 1,
-                        b + 1,
-                        last + 1
-                    ));
-                }
-            }
-        }
-        None
     }
 }
 

@@ -1,25 +1,35 @@
 //! Every state that a small cluster can come to: the shipping [`Raft`](raft_core::Raft), explored breadth
 //! first.
 //!
-//! A state of the model is a few nodes, each with its protocol, its durable journal and the write under
-//! way; and the set of all messages ever sent. A message is never taken out of the set: it may arrive late,
-//! never, or many times. What becomes of a node depends on the node and on what happens to it, so each such
-//! step is computed once and looked up from then on; that is what makes millions of states a minute.
+//! A state of the model is a few nodes, each with its protocol, its disk and what its journal is at; and the set of
+//! messages on their way. Each may arrive late or never, and so many of them once more as the configuration says, or
+//! all of them any number of times. Answers to what their receiver has left behind for good are not kept. What becomes
+//! of a node depends on the node and on what happens to it, so each such step is computed once and looked up from then
+//! on; that is what makes millions of states a minute.
 //!
 //! **Time.** A heartbeat round takes no time and an election timeout is longer than all else. Any timer may
 //! fire at any moment, and contacts may grow old without one ([`Action::Silence`]): that covers every clock,
 //! at any speed. What a real clock rules out is explored as well.
 //!
+//! A lease is made of what clocks rule out: in a configuration with `ticks` all nodes share one clock, which goes on by
+//! ticks, on one node at a time more slowly if need be, by as much as is declared. Leaders do what is due by their own
+//! clock, and nodes campaign when they are asked to, at any moment: only what was promised holds them back.
+//!
 //! **Bounds.** Terms, proposals, crashes, heartbeat rounds, reads and transfers are bounded by the
-//! configuration; messages beyond `messages` are lost. Within them the exploration is complete if it ends
+//! configuration; messages beyond `messages` are lost, and counted. Within them the exploration is complete if it ends
 //! before its limit of states, and breadth first otherwise.
 
+mod begin;
+mod checks;
+mod configurations;
+mod disk;
 mod explorer;
 mod node;
 mod walks;
 mod world;
 
-pub use explorer::{Found, Report, explore};
+pub use configurations::{CONFIGURATIONS, OPEN};
+pub use explorer::{Found, Points, Report, explore};
 pub use node::Action;
 pub use walks::walk;
 
@@ -34,6 +44,23 @@ pub enum Step {
     Replace(u8, u8),
 }
 
+/// Where a configuration begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// New nodes.
+    Nothing,
+    /// Node 1 leads term 1, its no-op committed and known everywhere.
+    Led,
+    /// The same, and the first change has come so far that its joint membership is in node 1's log, and nowhere else.
+    Joint,
+    /// The same as `Led`, and one more entry is committed, which the last node lacks: the others have it, the leader
+    /// only in a snapshot, and the connection to the last node is a new one.
+    Behind,
+    /// The same as `Led`, and two more entries, one after the other, are committed, which the last node lacks. The
+    /// appends of the first are on their way, to one once more, to the last at last.
+    Delayed,
+}
+
 /// A mistake that is made on purpose, outside of the protocol: an explorer that does not find it is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flaw {
@@ -45,6 +72,10 @@ pub enum Flaw {
     AcksBeforeDurable,
     /// A node that lost a part of its log goes on voting.
     VotesAfterLoss,
+    /// Probation ends with the first acknowledgement. A restart comes with it.
+    EndsProbationEarly,
+    /// A node that lost a part of its log has lost its vote too, and its term but for what the log says.
+    LosesHardState,
 }
 
 /// What is explored.
@@ -78,140 +109,22 @@ pub struct Bounds {
     pub transfers: u8,
     /// Times that contacts grow old.
     pub silences: u8,
-    /// Heartbeat rounds of one leader.
+    /// Heartbeat rounds of one leader, after what has happened before it begins.
     pub rounds: u8,
-    /// Messages at a time; more are lost.
+    /// Snapshots that somebody asks for.
+    pub snapshots: u8,
+    /// Ticks of the clock that all share, some more slowly; 0 if any timer may fire at any moment. Then nodes have
+    /// leases, and campaign when they are asked to, which may be at any moment.
+    pub ticks: u8,
+    /// Messages that are on their way at a time; more are lost.
     pub messages: u8,
-    /// Begins with node 1 leading term 1, its no-op committed and known everywhere; else with nothing.
-    pub led: bool,
+    /// How many messages arrive once more: a message that has arrived is over, but so often it is not. `None` if none
+    /// is ever over; then `messages` is how many different ones there are in all.
+    pub copies: Option<u8>,
+    /// Where it begins.
+    pub start: Start,
     /// Writes take no time; else they are steps, and crashes come between.
     pub eager: bool,
     /// A mistake.
     pub flaw: Flaw,
 }
-
-const BASIC: Bounds = Bounds {
-    name: "basic",
-    about: "elections, replication, and a crash that loses what is not synced",
-    nodes: 3,
-    terms: 3,
-    proposals: 2,
-    crashes: 1,
-    damages: 0,
-    reads: 0,
-    anywhere: false,
-    changes: 0,
-    founders: 0,
-    plan: &[],
-    transfers: 0,
-    silences: 3,
-    rounds: 1,
-    messages: 40,
-    led: false,
-    eager: false,
-    flaw: Flaw::None,
-};
-
-/// The configurations of reliability §4b that concern what exists.
-pub const CONFIGURATIONS: &[Bounds] = &[
-    BASIC,
-    Bounds {
-        name: "succession",
-        about: "a leader with a log is replaced, and crashes lose what is not synced",
-        terms: 3,
-        led: true,
-        ..BASIC
-    },
-    Bounds {
-        name: "transfer",
-        about: "pre-vote, check-quorum and hand-over",
-        proposals: 1,
-        crashes: 0,
-        transfers: 1,
-        silences: 4,
-        rounds: 3,
-        led: true,
-        ..BASIC
-    },
-    Bounds {
-        name: "probation",
-        about: "a node loses the end of its log and keeps its hard state (M10)",
-        terms: 3,
-        proposals: 2,
-        crashes: 0,
-        damages: 1,
-        silences: 2,
-        rounds: 3,
-        led: true,
-        eager: true,
-        ..BASIC
-    },
-    Bounds {
-        name: "probation-small",
-        about: "the same within bounds that can be exhausted",
-        terms: 2,
-        proposals: 1,
-        crashes: 0,
-        damages: 1,
-        silences: 1,
-        rounds: 2,
-        messages: 14,
-        led: true,
-        eager: true,
-        ..BASIC
-    },
-    Bounds {
-        name: "read-index",
-        about: "linearizable reads while leaders change",
-        proposals: 1,
-        crashes: 0,
-        reads: 1,
-        rounds: 3,
-        led: true,
-        eager: true,
-        ..BASIC
-    },
-    Bounds {
-        name: "follower-read",
-        about: "a follower asks its leader for a read index while leaders change",
-        proposals: 1,
-        crashes: 0,
-        reads: 1,
-        anywhere: true,
-        rounds: 3,
-        led: true,
-        eager: true,
-        ..BASIC
-    },
-    Bounds {
-        name: "joint",
-        about: "one voter of three is replaced by a fourth node while leaders change and crash (6)",
-        nodes: 4,
-        founders: 0b0111,
-        terms: 3,
-        proposals: 0,
-        crashes: 1,
-        changes: 1,
-        plan: &[Step::Replace(3, 4)],
-        silences: 1,
-        rounds: 2,
-        led: true,
-        eager: true,
-        ..BASIC
-    },
-    Bounds {
-        name: "growing",
-        about: "from one voter to two and to three while leaders change and crash (6)",
-        founders: 0b001,
-        terms: 3,
-        proposals: 0,
-        crashes: 1,
-        changes: 2,
-        plan: &[Step::Add(2), Step::Add(3)],
-        silences: 1,
-        rounds: 2,
-        led: true,
-        eager: true,
-        ..BASIC
-    },
-];

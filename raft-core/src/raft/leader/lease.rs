@@ -38,6 +38,17 @@ impl Lease {
         Some(*begun + lease.shorten(promise))
     }
 
+    /// Rounds whose answers may still bind somebody.
+    #[cfg(feature = "trace")]
+    pub(super) fn hash_clocks<H: core::hash::Hasher>(&self, common: &Common, now: Time, state: &mut H) {
+        use core::hash::Hash;
+        for (round, begun) in &self.begun {
+            if now < *begun + common.config.promise() {
+                (round, begun).hash(state);
+            }
+        }
+    }
+
     #[cfg(feature = "trace")]
     pub(super) const fn void(&self) -> u64 {
         self.void

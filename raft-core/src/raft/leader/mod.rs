@@ -158,6 +158,12 @@ impl Leader {
         lease::until(self, common)
     }
 
+    /// The last heartbeat round that was begun.
+    #[cfg(feature = "trace")]
+    pub(super) const fn round(&self) -> u64 {
+        self.round
+    }
+
     /// Other timeouts hold from now on.
     pub(crate) fn on_reconfigured(&self, common: &mut Common) {
         common.timers.set(Timer::Heartbeat, common.now);
@@ -360,6 +366,18 @@ impl Leader {
             peer.hash(state);
             progress.hash_protocol(state);
         }
+    }
+
+    /// What its times come to at this moment.
+    #[cfg(feature = "trace")]
+    pub(crate) fn hash_clocks<H: core::hash::Hasher>(&self, common: &Common, now: Time, state: &mut H) {
+        use core::hash::Hash;
+        for progress in self.progress.values() {
+            let recent = now.since(progress.contact) < common.config.election_timeout;
+            recent.then_some(progress.contact).hash(state);
+            now.max(progress.promised_until).hash(state);
+        }
+        self.lease.hash_clocks(common, now, state);
     }
 
     pub(crate) const fn uncommitted_bytes(&self) -> u64 {

@@ -20,6 +20,7 @@ fn view(role: RoleKind, in_term: u64, last: u64) -> View {
         persisted: Index(last),
         embargo: false,
         alarm: None,
+        round: 0,
         lease_until: None,
     };
     view.hard.term = Term(in_term);
