@@ -1,6 +1,6 @@
 //! Leases under attack: everything that could elect a second leader while the first still answers reads. Cut off leaders,
-//! hints that they are gone, operators who want an election, orders to campaign that come late, restarts, and clocks
-//! that go differently. No read may miss what was committed before it was asked.
+//! hints that they are gone, operators who want an election, orders to campaign that come late, restarts, also with other
+//! settings than before, and clocks that go differently. No read may miss what was committed before it was asked.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,10 +15,12 @@ use raft_core::message::{Envelope, Message, PeerEvent};
 use raft_core::raft::{Event, Restored};
 use raft_core::status::RoleKind;
 use raft_core::time::Time;
-use raft_core::{Config, Lease, Raft};
+use raft_core::{Config, Lease, Raft, Settings};
 
 /// How fast the clocks go, in thousandths; the slowest loses ten percent against the fastest.
 const RATES: [u64; 5] = [950, 1050, 1000, 1020, 955];
+/// What nodes are configured with.
+const ELECTION: Duration = Duration::from_millis(300);
 const LEASE: Lease = Lease { max_drift_ppm: 100_000 };
 
 /// A node whose disk is always at once done.
@@ -94,7 +96,9 @@ impl World {
         let id = NodeId(at as u64 + 1);
         let mut config = Config::new(id, ClusterId(7));
         config.seed = self.draw(usize::MAX) as u64;
-        config.lease = Some(LEASE);
+        config.election_timeout = ELECTION;
+        // What comes up may have been told otherwise than what went down.
+        config.lease = (log.len() == 1 || self.draw(4) > 0).then_some(LEASE);
         let restored = Restored { journal: journal(id, hard, log), snapshot: None, applied: LogId::ZERO };
         Raft::new(config, restored, self.clock(at)).unwrap()
     }
@@ -207,7 +211,7 @@ impl World {
         let at = self.draw(self.nodes.len());
         let now = self.clock(at);
         let leads = self.nodes.iter().position(|node| node.raft.role_kind() == RoleKind::Leader);
-        match self.draw(12) {
+        match self.draw(14) {
             0 | 1 => {
                 if let Some(leader) = leads {
                     self.nodes[leader].cut = true;
@@ -249,6 +253,13 @@ impl World {
                 let (hard, log) = (self.nodes[at].hard, self.nodes[at].log.clone());
                 self.nodes[at].raft = self.raft(at, hard, &log);
                 self.reads.retain(|(node, _), _| *node != at);
+                self.drain(at);
+            }
+            9 | 10 => {
+                // For as long as it runs: a node that comes up has what it was configured with.
+                let election_timeout = Some(ELECTION * [1, 3][self.draw(2)]);
+                let settings = Settings { election_timeout, ..Settings::default() };
+                self.nodes[at].raft.reconfigure(now, &settings).unwrap();
                 self.drain(at);
             }
             _ => {

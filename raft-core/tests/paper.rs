@@ -311,7 +311,7 @@ fn vote_rule_2_one_vote_for_each_term() {
 /// The vote outlives a restart (§5.1, persistent state).
 #[test]
 fn vote_rule_2_holds_over_a_restart() {
-    let hard = HardState { term: Term(3), vote: Vote::For(A), probation: false };
+    let hard = HardState { term: Term(3), vote: Vote::For(A), probation: false, ..HardState::default() };
     let mut node = Node::restored(hard, &[]);
     assert_eq!(vote_replies(&node.tell(B, 3, vote(id(9, 9)))), [Ballot::Denied]);
     assert_eq!(vote_replies(&node.tell(A, 3, vote(id(0, 1)))), [Ballot::Granted]);

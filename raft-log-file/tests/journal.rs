@@ -53,7 +53,8 @@ async fn everything_survives_reopening() {
     assert_eq!(state.identity.incarnation.number, 1);
     assert_eq!(state.last, LogId::new(0, 1));
     assert_eq!(state.memberships.len(), 1);
-    let hard_state = HardState { term: Term(3), vote: Vote::For(NodeId(2)), probation: false };
+    let hard_state =
+        HardState { term: Term(3), vote: Vote::For(NodeId(2)), probation: false, ..HardState::default() };
     let peer = KnownPeer {
         node: NodeId(2),
         store: StoreId(9),
@@ -285,7 +286,12 @@ async fn weaker_durability() {
         journal.write(append(vec![entry(1, 1, "a")])).await.unwrap();
         assert!(!synced(&vfs, before), "{durability:?}");
         let mut write = append(vec![entry(1, 2, "b")]);
-        write.hard_state = Some(HardState { term: Term(1), vote: Vote::For(NodeId(2)), probation: false });
+        write.hard_state = Some(HardState {
+            term: Term(1),
+            vote: Vote::For(NodeId(2)),
+            probation: false,
+            ..HardState::default()
+        });
         journal.write(write).await.unwrap();
         assert!(synced(&vfs, before), "the vote");
         drop(journal);

@@ -59,7 +59,12 @@ async fn a_view_reads_everything_and_changes_nothing() {
     let dir = folder.path().join("journal");
     let mut journal = create(&dir).await.unwrap();
     let mut write = JournalWrite::default();
-    write.hard_state = Some(HardState { term: Term(1), vote: Vote::For(NodeId(3)), probation: true });
+    write.hard_state = Some(HardState {
+        term: Term(1),
+        vote: Vote::For(NodeId(3)),
+        probation: true,
+        ..HardState::default()
+    });
     journal.write(write).await.unwrap();
     fill(&mut journal, 30).await;
     journal.purge(LogId::new(1, 4)).await.unwrap();

@@ -22,8 +22,12 @@ fn write(count: u64, last: u64) -> JournalWrite {
     let mut write = JournalWrite::default();
     write.truncate_from = (from <= last).then_some(Index(from));
     write.entries = (from..from + 1 + count % 5).map(|index| marked(count, index)).collect();
-    write.hard_state =
-        Some(HardState { term: Term(count), vote: Vote::For(NodeId(count)), probation: false });
+    write.hard_state = Some(HardState {
+        term: Term(count),
+        vote: Vote::For(NodeId(count)),
+        probation: false,
+        ..HardState::default()
+    });
     write
 }
 

@@ -19,7 +19,8 @@ fn closed(why: &str) -> Option<OpenError> {
 async fn a_view_reads_everything_and_changes_nothing() {
     let place = Place::new();
     let mut journal = place.create(None).await;
-    let hard_state = HardState { term: Term(1), vote: Vote::For(NodeId(3)), probation: true };
+    let hard_state =
+        HardState { term: Term(1), vote: Vote::For(NodeId(3)), probation: true, ..HardState::default() };
     let mut write = JournalWrite::default();
     write.hard_state = Some(hard_state);
     journal.write(write).await.unwrap();

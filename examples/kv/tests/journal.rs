@@ -422,7 +422,8 @@ async fn everything_in_a_journal_is_copied() {
     let (dir, options) = (place("0"), raft_log_file::Options::default());
     let mut journal = FileJournal::create(&dir, cluster, group, node, Some(&initial), options).await.unwrap();
     let mut write = JournalWrite::default();
-    write.hard_state = Some(HardState { term: Term(9), vote: Vote::Blocked, probation: true });
+    write.hard_state =
+        Some(HardState { term: Term(9), vote: Vote::Blocked, probation: true, ..HardState::default() });
     let peer = |id: u64| KnownPeer {
         node: NodeId(id),
         store: StoreId(u128::from(id) << 100),

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,10 @@ pub struct HardState {
     /// The log lost entries that may have been acknowledged: no votes, no campaigns, until it matches a
     /// leader again (M10).
     pub probation: bool,
+    /// The longest that this node may have promised a leader to vote for nobody else, since it last was free of all
+    /// promises; zero if it never made any. When it comes up it is bound for so long, whatever its settings are by
+    /// then (dissertation §6.4.1; M5).
+    pub promised: Duration,
 }
 
 /// One unit of durability: all of it, or a prefix of its entries (J2).
@@ -123,7 +128,12 @@ impl JournalState {
         Self {
             identity,
             verdict: Verdict::Clean,
-            hard_state: HardState { term: Term::ZERO, vote: Vote::None, probation: false },
+            hard_state: HardState {
+                term: Term::ZERO,
+                vote: Vote::None,
+                probation: false,
+                promised: Duration::ZERO,
+            },
             known_peers: Vec::new(),
             purged: LogId::ZERO,
             last: LogId::ZERO,

@@ -98,7 +98,7 @@ impl Common {
     pub(crate) fn new(config: Config, hard: HardState, log: Log, now: Time) -> Self {
         let seed = config.seed ^ config.id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let jitter = Jitter::new(seed);
-        let promise = Promise::forgotten(now, config.promise());
+        let promise = Promise::forgotten(now, hard.promised.max(config.promise()));
         Self {
             config,
             now,
@@ -199,7 +199,10 @@ impl Common {
     /// Enters a later term, in which nobody has this node's vote yet (§5.1).
     pub(crate) fn adopt_term(&mut self, term: Term) {
         if term > self.hard.term {
-            self.set_hard(HardState { term, vote: Vote::None, ..self.hard });
+            // It is written anyway: a longer promise than those of these settings need not be remembered for ever.
+            let is_free = self.now >= self.promise.until();
+            let promised = if is_free { self.config.promise() } else { self.hard.promised };
+            self.set_hard(HardState { term, vote: Vote::None, promised, ..self.hard });
             self.leader = None;
         }
     }

@@ -589,7 +589,7 @@ impl Raft {
             disk: disk::status(common),
             hand_over: common.hand_over,
             priority: common.config.priority,
-            lease_left: leader.and_then(|leader| leader.lease_left(common)),
+            lease_left: leader.and_then(|leader| leader.lease_left(common, now)),
             alarm: common.alarm,
             quorum_contact_age: leader.map(|leader| now.since(leader.quorum_contact(common))),
             peers: leader.map(|leader| leader.peers(now)).unwrap_or_default(),

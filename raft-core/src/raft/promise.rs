@@ -2,11 +2,13 @@
 //! §6.4.1; M5). Leases are made of nothing else.
 //!
 //! A promise outlives the term and the role it was made in. A node that comes up cannot know what it has promised
-//! before: it acts as if it had promised everything to nobody.
+//! before: it acts as if it had promised everything to nobody, for the longest that it may have promised. That is on
+//! disk before the first such promise leaves ([`HardState::promised`]), as its settings may be others by then.
 
 use core::time::Duration;
 
 use super::common::Common;
+use crate::backend::HardState;
 use crate::ids::{NodeId, Term};
 use crate::time::Time;
 
@@ -43,6 +45,9 @@ impl Promise {
         if !span.is_zero() {
             let (term, until) = (common.term(), common.promise.until.max(common.now + span));
             common.promise = Self { to: Some(leader), term, round, until };
+            if span > common.hard.promised {
+                common.set_hard(HardState { promised: span, ..common.hard });
+            }
         }
         span
     }

@@ -1,6 +1,7 @@
 //! What goes into slots: numbers, the hard state, the known peers, the identity of a store.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::backend::{HardState, Vote};
 use crate::ids::{ClusterId, GroupId, Identity, Incarnation, KnownPeer, LogId, NodeId, StoreId, Term};
@@ -45,7 +46,8 @@ impl Reader<'_> {
     }
 }
 
-/// The hard state of a store as bytes.
+/// The hard state of a store as bytes. The promise stands last, where older readers do not look and older writers wrote
+/// nothing.
 #[must_use]
 pub fn encode_hard_state(store: StoreId, state: &HardState) -> Vec<u8> {
     let (tag, node) = match state.vote {
@@ -53,7 +55,9 @@ pub fn encode_hard_state(store: StoreId, state: &HardState) -> Vec<u8> {
         Vote::For(node) => (1, node.0),
         Vote::Blocked => (2, 0),
     };
-    Writer::default().u128(store.0).u64(state.term.0).u64(tag).u64(node).u64(u64::from(state.probation)).0
+    let promised = u64::try_from(state.promised.as_nanos()).unwrap_or(u64::MAX);
+    let head = Writer::default().u128(store.0).u64(state.term.0).u64(tag).u64(node);
+    head.u64(u64::from(state.probation)).u64(promised).0
 }
 
 /// Undoes [`encode_hard_state`]; `None` for other bytes or another store.
@@ -70,7 +74,9 @@ pub fn decode_hard_state(store: StoreId, bytes: &[u8]) -> Option<HardState> {
         (2, _) => Vote::Blocked,
         _ => return None,
     };
-    Some(HardState { term, vote, probation: r.u64()? != 0 })
+    let probation = r.u64()? != 0;
+    let promised = if r.0.is_empty() { 0 } else { r.u64()? };
+    Some(HardState { term, vote, probation, promised: Duration::from_nanos(promised) })
 }
 
 /// The known peers of a store as bytes. Who has become a member by what entry stands behind the peers, where older
@@ -151,11 +157,15 @@ mod tests {
         let store = StoreId(7);
         for vote in [Vote::None, Vote::For(NodeId(3)), Vote::Blocked] {
             for probation in [false, true] {
-                let state = HardState { term: Term(9), vote, probation };
+                let promised = Duration::from_nanos(1_500_000_000);
+                let state = HardState { term: Term(9), vote, probation, promised };
                 let bytes = encode_hard_state(store, &state);
                 assert_eq!(decode_hard_state(store, &bytes), Some(state));
                 assert_eq!(decode_hard_state(StoreId(8), &bytes), None);
                 assert_eq!(decode_hard_state(store, &bytes[..bytes.len() - 1]), None);
+                // As it was written before promises were kept.
+                let before = decode_hard_state(store, &bytes[..bytes.len() - 8]);
+                assert_eq!(before, Some(HardState { promised: Duration::ZERO, ..state }));
             }
         }
         let incarnation = Incarnation { number: 2, nonce: 5 };

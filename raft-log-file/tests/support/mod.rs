@@ -81,7 +81,7 @@ pub fn append(entries: Vec<Entry>) -> JournalWrite {
 }
 
 pub fn vote(term: u64, node: u64) -> HardState {
-    HardState { term: Term(term), vote: Vote::For(NodeId(node)), probation: false }
+    HardState { term: Term(term), vote: Vote::For(NodeId(node)), probation: false, ..HardState::default() }
 }
 
 pub fn peer(node: u64) -> KnownPeer {

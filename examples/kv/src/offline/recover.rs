@@ -153,7 +153,7 @@ impl Plan {
         let store = StoreId(random()?);
         let identity = Identity { cluster, store, incarnation: Incarnation::default(), ..state.identity };
         let term = state.hard_state.term.max(state.last.term).next();
-        let hard_state = HardState { term, vote: Vote::None, probation: false };
+        let hard_state = HardState { term, vote: Vote::None, probation: false, ..HardState::default() };
         let seconds = UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
         let note = format!(
             "recovered offline, {seconds} s after 1970: the voters {} of cluster {} have lost {list} for ever; node {me} \

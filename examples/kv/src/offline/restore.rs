@@ -149,7 +149,8 @@ async fn write<R: Read + Send + 'static>(
     let adopted = target.kind.adopt(&target.dir, identity, unfinished).await;
     let mut journal = adopted.map_err(|error| of_open(&target.dir, &error))?;
     let mut first = JournalWrite::default();
-    first.hard_state = Some(HardState { term: head.upto.term, vote: Vote::None, probation: false });
+    first.hard_state =
+        Some(HardState { term: head.upto.term, vote: Vote::None, probation: false, ..HardState::default() });
     journal.write(first).await.map_err(failing)?;
     let dir = JournalKind::snapshots_dir(&target.dir);
     let store = target.kind.snapshots(&target.dir).await.map_err(|error| failed(&dir, &error))?;

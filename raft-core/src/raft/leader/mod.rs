@@ -147,9 +147,9 @@ impl Leader {
     }
 
     /// Whether it may answer reads without asking anybody, and for how long still.
-    pub(crate) fn lease_left(&self, common: &Common) -> Option<Duration> {
+    pub(crate) fn lease_left(&self, common: &Common, now: Time) -> Option<Duration> {
         let until = lease::until(self, common).filter(|_| common.log.commit() >= self.first)?;
-        Some(until.since(common.now)).filter(|left| !left.is_zero())
+        Some(until.since(now)).filter(|left| !left.is_zero())
     }
 
     /// Until when a quorum is bound to it, by its own clock.

@@ -1,5 +1,7 @@
 //! J1 and J2: what was acknowledged is there.
 
+use std::time::Duration;
+
 use raft_core::backend::{HardState, JournalWrite, Vote};
 use raft_core::ids::{Incarnation, Index, KnownPeer, LogId, NodeId, StoreId, Term};
 
@@ -41,7 +43,8 @@ pub(super) async fn j01_newest_hard_state_is_the_one<B: JournalBackend>(
     let votes = [Vote::None, Vote::For(NodeId(3)), Vote::Blocked, Vote::For(NodeId(u64::MAX))];
     let mut index = 0;
     for (count, vote) in (1..).zip(votes.into_iter().cycle().take(12)) {
-        let hard_state = HardState { term: Term(count), vote, probation: count % 3 == 0 };
+        let promised = Duration::from_nanos(count % 4 * 1_000_000_007);
+        let hard_state = HardState { term: Term(count), vote, probation: count % 3 == 0, promised };
         let mut write = JournalWrite::default();
         write.hard_state = Some(hard_state);
         if count % 4 == 0 {
@@ -55,7 +58,8 @@ pub(super) async fn j01_newest_hard_state_is_the_one<B: JournalBackend>(
     }
     // Back to what it was: nothing may keep the greatest one instead of the last.
     let mut write = JournalWrite::default();
-    write.hard_state = Some(HardState { term: Term(12), vote: Vote::None, probation: false });
+    write.hard_state =
+        Some(HardState { term: Term(12), vote: Vote::None, probation: false, ..HardState::default() });
     pair.write_ok(write).await?;
     pair.reopen().await
 }

@@ -1,5 +1,7 @@
 //! J1 to J7 together: histories beside the model.
 
+use std::time::Duration;
+
 use raft_core::backend::{HardState, JournalWrite, Vote};
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{Incarnation, Index, KnownPeer, LogId, NodeId, StoreId, Term};
@@ -93,7 +95,8 @@ fn random_write(random: &mut Random, term: u64, purged: Index, last: Index) -> J
             1 => Vote::Blocked,
             _ => Vote::For(NodeId(random.below(5))),
         };
-        write.hard_state = Some(HardState { term: Term(term), vote, probation: random.one_in(8) });
+        let promised = Duration::from_millis(random.below(3) * 250);
+        write.hard_state = Some(HardState { term: Term(term), vote, probation: random.one_in(8), promised });
     }
     if random.one_in(8) {
         let peer = |node| KnownPeer {

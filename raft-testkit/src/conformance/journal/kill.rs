@@ -35,8 +35,12 @@ fn write(count: u64, last: u64) -> JournalWrite {
     write.truncate_from = (from <= last).then_some(Index(from));
     let data = |index| format!("{index} of write {count} ").repeat(1 + (count % 40) as usize);
     write.entries = (from..from + 1 + count % 5).map(|index| entry(count, index, data(index))).collect();
-    write.hard_state =
-        Some(HardState { term: Term(count), vote: Vote::For(NodeId(count)), probation: false });
+    write.hard_state = Some(HardState {
+        term: Term(count),
+        vote: Vote::For(NodeId(count)),
+        probation: false,
+        ..HardState::default()
+    });
     write
 }
 

@@ -46,7 +46,7 @@ pub(super) fn replace(from: u64, entries: Vec<Entry>) -> JournalWrite {
 }
 
 pub(super) fn with_vote(term: u64, vote: Vote, mut write: JournalWrite) -> JournalWrite {
-    write.hard_state = Some(HardState { term: Term(term), vote, probation: false });
+    write.hard_state = Some(HardState { term: Term(term), vote, probation: false, ..HardState::default() });
     write
 }
 
