@@ -8,6 +8,8 @@
 #![cfg_attr(fuzzing, no_main)]
 #![allow(dead_code, reason = "parts of the driver and of the disk")]
 
+#[path = "support/edits.rs"]
+mod edits;
 #[path = "../../xtask/fuzz/mod.rs"]
 mod fuzz;
 mod support;
@@ -16,12 +18,13 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use crc32c::{crc32c, crc32c_append};
+use edits::{Places, edit};
 use fuzz::{Allowance, Input, Target};
 use raft_core::backend::Verdict;
 use raft_core::ids::{Index, LogId};
 use raft_log_file::vfs::Vfs;
 use raft_log_file::{Store, verify};
-use support::{Image, MemVfs, Model, SECTOR, append, create, data, entry, open, options, peer, vote, voters};
+use support::{Image, MemVfs, Model, append, create, data, entry, open, options, peer, vote, voters};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const BLOCK: usize = 4096;
@@ -194,35 +197,11 @@ fn unfinished() -> Base {
 /// Where there may be something.
 const PLACES: [usize; 12] = [0, 32, 64, 512, 2048, 4096, 8192, 8288, 12_288, 16_384, 20_480, 1024];
 
-/// Some edits.
-struct Edited {
-    image: Image,
-    /// How many edits changed something.
-    edits: usize,
-    /// None of them changed more than one sector or the name or length of one file.
-    small: bool,
-}
-
-/// Does the edits that an input asks for.
-fn edit(base: &Base, input: &mut Input<'_>, slots_only: bool) -> Edited {
-    let mut edited = Edited { image: base.image.clone(), edits: 0, small: true };
-    for _ in 0..8 {
-        if input.is_empty() || edited.image.len() > 24 {
-            break;
-        }
-        let before = edited.image.clone();
-        let small = one_edit(&mut edited.image, input, slots_only);
-        if edited.image != before {
-            edited.edits += 1;
-            edited.small &= small;
-        }
-    }
-    edited
-}
-
-/// The name of some file, that is there or not.
-fn name(image: &Image, input: &mut Input<'_>, slots_only: bool) -> String {
-    const OTHERS: [&str; 8] = [
+/// All files of a journal.
+const ALL: Places = Places {
+    offsets: &PLACES,
+    is_file: |_| true,
+    others: &[
         "seg-ffffffffffffffff.log",
         "seg-0000000000000001.log",
         "seg-0000000000000004.log",
@@ -231,85 +210,12 @@ fn name(image: &Image, input: &mut Input<'_>, slots_only: bool) -> String {
         "hs.b",
         "seg-0000000000000002.log.tmp",
         "LOCK",
-    ];
-    let names: Vec<&String> = image.keys().filter(|name| !slots_only || !name.starts_with("seg-")).collect();
-    let at = usize::from(input.byte());
-    match names.get(at % (names.len() + 2)) {
-        Some(name) => (*name).clone(),
-        None if slots_only => OTHERS[4 + at % 2].into(),
-        None => OTHERS[at % OTHERS.len()].into(),
-    }
-}
+    ],
+};
 
-/// One edit; says whether it is small.
-fn one_edit(image: &mut Image, input: &mut Input<'_>, slots_only: bool) -> bool {
-    let what = input.byte() % 12;
-    let name = name(image, input, slots_only);
-    let other = if matches!(what, 6..=8) { self::name(image, input, slots_only) } else { String::new() };
-    let at = match input.byte() {
-        place @ 0..=0x7f => PLACES[usize::from(place) % PLACES.len()] + usize::from(input.byte()),
-        _ => usize::from(input.word()),
-    };
-    if what == 5 {
-        return image.remove(&name).is_some();
-    }
-    if what == 6 {
-        let copy = image.get(&other).cloned();
-        copy.into_iter().for_each(|copy| drop(image.insert(name.clone(), copy)));
-        return false;
-    }
-    if what == 7 {
-        let moved = image.remove(&other);
-        moved.into_iter().for_each(|moved| drop(image.insert(name.clone(), moved)));
-        return false;
-    }
-    let sector = at / SECTOR * SECTOR;
-    let elsewhere = usize::from(input.byte()) * SECTOR;
-    let source = image.get(&other).and_then(|bytes| bytes.get(elsewhere..elsewhere + SECTOR));
-    let source = source.map(<[u8]>::to_vec);
-    let bytes: &mut Vec<u8> = image.entry(name).or_default();
-    match what {
-        0 => {
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= 1 << (elsewhere / SECTOR % 8);
-            }
-        }
-        1 => {
-            // Within one sector.
-            let new = input.bytes((elsewhere / SECTOR % 64 + 1).min(sector + SECTOR - at));
-            let room = bytes.len().saturating_sub(at).min(new.len());
-            bytes.iter_mut().skip(at).zip(&new[..room]).for_each(|(byte, new)| *byte = *new);
-        }
-        2 => bytes.iter_mut().skip(sector).take(SECTOR).for_each(|byte| *byte = 0),
-        3 => bytes.truncate(at),
-        4 => bytes.resize(bytes.len() + at.min(3 * BLOCK), 0),
-        8 => {
-            // Misdirected.
-            if let (Some(source), Some(target)) = (source, bytes.get_mut(sector..sector + SECTOR)) {
-                target.copy_from_slice(&source);
-            }
-        }
-        9 => {
-            // A field: eight bytes at a multiple of eight, or four.
-            let value = input.number().to_le_bytes();
-            let (at, width) =
-                if (elsewhere / SECTOR).is_multiple_of(4) { (at / 4 * 4, 4) } else { (at / 8 * 8, 8) };
-            if let Some(field) = bytes.get_mut(at..at + width) {
-                field.copy_from_slice(&value[..width]);
-            }
-        }
-        10 => {
-            let count = elsewhere / SECTOR % 32 * SECTOR;
-            bytes.iter_mut().skip(sector).take(count).for_each(|byte| *byte = 0);
-            return false;
-        }
-        _ => {
-            *bytes = input.bytes(elsewhere).to_vec();
-            return false;
-        }
-    }
-    true
-}
+/// Those with slots.
+const IN_SLOTS: Places =
+    Places { is_file: |name| !name.starts_with("seg-"), others: &["super.a", "hs.b"], ..ALL };
 
 /// Whether the log of `found` is the beginning of the other's, up to what was purged of either.
 fn is_prefix(found: &Model, other: &Model) -> bool {
@@ -323,7 +229,7 @@ fn rot(input: &[u8], slots_only: bool) {
     let mut input = Input(input);
     let bases = bases();
     let base = &bases[usize::from(input.byte()) % bases.len()];
-    let edited = edit(base, &mut input, slots_only);
+    let edited = edit(&base.image, &mut input, if slots_only { &IN_SLOTS } else { &ALL });
     let vfs = MemVfs::of(&edited.image);
     let scrubbed = verify(&vfs);
     assert_eq!(vfs.op_count(), 0, "the scrub changes something");
@@ -381,7 +287,7 @@ fn malice(input: &[u8]) {
     let mut input = Input(input);
     let bases = bases();
     let base = &bases[usize::from(input.byte()) % bases.len()];
-    let mut edited = edit(base, &mut input, false);
+    let mut edited = edit(&base.image, &mut input, &ALL);
     seal(&mut edited.image);
     let vfs = MemVfs::of(&edited.image);
     let scrubbed = verify(&vfs);

@@ -53,17 +53,24 @@ impl Decoder for FrameCodec {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Frame>, Status> {
-        let bad = |error: &dyn std::error::Error| Status::invalid_argument(error.to_string());
-        // Contiguous: tonic collects a whole frame.
-        let entries = count(buffer.chunk(), &WAY);
-        if entries > ENTRIES {
-            return Err(bad(&WireError::TooMany { entries, limit: ENTRIES }));
-        }
-        Frame::decode(buffer).map(Some).map_err(|error| bad(&error))
+        frame(buffer).map(Some).map_err(|error| Status::invalid_argument(error.to_string()))
     }
 }
 
-/// How many fields `way` leads to. What cannot be read ends the count: prost will say what is wrong.
+/// A frame out of its bytes, which are contiguous: tonic collects a whole one.
+///
+/// # Errors
+/// [`WireError`] for bytes that are no frame, or one with too many entries, for which no room is made.
+pub(crate) fn frame(bytes: impl Buf) -> Result<Frame, WireError> {
+    let entries = count(bytes.chunk(), &WAY);
+    if entries > ENTRIES {
+        return Err(WireError::TooMany { entries, limit: ENTRIES });
+    }
+    Frame::decode(bytes).map_err(|error| WireError::Stream(error.to_string()))
+}
+
+/// How many fields `way` leads to, never fewer than prost finds. What cannot be read ends the count: prost will say what
+/// is wrong.
 pub(crate) fn count(mut bytes: &[u8], way: &[u64]) -> u64 {
     let Some((field, rest)) = way.split_first() else { return 1 };
     let mut found = 0;
@@ -78,6 +85,8 @@ pub(crate) fn count(mut bytes: &[u8], way: &[u64]) -> u64 {
                 Some(length) => length,
                 None => return found,
             },
+            // Groups, which nobody writes any more and prost skips. What is in one is counted with the rest.
+            3 | 4 => 0,
             5 => 4,
             _ => return found,
         };

@@ -115,6 +115,12 @@ pub(crate) fn to_frame(envelope: Envelope) -> Option<proto::Frame> {
 /// # Errors
 /// [`WireError`] for a kind or number that does not exist, an id of a wrong length, or another checksum.
 pub(crate) fn from_message(wire: proto::Message, checksum: u32) -> Result<Envelope, WireError> {
+    let envelope = unchecked(wire)?;
+    if checksum::of_message(&envelope) == checksum { Ok(envelope) } else { Err(WireError::Checksum) }
+}
+
+/// The same whatever the checksum.
+pub(crate) fn unchecked(wire: proto::Message) -> Result<Envelope, WireError> {
     let message = match wire.kind.ok_or(WireError::Malformed("a message of no known kind"))? {
         Kind::Vote(vote) => {
             let proto::VoteRequest { pre, transfer, last, told } = vote;
@@ -181,14 +187,13 @@ pub(crate) fn from_message(wire: proto::Message, checksum: u32) -> Result<Envelo
             })
         }
     };
-    let envelope = Envelope {
+    Ok(Envelope {
         group: GroupId(wire.group),
         from: NodeId(wire.from),
         to: NodeId(wire.to),
         term: Term(wire.term),
         message,
-    };
-    if checksum::of_message(&envelope) == checksum { Ok(envelope) } else { Err(WireError::Checksum) }
+    })
 }
 
 fn append(wire: proto::Append) -> Result<Append, WireError> {

@@ -383,6 +383,20 @@ fn more_entries_than_an_append_may_have_are_counted_before_room_is_made() {
     assert_eq!(codec::count(&twice, &WAY), 11);
 }
 
+/// A group, which protobuf has given up and prost skips, ended the count: what came behind it was made room for
+/// without a bound.
+#[test]
+fn entries_behind_a_group_are_counted() {
+    let noop = Entry { id: LogId::new(0, 0), kind: EntryKind::Noop, data: Bytes::new() };
+    let entries = vec![noop; usize::try_from(ENTRIES + 1).unwrap()];
+    let append = frame(Message::Append(Append { prev: LogId::ZERO, commit: Index(0), entries }));
+    // Field 100, begun and ended.
+    let group = [0xa3, 0x06, 0xa4, 0x06];
+    let bytes = [&group[..], &append.encode_to_vec()].concat();
+    assert_eq!(Frame::decode(&bytes[..]), Ok(append));
+    assert_eq!(codec::frame(&bytes[..]), Err(WireError::TooMany { entries: ENTRIES + 1, limit: ENTRIES }));
+}
+
 #[test]
 fn payloads_are_not_copied() {
     let data = Bytes::from(vec![7; 100_000]);

@@ -54,6 +54,9 @@ const TARGETS: &[Target] = &[
     target("frame-sealed", "raft-net-tcp", "fuzz_wire", "one frame with a good length and checksum"),
     target("handshake", "raft-net-tcp", "fuzz_wire", "the first bytes of a connection"),
     target("peer", "raft-net-tcp", "fuzz_wire", "a connection to a transport that listens"),
+    target("grpc-frame", "raft-net-grpc", "fuzz_grpc", "the bytes of a frame"),
+    target("grpc-sealed", "raft-net-grpc", "fuzz_grpc", "the same with good checksums"),
+    target("grpc-peer", "raft-net-grpc", "fuzz_grpc", "a connection to a transport that listens"),
     target("membership", "raft-core", "fuzz_core", "the data of a membership entry"),
     target("packed", "raft-core", "fuzz_core", "the data of an entry with commands"),
     target("session-op", "raft-core", "fuzz_session", "the data of a session entry"),
@@ -65,10 +68,14 @@ const TARGETS: &[Target] = &[
     target("journal-sealed", "raft-log-file", "fuzz_journal", "the same with all checksums made good"),
     target("slots", "raft-log-file", "fuzz_journal", "rot in superblock, hard state and peers"),
     target("reading", "raft-log-file", "fuzz_journal", "rot behind the back of an open journal"),
+    target("snapshot-files", "raft-log-file", "fuzz_snapshots", "rot among snapshots"),
     target("requests", "raft-kv", "fuzz_kv", "what a client sends, as requests"),
     target("logged", "raft-kv", "fuzz_kv", "a command or transaction of the log"),
     target("commands", "raft-kv", "fuzz_kv", "any commands on the data"),
     target("snapshot", "raft-kv", "fuzz_kv", "a snapshot of the data"),
+    target("backup", "raft-kv", "fuzz_backup", "the file of a backup"),
+    target("backup-sealed", "raft-kv", "fuzz_backup", "the same with good checksums"),
+    target("backup-rot", "raft-kv", "fuzz_backup", "damage in a good backup"),
     target("connection", "raft-kv", "fuzz_kv", "what a client sends, to a node that runs"),
     target("thin", "raft-kv", "fuzz_kv", "the same in the load generator's protocol"),
 ];
@@ -375,7 +382,7 @@ mod tests {
     fn every_target_is_in_the_table() {
         let root = proc::root();
         let mut found = BTreeSet::new();
-        for package in ["raft-core", "raft-log-file", "raft-net-tcp", "raft-kv"] {
+        for package in ["raft-core", "raft-log-file", "raft-net-tcp", "raft-net-grpc", "raft-kv"] {
             for entry in fs::read_dir(root.join(folder(package)).join("tests")).unwrap() {
                 let path = entry.unwrap().path();
                 let test = path.file_stem().unwrap().to_string_lossy().into_owned();
