@@ -193,6 +193,13 @@ pub struct ReadIndex {
     pub id: u64,
 }
 
+impl ReadIndex {
+    /// The bit of [`id`](Self::id) by which a node on probation asks (M10): the answer waits until all is committed
+    /// that the leader's log had when the question came. Other questions do not have it. A leader that knows of no such
+    /// bit answers as it answers them.
+    pub const END: u64 = 1 << 63;
+}
+
 /// The answer to a [`ReadIndex`]. Wire version 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReadIndexReply {

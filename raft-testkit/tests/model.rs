@@ -1,7 +1,7 @@
 //! The explorer finds nothing in the protocol within small bounds, and finds every mistake that is made
 //! around it.
 
-use raft_testkit::model::{Bounds, CONFIGURATIONS, Flaw, OPEN, Report, explore, walk};
+use raft_testkit::model::{Bounds, CONFIGURATIONS, Flaw, Report, explore, walk};
 
 fn configuration(name: &str) -> Bounds {
     *CONFIGURATIONS.iter().find(|bounds| bounds.name == name).unwrap()
@@ -44,23 +44,23 @@ fn a_vote_after_a_loss_is_found() {
     assert!(report.found.is_none(), "{:#?}", report.found);
     let report = walk(&configuration("probation"), 1, 1_000, 60);
     assert!(report.found.is_none(), "{:#?}", report.found);
+    assert!(report.points.probations_ended > 0, "{report:?}");
 }
 
 /// Each of these comes to what it is about, so that it says something that nothing is found.
 #[test]
 fn the_small_bounds_come_to_what_they_are_about() {
     let points = |name: &str| run(&configuration(name), 20_000).points;
-    assert!(points("probation").probations_ended > 0);
     assert!(points("snapshot").installed > 0);
     assert!(points("read-index").reads > 0);
     assert!(points("lease").leased_reads > 0);
 }
 
-/// Reliability §2.2: an append from before the damage says how far the leader had committed then. It ends probation
-/// although the node has acknowledged more since.
+/// Reliability §2.2: an append from before the damage says how far the leader had committed then, and the node has
+/// acknowledged more since. While probation ended by it, a leader without a committed entry was found in 139,932 states.
 #[test]
-#[ignore = "open: the rule by which probation ends trusts a delayed append"]
 fn a_delayed_append_does_not_end_probation() {
-    let report = run(&OPEN[0], 1_000_000);
+    let bounds = Bounds { rounds: 0, ..configuration("probation-delayed") };
+    let report = run(&bounds, 300_000);
     assert!(report.found.is_none(), "{:#?}", report.found);
 }

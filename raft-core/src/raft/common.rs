@@ -19,7 +19,7 @@ use crate::error::Violation;
 use crate::ids::{ChangeId, FetchId, Index, NodeId, Term, WriteTicket};
 use crate::log::Log;
 use crate::membership::{Member, Membership};
-use crate::message::{Envelope, Message};
+use crate::message::{Envelope, Message, ReadIndex};
 use crate::status::{Counters, HandOver, Why};
 use crate::time::Time;
 
@@ -173,7 +173,7 @@ impl Common {
 
     /// A number for a question, as if never used before.
     pub(crate) const fn next_question(&mut self) -> u64 {
-        self.last_question = self.last_question.wrapping_add(1);
+        self.last_question = self.last_question.wrapping_add(1) & !ReadIndex::END;
         self.last_question
     }
 

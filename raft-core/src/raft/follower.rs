@@ -1,6 +1,7 @@
 //! The receiving side of replication (§5.3) and of heartbeats.
 
 use super::common::Common;
+use super::probation::Ending;
 use super::promise::Promise;
 use super::read_index::Questions;
 use crate::backend::{SnapshotId, SnapshotMeta};
@@ -19,12 +20,12 @@ pub(crate) struct Follower {
     matched: Index,
     /// The last acknowledgement that was sent.
     acked: Index,
-    /// The greatest commit index that an append of this leader named.
-    leader_commit: Index,
     /// Acknowledge again, even if nothing is new: the leader asks by sending what is here already.
     repeat: bool,
     /// Reads that this node answers itself.
     reads: Questions,
+    /// On probation: how far it must match.
+    ending: Ending,
     /// The leader sends this snapshot, of this size, and the log has its last entry: tell it once that is durable.
     installed: Option<(SnapshotId, u64, Index)>,
 }
@@ -64,7 +65,6 @@ impl Follower {
             common.log.append(entry);
         }
         self.matched = self.matched.max(Index(end)).max(commit);
-        self.leader_commit = self.leader_commit.max(append.commit);
         common.log.commit_to(append.commit.min(self.matched));
         self.repeat |= Index(end).max(commit) <= common.log.persisted();
     }
@@ -77,6 +77,7 @@ impl Follower {
         let reply = HeartbeatReply { round, matched, promise, ..answer(common) };
         common.send(from, Message::HeartbeatReply(reply));
         self.reads.on_heartbeat(common);
+        self.ending.on_heartbeat(common);
     }
 
     /// A read that this node answers itself, once its leader has told it how far it must have applied.
@@ -86,6 +87,9 @@ impl Follower {
 
     /// The leader has told it.
     pub(crate) fn on_read_index(&mut self, common: &mut Common, reply: ReadIndexReply) {
+        if self.ending.on_reply(reply) {
+            return;
+        }
         if let Some(index) = self.reads.on_reply(common, reply) {
             // It is committed, says the leader; here too, as far as the logs are known to match.
             common.log.commit_to(index.min(self.matched));
@@ -95,6 +99,7 @@ impl Follower {
     /// What follows from whatever was just handled.
     pub(crate) fn advance(&mut self, common: &mut Common) {
         self.reads.advance(common);
+        self.ending.advance(common);
     }
 
     /// Another role, or another leader: reads are told.
@@ -106,8 +111,9 @@ impl Follower {
     #[cfg(feature = "trace")]
     pub(crate) fn hash_protocol<H: core::hash::Hasher>(&self, state: &mut H) {
         use core::hash::Hash;
-        (self.matched, self.acked, self.leader_commit, self.repeat).hash(state);
+        (self.matched, self.acked, self.repeat).hash(state);
         self.reads.hash_protocol(state);
+        self.ending.hash_protocol(state);
     }
 
     /// What an acknowledgement may say: checked against this leader, and durable.
@@ -140,13 +146,10 @@ impl Follower {
         Some(SnapshotReply { snapshot: id.0, received, installed: true })
     }
 
-    /// A node on probation may vote again once it matches a leader through that leader's commit index,
-    /// where the leader has committed an entry of its own term (M10, reliability §2.2).
+    /// A node on probation may vote again once it matches its leader through an end that the leader's log had
+    /// since the node came up, and that the leader has committed (M10, reliability §2.2).
     pub(crate) fn probation_ends(&self, common: &Common) -> bool {
-        common.hard.probation
-            && self.leader_commit > Index::ZERO
-            && common.log.term_of(self.leader_commit) == Some(common.term())
-            && self.durable(common) >= self.leader_commit
+        common.hard.probation && self.ending.is_over(self.durable(common))
     }
 
     fn reject(&self, common: &mut Common, from: NodeId, prev: LogId) {

@@ -17,6 +17,7 @@ mod leader;
 mod members;
 mod outbox;
 mod output;
+mod probation;
 mod promise;
 mod read_index;
 mod receive;

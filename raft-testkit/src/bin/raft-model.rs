@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use raft_testkit::model::{self, Bounds, CONFIGURATIONS, OPEN, Report};
+use raft_testkit::model::{self, Bounds, CONFIGURATIONS, Report};
 use serde_json::json;
 
 /// Many small things are made and kept.
@@ -47,19 +47,17 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     if args.list {
-        let all = CONFIGURATIONS.iter().chain(OPEN);
-        all.for_each(|bounds| println!("{:<17} {}", bounds.name, bounds.about));
+        CONFIGURATIONS.iter().for_each(|bounds| println!("{:<17} {}", bounds.name, bounds.about));
         return ExitCode::SUCCESS;
     }
-    let is_known = |name: &String| CONFIGURATIONS.iter().chain(OPEN).any(|of| of.name == *name);
+    let is_known = |name: &String| CONFIGURATIONS.iter().any(|of| of.name == *name);
     if let Some(unknown) = args.config.iter().find(|name| !is_known(name)) {
         eprintln!("there is no configuration {unknown:?}; see --list");
         return ExitCode::from(2);
     }
     let named = |bounds: &&Bounds| args.config.iter().any(|name| *name == bounds.name);
     let wanted = |bounds: &&Bounds| args.config.is_empty() || named(bounds);
-    let open = OPEN.iter().filter(named);
-    let all: Vec<&Bounds> = CONFIGURATIONS.iter().filter(wanted).chain(open).collect();
+    let all: Vec<&Bounds> = CONFIGURATIONS.iter().filter(wanted).collect();
     let mut reports: Vec<(Bounds, Report, f64)> = Vec::new();
     let mut ended = 0;
     for some in all.chunks(args.threads.max(1)) {

@@ -28,7 +28,7 @@ mod node;
 mod walks;
 mod world;
 
-pub use configurations::{CONFIGURATIONS, OPEN};
+pub use configurations::CONFIGURATIONS;
 pub use explorer::{Found, Points, Report, explore};
 pub use node::Action;
 pub use walks::walk;

@@ -122,6 +122,8 @@ pub(crate) struct NodeState {
     lossy: bool,
     /// Time is shared.
     clocked: bool,
+    /// How often it has come up.
+    life: u8,
 }
 
 /// What a step leaves behind.
@@ -137,8 +139,10 @@ pub(crate) struct Left {
     pub(crate) wrong: Option<String>,
 }
 
-fn settings(id: NodeId, clocked: bool) -> Settings {
+fn settings(id: NodeId, life: u8, clocked: bool) -> Settings {
     let mut settings = Settings::new(id, CLUSTER);
+    // The questions of one life are not those of another.
+    settings.seed = life.into();
     settings.heartbeat_interval = HEARTBEAT;
     settings.election_timeout = ELECTION;
     // A write may take as long as it likes: that it hangs is no part of this.
@@ -179,9 +183,9 @@ impl NodeState {
             snapshot: None,
         };
         let clocked = bounds.ticks > 0;
-        let (raft, executed) = start(id, &mut disk, Time::ZERO, clocked).expect("a new node is sound");
+        let (raft, executed) = start(id, 0, &mut disk, Time::ZERO, clocked).expect("a new node is sound");
         let (now, doing, incoming, lossy) = (Time::ZERO, None, None, false);
-        let mut node = Self { id, raft, now, disk, doing, incoming, executed, lossy, clocked };
+        let mut node = Self { id, raft, now, disk, doing, incoming, executed, lossy, clocked, life: 0 };
         node.pull(&mut Left::default(), Flaw::None);
         node
     }
@@ -195,7 +199,7 @@ impl NodeState {
             self.now.hash(&mut hasher);
             self.raft.hash_clocks(self.now, &mut hasher);
         }
-        (&self.disk, &self.incoming, &self.executed, self.lossy).hash(&mut hasher);
+        (&self.disk, &self.incoming, &self.executed, self.lossy, self.life).hash(&mut hasher);
         if let Some(doing) = &self.doing {
             doing.hash(&mut hasher);
         }
@@ -365,7 +369,8 @@ impl NodeState {
             self.now = Time::ZERO;
         }
         self.incoming = None;
-        match start(self.id, &mut self.disk, self.now, self.clocked) {
+        self.life += 1;
+        match start(self.id, self.life, &mut self.disk, self.now, self.clocked) {
             Ok((raft, executed)) => (self.raft, self.executed) = (raft, executed),
             Err(what) => left.wrong = Some(format!("node {} cannot start: {what}", self.id)),
         }
@@ -516,7 +521,13 @@ impl NodeState {
 }
 
 /// Starts a node from its disk, as a driver does; the state machine keeps nothing.
-fn start(id: NodeId, disk: &mut Disk, now: Time, clocked: bool) -> Result<(Raft, Vec<Held>), String> {
+fn start(
+    id: NodeId,
+    life: u8,
+    disk: &mut Disk,
+    now: Time,
+    clocked: bool,
+) -> Result<(Raft, Vec<Held>), String> {
     let mut journal = disk.journal_state(id);
     let (meta, content) = disk.snapshot.clone().map(|of| (of.meta, of.content)).unzip();
     let plan = plan_start(&journal, meta.as_ref(), LogId::ZERO).map_err(|error| error.to_string())?;
@@ -527,7 +538,7 @@ fn start(id: NodeId, disk: &mut Disk, now: Time, clocked: bool) -> Result<(Raft,
     let installed = meta.as_ref().filter(|_| plan.install).map(|meta| meta.upto);
     let executed = content.filter(|_| plan.install).unwrap_or_default();
     let restored = Restored { journal, snapshot: meta, applied: installed.unwrap_or(LogId::ZERO) };
-    let raft = Raft::new(settings(id, clocked), restored, now).map_err(|error| error.to_string())?;
+    let raft = Raft::new(settings(id, life, clocked), restored, now).map_err(|error| error.to_string())?;
     Ok((raft, executed))
 }
 

@@ -120,8 +120,14 @@ pub(super) fn message(envelope: &Envelope) -> String {
             format!("tells {{to}}: term {term}, {received} bytes of snapshot #{id} are here")
         }
         Message::TimeoutNow(_) => format!("tells {{to}} to campaign: term {term}"),
+        Message::ReadIndex(ReadIndex { id }) if id & ReadIndex::END != 0 => {
+            format!("asks {{to}} where its log ends: term {term}, {id}")
+        }
         Message::ReadIndex(ReadIndex { id }) => format!("asks {{to}} for a read index: term {term}, {id}"),
         Message::ReadIndexReply(ReadIndexReply { id, index }) => match index {
+            Some(index) if id & ReadIndex::END != 0 => {
+                format!("tells {{to}} that all is committed: term {term}, {id}: {index}")
+            }
             Some(index) => format!("tells {{to}} its read index: term {term}, {id}: {index}"),
             None => format!("gives {{to}} no read index: term {term}, {id}"),
         },

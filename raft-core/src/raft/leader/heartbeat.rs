@@ -89,11 +89,10 @@ pub(super) fn on_reply(leader: &mut Leader, common: &mut Common, from: NodeId, r
         return;
     }
     // It answers, but what is under way does not arrive; or it has forgotten that the logs were compared
-    // (it restarted, or stood for election in vain) and will commit nothing before they are again; or it is
-    // on probation and must learn of this leader's commit index, which only an append tells in full.
+    // (it restarted, or stood for election in vain) and will commit nothing before they are again.
     let stuck = !progress.is_idle() && now.since(progress.moved) >= patience;
     let forgot = current && reply.matched < progress.match_index;
-    let forgot = progress.is_idle() && (forgot || reply.probation);
+    let forgot = progress.is_idle() && forgot;
     if stuck || (forgot && progress.state == PeerState::Replicate) {
         let next = progress.match_index.next();
         progress.probe_from(next, now);

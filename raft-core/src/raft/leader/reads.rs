@@ -5,13 +5,13 @@
 //! that come while a round is under way share the next one. Under a lease no round is needed; it is looked at once
 //! more when the answer is given.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use super::{Leader, lease};
 use crate::error::ReadError;
 use crate::ids::{Index, NodeId, ReadId};
-use crate::message::{Message, ReadIndexReply};
+use crate::message::{Message, ReadIndex, ReadIndexReply};
 use crate::raft::Event;
 use crate::raft::common::Common;
 use crate::raft::read_index::LIMIT;
@@ -36,6 +36,9 @@ struct Confirmed {
 /// Reads of one leader in their stages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Reads {
+    /// Nodes on probation, each with the number of its question and the end of the log when that came: they wait
+    /// until this much is committed.
+    ends: BTreeMap<NodeId, (u64, Index)>,
     /// Not in a round yet.
     waiting: Vec<Reader>,
     /// In the round under way: its number, the read index, the reads.
@@ -61,8 +64,29 @@ impl Reads {
             common.send(from, Message::ReadIndexReply(ReadIndexReply { id, index: None }));
             return;
         }
+        if id & ReadIndex::END != 0 {
+            // Asked again, it is the same question.
+            let known = self.ends.get(&from).is_some_and(|(asked, _)| *asked == id);
+            if !known {
+                self.ends.insert(from, (id, common.log.last()));
+            }
+            return;
+        }
         self.waiting.push(Reader::At(from, id));
         self.count += 1;
+    }
+
+    /// Ends of the log that are committed by now.
+    fn settle_ends(&mut self, commit: Index) {
+        let Self { ends, waiting, count, .. } = self;
+        ends.retain(|node, (id, end)| {
+            let settled = *end <= commit;
+            if settled {
+                waiting.push(Reader::At(*node, *id));
+                *count += 1;
+            }
+            !settled
+        });
     }
 
     /// Followers are told at once: what they wait for is that they have applied it themselves.
@@ -113,6 +137,7 @@ pub(super) fn join_round(leader: &mut Leader, common: &Common) {
 
 /// Moves reads on: confirmed by a quorum or by the lease, answered once applied.
 pub(super) fn advance(leader: &mut Leader, common: &mut Common) {
+    leader.reads.settle_ends(common.log.commit());
     if common.is_alone() && wants_round(leader, common) {
         leader.round += 1;
         join_round(leader, common);
