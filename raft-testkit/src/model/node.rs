@@ -356,7 +356,8 @@ impl NodeState {
         match flaw {
             Flaw::VotesAfterLoss => {}
             Flaw::LosesHardState => {
-                self.disk.hard = HardState { term: last.term, vote: Vote::None, probation: true };
+                self.disk.hard =
+                    HardState { term: last.term, vote: Vote::None, probation: true, ..self.disk.hard };
             }
             _ => self.disk.hard.probation = true,
         }
