@@ -4,6 +4,7 @@
 //! code 0 means that what the command checks holds, 1 that it does not, 2 a wrong command line. The
 //! last line of each command is for machines.
 
+mod bench;
 mod catch_up;
 mod chaos;
 mod ci;
@@ -47,6 +48,8 @@ enum Command {
     Demo(demo::Args),
     /// Increments a counter in sessions while leaders are killed: every increment must count once.
     Count(count::Args),
+    /// Measures how fast it is, inside and outside, beside its peers and the limits of the machine.
+    Bench(bench::Args),
     /// Measures what a large state costs: a snapshot, and a new node that is sent it, under load.
     CatchUp(catch_up::Args),
     /// Harms real processes and the network between them, and checks that the clients saw one copy of the
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Count(args) => count::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::CatchUp(args) => catch_up::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Cluster(args) => cluster::run(&args),

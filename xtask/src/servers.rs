@@ -48,6 +48,8 @@ pub(crate) struct Place {
     pub(crate) peer: SocketAddr,
     /// Where the other nodes dial to reach it: elsewhere, if something lies between.
     pub(crate) dialled: SocketAddr,
+    /// Where it serves the thin protocol of load generators, if it does.
+    pub(crate) thin: Option<SocketAddr>,
     /// What the command begins with: a program that starts another one, with its flags.
     pub(crate) wrapper: Vec<String>,
 }
@@ -55,8 +57,13 @@ pub(crate) struct Place {
 /// Places on loopback.
 pub(crate) fn loopback(nodes: usize) -> Result<Vec<Place>, Failure> {
     let addresses = ports::free(2 * nodes)?;
-    let place =
-        |pair: &[SocketAddr]| Place { client: pair[0], peer: pair[1], dialled: pair[1], wrapper: Vec::new() };
+    let place = |pair: &[SocketAddr]| Place {
+        client: pair[0],
+        peer: pair[1],
+        dialled: pair[1],
+        thin: None,
+        wrapper: Vec::new(),
+    };
     Ok(addresses.chunks(2).map(place).collect())
 }
 
@@ -182,6 +189,9 @@ impl Servers {
         command.arg("--data").arg(&data);
         command.arg("--listen").arg(server.address.to_string());
         command.arg("--peer-listen").arg(server.place.peer.to_string());
+        if let Some(thin) = server.place.thin {
+            command.arg("--sp").arg(thin.to_string());
+        }
         command.arg(flag).arg(value);
         command.args(["--journal", &self.options.journal, "--transport", &self.options.transport]);
         command.args(&self.options.more);

@@ -99,7 +99,13 @@ impl Namespaces {
         let place = |node| {
             let at = |port| SocketAddr::from((self.address(node), port));
             let wrapper = ["ip", "netns", "exec", &self.name(node)].map(str::to_owned).into();
-            Place { client: at(CLIENT_PORT), peer: at(PEER_PORT), dialled: at(PEER_PORT), wrapper }
+            Place {
+                client: at(CLIENT_PORT),
+                peer: at(PEER_PORT),
+                dialled: at(PEER_PORT),
+                thin: None,
+                wrapper,
+            }
         };
         (0..self.nodes).map(place).collect()
     }
