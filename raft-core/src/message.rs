@@ -4,6 +4,7 @@
 //! that filling them in changes no format. What wire version 2 has added is said where it stands;
 //! [`Message::for_version`] is what an older peer is told instead.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -297,7 +298,7 @@ pub enum Notice {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outgoing {
     /// The receiver with its address.
-    pub to: Member,
+    pub to: Arc<Member>,
     /// The lane it must take.
     pub lane: Lane,
     /// The message. May be sent at once (design: the boundary's first rule).

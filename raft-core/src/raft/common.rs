@@ -1,10 +1,12 @@
 //! What every role has.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
 
+use super::addressed::Addressed;
 use super::compact::Compaction;
 use super::members::{self, OpenChange, Reach};
 use super::outbox::Outbox;
@@ -92,6 +94,7 @@ pub(crate) struct Common {
     fetches: VecDeque<Fetch>,
     wanted: BTreeMap<FetchId, Wanted>,
     nobody: Membership,
+    addressed: Addressed,
 }
 
 impl Common {
@@ -137,6 +140,7 @@ impl Common {
             fetches: VecDeque::new(),
             wanted: BTreeMap::new(),
             nobody: Membership::default(),
+            addressed: Addressed::default(),
         }
     }
 
@@ -242,6 +246,13 @@ impl Common {
     pub(crate) fn member_or_unknown(&self, id: NodeId) -> Member {
         let known = self.membership().member(id).or_else(|| self.reach.member(id));
         known.cloned().unwrap_or_else(|| Member::new(id, ""))
+    }
+
+    /// The same, to go with a message.
+    pub(crate) fn shared_member(&mut self, id: NodeId) -> Arc<Member> {
+        let listed = self.log.membership().and_then(|(_, membership)| membership.member(id));
+        let known = listed.or_else(|| self.reach.member(id));
+        self.addressed.share(id, known)
     }
 
     pub(crate) fn leader_member(&self) -> Option<Member> {

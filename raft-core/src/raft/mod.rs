@@ -7,6 +7,7 @@
 //! This file dispatches and is the only one that changes the role; no rule lives here. Roles return what
 //! should become of them as a `Next`. What belongs to snapshots comes in and goes out in `snapshots.rs`.
 
+mod addressed;
 mod common;
 mod compact;
 mod disk;
@@ -460,7 +461,7 @@ impl Raft {
             }
             Role::Candidate(_) => None,
         })?;
-        Some(Outgoing { to: common.member_or_unknown(envelope.to), lane: envelope.lane(), envelope })
+        Some(Outgoing { to: common.shared_member(envelope.to), lane: envelope.lane(), envelope })
     }
 
     /// Everything that the journal has not been given yet, up to `write_limit_bytes`, as one write.
