@@ -43,6 +43,16 @@ impl std::fmt::Debug for Secured {
 /// Both functions have as long as the handshake may take, and are cancelled with the connection.
 #[async_trait]
 pub trait Security: std::fmt::Debug + Send + Sync + 'static {
+    /// Whether this node can secure anything as the node that it is. Called once, before anything is listened on:
+    /// better known then than from every peer's refusal.
+    ///
+    /// # Errors
+    /// What is wrong: the transport does not start.
+    fn check_own(&self, cluster: ClusterId, node: NodeId) -> io::Result<()> {
+        let _ = (cluster, node);
+        Ok(())
+    }
+
     /// Secures a connection that a peer, or anyone else, has made.
     ///
     /// # Errors

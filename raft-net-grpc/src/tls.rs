@@ -36,6 +36,11 @@ fn proof(shown: Option<&[CertificateDer<'static>]>) -> Option<Arc<dyn Proof>> {
 
 #[async_trait]
 impl Security for Tls {
+    fn check_own(&self, cluster: ClusterId, node: NodeId) -> io::Result<()> {
+        let wrong = |why| io::Error::new(io::ErrorKind::InvalidInput, why);
+        self.0.check_own(cluster, node).map_err(wrong)
+    }
+
     async fn accept(&self, stream: TcpStream) -> io::Result<Secured> {
         let mut config = (*self.0.server()).clone();
         config.alpn_protocols = vec![HTTP2.to_vec()];

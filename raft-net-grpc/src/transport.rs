@@ -285,14 +285,16 @@ impl Transport for GrpcTransport {
         if running.is_some() {
             return Err(TransportError::AlreadyStarted);
         }
+        let failed = |error: io::Error| {
+            let address =
+                self.listen.map_or_else(|| "a server of its own".into(), |listen| listen.to_string());
+            match error.kind() {
+                io::ErrorKind::AddrInUse => TransportError::AddressInUse { address },
+                _ => TransportError::Listen { address, cause: error.to_string().into() },
+            }
+        };
+        self.security.check_own(local.cluster, local.node).map_err(failed)?;
         let listener = self.listen.map(|address| {
-            let failed = |error: io::Error| {
-                let address = address.to_string();
-                match error.kind() {
-                    io::ErrorKind::AddrInUse => TransportError::AddressInUse { address },
-                    _ => TransportError::Listen { address, cause: error.to_string().into() },
-                }
-            };
             let listener = listen::bind(address).map_err(failed)?;
             let address = listener.local_addr().map_err(failed)?;
             Ok((listener, address))

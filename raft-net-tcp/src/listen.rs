@@ -84,7 +84,7 @@ async fn serve(stream: TcpStream, shared: &Arc<Shared>) {
 async fn secure(stream: TcpStream, shared: &Shared) -> Option<Stream> {
     shared.options.prepare(&stream).ok()?;
     let from = stream.peer_addr().ok();
-    match Stream::accept(stream, &shared.options).await {
+    match Stream::accept(stream, &shared.security).await {
         Ok(stream) => Some(stream),
         Err(error) => {
             // One that only looks whether somebody listens has said nothing wrong.

@@ -166,7 +166,7 @@ impl Peer {
         let versions = shared.options.wire_versions;
         shared.options.prepare(&stream)?;
         let mut stream =
-            Stream::connect(stream, shared.local.cluster, self.reach.id(), &shared.options).await?;
+            Stream::connect(stream, shared.local.cluster, self.reach.id(), &shared.security).await?;
         let listen = if self.reach.is_guest() { "" } else { &shared.advertised };
         let hello = handshake::hello(versions, shared.local, self.reach.id(), lane, listen);
         stream.write_all(&handshake::encode(&hello)).await?;

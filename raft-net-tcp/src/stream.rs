@@ -10,7 +10,12 @@ use raft_core::ids::{ClusterId, Identity, NodeId};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::transport::Options;
+/// How connections are secured: not at all by default.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Security {
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<raft_core::tls::TlsIdentity>,
+}
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -25,14 +30,14 @@ impl Stream {
     ///
     /// # Errors
     /// Of kind `InvalidData` where the other side is to blame.
-    pub(crate) async fn accept(stream: TcpStream, options: &Options) -> io::Result<Self> {
+    pub(crate) async fn accept(stream: TcpStream, security: &Security) -> io::Result<Self> {
         #[cfg(feature = "tls")]
-        if let Some(tls) = &options.tls {
+        if let Some(tls) = &security.tls {
             let stream = tokio_rustls::TlsAcceptor::from(tls.server()).accept(stream).await;
             let stream = stream.map_err(raft_core::tls::timeless)?;
             return Ok(Self::Tls(Box::new(stream.into())));
         }
-        let _ = options;
+        let _ = security;
         Ok(Self::Plain(stream))
     }
 
@@ -41,17 +46,17 @@ impl Stream {
         stream: TcpStream,
         cluster: ClusterId,
         node: NodeId,
-        options: &Options,
+        security: &Security,
     ) -> io::Result<Self> {
         #[cfg(feature = "tls")]
-        if let Some(tls) = &options.tls {
+        if let Some(tls) = &security.tls {
             let name = raft_core::tls::TlsIdentity::server_name(cluster, node)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
             let stream = tokio_rustls::TlsConnector::from(tls.client()).connect(name, stream).await;
             let stream = stream.map_err(raft_core::tls::timeless)?;
             return Ok(Self::Tls(Box::new(stream.into())));
         }
-        let _ = (cluster, node, options);
+        let _ = (cluster, node, security);
         Ok(Self::Plain(stream))
     }
 

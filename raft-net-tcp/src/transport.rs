@@ -22,6 +22,7 @@ use crate::handshake::WIRE_VERSIONS;
 use crate::lane::cost_bytes;
 use crate::listen;
 use crate::peer::{Dialled, Peer};
+use crate::stream::Security;
 
 /// Limits and times of a transport.
 #[derive(Clone, Debug)]
@@ -51,10 +52,6 @@ pub struct Options {
     /// The wire versions that it offers, lowest and highest. Default all that this crate knows; fewer of them keep a
     /// cluster to an older version while its nodes are being replaced.
     pub wire_versions: (u16, u16),
-    /// Mutual TLS with every peer, by these certificates; none: no encryption, and whoever reaches the port may
-    /// say that it is a node. Default none.
-    #[cfg(feature = "tls")]
-    pub tls: Option<raft_core::tls::TlsIdentity>,
 }
 
 impl Default for Options {
@@ -70,8 +67,6 @@ impl Default for Options {
             linger: Duration::from_millis(100),
             advertise: None,
             wire_versions: WIRE_VERSIONS,
-            #[cfg(feature = "tls")]
-            tls: None,
         }
     }
 }
@@ -126,6 +121,7 @@ pub(crate) struct Shared {
     pub(crate) advertised: String,
     pub(crate) inbox: Inbox,
     pub(crate) options: Options,
+    pub(crate) security: Security,
     pub(crate) counters: Arc<Counters>,
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) newest: Newest,
@@ -207,12 +203,13 @@ impl Shared {
 /// Carries messages over TCP: to each peer one connection for control and one for bulk.
 ///
 /// Each node dials its peers for what it sends, and is dialled for what it receives. Needs a tokio
-/// runtime of either flavour. Without [`Options::tls`] (feature `tls`) there is no encryption and no
-/// authentication: listen on loopback or on a network that only the cluster can reach.
+/// runtime of either flavour. Without `with_tls` (feature `tls`) there is no encryption and no authentication: listen on
+/// loopback or on a network that only the cluster can reach.
 #[derive(Debug)]
 pub struct TcpTransport {
     listen: SocketAddr,
     options: Options,
+    security: Security,
     counters: Arc<Counters>,
     running: RwLock<Option<Running>>,
 }
@@ -227,7 +224,18 @@ impl TcpTransport {
     /// A transport that will listen on `listen`; port 0 takes a free one.
     #[must_use]
     pub fn new(listen: SocketAddr, options: Options) -> Self {
-        Self { listen, options, counters: Arc::default(), running: RwLock::new(None) }
+        let (security, running) = (Security::default(), RwLock::new(None));
+        Self { listen, options, security, counters: Arc::default(), running }
+    }
+
+    /// The same with mutual TLS on every connection, in and out (feature `tls`): a peer's certificate must be for the
+    /// node that it says it is, in this cluster. Whoever comes without one, with another's, or in plain text is
+    /// refused, logged once and counted.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, identity: raft_core::tls::TlsIdentity) -> Self {
+        self.security.tls = Some(identity);
+        self
     }
 
     /// Where it listens, while it runs.
@@ -287,7 +295,7 @@ impl Transport for TcpTransport {
             }
         };
         #[cfg(feature = "tls")]
-        if let Some(tls) = &self.options.tls {
+        if let Some(tls) = &self.security.tls {
             tls.check_own(local.cluster, local.node)
                 .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         }
@@ -299,6 +307,7 @@ impl Transport for TcpTransport {
             advertised,
             inbox,
             options: self.options.clone(),
+            security: self.security.clone(),
             counters: Arc::clone(&self.counters),
             connections: Arc::new(Semaphore::new(self.options.connections)),
             newest: Newest::default(),

@@ -145,9 +145,8 @@ mod over_tls {
         }
 
         fn transport(&self, node: NodeId, address: &str) -> Arc<dyn Transport> {
-            let mut options = options();
-            options.tls = Some(certificate(node));
-            Arc::new(TcpTransport::new(address.parse().unwrap(), options))
+            let transport = TcpTransport::new(address.parse().unwrap(), options());
+            Arc::new(transport.with_tls(certificate(node)))
         }
 
         fn wire(&self) -> Result<Arc<dyn Wire>, Unsupported> {
@@ -168,9 +167,8 @@ mod over_tls {
             address: &str,
             version: WireVersion,
         ) -> Result<Arc<dyn Transport>, Unsupported> {
-            let mut options = of_version(options(), version);
-            options.tls = Some(certificate(node));
-            Ok(Arc::new(TcpTransport::new(address.parse().unwrap(), options)))
+            let transport = TcpTransport::new(address.parse().unwrap(), of_version(options(), version));
+            Ok(Arc::new(transport.with_tls(certificate(node))))
         }
 
         async fn send_nonsense(&self, address: &str) -> Result<(), Unsupported> {

@@ -65,14 +65,12 @@ fn secret(pem: &Pem) -> TlsIdentity {
     TlsIdentity::new(pem, Arc::new(Ticking::default())).unwrap()
 }
 
-fn with(tls: TlsIdentity) -> Options {
-    let mut options = Options::default();
-    options.tls = Some(tls);
-    options
+fn with(tls: TlsIdentity) -> TcpTransport {
+    TcpTransport::new(any_port(), Options::default()).with_tls(tls)
 }
 
 async fn node(ca: &Authority, number: u64) -> Node {
-    Node::start(identity(number), with(ca.identity(number))).await
+    Node::start_this(with(ca.identity(number)), identity(number)).await
 }
 
 async fn join(a: &mut Node, b: &mut Node) {
@@ -169,7 +167,7 @@ async fn a_certificate_of_another_node_is_refused() {
     join(&mut a, &mut b).await;
     // Its own check at the start is got round by a reload afterwards.
     let tls = ca.identity(1);
-    let mut liar = Node::start(identity(1), with(tls.clone())).await;
+    let mut liar = Node::start_this(with(tls.clone()), identity(1)).await;
     tls.reload(&ca.pem(3, |_| {})).unwrap();
     liar.transport.members(&[b.member()]);
     let refused = liar.until(|seen| matches!(seen, Seen::Refused(..))).await;
@@ -248,7 +246,7 @@ async fn who_begins_out_of_turn_is_logged_once_and_counted_each_time() {
 async fn certificates_are_replaced_while_it_runs() {
     let (old, new) = (Authority::new(), Authority::new());
     let tls = old.identity(2);
-    let (mut a, mut b) = (node(&old, 1).await, Node::start(identity(2), with(tls.clone())).await);
+    let (mut a, mut b) = (node(&old, 1).await, Node::start_this(with(tls.clone()), identity(2)).await);
     join(&mut a, &mut b).await;
     tls.reload(&new.pem(2, |_| {})).unwrap();
     still_serves(&a, &mut b).await;
@@ -262,7 +260,7 @@ async fn certificates_are_replaced_while_it_runs() {
 #[tokio::test]
 async fn a_node_does_not_start_with_the_certificate_of_another() {
     let ca = Authority::new();
-    let transport = TcpTransport::new(any_port(), with(ca.identity(3)));
+    let transport = with(ca.identity(3));
     let (front, _) = inbox(tokio::sync::mpsc::unbounded_channel().0);
     let error = transport.start(identity(1), front).await.unwrap_err();
     let TransportError::Listen { cause, .. } = &error else { panic!("{error}") };

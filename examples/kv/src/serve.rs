@@ -19,7 +19,7 @@ use crate::exit::Exit;
 use crate::journal::{JournalKind, Opened, Place};
 use crate::machine::{Machine, Shared};
 use crate::refusal::Outside;
-use crate::server::{Parts, Server};
+use crate::server::{Counts, Parts, Server};
 use crate::settings::{Settings, TransportKind};
 use crate::tls::Certificates;
 use crate::{client, thin};
@@ -115,16 +115,17 @@ async fn start(
     })?;
     let data = Shared::default();
     let reader = journal.reader();
+    let (transport, connections) = transport(settings, certificates.as_deref());
     let node = Node::builder(config)
         .boxed_journal(journal)
         .snapshots(snapshots)
-        .transport(transport(settings, certificates.as_deref()))
+        .transport(transport)
         .state_machine(Machine::new(data.clone()))
         .start()
         .await
         .map_err(|reason| fatal(&reason, settings.id))?;
-    let server =
-        Arc::new(Server::new(Parts { node: node.clone(), data, reader, last: state.last.index }, settings));
+    let parts = Parts { node: node.clone(), data, reader, last: state.last.index, connections };
+    let server = Arc::new(Server::new(parts, settings));
     if let (Some(certificates), Some(hangup)) = (&certificates, hangup) {
         tokio::spawn(Arc::clone(certificates).follow(hangup));
     }
@@ -174,21 +175,25 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Exit> {
     })
 }
 
-/// How this node talks to the others.
-fn transport(settings: &Settings, certificates: Option<&Certificates>) -> Arc<dyn Transport> {
+/// How this node talks to the others, and what is counted of that.
+fn transport(settings: &Settings, certificates: Option<&Certificates>) -> (Arc<dyn Transport>, Counts) {
     let identity = certificates.map(Certificates::identity);
     match settings.transport {
         TransportKind::Tcp => {
-            let mut options = raft_net_tcp::Options::default();
-            options.tls = identity;
-            Arc::new(TcpTransport::new(settings.peer_listen, options))
+            let mut transport = TcpTransport::new(settings.peer_listen, raft_net_tcp::Options::default());
+            if let Some(identity) = identity {
+                transport = transport.with_tls(identity);
+            }
+            let transport = Arc::new(transport);
+            (Arc::clone(&transport) as Arc<dyn Transport>, Box::new(move || transport.stats()))
         }
         TransportKind::Grpc => {
-            let transport = GrpcTransport::new(settings.peer_listen, raft_net_grpc::Options::default());
-            Arc::new(match identity {
-                Some(identity) => transport.with_tls(identity),
-                None => transport,
-            })
+            let mut transport = GrpcTransport::new(settings.peer_listen, raft_net_grpc::Options::default());
+            if let Some(identity) = identity {
+                transport = transport.with_tls(identity);
+            }
+            let transport = Arc::new(transport);
+            (Arc::clone(&transport) as Arc<dyn Transport>, Box::new(move || transport.stats()))
         }
     }
 }

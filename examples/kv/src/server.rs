@@ -10,6 +10,7 @@ use raft_core::ids::{ClusterId, Index, NodeId};
 use raft_core::membership::Member;
 use raft_core::status::RoleKind;
 use raft_log_file::Durability;
+use raft_net_tcp::Stats;
 
 use crate::machine::Shared;
 use crate::password::Password;
@@ -39,6 +40,7 @@ pub(crate) struct Server {
     last_client: AtomicU64,
     waiting_bytes: AtomicUsize,
     strangers: AtomicU64,
+    connections: Counts,
 }
 
 impl std::fmt::Debug for Server {
@@ -51,6 +53,9 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Says what the transport has counted so far.
+pub(crate) type Counts = Box<dyn Fn() -> Stats + Send + Sync>;
+
 /// What a server is made of.
 pub(crate) struct Parts {
     pub(crate) node: NodeHandle,
@@ -58,6 +63,8 @@ pub(crate) struct Parts {
     pub(crate) reader: Arc<dyn JournalReader>,
     /// The end of the log at the start.
     pub(crate) last: Index,
+    /// What there was with other nodes.
+    pub(crate) connections: Counts,
 }
 
 impl Server {
@@ -75,6 +82,7 @@ impl Server {
             started: Instant::now(),
             tcp_port: settings.listen.port(),
             last_at_start: parts.last,
+            connections: parts.connections,
             clients: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             last_client: AtomicU64::new(0),
@@ -128,6 +136,11 @@ impl Server {
         if self.strangers.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!(address, %why, "no TLS with a client; INFO counts those to come");
         }
+    }
+
+    /// What has become of connections with other nodes since the start.
+    pub(crate) fn connections(&self) -> Stats {
+        (self.connections)()
     }
 
     /// How many clients there were with which there was no TLS.

@@ -551,7 +551,10 @@ async fn start() -> ([SocketAddr; 2], TcpStream) {
         .await
         .unwrap();
     node.watch().until(|status| status.role == RoleKind::Leader).await.unwrap();
-    let server = Arc::new(Server::new(Parts { node, data, reader, last }, &settings));
+    let server = Arc::new(Server::new(
+        Parts { node, data, reader, last, connections: Box::new(Default::default) },
+        &settings,
+    ));
     let thin = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addresses = [address, thin.local_addr().unwrap()];
     tokio::spawn(thin::listen(Arc::clone(&server), thin));

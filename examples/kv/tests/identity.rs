@@ -76,6 +76,42 @@ fn two_wiped_founders_make_no_majority() {
     assert_eq!(reader.call("GET k"), "v", "nothing was taken from it");
 }
 
+/// One count of a node's connections with others.
+fn counted(node: &common::Node, name: &str) -> u64 {
+    let row = node.info("peer-connections").unwrap();
+    let count = row.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+    count.unwrap_or_else(|| panic!("{name} in {row}")).parse().unwrap()
+}
+
+/// An operator sees that somebody was refused, whatever the transport.
+#[test]
+fn refusals_are_counted_in_raft_info() {
+    for transport in ["tcp", "grpc"] {
+        let mut cluster = Cluster::start_with(3, &["--transport", transport]);
+        let (leader, follower) = cluster.leader_and_follower();
+        assert_eq!(cluster.nodes[leader].connect().call("SET k v"), "OK");
+        assert!(counted(&cluster.nodes[leader], "accepted") > 0, "{transport}");
+        for node in &cluster.nodes {
+            assert_eq!((counted(node, "refused"), counted(node, "misbehaved")), (0, 0), "{transport}");
+        }
+        cluster.nodes[follower].kill();
+        std::fs::remove_dir_all(&cluster.nodes[follower].data).unwrap();
+        is_refused(&mut cluster, follower, "it comes back only by a membership change");
+        let others = || (0..3).filter(|at| *at != follower).map(|at| counted(&cluster.nodes[at], "refused"));
+        until("a refusal is counted", || others().sum::<u64>() > 0);
+    }
+}
+
+/// So is somebody who says what no node says.
+#[test]
+fn misbehaviour_is_counted_in_raft_info() {
+    use std::io::Write;
+    let cluster = Cluster::start(1);
+    let node = &cluster.nodes[0];
+    std::net::TcpStream::connect(node.peer).unwrap().write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    until("it is counted", || counted(node, "misbehaved") == 1);
+}
+
 #[test]
 fn a_node_that_was_set_back_is_refused() {
     let mut cluster = Cluster::start(3);

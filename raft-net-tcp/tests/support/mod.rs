@@ -88,9 +88,12 @@ impl Node {
     }
 
     pub(crate) async fn start_at(identity: Identity, listen: SocketAddr, options: Options) -> Self {
+        Self::start_this(TcpTransport::new(listen, options), identity).await
+    }
+
+    pub(crate) async fn start_this(transport: TcpTransport, identity: Identity) -> Self {
         let (sender, seen) = mpsc::unbounded_channel();
         let (front, inbox) = inbox(sender);
-        let transport = TcpTransport::new(listen, options);
         transport.start(identity, front).await.unwrap();
         Self { id: identity.node, transport, inbox, seen }
     }

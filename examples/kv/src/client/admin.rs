@@ -104,6 +104,7 @@ fn info(server: &Server, reply: &mut Reply) {
         ("sessions".into(), server.node.sessions().0.to_string()),
         ("session-bytes".into(), server.node.sessions().1.to_string()),
         ("memory".into(), memory(server, &status)),
+        ("peer-connections".into(), peer_connections(server)),
         ("version".into(), env!("CARGO_PKG_VERSION").into()),
         ("priority".into(), status.priority.to_string()),
         ("disk".into(), disk(status.disk)),
@@ -145,6 +146,21 @@ fn memory(server: &Server, status: &Status) -> String {
         load.received_bytes,
         server.waiting_bytes(),
         server.clients()
+    )
+}
+
+/// What has become of connections with other nodes since the start: `refused` and `misbehaved` are of those that are no
+/// members of this cluster, or not who they say they are; the log has each once.
+fn peer_connections(server: &Server) -> String {
+    let counts = server.connections();
+    format!(
+        "dialled={},accepted={},refused={},misbehaved={},turned-away={},dropped={}",
+        counts.dialled,
+        counts.accepted,
+        counts.refused,
+        counts.misbehaved,
+        counts.turned_away,
+        counts.dropped
     )
 }
 
