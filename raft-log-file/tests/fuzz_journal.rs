@@ -8,8 +8,6 @@
 #![cfg_attr(fuzzing, no_main)]
 #![allow(dead_code, reason = "parts of the driver and of the disk")]
 
-#[path = "support/edits.rs"]
-mod edits;
 #[path = "../../xtask/fuzz/mod.rs"]
 mod fuzz;
 mod support;
@@ -18,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use crc32c::{crc32c, crc32c_append};
-use edits::{Places, edit};
+use fuzz::edits::{Places, edit};
 use fuzz::{Allowance, Input, Target};
 use raft_core::backend::Verdict;
 use raft_core::ids::{Index, LogId};

@@ -7,8 +7,6 @@
 #![cfg_attr(fuzzing, no_main)]
 #![allow(dead_code, reason = "parts of the driver and of the disk")]
 
-#[path = "support/edits.rs"]
-mod edits;
 #[path = "../../xtask/fuzz/mod.rs"]
 mod fuzz;
 mod support;
@@ -16,7 +14,7 @@ mod support;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use edits::{Places, edit};
+use fuzz::edits::{Places, edit};
 use fuzz::{Allowance, Input, Target};
 use raft_core::backend::{SnapshotContent, SnapshotError, SnapshotId, SnapshotMeta};
 use raft_core::ids::LogId;

@@ -151,6 +151,27 @@ impl Db {
         })
     }
 
+    /// What is wrong with the schema, if anything is: what [`migrate`](Self::migrate) would stumble over, found
+    /// without writing.
+    pub(crate) async fn schema_damage(&mut self) -> Result<Option<String>, sqlx::Error> {
+        let done = match self.migrated().await {
+            Ok(done) => done,
+            Err(error) if is_damage_to_see(&error) => return Ok(Some(error.to_string())),
+            Err(error) => return Err(error),
+        };
+        let known = migrations();
+        let known = known.iter().map(|known| (known.version, known.checksum.to_vec(), true));
+        let begins_so = !done.is_empty() && known.take(done.len()).eq(done);
+        Ok((!begins_so).then(|| String::from("its list of migrations is another than this program's")))
+    }
+
+    /// Which migrations were done, with their checksums, and whether they came to their end.
+    async fn migrated(&mut self) -> Result<Vec<(i64, Vec<u8>, bool)>, sqlx::Error> {
+        let query = "SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version";
+        let rows = sqlx::query(query).fetch_all(&mut self.connection).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
+    }
+
     /// Refuses a SQLite with a known defect, and a connection that does not sync at each COMMIT: that it does
     /// is SQLite's own word, which nothing here can check.
     pub(crate) async fn check_sqlite(&mut self) -> Result<(), OpenError> {

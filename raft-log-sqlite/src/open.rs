@@ -30,6 +30,10 @@ use crate::wal::{self, Shape, WAL};
 
 /// A copy of the write-ahead log while an opening has not decided yet: closing a database removes it.
 const WAL_KEPT: &str = "journal.db-wal.kept";
+/// Where the schema is, for people.
+const SCHEMA: &str = "journal.db, its schema";
+/// What SQLite keeps beside a database that has no write-ahead log yet.
+const ROLLBACK: &str = "journal.db-journal";
 /// A database that is being made.
 const DATABASE_NEW: &str = "journal.db.new";
 
@@ -119,7 +123,7 @@ pub(crate) async fn create(dir: &Path, origins: Origins, options: Options) -> Re
         }
     }
     let database = [DATABASE, WAL, WAL_KEPT, DATABASE_NEW];
-    let journals = ["journal.db-journal", "journal.db-shm", "journal.db.new-wal"];
+    let journals = [ROLLBACK, "journal.db-shm", "journal.db.new-wal"];
     for name in database.into_iter().chain(journals) {
         remove(&dir.join(name)).during("remove what an earlier attempt has left")?;
     }
@@ -391,7 +395,13 @@ async fn look_at(db: &mut Db, store: StoreId, mark: Option<State>, tail: usize) 
         Marks::Later(found) => return Err(Look::Open(OpenError::Version { found, known: VERSION })),
         Marks::Foreign => return Err(Look::Foreign),
     }
-    scan(db, store, mark, tail).await.map_err(Look::Sql)
+    let mut scan = scan(db, store, mark, tail).await.map_err(Look::Sql)?;
+    if scan.damage.is_none()
+        && let Some(why) = db.schema_damage().await.map_err(Look::Sql)?
+    {
+        scan.damage = Some(damage(SCHEMA, 0, why));
+    }
+    Ok(scan)
 }
 
 /// Judges the write-ahead log and copies it aside. A copy that is there already comes from an opening
@@ -418,12 +428,16 @@ fn keep_wal(dir: &Path) -> io::Result<Shape> {
     Ok(wal::judge(&bytes))
 }
 
-/// Undoes what closing the database has done to its write-ahead log: one without a sound frame is removed.
+/// Undoes what opening and closing the database have done to its write-ahead log: one without a sound frame was
+/// removed, and where there was none an empty one is left if the database is too damaged to be opened.
 fn restore_wal(dir: &Path) -> Result<(), OpenError> {
     let what = "put the write-ahead log back";
-    if dir.join(WAL_KEPT).exists() {
-        fs::rename(dir.join(WAL_KEPT), dir.join(WAL)).during(what)?;
+    let (kept, wal) = (dir.join(WAL_KEPT), dir.join(WAL));
+    if kept.exists() {
+        fs::rename(kept, wal).during(what)?;
         sync_dir(dir).during(what)?;
+    } else if fs::metadata(&wal).is_ok_and(|found| found.len() == 0) {
+        remove(&wal).during(what)?;
     }
     Ok(())
 }
@@ -504,7 +518,7 @@ async fn act(
         && let Some(db) = slot
         && let Err(error) = db.migrate().await
     {
-        let damage = damage("journal.db, its schema", 0, error.to_string());
+        let damage = damage(SCHEMA, 0, error.to_string());
         found.verdict = Verdict::Corrupt(damage.clone());
         found.scan.damage = Some(damage);
     }
@@ -632,6 +646,8 @@ async fn replace(dir: &Path, evidence: &Path, log: &Log) -> Result<Db, OpenError
     sync_dir(evidence).during("keep the evidence")?;
     remove(&dir.join(WAL_KEPT)).during(what)?;
     remove(&dir.join(WAL)).during(what)?;
+    // SQLite would roll the new database back by a journal of the old one.
+    remove(&dir.join(ROLLBACK)).during(what)?;
     sync_dir(dir).during(what)?;
     fs::rename(&new, &old).during(what)?;
     sync_dir(dir).during(what)?;

@@ -236,6 +236,33 @@ async fn a_later_version_of_the_database_is_refused_and_kept() {
     assert_eq!((state.verdict, state.last), (Verdict::Clean, LogId::new(1, 40)));
 }
 
+/// Opening found it, and the scrub said that all was well (fuzz target `sqlite`).
+#[tokio::test]
+async fn a_damaged_list_of_migrations_is_noticed() {
+    let place = Place::new();
+    let mut journal = place.create(None).await;
+    fill(&mut journal, 1, 40).await;
+    drop(journal);
+    let database = place.dir().join("journal.db");
+    let mut bytes = fs::read(&database).unwrap();
+    // The page behind the first, where the list begins.
+    bytes[4096..4608].fill(0);
+    fs::write(&database, bytes).unwrap();
+    must_be_noticed(&place, "the list of migrations").await;
+}
+
+/// Looking at one that cannot even be opened left an empty write-ahead log behind (fuzz target `sqlite`).
+#[tokio::test]
+async fn a_scrub_of_a_database_that_is_cut_leaves_nothing() {
+    let place = Place::new();
+    let mut journal = place.create(None).await;
+    fill(&mut journal, 1, 40).await;
+    drop(journal);
+    let database = fs::OpenOptions::new().write(true).open(place.dir().join("journal.db")).unwrap();
+    database.set_len(3 * 4096 + 218).unwrap();
+    must_be_noticed(&place, "a database that is cut").await;
+}
+
 /// A database of something else is not taken for a journal, whatever its tables hold.
 #[tokio::test]
 async fn a_database_without_our_marks_is_noticed() {

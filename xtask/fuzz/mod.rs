@@ -17,6 +17,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test and each engine uses its part")]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a test of raft-core, not raft-core")]
 
+pub mod edits;
 mod mutate;
 
 use std::collections::hash_map::DefaultHasher;

@@ -69,6 +69,9 @@ const TARGETS: &[Target] = &[
     target("slots", "raft-log-file", "fuzz_journal", "rot in superblock, hard state and peers"),
     target("reading", "raft-log-file", "fuzz_journal", "rot behind the back of an open journal"),
     target("snapshot-files", "raft-log-file", "fuzz_snapshots", "rot among snapshots"),
+    target("sqlite", "raft-log-sqlite", "fuzz_sqlite", "rot in the files of a journal in SQLite"),
+    target("sqlite-rows", "raft-log-sqlite", "fuzz_sqlite", "other values in its rows"),
+    target("sqlite-sealed", "raft-log-sqlite", "fuzz_sqlite", "the same with all checksums made good"),
     target("requests", "raft-kv", "fuzz_kv", "what a client sends, as requests"),
     target("logged", "raft-kv", "fuzz_kv", "a command or transaction of the log"),
     target("commands", "raft-kv", "fuzz_kv", "any commands on the data"),
@@ -266,6 +269,14 @@ fn test(target: &Target, flags: &[&str]) -> Command {
     command
 }
 
+/// A program whose `main` is libFuzzer's. Where a Rust program begins, the signal of a broken pipe is ignored; here a
+/// shell does it, or a peer that closes would end the hunt.
+fn libfuzzer(program: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' PIPE; exec \"$0\" \"$@\""]).arg(program);
+    command
+}
+
 fn with_libfuzzer(program: &Path, target: &Target, args: &Args, place: &Path) -> Result<Hunt, Failure> {
     let longest = fs::read_to_string(place.join("longest")).context(|| String::from("longest"))?;
     let words = fs::metadata(place.join("dictionary")).map_or(0, |file| file.len());
@@ -273,7 +284,7 @@ fn with_libfuzzer(program: &Path, target: &Target, args: &Args, place: &Path) ->
     for seed in args.seed..args.seed + args.jobs {
         let log = place.join(format!("log-{seed}"));
         let file = fs::File::create(&log).context(|| log.display().to_string())?;
-        let mut command = Command::new(program);
+        let mut command = libfuzzer(program);
         command.arg(place.join("inputs")).arg(format!("-artifact_prefix={}/", place.display()));
         if words > 0 {
             command.arg(format!("-dict={}", place.join("dictionary").display()));
@@ -325,7 +336,7 @@ fn is_telling(line: &str) -> bool {
 fn keep(program: &Path, target: &Target, place: &Path) -> Result<(), Failure> {
     let stored = proc::root().join(folder(target.package)).join("tests/corpus").join(target.name);
     let before = inputs(&stored)?;
-    let mut command = Command::new(program);
+    let mut command = libfuzzer(program);
     command.args(["-set_cover_merge=1", "-use_counters=0"]).arg(&stored).arg(place.join("inputs"));
     command.env("RAFT_FUZZ_TARGET", target.name);
     if !proc::works(&mut command) {
@@ -382,7 +393,9 @@ mod tests {
     fn every_target_is_in_the_table() {
         let root = proc::root();
         let mut found = BTreeSet::new();
-        for package in ["raft-core", "raft-log-file", "raft-net-tcp", "raft-net-grpc", "raft-kv"] {
+        for package in
+            ["raft-core", "raft-log-file", "raft-log-sqlite", "raft-net-tcp", "raft-net-grpc", "raft-kv"]
+        {
             for entry in fs::read_dir(root.join(folder(package)).join("tests")).unwrap() {
                 let path = entry.unwrap().path();
                 let test = path.file_stem().unwrap().to_string_lossy().into_owned();

@@ -1,31 +1,43 @@
 //! Edits of what a disk holds: flips, missing and misdirected sectors, files cut, removed, exchanged.
 
-use crate::fuzz::Input;
-use crate::support::{Image, SECTOR};
+use std::collections::BTreeMap;
+use std::ops::DerefMut;
+
+use super::Input;
 
 const BLOCK: usize = 4096;
 
+const SECTOR: usize = 512;
+
+/// The bytes of a file.
+pub trait Content: Clone + Default + PartialEq + DerefMut<Target = Vec<u8>> {}
+
+impl<C: Clone + Default + PartialEq + DerefMut<Target = Vec<u8>>> Content for C {}
+
+/// What a folder holds.
+type Image<C> = BTreeMap<String, C>;
+
 /// Where edits are worth something.
-pub(crate) struct Places {
+pub struct Places {
     /// Offsets at which there may be something.
-    pub(crate) offsets: &'static [usize],
+    pub offsets: &'static [usize],
     /// Which files are edited.
-    pub(crate) is_file: fn(&str) -> bool,
+    pub is_file: fn(&str) -> bool,
     /// Names of files that may not be there.
-    pub(crate) others: &'static [&'static str],
+    pub others: &'static [&'static str],
 }
 
 /// Some edits.
-pub(crate) struct Edited {
-    pub(crate) image: Image,
+pub struct Edited<C> {
+    pub image: Image<C>,
     /// How many edits changed something.
-    pub(crate) edits: usize,
+    pub edits: usize,
     /// None of them changed more than one sector or the name or length of one file.
-    pub(crate) small: bool,
+    pub small: bool,
 }
 
 /// Does the edits that an input asks for.
-pub(crate) fn edit(base: &Image, input: &mut Input<'_>, places: &Places) -> Edited {
+pub fn edit<C: Content>(base: &Image<C>, input: &mut Input<'_>, places: &Places) -> Edited<C> {
     let mut edited = Edited { image: base.clone(), edits: 0, small: true };
     for _ in 0..8 {
         if input.is_empty() || edited.image.len() > 24 {
@@ -42,7 +54,7 @@ pub(crate) fn edit(base: &Image, input: &mut Input<'_>, places: &Places) -> Edit
 }
 
 /// The name of some file, that is there or not.
-fn name(image: &Image, input: &mut Input<'_>, places: &Places) -> String {
+fn name<C>(image: &Image<C>, input: &mut Input<'_>, places: &Places) -> String {
     let names: Vec<&String> = image.keys().filter(|name| (places.is_file)(name)).collect();
     let at = usize::from(input.byte());
     match names.get(at % (names.len() + 2)) {
@@ -52,7 +64,7 @@ fn name(image: &Image, input: &mut Input<'_>, places: &Places) -> String {
 }
 
 /// One edit; says whether it is small.
-fn one_edit(image: &mut Image, input: &mut Input<'_>, places: &Places) -> bool {
+fn one_edit<C: Content>(image: &mut Image<C>, input: &mut Input<'_>, places: &Places) -> bool {
     let what = input.byte() % 12;
     let name = name(image, input, places);
     let other = if matches!(what, 6..=8) { self::name(image, input, places) } else { String::new() };
