@@ -54,13 +54,15 @@ fn the_small_bounds_come_to_what_they_are_about() {
     assert!(points("snapshot").installed > 0);
     assert!(points("read-index").reads > 0);
     assert!(points("lease").leased_reads > 0);
+    assert!(run(&configuration("joint-elections"), 600_000).points.joint_elections > 0);
 }
 
 /// Reliability §2.2: an append from before the damage says how far the leader had committed then, and the node has
-/// acknowledged more since. While probation ended by it, a leader without a committed entry was found in 139,932 states.
+/// acknowledged more since; that acknowledgement is still on its way. Probation that ends by the one or before the other
+/// is found in 174 and 224,698 states (`probation-believes-an-old-append`, `probation-forgets-what-is-not-committed-yet`).
 #[test]
-fn a_delayed_append_does_not_end_probation() {
-    let bounds = Bounds { rounds: 0, ..configuration("probation-delayed") };
-    let report = run(&bounds, 300_000);
+fn what_is_delayed_does_not_end_probation() {
+    let report = run(&configuration("probation-delayed"), 500_000);
     assert!(report.found.is_none(), "{:#?}", report.found);
+    assert!(report.points.probations_ended > 0, "{report:?}");
 }

@@ -1,5 +1,7 @@
 //! Where a configuration begins: what has happened before its bounds count.
 
+use raft_core::message::Message;
+
 use super::Start;
 use super::explorer::{Explorer, Points};
 use super::node::Action;
@@ -26,10 +28,17 @@ impl Explorer {
             Start::Delayed => {
                 let last = world.nodes.len() as u64;
                 self.act(world, 0, Action::Propose);
-                let delayed = world.messages.clone();
+                let mut delayed = world.messages.clone();
                 self.settle(world, |_, _, to| to != last);
                 self.act(world, 0, Action::Propose);
-                self.settle(world, |_, _, to| to != last);
+                self.settle(world, |_, _, to| to != last && to != 1);
+                let acknowledges = |number: &u32| {
+                    let envelope = self.messages.get(*number);
+                    envelope.to.0 == 1 && matches!(envelope.message, Message::AppendReply(_))
+                };
+                delayed.extend(world.messages.iter().filter(|number| acknowledges(number)));
+                delayed.sort_unstable();
+                delayed.dedup();
                 world.messages = delayed;
             }
             Start::Joint => {
@@ -39,6 +48,18 @@ impl Explorer {
                     explorer.summary(world, 0).members.outgoing.is_empty()
                 });
                 world.messages.clear();
+            }
+            Start::JointSilent => {
+                // Acknowledgements of it do not reach the leader, and it does not reach who goes.
+                self.act(world, 0, Action::Change);
+                self.settle(world, |explorer, world, to| {
+                    explorer.summary(world, 0).members.outgoing.is_empty() || (to != 1 && to != 3)
+                });
+                world.messages.clear();
+                for at in 1..world.nodes.len() {
+                    world.budget.silences += 1;
+                    self.act(world, at, Action::Silence);
+                }
             }
             Start::Behind => {
                 // Without the last node.

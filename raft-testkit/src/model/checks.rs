@@ -58,6 +58,19 @@ impl Explorer {
                 }
             }
         }
+        let was = &self.nodes[before as usize].summary;
+        if was.probation && !summary.probation {
+            // What it had said counted until now. From here on only what it has does.
+            let had = &self.logs[world.lost[at] as usize];
+            let owed = self.logs[world.committed as usize].iter().zip(had);
+            let missing = owed.enumerate().find(|(index, (committed, had))| {
+                committed == had && summary.durable.get(*index) != Some(committed)
+            });
+            if let Some((index, _)) = missing {
+                return Some(format!("probation ends on node {id} without {}, which it had", index + 1));
+            }
+            world.lost[at] = 0;
+        }
         let committed = self.logs[world.committed as usize].clone();
         for (index, term) in summary.terms.iter().enumerate().take(summary.commit as usize) {
             match committed.get(index) {

@@ -64,7 +64,7 @@ pub const CONFIGURATIONS: &[Bounds] = &[
     },
     Bounds {
         name: "probation-delayed",
-        about: "the same, and an append from before that is still on its way (M10)",
+        about: "the same; an append and an acknowledgement from before that are still on their way (M10)",
         terms: 2,
         proposals: 2,
         crashes: 0,
@@ -160,6 +160,23 @@ pub const CONFIGURATIONS: &[Bounds] = &[
         rounds: 1,
         copies: Some(0),
         start: Start::Joint,
+        ..BASIC
+    },
+    Bounds {
+        name: "joint-elections",
+        about: "the same, all but the one that goes have it, and stand for election",
+        nodes: 4,
+        founders: 0b0111,
+        terms: 2,
+        proposals: 0,
+        crashes: 0,
+        changes: 1,
+        plan: &[Step::Replace(3, 4)],
+        silences: 0,
+        rounds: 1,
+        copies: Some(0),
+        start: Start::JointSilent,
+        eager: true,
         ..BASIC
     },
     Bounds {

@@ -53,11 +53,14 @@ pub enum Start {
     Led,
     /// The same, and the first change has come so far that its joint membership is in node 1's log, and nowhere else.
     Joint,
+    /// The same, all but node 3 have it, the leader does not know, and the others have not heard of the leader for long.
+    JointSilent,
     /// The same as `Led`, and one more entry is committed, which the last node lacks: the others have it, the leader
     /// only in a snapshot, and the connection to the last node is a new one.
     Behind,
-    /// The same as `Led`, and two more entries, one after the other, are committed, which the last node lacks. The
-    /// appends of the first are on their way, to one once more, to the last at last.
+    /// The same as `Led`, and one more entry is committed, which the last node lacks; a further one is on the same disks.
+    /// On their way are the appends of the first, to one once more, to the last at last; and the acknowledgement of the
+    /// second.
     Delayed,
 }
 

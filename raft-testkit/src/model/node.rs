@@ -10,7 +10,7 @@ use raft_core::config::{Config as Settings, Lease};
 use raft_core::entry::{Entry, EntryKind, pack};
 use raft_core::ids::{Index, LogId, NodeId, ReadId, Term};
 use raft_core::membership::{Change, Member, Membership};
-use raft_core::message::{AppendReply, Ballot, Envelope, Message, PeerEvent};
+use raft_core::message::{AppendReply, Ballot, Envelope, Message, Notice, PeerEvent};
 use raft_core::raft::{ChangeOptions, Event, Piece, Raft, Restored, Unreadable, plan_start};
 use raft_core::status::RoleKind;
 use raft_core::time::Time;
@@ -418,7 +418,9 @@ impl NodeState {
                 match event {
                     Event::ReadReady { index, .. } => left.ready.push(index.0),
                     Event::Alarm(alarm) => left.wrong = Some(format!("alarm: {alarm}")),
-                    Event::Noticed { notice, .. } => left.wrong = Some(format!("noticed: {notice:?}")),
+                    Event::Noticed { notice: notice @ Notice::RolledBack { .. }, .. } => {
+                        left.wrong = Some(format!("noticed: {notice:?}"));
+                    }
                     _ => {}
                 }
             }

@@ -12,12 +12,9 @@ use super::super::events::Tag;
 use super::super::machine::{Registers, Request, Witness};
 use super::{Oracle, State, place};
 
-/// The greatest place in the log that any client knew of when an operation was asked for.
+/// How far into the log any client knew of it when an operation was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Floor {
-    index: Index,
-    position: u32,
-}
+pub struct Floor(Index);
 
 /// How an operation ended for its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,16 +155,13 @@ impl State {
         let executed = clients.executed.get(&operation);
         match answer {
             Answer::Done { id, position, value } => {
-                // First what clients can see among themselves, without a look at the log.
-                let here = Floor { index: id.index, position };
-                if here <= floor {
-                    return Some(("real-time-order", format!("{here:?}, asked for after {floor:?}")));
-                }
+                // That it is later than all that was answered before it was asked for follows: nothing is executed
+                // before it is asked for, nor below what was executed.
                 if self.committed.get(place(id.index)).is_none_or(|item| item.term != id.term) {
-                    return Some(("lost-write", format!("{id} is not committed")));
+                    return Some(("wrong-answer", format!("{id} is not committed")));
                 }
                 let Some(done) = executed else {
-                    return Some(("lost-write", format!("nobody has executed it, not at {id}")));
+                    return Some(("wrong-answer", format!("nobody has executed it, not at {id}")));
                 };
                 if (done.id, done.position) != (id, position) {
                     let what =
@@ -177,8 +171,11 @@ impl State {
                 (done.value != value).then(|| ("wrong-answer", format!("{value} instead of {}", done.value)))
             }
             Answer::Read { through, value } => {
-                if through < floor.index {
-                    return Some(("stale-read", format!("it saw {through}; {floor:?} was answered before")));
+                if through < floor.0 {
+                    return Some((
+                        "stale-read",
+                        format!("it saw {through}; {} was answered before", floor.0),
+                    ));
                 }
                 let key = clients.operations.get(operation as usize)?.request.key();
                 let was = clients.value_at(key, through);
@@ -194,13 +191,12 @@ impl State {
     fn learn(&mut self, operation: u64, answer: Answer) {
         let (clients, cover) = (&mut self.clients, &mut self.cover);
         match answer {
-            Answer::Done { id, position, .. } => {
-                clients.floor = clients.floor.max(Floor { index: id.index, position });
+            Answer::Done { id, .. } => {
+                clients.floor = clients.floor.max(Floor(id.index));
                 clients.writes += 1;
             }
             Answer::Read { through, .. } => {
-                let place = Floor { index: through, position: u32::MAX };
-                clients.floor = clients.floor.max(place);
+                clients.floor = clients.floor.max(Floor(through));
                 clients.reads += 1;
                 cover.hit(Point::ReadServed);
             }
