@@ -104,8 +104,9 @@ impl PeerMemory {
     /// A peer says that this node must not go on under its identity. Whether that settles it: it does at once,
     /// but for two cases.
     ///
-    /// In limbo and on probation nothing is at stake: such a node does not vote. And a node that was `added` to the
-    /// cluster, as its own log says, may have come back with another store by a change that this peer does not know
+    /// In limbo and on probation nothing is at stake: such a node does not vote. Nor is there where it is no member and
+    /// comes with another store: the change that let it come may have been lost with its leader, and no quorum needs it. And
+    /// a node that was `added` to the cluster, as its own log says, may have come back with another store by a change that this peer does not know
     /// yet; so a replaced store is settled only where no quorum is left without those who refuse. A node whose log
     /// knows no time without it has no such excuse: two of three founders that were wiped let each other in, and
     /// only the third one knows that acknowledged entries are gone.
@@ -114,7 +115,13 @@ impl PeerMemory {
         if me.probation || me.membership.is_empty() {
             return false;
         }
-        if !me.added || !matches!(why, Refusal::StoreReplaced { .. }) {
+        if !matches!(why, Refusal::StoreReplaced { .. }) {
+            return true;
+        }
+        if !me.membership.is_member(self.local.node) {
+            return false;
+        }
+        if !me.added {
             return true;
         }
         let refuses = |voter| self.refused_by.contains(&voter).then_some(false);
@@ -291,6 +298,11 @@ mod tests {
         assert!(!memory.refused_by(NodeId(1), &replaced, added(&three)));
         // Two of three founders were wiped: they let each other in, and only the third one knows.
         assert!(memory.refused_by(NodeId(1), &replaced, founder(&three)), "a founder was never added");
+        // A founder that was removed came back empty by a change that was never committed (simulator seed 882, once its
+        // operators no longer waited until all had forgotten).
+        let others = of(&[1, 3]);
+        assert!(!memory.refused_by(NodeId(1), &replaced, founder(&others)), "it is no member");
+        assert!(memory.refused_by(NodeId(1), &set_back, founder(&others)));
     }
 
     #[test]
