@@ -8,20 +8,24 @@ use super::table::By;
 use super::{Caught, Row, first, median, word};
 use crate::util::{Context, Failure};
 
-const BEGIN: &str = "<!-- measured: begin. Written by `cargo xtask mutants --markdown`. -->\n";
-const END: &str = "<!-- measured: end -->\n";
-
-/// Puts it between the marks of a file that has them; else it is the file.
-pub(super) fn write(file: &Path, text: &str) -> Result<(), Failure> {
+/// Puts it between the marks of a file that has them, by that name; else it is the file.
+pub(super) fn write(file: &Path, name: &str, text: &str) -> Result<(), Failure> {
     let before = std::fs::read_to_string(file).unwrap_or_default();
-    let after = replaced(&before, text).unwrap_or_else(|| format!("{BEGIN}{text}{END}"));
+    let [begin, end] = marks(name);
+    let after = replaced(&before, name, text).unwrap_or_else(|| format!("{begin}{text}{end}"));
     std::fs::write(file, after).context(|| format!("cannot write {}", file.display()))
 }
 
-fn replaced(before: &str, text: &str) -> Option<String> {
-    let (head, rest) = before.split_once(BEGIN)?;
-    let (_, tail) = rest.split_once(END)?;
-    Some(format!("{head}{BEGIN}{text}{END}{tail}"))
+fn replaced(before: &str, name: &str, text: &str) -> Option<String> {
+    let [begin, end] = marks(name);
+    let (head, rest) = before.split_once(&begin)?;
+    let (_, tail) = rest.split_once(&end)?;
+    Some(format!("{head}{begin}{text}{end}{tail}"))
+}
+
+fn marks(name: &str) -> [String; 2] {
+    let begin = format!("<!-- {name}: begin. Written by `cargo xtask mutants --markdown`. -->\n");
+    [begin, format!("<!-- {name}: end -->\n")]
 }
 
 /// Figures, then a table of what the simulator has caught, then one of the rest.
@@ -132,8 +136,9 @@ mod tests {
 
     #[test]
     fn only_what_is_between_the_marks_is_replaced() {
-        let file = format!("a\n{BEGIN}old\n{END}z\n");
-        assert_eq!(replaced(&file, "new\n"), Some(format!("a\n{BEGIN}new\n{END}z\n")));
-        assert_eq!(replaced("a\n", "new\n"), None);
+        let ([begin, end], other) = (marks("m"), marks("n").concat());
+        let file = format!("a\n{other}{begin}old\n{end}z\n");
+        assert_eq!(replaced(&file, "m", "new\n"), Some(format!("a\n{other}{begin}new\n{end}z\n")));
+        assert_eq!(replaced("a\n", "m", "new\n"), None);
     }
 }

@@ -14,11 +14,13 @@ pub(super) const MODULE: &str = r#"//! Which planted bug is switched on.
 
 extern crate std;
 
-/// Whether it is this one.
-pub fn is(number: u32) -> bool {
+pub use alloc::boxed::Box;
+
+/// Its number; 0 if none is.
+pub fn on() -> u32 {
     static ON: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
     let read = || std::env::var("RAFT_PLANTED").ok().and_then(|number| number.parse().ok()).unwrap_or(0);
-    *ON.get_or_init(read) == number
+    *ON.get_or_init(read)
 }
 "#;
 
@@ -77,28 +79,52 @@ impl Merge {
     pub(super) fn files(&self) -> impl Iterator<Item = (&Path, String)> {
         self.files
             .iter()
-            .map(|(path, source)| (path.as_path(), source.render(crate_of(path).unwrap_or("crate"))))
+            .map(|(path, source)| (path.as_path(), source.render(crate_of(path).unwrap_or("crate")).0))
+    }
+
+    /// The bug on each line of the files as they are to be, where there is one.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (&Path, Vec<(Range<usize>, u32)>)> {
+        self.files.iter().map(|(path, source)| (path.as_path(), source.render("").1))
     }
 }
 
 impl Source {
-    fn render(&self, from: &str) -> String {
-        let mut text = self.text.clone();
-        for (at, others) in self.others.iter().rev() {
+    /// The file with all bodies, and on which lines those of each bug are.
+    fn render(&self, from: &str) -> (String, Vec<(Range<usize>, u32)>) {
+        let (mut text, mut lines, mut done) = (String::new(), Vec::new(), 0);
+        let (mut line, mut counted) = (1, 0);
+        for (at, others) in &self.others {
             let Function { head, body } = &self.functions[*at];
-            let mut all = String::from("{\n");
-            for (number, other) in others {
-                all += &format!("if {from}::planted::is({number}) {other}\nelse ");
-            }
-            all += &format!("{}\n}}", &self.text[body.clone()]);
-            text.replace_range(body.clone(), &all);
+            text += &self.text[done..head.start];
             // Which bug is switched on is not known when it is compiled.
-            if self.text[..head.start].ends_with("const ") {
-                text.replace_range(head.start - "const ".len()..head.start, "");
+            if text.ends_with("const ") {
+                text.truncate(text.len() - "const ".len());
             }
+            text += &format!("{}{{\nmatch {from}::planted::on() {{\n", &self.text[head.clone()]);
+            let (open, close) = match iterator(&self.text[head.clone()]) {
+                Some(kind) => {
+                    (format!("{from}::planted::Box::new("), format!(") as {from}::planted::Box<{kind}>,"))
+                }
+                None => (String::new(), String::new()),
+            };
+            for (number, other) in others {
+                line += newlines(&text[counted..]);
+                let begin = line;
+                counted = text.len();
+                text += &format!("{number} => {open}{other}{close}\n");
+                line += newlines(&text[counted..]);
+                counted = text.len();
+                lines.push((begin..line, *number));
+            }
+            text += &format!("_ => {open}{}{close}\n}}\n}}", &self.text[body.clone()]);
+            done = body.end;
         }
-        text
+        (text + &self.text[done..], lines)
     }
+}
+
+fn newlines(text: &str) -> usize {
+    text.bytes().filter(|byte| *byte == b'\n').count()
 }
 
 /// How a file of one of the two crates with switches names raft-core.
@@ -123,14 +149,25 @@ fn switched(before: &str, after: &str) -> Option<Vec<(usize, String)>> {
         if body == &before[old.body.clone()] {
             continue;
         }
-        // Two bodies have two types there.
-        let given = before[old.head.clone()].split_once("->").map_or("", |(_, given)| given);
-        if given.contains("impl ") {
+        // Two bodies have two types there, which only a box can hide.
+        let head = &before[old.head.clone()];
+        if given(head).contains("impl ") && (iterator(head).is_none() || body.contains("return ")) {
             return None;
         }
         bodies.push((at, String::from(body)));
     }
     Some(bodies)
+}
+
+/// What a function with this head returns.
+fn given(head: &str) -> &str {
+    head.split_once("->").map_or("", |(_, given)| given).trim()
+}
+
+/// The type in the box, of a function that returns some iterator.
+fn iterator(head: &str) -> Option<String> {
+    let of = given(head).strip_prefix("impl Iterator<").filter(|of| !of.contains("impl "))?;
+    Some(format!("dyn Iterator<{} + '_", of.trim_end_matches("+ '_").trim_end()))
 }
 
 /// What is left without bodies.
@@ -269,9 +306,24 @@ fn three() -> impl Fn() { || {} }
             assert!(merge.add(number, &[(file.clone(), String::from(BEFORE), after)]));
         }
         let (_, text) = merge.files().next().unwrap();
-        let switched = "pub(crate) fn one(x: u8) -> u8 {\nif crate::planted::is(4) { x + 2 }\n\
-                        else if crate::planted::is(9) { return x; }\nelse { x + 1 }\n}";
+        let switched = "pub(crate) fn one(x: u8) -> u8 {\nmatch crate::planted::on() {\n4 => { x + 2 }\n\
+                        9 => { return x; }\n_ => { x + 1 }\n}\n}";
         assert!(text.contains(switched), "{text}");
+        let (_, lines) = merge.lines().next().unwrap();
+        assert_eq!(lines, [(6..7, 4), (7..8, 9)]);
+        assert_eq!(text.lines().nth(5), Some("4 => { x + 2 }"));
+    }
+
+    #[test]
+    fn an_iterator_is_put_in_a_box() {
+        let source = "fn all(&self) -> impl Iterator<Item = u8> + '_ { [1].into_iter() }\n";
+        let mut merge = Merge::default();
+        let after = source.replace("[1]", "[2]");
+        assert!(merge.add(3, &[(path("raft-core/src/x.rs"), String::from(source), after)]));
+        let (_, text) = merge.files().next().unwrap();
+        let kind = "as crate::planted::Box<dyn Iterator<Item = u8> + '_>,";
+        let switched = format!("3 => crate::planted::Box::new({{ [2].into_iter() }}) {kind}\n_ =>");
+        assert!(text.contains(&switched), "{text}");
     }
 
     #[test]

@@ -3,8 +3,11 @@
 //! something when it finds what is there.
 
 mod detect;
+mod generated;
 mod markdown;
 mod merge;
+mod programs;
+mod running;
 mod saved;
 mod table;
 mod tree;
@@ -40,9 +43,10 @@ pub(crate) struct Args {
     /// Also says whether the tests of raft-core and raft-testkit find it. Takes longer.
     #[arg(long)]
     tests: bool,
-    /// What takes more than so many seconds of processor time hangs, and has caught it.
-    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
-    patience: u64,
+    /// What takes more than so many seconds of processor time hangs, and has caught it; 900, or 60 for a step of
+    /// --generated.
+    #[arg(long, value_name = "SECONDS")]
+    patience: Option<u64>,
     /// Writes the results there, after each bug what there is so far.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -52,7 +56,12 @@ pub(crate) struct Args {
     /// Writes them as text for people there, between the two marks that say so.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    #[command(flatten)]
+    generated: generated::Args,
 }
+
+/// How long a detector may take, in seconds of processor time, unless told otherwise.
+const PATIENCE: u64 = 900;
 
 /// What became of one planted bug.
 struct Row {
@@ -64,6 +73,15 @@ struct Row {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
+    if args.generated.wanted() {
+        let Args { list, patience, .. } = *args;
+        let (json, resume, markdown) =
+            (args.json.as_deref(), args.resume.as_deref(), args.markdown.as_deref());
+        return generated::run(
+            &args.generated,
+            &generated::Common { list, patience, json, resume, markdown },
+        );
+    }
     let mutants = chosen(args, table::read(&proc::root())?)?;
     if args.list {
         let rows: Vec<Vec<String>> = mutants.into_iter().map(listed).collect();
@@ -71,8 +89,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
         println!("mutants: planted={}", rows.len());
         return Ok(true);
     }
-    let tree = Tree::new()?;
-    let mut detectors = Detectors::new(&tree, args.seeds, Duration::from_secs(args.patience))?;
+    let tree = Tree::new("mutants")?;
+    let mut detectors =
+        Detectors::new(&tree, args.seeds, Duration::from_secs(args.patience.unwrap_or(PATIENCE)))?;
     let Saved { caught: before, commit, mut checkers } =
         args.resume.as_deref().map(saved::read).transpose()?.unwrap_or_default();
     let left: Vec<Mutant> =
@@ -82,7 +101,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Some(commit) if left.is_empty() => commit,
         Some(commit) => format!("{commit} and {}", tree.commit),
     };
-    if left.iter().any(|mutant| mutant.by.contains(&By::Sim)) || checkers.is_empty() {
+    if !left.is_empty() || checkers.is_empty() {
         detectors.prepare(&left, args.alone)?;
         checkers = detectors.checkers()?;
     }
@@ -124,15 +143,21 @@ fn chosen(args: &Args, all: Vec<Mutant>) -> Result<Vec<Mutant>, Failure> {
 
 /// Plants one bug, looks for it, and takes it out again.
 fn look(args: &Args, tree: &Tree, detectors: &Detectors<'_>, mutant: Mutant) -> Result<Row, Failure> {
-    let switched = detectors.switch(&mutant)?;
-    let tried = switched.is_some();
-    if let Some(Some(found)) = switched
-        && !args.tests
-    {
-        return Ok(Row { mutant, found: Ok(Some(found)), tests: None });
+    let mut left = Vec::new();
+    for by in &mutant.by {
+        match detectors.switch(&mutant, *by)? {
+            None => left.push(*by),
+            Some(Some(found)) if !args.tests => {
+                return Ok(Row { mutant, found: Ok(Some(found)), tests: None });
+            }
+            Some(_) => {}
+        }
+    }
+    if left.is_empty() && !args.tests {
+        return Ok(Row { mutant, found: Ok(None), tests: None });
     }
     let found = tree.plant(&mutant).and_then(|()| {
-        for by in mutant.by.iter().filter(|by| **by != By::Sim || !tried) {
+        for by in if args.tests { &mutant.by } else { &left } {
             if let Some(caught) = detectors.look(&mutant, *by)? {
                 return Ok(Some(caught));
             }
@@ -196,7 +221,7 @@ fn report(args: &Args, rows: &[Row], commit: &str, checkers: &[String]) -> Outco
     let median = median(caught.iter().map(|caught| caught.cpu).collect()).as_secs_f64();
     json_file::write(args.json.as_deref(), &saved::value(rows, commit, checkers))?;
     if let Some(file) = &args.markdown {
-        markdown::write(file, &markdown::render(rows, args.seeds, commit, checkers))?;
+        markdown::write(file, "measured", &markdown::render(rows, args.seeds, commit, checkers))?;
     }
     println!("mutants: planted={} caught={} median_cpu_seconds={median:.1}", rows.len(), caught.len());
     Ok(caught.len() == rows.len())

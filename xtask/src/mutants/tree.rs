@@ -22,15 +22,20 @@ pub(super) struct Tree {
 
 impl Tree {
     /// The copy, as the workspace is now: also what has not been committed. What is done to the workspace from
-    /// here on does not reach it: a long run is of one state.
-    pub(super) fn new() -> Result<Self, Failure> {
-        let folder = proc::target_dir()?.join("mutants");
+    /// here on does not reach it: a long run is of one state. It is in that folder of the build folder.
+    pub(super) fn new(name: &str) -> Result<Self, Failure> {
+        let folder = proc::target_dir()?.join(name);
         let (tree, target) = (folder.join("tree"), folder.join("target"));
         let root = proc::root();
         let commit = commit(&root);
         let tree = Self { root, tree, target, commit, sound: RefCell::default() };
         tree.follow()?;
         Ok(tree)
+    }
+
+    /// Where something of the workspace is in the copy.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.tree.join(name)
     }
 
     /// Where results may be put.
