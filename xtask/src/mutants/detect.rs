@@ -1,6 +1,6 @@
 //! What looks for a planted bug: the simulator, the model checker, the crash states, or a test.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::merge::{self, Merge};
-use super::programs::{Program, Programs};
+use super::programs::{Program, Programs, Wanted};
 use super::running::{Output, Runner};
 use super::table::{By, Mutant};
 use super::tree::Tree;
@@ -76,10 +76,10 @@ impl<'a> Detectors<'a> {
             self.tree.plant_together(&merge)?;
         }
         let tests = all.iter().filter(|mutant| self.switches.contains_key(&mutant.name));
-        let mut wanted: BTreeSet<(&str, Program<'_>)> =
+        let mut wanted: Wanted<'_> =
             tests.flat_map(|mutant| mutant.by.iter().filter_map(|by| Some(tested(mutant, *by)?.0))).collect();
         wanted.insert(("raft-testkit", Program::Sim));
-        let built = Programs::build(self.tree, &wanted);
+        let built = Programs::build(self.tree, &merge, &wanted);
         self.tree.heal()?;
         let built = built?;
         self.clean = Some(built.get("raft-testkit", Program::Sim)?.to_path_buf());

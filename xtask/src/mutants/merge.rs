@@ -3,6 +3,7 @@
 //! body is meant. What does more than that, or what would not compile so, is planted alone.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -80,6 +81,14 @@ impl Merge {
         self.files
             .iter()
             .map(|(path, source)| (path.as_path(), source.render(crate_of(path).unwrap_or("crate")).0))
+    }
+
+    /// A hash of all of them, and of what the rest is.
+    pub(super) fn digest(&self, rest: u64) -> u64 {
+        let mut hash = DefaultHasher::new();
+        (rest, MODULE).hash(&mut hash);
+        self.files().for_each(|file| file.hash(&mut hash));
+        hash.finish()
     }
 
     /// The bug on each line of the files as they are to be, where there is one.

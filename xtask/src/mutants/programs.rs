@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::merge::Merge;
 use super::tree::Tree;
 use crate::util::{Context, Failure, proc};
 
@@ -30,12 +31,36 @@ impl<'a> Program<'a> {
     }
 }
 
+/// The package, and what cargo calls it unless it is the library.
+type Key = (String, Option<String>);
+
 /// Where they are.
-pub(super) struct Programs(BTreeMap<(String, Option<String>), PathBuf>);
+pub(super) struct Programs(BTreeMap<Key, PathBuf>);
+
+/// What is wanted of which packages.
+pub(super) type Wanted<'a> = BTreeSet<(&'a str, Program<'a>)>;
+
+/// What the kept programs were built from.
+const KEPT: &str = "switched.json";
 
 impl Programs {
-    /// Compiles them. They stay as they are when something else is built.
-    pub(super) fn build(tree: &Tree, wanted: &BTreeSet<(&str, Program<'_>)>) -> Result<Self, Failure> {
+    /// Those that an earlier run has built from the same sources and with the same changes.
+    pub(super) fn kept(tree: &Tree, merge: &Merge, wanted: &Wanted<'_>) -> Option<Self> {
+        let text = std::fs::read_to_string(tree.scratch(KEPT)).ok()?;
+        let (digest, programs): (u64, Vec<(Key, PathBuf)>) = serde_json::from_str(&text).ok()?;
+        let all = Self(programs.into_iter().collect());
+        let whole =
+            wanted.iter().all(|(package, program)| all.get(package, *program).is_ok_and(Path::exists));
+        (digest == merge.digest(tree.digest) && whole).then_some(all)
+    }
+
+    /// Compiles them from the tree in which these changes are planted. They stay as they are when something else is
+    /// built.
+    pub(super) fn build(tree: &Tree, merge: &Merge, wanted: &Wanted<'_>) -> Result<Self, Failure> {
+        let shown = || String::from("cannot keep what was built");
+        if tree.scratch(KEPT).exists() {
+            std::fs::remove_file(tree.scratch(KEPT)).context(shown)?;
+        }
         let mut command = tree.cargo();
         command.args(["test", "--no-run", "--release", "--message-format=json"]);
         // The same features whatever is wanted, so that nothing is built twice.
@@ -65,6 +90,9 @@ impl Programs {
             std::fs::copy(&path, &kept).context(|| format!("cannot keep {}", path.display()))?;
             programs.insert(key, kept);
         }
+        let all: Vec<(&Key, &PathBuf)> = programs.iter().collect();
+        let text = serde_json::to_string(&(merge.digest(tree.digest), all)).context(shown)?;
+        std::fs::write(tree.scratch(KEPT), text).context(shown)?;
         Ok(Self(programs))
     }
 
@@ -79,7 +107,7 @@ impl Programs {
 
 /// A test binary, or a tool, that cargo says it has built: of which package, what it is called unless it has the
 /// tests of the library, and where it is.
-fn program(said: &Value) -> Option<((String, Option<String>), PathBuf)> {
+fn program(said: &Value) -> Option<(Key, PathBuf)> {
     let path = PathBuf::from(said["executable"].as_str()?);
     let (target, id) = (&said["target"], said["package_id"].as_str()?);
     let package = id.rsplit('/').next()?.split('#').next()?;

@@ -61,9 +61,10 @@ impl Runner {
             let _ = say.send(Said::All);
             text
         });
+        let mut watch = Watch { used: Duration::ZERO, since: begin };
         let said = loop {
             match said.recv_timeout(Duration::from_secs(1).min(self.patience)) {
-                Err(RecvTimeoutError::Timeout) if self.has_hung(&child, begin) => break None,
+                Err(RecvTimeoutError::Timeout) if watch.has_hung(&child, self.patience) => break None,
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(said) => break Some(said),
                 Err(RecvTimeoutError::Disconnected) => break Some(Said::All),
@@ -79,13 +80,28 @@ impl Runner {
         let output = said.map(|_| Output { status: status.success(), text });
         Ok((output, cpu.unwrap_or_else(|| begin.elapsed())))
     }
+}
 
+/// What a child has used, and since when it uses no more.
+struct Watch {
+    used: Duration,
+    since: Instant,
+}
+
+impl Watch {
     /// Whether a child is at it for too long: by its own processor time, where the system tells that, since others
-    /// may be at work on this machine. One that waits for others uses none, and so ends by the clock.
-    fn has_hung(&self, child: &Child, begin: Instant) -> bool {
+    /// may be at work on this machine, who leave it a small part only. One that waits for others uses none, and so
+    /// ends by the clock.
+    fn has_hung(&mut self, child: &Child, patience: Duration) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).ok();
-        let used = stat.and_then(|stat| used_by(&stat));
-        used.is_none_or(|used| used >= self.patience) || begin.elapsed() >= self.patience * 4
+        let Some(used) = stat.and_then(|stat| used_by(&stat)) else {
+            return self.since.elapsed() >= patience;
+        };
+        // Of what has begun to wait a timer or two may still run.
+        if used > self.used + patience / 100 {
+            *self = Self { used, since: Instant::now() };
+        }
+        used >= patience || self.since.elapsed() >= patience * 4
     }
 }
 

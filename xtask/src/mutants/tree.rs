@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,6 +19,8 @@ pub(super) struct Tree {
     pub(super) commit: String,
     /// What the files were in which a bug is planted.
     sound: RefCell<Vec<(PathBuf, Vec<u8>)>>,
+    /// A hash of all that is compiled.
+    pub(super) digest: u64,
 }
 
 impl Tree {
@@ -28,8 +31,8 @@ impl Tree {
         let (tree, target) = (folder.join("tree"), folder.join("target"));
         let root = proc::root();
         let commit = commit(&root);
-        let tree = Self { root, tree, target, commit, sound: RefCell::default() };
-        tree.follow()?;
+        let mut tree = Self { root, tree, target, commit, sound: RefCell::default(), digest: 0 };
+        tree.digest = tree.follow()?;
         Ok(tree)
     }
 
@@ -43,20 +46,24 @@ impl Tree {
         self.target.join(name)
     }
 
-    /// Makes the copy equal to the workspace. A file that is equal already keeps its time.
-    fn follow(&self) -> Result<(), Failure> {
+    /// Makes the copy equal to the workspace, and says what it is of. A file that is equal already keeps its time.
+    fn follow(&self) -> Result<u64, Failure> {
         let mut list = git(&self.root);
         list.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
         let list = proc::stdout(&mut list)?;
-        let mut wanted = BTreeSet::new();
+        let (mut wanted, mut hash) = (BTreeSet::new(), DefaultHasher::new());
         for name in list.split('\0').filter(|name| !name.is_empty()) {
             let from = self.root.join(name);
             if from.is_file() {
                 wanted.insert(self.tree.join(name));
-                copy(&from, &self.tree.join(name))?;
+                let bytes = copy(&from, &self.tree.join(name))?;
+                if !name.starts_with("docs/") && !name.starts_with("xtask/") && !is_text(name) {
+                    (name, bytes).hash(&mut hash);
+                }
             }
         }
-        remove_others(&self.tree, &wanted)
+        remove_others(&self.tree, &wanted)?;
+        Ok(hash.finish())
     }
 
     /// Plants a bug.
@@ -170,16 +177,23 @@ fn git(folder: &Path) -> Command {
     command
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+/// Whether no compiler reads it.
+fn is_text(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "md" || extension == "txt")
+}
+
+/// Copies what is not equal, and returns the bytes.
+fn copy(from: &Path, to: &Path) -> Result<Vec<u8>, Failure> {
     let shown = || format!("cannot copy {}", from.display());
     let bytes = std::fs::read(from).context(shown)?;
     if std::fs::read(to).is_ok_and(|there| there == bytes) {
-        return Ok(());
+        return Ok(bytes);
     }
     if let Some(parent) = to.parent() {
         std::fs::create_dir_all(parent).context(shown)?;
     }
-    std::fs::write(to, bytes).context(shown)
+    std::fs::write(to, &bytes).context(shown)?;
+    Ok(bytes)
 }
 
 /// Removes the files below `folder` that are not wanted.

@@ -1,11 +1,10 @@
 //! The tests that a change is shown to, the quick ones first.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
 use super::super::merge;
-use super::super::programs::{Program, Programs};
+use super::super::programs::{Program, Programs, Wanted};
 use super::super::running::Runner;
 use super::super::tree::Tree;
 use crate::util::Failure;
@@ -62,12 +61,9 @@ pub(super) struct Ladder<'a> {
 }
 
 impl<'a> Ladder<'a> {
-    /// Compiles what is run for the changes of these packages.
-    pub(super) fn build(tree: &Tree, runner: &'a Runner, packages: &BTreeSet<&str>) -> Result<Self, Failure> {
-        let wanted: BTreeSet<(&str, Program<'_>)> =
-            packages.iter().flat_map(|package| steps(package)).copied().collect();
-        let programs = Programs::build(tree, &wanted)?;
-        Ok(Self { folder: tree.path(""), runner, programs })
+    /// With programs that have the changes.
+    pub(super) fn new(tree: &Tree, runner: &'a Runner, programs: Programs) -> Self {
+        Self { folder: tree.path(""), runner, programs }
     }
 
     /// Shows a change to one step after the other; 0 is the sources as they are.
@@ -102,6 +98,11 @@ impl<'a> Ladder<'a> {
             Some(output) => Some(output.text.lines().find_map(failed).unwrap_or("it ended").to_string()),
         })
     }
+}
+
+/// What is run for the changes of these packages.
+pub(super) fn wanted<'a>(packages: impl Iterator<Item = &'a str>) -> Wanted<'static> {
+    packages.flat_map(steps).copied().collect()
 }
 
 fn steps(package: &str) -> &'static [(&'static str, Program<'static>)] {

@@ -49,7 +49,7 @@ pub(crate) struct Args {
     /// How many changes at a time.
     #[arg(long, value_name = "N", default_value_t = 2, requires = "generated")]
     jobs: usize,
-    /// With --resume: tries again what was not caught.
+    /// With --resume: tries again what was not caught, and what could not have a switch.
     #[arg(long, requires_all = ["generated", "resume"])]
     again: bool,
 }
@@ -117,7 +117,7 @@ pub(super) fn run(args: &Args, common: &Common<'_>) -> Outcome {
     }
     let mut verdicts = common.resume.map(saved::read).transpose()?.unwrap_or_default();
     verdicts.retain(|name, verdict| {
-        let again = *verdict == Verdict::Apart || (args.again && *verdict == Verdict::Left);
+        let again = args.again && matches!(verdict, Verdict::Left | Verdict::Apart);
         !again && changes.iter().any(|change| change.name == *name)
     });
     let reasons = explained::read(&tree.path(""))?;
@@ -139,31 +139,36 @@ fn judge(
 ) -> Result<(), Failure> {
     let changes = found.changes;
     let number_of = |place: usize| u32::try_from(place + 1).unwrap_or(u32::MAX);
-    let done: BTreeSet<u32> = (0..changes.len())
-        .filter(|place| found.verdicts.contains_key(&changes[*place].name))
+    let without: BTreeSet<u32> = (0..changes.len())
+        .filter(|place| {
+            let verdict = found.verdict(&changes[*place]);
+            matches!(verdict, Some(Verdict::Broken | Verdict::Apart))
+        })
         .map(number_of)
         .collect();
-    let viable = viable::plant(tree, changes, sources, &done)?;
-    for (place, change) in changes.iter().enumerate() {
-        let number = number_of(place);
-        if viable.apart.contains(&number) {
-            found.verdicts.insert(change.name.clone(), Verdict::Apart);
-        } else if viable.broken.contains(&number) && !done.contains(&number) {
-            found.verdicts.insert(change.name.clone(), Verdict::Broken);
-        }
-    }
     let save = |found: &Found<'_>| json_file::write(common.json, &saved::value(found));
-    save(found)?;
+    let viable = viable::build(tree, changes, sources, &without, |broken, apart| {
+        for (place, change) in changes.iter().enumerate() {
+            let number = number_of(place);
+            if apart.contains(&number) {
+                found.verdicts.insert(change.name.clone(), Verdict::Apart);
+            } else if broken.contains(&number) {
+                found.verdicts.entry(change.name.clone()).or_insert(Verdict::Broken);
+            }
+        }
+        save(found)
+    })?;
     let mut left: Vec<(u32, &Change)> = viable
         .numbers
         .iter()
         .filter_map(|number| Some((*number, changes.get(usize::try_from(*number).ok()? - 1)?)))
+        .filter(|(_, change)| !found.verdicts.contains_key(&change.name))
         .collect();
     // In no order, so that what a run that is stopped has found is a fair sample.
     Random::new(1).shuffle(&mut left);
     let runner = Runner::new(Duration::from_secs(common.patience.unwrap_or(PATIENCE)))?;
     let packages: BTreeSet<&str> = left.iter().map(|(_, change)| &change.package[..]).collect();
-    let ladder = Ladder::build(tree, &runner, &packages)?;
+    let ladder = Ladder::new(tree, &runner, viable.programs);
     for package in packages {
         if let Some(Seen { by, test }) = ladder.climb(package, 0)? {
             return Err(Failure::new(format!("without any change {by} fails too: {test}")));

@@ -7,7 +7,9 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use super::super::merge::Merge;
+use super::super::programs::Programs;
 use super::super::tree::Tree;
+use super::ladder;
 use super::list::{Change, Sources};
 use crate::util::{Context, Failure, proc};
 
@@ -15,20 +17,22 @@ use crate::util::{Context, Failure, proc};
 pub(super) struct Viable {
     /// The number of each change that was compiled, which is its place in the list, from 1.
     pub(super) numbers: BTreeSet<u32>,
-    /// Those that do not compile.
-    pub(super) broken: BTreeSet<u32>,
-    /// Those that compile, maybe, but cannot have a switch.
-    pub(super) apart: BTreeSet<u32>,
+    /// The tests that have all of them.
+    pub(super) programs: Programs,
 }
 
-/// Plants all changes that compile, each with its number for a switch.
-pub(super) fn plant(
+/// Compiles all changes that can be, each with its number for a switch, and the tests that they are shown to. Tells
+/// `note` which are broken and which apart as soon as that is known: the rest takes long.
+pub(super) fn build(
     tree: &Tree,
     changes: &[Change],
     sources: &Sources,
     known: &BTreeSet<u32>,
+    mut note: impl FnMut(&BTreeSet<u32>, &BTreeSet<u32>) -> Result<(), Failure>,
 ) -> Result<Viable, Failure> {
     let (mut broken, mut apart) = (known.clone(), BTreeSet::new());
+    let left = changes.iter().zip(1..).filter(|(_, number)| !known.contains(number));
+    let wanted = ladder::wanted(left.map(|(change, _)| &change.package[..]));
     loop {
         let (mut merge, mut numbers) = (Merge::default(), BTreeSet::new());
         for (change, number) in changes.iter().zip(1..) {
@@ -41,20 +45,25 @@ pub(super) fn plant(
                 apart.insert(number);
             }
         }
-        tree.plant_together(&merge)?;
+        if let Some(programs) = Programs::kept(tree, &merge, &wanted) {
+            eprintln!("{} changes in the build of an earlier run", numbers.len());
+            return Ok(Viable { numbers, programs });
+        }
         eprintln!("{} changes in one build", numbers.len());
-        let found = match complaints(tree, changes) {
-            Ok(found) => blamed(&found, &merge, &mut apart, &numbers, changes),
-            Err(failure) => Err(failure),
-        };
-        let more = match found {
-            Ok(more) if more.is_empty() => return Ok(Viable { numbers, broken, apart }),
-            other => {
-                tree.heal()?;
-                other?
+        tree.plant_together(&merge)?;
+        let found = complaints(tree, changes);
+        let more = found.and_then(|found| blamed(&found, &merge, &mut apart, &numbers, changes));
+        let programs = match &more {
+            Ok(more) if more.is_empty() => {
+                note(&broken, &apart).and_then(|()| Programs::build(tree, &merge, &wanted)).map(Some)
             }
+            _ => Ok(None),
         };
-        broken.extend(more.into_iter().filter(|number| !apart.contains(number)));
+        tree.heal()?;
+        if let Some(programs) = programs? {
+            return Ok(Viable { numbers, programs });
+        }
+        broken.extend(more?.into_iter().filter(|number| !apart.contains(number)));
     }
 }
 
