@@ -58,6 +58,17 @@ impl Memberships {
     pub(crate) fn at(&self, log: &[Item], upto: Index) -> Option<&Membership> {
         self.last(upto, |index| log.get(place(index)).map(|item| item.term)).map(|(_, _, found)| found)
     }
+
+    /// Whether a node votes in one that may be the last committed one, as far as its log tells. Of those beyond its
+    /// commit index that may be any, also one that brought it back and that a later one follows which removes it again.
+    pub(crate) fn may_count(&self, log: &[Item], commit: Index, node: NodeId) -> bool {
+        let votes = |of: Option<&Membership>| of.is_none_or(|of| of.is_voter(node));
+        // One that has lost some of what is committed knows less than that.
+        if commit.0 > log.len() as u64 {
+            return true;
+        }
+        votes(self.at(log, commit)) || self.beyond(commit).any(|(index, _, _)| votes(self.at(log, index)))
+    }
 }
 
 /// The place of a member among the nodes.
@@ -204,6 +215,23 @@ mod tests {
         assert!(!is_quorum(&joint, |node| [2, 3, 4].contains(&node)));
         assert!(!is_quorum(&joint, |node| [0, 1, 2].contains(&node)));
         assert!(!is_quorum(&of(&[1, 2], &[]), |node| node == 0));
+    }
+
+    /// A simulated node was removed, came back and was removed again while it knew of no commit: as far as it knows
+    /// the one in the middle may be the last that is committed, and then it may be needed.
+    #[test]
+    fn who_was_brought_back_in_between_may_still_count() {
+        let mut all = Memberships::default();
+        let mut log = Vec::new();
+        for (index, voters) in [(1, &[1, 2][..]), (2, &[1, 2, 3]), (3, &[1, 2])] {
+            let data = of(voters, &[]).encode();
+            let id = raft_core::ids::LogId::new(1, index);
+            assert!(all.add(&Entry { id, kind: EntryKind::Membership, data }).is_some());
+            log.push(Item { term: id.term, digest: index });
+        }
+        let counts = |commit: u64| all.may_count(&log, Index(commit), NodeId(3));
+        assert_eq!([1, 2, 3].map(counts), [true, true, false]);
+        assert!(!all.may_count(&log[..1], Index(1), NodeId(3)), "what it does not have is none of its");
     }
 
     #[test]

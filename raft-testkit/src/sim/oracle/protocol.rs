@@ -471,13 +471,9 @@ impl State {
 
     /// Nobody campaigns who knows that the committed members have no vote for it.
     fn may_campaign(&self, node: usize, raft: &Raft) -> bool {
-        let commit = raft.view().commit;
-        let log = self.nodes[node].log.get(..commit.0 as usize).unwrap_or_default();
-        let last = self.membership_of(raft);
-        // One that is not committed may bring it back, or keep it.
         let me = NodeId(node as u64 + 1);
-        last.is_none_or(|last| last.is_voter(me))
-            || self.memberships.of_log(log).is_none_or(|committed| committed.is_voter(me))
+        self.membership_of(raft).is_none_or(|last| last.is_voter(me))
+            || self.memberships.may_count(&self.nodes[node].log, raft.view().commit, me)
     }
 
     /// A message is about to be handled.
