@@ -26,6 +26,7 @@ const STEPS: &[(&str, &[(&str, Program<'_>)])] = &[
             ("raft-core", Program::Test("sessions")),
             ("raft-core", Program::Test("leases")),
             ("raft-core", Program::Test("properties")),
+            ("raft-testkit", Program::Test("node_members")),
             ("raft-testkit", Program::Sim),
         ],
     ),
