@@ -153,12 +153,8 @@ impl World {
                 return false;
             }
             let coming: Vec<usize> = planned.joining().map(|id| id.0 as usize - 1).collect();
-            let comes_with_a_disk = |node: &usize| fresh && !self.slots[*node].fresh;
-            if coming.iter().any(|node| self.slots[*node].damage == Damage::Lost)
-                || coming.iter().any(|node| comes_with_a_disk(node) && !self.oracle.is_forgotten(*node))
-            {
-                // With its name goes its disk: see `bring_back`. And while somebody still knows its old store, it
-                // would be refused there.
+            if coming.iter().any(|node| self.slots[*node].damage == Damage::Lost) {
+                // With its name goes its disk: see `bring_back`.
                 return false;
             }
             for node in coming {
@@ -247,10 +243,6 @@ impl World {
         let leader = self.oracle.leader().and_then(|node| self.reach(node));
         let Some(reach) = leader.filter(|_| self.slots[node].damage == Damage::Lost) else { return };
         if self.is_calm() || self.oracle.may_be_member(node) {
-            return;
-        }
-        if !self.oracle.is_forgotten(node) {
-            self.agenda.after(200 * MS, What::Rejoin(node));
             return;
         }
         let slot = &mut self.slots[node];

@@ -323,15 +323,6 @@ impl Oracle {
         !state.nodes[node].lossy && !state.nodes[node].hard.probation
     }
 
-    /// Whether no disk of another knows the store of this node.
-    #[must_use]
-    pub fn is_forgotten(&self, node: usize) -> bool {
-        let id = NodeId(node as u64 + 1);
-        let state = self.lock();
-        let mut others = state.nodes.iter().enumerate().filter(|(other, _)| *other != node);
-        !others.any(|(_, model)| model.known.iter().any(|known| known.node == id))
-    }
-
     /// Whether it is on probation, on its disk.
     #[must_use]
     pub fn is_on_probation(&self, node: usize) -> bool {
