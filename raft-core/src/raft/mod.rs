@@ -310,10 +310,9 @@ impl Raft {
 
     fn propose_kind(&mut self, now: Time, kind: EntryKind, data: Bytes) -> Result<LogId, ProposeError> {
         let running = self.begin(now);
-        let leader = self.common.leader_member();
         let result = match &mut self.role {
             Role::Leader(role) if running => role.propose(&mut self.common, kind, data),
-            _ => Err(ProposeError::NotLeader { leader }),
+            _ => Err(ProposeError::NotLeader { leader: self.common.leader_member() }),
         };
         self.settle();
         result
@@ -325,10 +324,9 @@ impl Raft {
     /// [`ReadError`]; no event follows.
     pub fn read(&mut self, now: Time, id: ReadId) -> Result<(), ReadError> {
         let running = self.begin(now);
-        let leader = self.common.leader_member();
         let result = match &mut self.role {
             Role::Leader(role) if running => role.read(id),
-            _ => Err(ReadError::NotLeader { leader }),
+            _ => Err(ReadError::NotLeader { leader: self.common.leader_member() }),
         };
         self.settle();
         result
@@ -342,11 +340,10 @@ impl Raft {
     /// [`ReadError`]; no event follows. [`ReadError::NotLeader`] where no leader is known.
     pub fn read_anywhere(&mut self, now: Time, id: ReadId) -> Result<(), ReadError> {
         let running = self.begin(now);
-        let leader = self.common.leader_member();
         let result = match &mut self.role {
             Role::Leader(role) if running => role.read(id),
-            Role::Follower(role) if running && leader.is_some() => role.read(id),
-            _ => Err(ReadError::NotLeader { leader }),
+            Role::Follower(role) if running && self.common.leader.is_some() => role.read(id),
+            _ => Err(ReadError::NotLeader { leader: self.common.leader_member() }),
         };
         self.settle();
         result
@@ -386,10 +383,9 @@ impl Raft {
     /// [`TransferError`]; no event follows.
     pub fn transfer_leadership(&mut self, now: Time, to: Option<NodeId>) -> Result<NodeId, TransferError> {
         let running = self.begin(now);
-        let leader = self.common.leader_member();
         let result = match &mut self.role {
             Role::Leader(role) if running => role.transfer(&mut self.common, to),
-            _ => Err(TransferError::NotLeader { leader }),
+            _ => Err(TransferError::NotLeader { leader: self.common.leader_member() }),
         };
         self.settle();
         result
@@ -409,10 +405,9 @@ impl Raft {
         options: ChangeOptions,
     ) -> Result<ChangeId, ChangeError> {
         let running = self.begin(now);
-        let leader = self.common.leader_member();
         let result = match &mut self.role {
             Role::Leader(role) if running => role.change_membership(&mut self.common, changes, options),
-            _ => Err(ChangeError::NotLeader { leader }),
+            _ => Err(ChangeError::NotLeader { leader: self.common.leader_member() }),
         };
         self.settle();
         result
