@@ -31,8 +31,8 @@
 //! flipped bit, a failing sync, a full disk. What you cannot offer you skip by name, with a reason, which
 //! is printed; the list of what was skipped is part of what your backend promises.
 //!
-//! What the suites do not see: crashes of the process in the middle of a write, power cuts, and what a
-//! file system does with them. A journal needs tests of its own for these.
+//! A backend that offers no `crash` and no `path` is not tested for power cuts and kills, and no suite sees what a real
+//! file system does with a power cut. A journal needs tests of its own for that.
 //!
 //! # For the author of a test
 //!

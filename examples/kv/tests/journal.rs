@@ -249,8 +249,8 @@ fn a_copy_is_refused_where_it_could_do_harm() {
         // Something is there.
         std::fs::create_dir(&new).unwrap();
         std::fs::write(new.join("precious"), "data").unwrap();
-        refused(&from, &to, 1, "never overwrites");
-        refused(&from, &from, 1, "never overwrites");
+        refused(&from, &to, 1, "nothing is overwritten");
+        refused(&from, &from, 1, "nothing is overwritten");
         assert_eq!(std::fs::read(new.join("precious")).unwrap(), b"data");
         std::fs::remove_file(new.join("precious")).unwrap();
 
@@ -269,7 +269,7 @@ fn a_copy_is_refused_where_it_could_do_harm() {
 
         // An empty folder is fine. What was moved is not moved again.
         copied(&from, &to);
-        refused(&from, &to, 1, "never overwrites");
+        refused(&from, &to, 1, "nothing is overwritten");
         refused(&from, &named(other, &cluster.dir.path().join("third")), 3, "it was moved to");
         assert!(journal(&["inspect", &from]).1.contains("closed: moved to"));
         let (code, _, said) = copy(&to, &from);

@@ -268,7 +268,7 @@ fn health(server: &Server, status: &Status) -> (&'static str, Vec<String>) {
         slow => yellow.push(format!("its disk is not prompt: {}", disk(slow))),
     }
     for peer in status.peers.iter().filter(|peer| peer.slow) {
-        yellow.push(format!("node {} says that its disk is not prompt", peer.id));
+        yellow.push(format!("node {} says that its disk is full or hangs: see RAFT INFO there", peer.id));
     }
     if let Some(upto) = status.healing {
         yellow.push(format!(

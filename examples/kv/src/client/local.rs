@@ -19,7 +19,11 @@ pub(crate) fn upper(arg: Option<&Bytes>) -> Vec<u8> {
 pub(crate) fn unknown_subcommand(group: &str, arg: Option<&Bytes>, reply: &mut Reply) {
     let name = arg.map(|arg| String::from_utf8_lossy(arg.get(..128).unwrap_or(arg)).into_owned());
     let name = name.unwrap_or_default();
-    reply.error(&format!("ERR unknown subcommand '{name}'. Try {group} HELP."));
+    let next = match group {
+        "RAFT" => "They are listed in examples/kv/README.md, under Commands.",
+        _ => "raft-kv has few of this group: see examples/kv/README.md.",
+    };
+    reply.error(&format!("ERR unknown subcommand '{name}' of {group}. {next}"));
 }
 
 impl Session {

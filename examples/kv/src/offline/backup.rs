@@ -224,7 +224,11 @@ impl Client {
     }
 
     fn answer(&mut self) -> std::io::Result<Answer> {
-        let wrong = || std::io::Error::other("this is no raft-kv");
+        let wrong = || {
+            std::io::Error::other(
+                "no answer that raft-kv gives: is it another server, or does it speak TLS? Then give --tls-ca and --tls-name",
+            )
+        };
         let mut line = Vec::new();
         (&mut self.stream).take(64 << 10).read_until(b'\n', &mut line)?;
         let line =

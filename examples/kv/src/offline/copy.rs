@@ -58,8 +58,12 @@ pub(super) fn run(from: &Place, to: &Place) -> Result<(), Exit> {
     let state = new.state();
     let entries = state.last.index.0.saturating_sub(state.purged.index.0);
     println!(
-        "node {} was moved to {target}: {entries} entries up to {}, read back and the same; {source} is closed",
-        state.identity.node, state.last
+        "node {} was moved to {target}: {entries} entries up to {}, read back and the same; {source} is closed. Start it with \
+         --data {} --journal {} and its other flags",
+        state.identity.node,
+        state.last,
+        target.dir.display(),
+        target.kind.name()
     );
     Ok(())
 }
@@ -107,7 +111,7 @@ impl Named {
         match closed {
             Some(why) if why == unfinished => Ok(true),
             Some(why) => Err(Exit::other(format!("{self} is there already: {why}"))),
-            None => Err(Exit::other(format!("{self} is there already: a copy never overwrites anything"))),
+            None => Err(Exit::other(format!("{self} is there already: nothing is overwritten"))),
         }
     }
 

@@ -131,7 +131,11 @@ pub(super) async fn j02_unfinished_write_is_a_prefix<B: JournalBackend>(
             return equal("the hard state", &state.hard_state, &story.after.0);
         }
         if !(old || (prefix && new_vote)) || !(new_vote || state.hard_state == story.before.0) {
-            let expected = "nothing, the vote alone, or the vote with a prefix of the entries";
+            let before: Vec<_> = story.before.1.iter().map(|entry| entry.id).collect();
+            let expected = format!(
+                "what was acknowledged before ({before:?}), and with it nothing, the new vote alone, or the new vote with a \
+                 prefix of the new entries"
+            );
             return Err(fail(expected, format!("{:?} and {ids:?}", state.hard_state)));
         }
     }
