@@ -148,7 +148,7 @@ const TABLE: &[(Mutant, &str, &str)] = &[
     (
         Mutant::WritesHardStateLast,
         "j02_unfinished_write_is_a_prefix",
-        "nothing, the vote alone, or the vote with a prefix of the entries",
+        "and with it nothing, the new vote alone, or the new vote with a prefix of the new entries",
     ),
     (Mutant::TruncatesOneTooFew, "j03_truncated_is_never_seen_again", "reading beyond the end"),
     (Mutant::ForgetsTruncationAfterReopening, "j03_truncated_is_never_seen_again", "the last log id"),
