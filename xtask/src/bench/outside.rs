@@ -125,7 +125,12 @@ impl Load<'_> {
             ("--secs", self.seconds.to_string()),
         ];
         all.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
-        tools.ask("loadgen", &all)
+        let value = tools.ask("loadgen", &all)?;
+        // What failed was not slow, and makes the rest look fast.
+        if let Some(failed) = value["failed"].as_u64().filter(|failed| *failed > 0) {
+            println!("{}, {} clients: {failed} requests failed", system.name(), self.clients);
+        }
+        Ok(value)
     }
 }
 

@@ -190,7 +190,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         for child in &mut self.children {
             let _ = child.kill();
-            let _ = child.wait();
+            // Its number may belong to another as soon as it was waited for.
+            if child.wait().is_ok() {
+                self.guard.remove_process(child.id());
+            }
         }
     }
 }
