@@ -11,7 +11,7 @@ use raft_core::backend::{HardState, JournalState};
 use raft_core::entry::{Entry, EntryKind, pack};
 use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, ReadId, StoreId};
 use raft_core::membership::{Member, Membership};
-use raft_core::message::{Envelope, Message, PeerEvent};
+use raft_core::message::{Envelope, Message, PeerEvent, ReadIndex};
 use raft_core::raft::{Event, Restored};
 use raft_core::status::RoleKind;
 use raft_core::time::Time;
@@ -313,4 +313,32 @@ fn there_are_leases_and_leaders_that_were_deposed_without_knowing_it() {
     }
     assert!(leased > 100, "{leased} reads under a lease");
     assert!(deposed > 10, "{deposed} reads on a leader that was deposed");
+}
+
+/// What was promised under other settings binds over a later term, which is written anyway.
+#[test]
+fn a_later_term_does_not_cut_a_promise() {
+    let mut world = World::new(3, 1);
+    world.pass(1500);
+    let leader = world.nodes.iter().position(|node| node.raft.role_kind() == RoleKind::Leader).unwrap();
+    let voter = (leader + 1) % 3;
+    let told = |world: &mut World, election_timeout| {
+        let settings = Settings { election_timeout: Some(election_timeout), ..Settings::default() };
+        let now = world.clock(voter);
+        world.nodes[voter].raft.reconfigure(now, &settings).unwrap();
+        world.drain(voter);
+    };
+    told(&mut world, ELECTION * 3);
+    world.pass(200);
+    assert_eq!(world.nodes[voter].hard.promised, ELECTION * 3, "on disk before it is said");
+    told(&mut world, ELECTION);
+    // Any message of a later term will do.
+    let term = world.nodes[voter].hard.term.next();
+    let (from, to) = (NodeId(leader as u64 + 1), NodeId(voter as u64 + 1));
+    let message = Message::ReadIndex(ReadIndex { id: 1 });
+    let now = world.clock(voter);
+    world.nodes[voter].raft.handle_message(now, Envelope { group: GroupId(0), from, to, term, message });
+    world.drain(voter);
+    assert_eq!(world.nodes[voter].hard.term, term);
+    assert_eq!(world.nodes[voter].hard.promised, ELECTION * 3, "it still holds");
 }
