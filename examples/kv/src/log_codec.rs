@@ -115,6 +115,13 @@ fn body<'a>(rest: &mut &'a [u8], args: &mut Vec<&'a [u8]>) -> Result<Op, Malform
     Ok(op)
 }
 
+/// The first argument of a single command, which is its key if it has one.
+pub(crate) fn first_argument(data: &[u8]) -> Option<&[u8]> {
+    let (kind, mut rest) = data.split_first_chunk::<2>()?;
+    let rest = &mut rest;
+    (kind[0] == COMMAND && count(rest).ok()? > 0).then(|| bytes(rest).ok())?
+}
+
 /// Reads what stands in the log. The arguments of a single command go into `args`, which is emptied
 /// first.
 ///

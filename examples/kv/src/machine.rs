@@ -8,10 +8,10 @@ use raft_core::backend::{Command, Fatal, Responses, SnapshotReader, SnapshotSour
 use raft_core::ids::LogId;
 
 use crate::command::Kind;
-use crate::log_codec::{Logged, decode};
+use crate::log_codec::{Logged, decode, first_argument};
 use crate::resp::Reply;
 use crate::snapshot::{self, Encoder};
-use crate::store::{Store, aside};
+use crate::store::{Store, WARM, aside};
 
 /// Replies to one call of `apply` that are kept, in bytes. Beyond it reads that came through the log are
 /// refused: a pipeline of reads of large values must not fill the memory.
@@ -62,7 +62,11 @@ impl StateMachine for Machine {
         // One buffer for all replies; each response is a part of it.
         let mut reply = Reply::default();
         let mut ends = Vec::with_capacity(if wanted { batch.len() } else { 0 });
-        for command in batch {
+        for (at, command) in batch.iter().enumerate() {
+            if at.is_multiple_of(WARM) {
+                let soon = batch.get(at..).unwrap_or_default().iter().take(WARM);
+                store.warm(soon.filter_map(|command| first_argument(&command.data)));
+            }
             let logged = decode(&command.data, &mut args).map_err(|error| {
                 Fatal(format!("command {} of entry {}: {error}", command.position, command.id))
             })?;

@@ -57,7 +57,7 @@ impl Store {
         let exists = (if_absent || if_present) && self.value(key).is_some();
         let sets = !(if_absent && exists || if_present && !exists);
         if sets {
-            self.put(key, Value::Text(value.to_vec()));
+            self.put_text(key, value);
         }
         match (get, sets) {
             (true, _) => {}
@@ -69,7 +69,7 @@ impl Store {
 
     pub(super) fn get_set(&mut self, key: &[u8], value: &[u8], reply: &mut Reply) -> Result<(), Refused> {
         self.get(key, reply)?;
-        self.put(key, Value::Text(value.to_vec()));
+        self.put_text(key, value);
         Ok(())
     }
 
@@ -85,7 +85,7 @@ impl Store {
             return Err("ERR wrong number of arguments for 'mset' command");
         }
         for [key, value] in pairs {
-            self.put(key, Value::Text(value.to_vec()));
+            self.put_text(key, value);
         }
         reply.ok();
         Ok(())
@@ -99,7 +99,7 @@ impl Store {
     ) -> Result<(), Refused> {
         let absent = self.value(key).is_none();
         if absent {
-            self.put(key, Value::Text(value.to_vec()));
+            self.put_text(key, value);
         }
         reply.count(usize::from(absent));
         Ok(())
@@ -115,7 +115,7 @@ impl Store {
     ) -> Result<(), Refused> {
         let holds = self.text(key)? == Some(expected);
         if holds {
-            self.put(key, Value::Text(value.to_vec()));
+            self.put_text(key, value);
         }
         reply.count(usize::from(holds));
         Ok(())
@@ -124,7 +124,7 @@ impl Store {
     pub(super) fn add(&mut self, key: &[u8], by: i64, reply: &mut Reply) -> Result<(), Refused> {
         let number = self.text(key)?.map_or(Ok(0), integer)?;
         let sum = number.checked_add(by).ok_or("ERR increment or decrement would overflow")?;
-        self.put(key, Value::Text(sum.to_string().into_bytes()));
+        self.put_text(key, sum.to_string().as_bytes());
         reply.integer(sum);
         Ok(())
     }

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Children of a branch.
@@ -16,15 +17,18 @@ const BITS: u32 = 4;
 /// Keys in a leaf. Beyond it becomes a branch, while there are bits left.
 const LEAF: usize = 16;
 
-/// A key with its value.
+/// Keys whose memory is looked at together.
+pub(crate) const WARM: usize = 32;
+
+/// A key with its value. A short key is in it: one look at memory less.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry<V> {
-    key: Box<[u8]>,
+    key: SmallVec<[u8; 24]>,
     value: V,
 }
 
-/// Ordered by hash, then by key.
-type Leaf<V> = Vec<(u64, Arc<Entry<V>>)>;
+/// Ordered by hash, then by key. Few are in the leaf itself: one look at memory less.
+type Leaf<V> = SmallVec<[(u64, Arc<Entry<V>>); 4]>;
 
 #[derive(Debug)]
 enum Node<V> {
@@ -102,6 +106,35 @@ impl<V> Trie<V> {
         }
     }
 
+    /// Looks at the memory that changes of these keys will need, one step for all of them after the other: looks that
+    /// do not depend on each other are under way at once, so that memory is waited for once a step and not once a
+    /// step of each key. `look` looks at the memory of a value.
+    pub(crate) fn warm<'a>(&self, keys: impl Iterator<Item = &'a [u8]>, look: impl Fn(&V) -> u8) {
+        let mut places: SmallVec<[(u64, &Node<V>); WARM]> =
+            keys.map(|key| (xxh3_64(key), &self.root)).collect();
+        let (mut seen, mut used, mut deeper) = (0, 0, true);
+        while core::mem::take(&mut deeper) {
+            for (hash, node) in &mut places {
+                if let Node::Branch(children) = node {
+                    // Whether it is shared will be asked too.
+                    seen ^= Arc::strong_count(children);
+                    *node = &children[child_of(*hash, used)];
+                    deeper = true;
+                }
+            }
+            used += BITS;
+        }
+        let entries: SmallVec<[&Entry<V>; WARM]> = places
+            .iter()
+            .filter_map(|(hash, node)| match node {
+                Node::Leaf(leaf) => leaf.iter().find(|(found, _)| found == hash).map(|(_, entry)| &**entry),
+                _ => None,
+            })
+            .collect();
+        let values = entries.iter().fold(0, |seen, entry| seen ^ look(&entry.value));
+        core::hint::black_box((seen, values));
+    }
+
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
         self.get(key).is_some()
     }
@@ -158,23 +191,42 @@ impl<V: Clone> Trie<V> {
     /// Puts a value at a key. What was there is dropped, and not copied first if a clone has it too. Whether
     /// the key is new.
     pub(crate) fn insert(&mut self, key: &[u8], value: V) -> bool {
-        self.insert_at(xxh3_64(key), key, value)
+        self.put(key, value, |value| value, |place, value| *place = value)
     }
 
-    fn insert_at(&mut self, hash: u64, key: &[u8], value: V) -> bool {
+    /// Puts what is made of `from` at a key, or changes what is there into that, if no clone has it too. Whether
+    /// the key is new.
+    pub(crate) fn put<T>(
+        &mut self,
+        key: &[u8],
+        from: T,
+        make: impl FnOnce(T) -> V,
+        change: impl FnOnce(&mut V, T),
+    ) -> bool {
+        self.put_at(xxh3_64(key), key, from, make, change)
+    }
+
+    fn put_at<T>(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        from: T,
+        make: impl FnOnce(T) -> V,
+        change: impl FnOnce(&mut V, T),
+    ) -> bool {
         let leaf = Self::leaf_for(&mut self.root, hash, key);
         match find(leaf, hash, key) {
             Ok(at) => {
                 if let Some((_, entry)) = leaf.get_mut(at) {
                     match Arc::get_mut(entry) {
-                        Some(entry) => entry.value = value,
-                        None => *entry = Arc::new(Entry { key: entry.key.clone(), value }),
+                        Some(entry) => change(&mut entry.value, from),
+                        None => *entry = Arc::new(Entry { key: entry.key.clone(), value: make(from) }),
                     }
                 }
                 false
             }
             Err(at) => {
-                leaf.insert(at, (hash, Arc::new(Entry { key: key.into(), value })));
+                leaf.insert(at, (hash, Arc::new(Entry { key: key.into(), value: make(from) })));
                 self.count += 1;
                 true
             }
@@ -237,7 +289,7 @@ fn split<V: Clone>(leaf: &Leaf<V>, used: u32) -> Node<V> {
     for (at, child) in children.iter_mut().enumerate() {
         let (here, later) = rest.split_at(rest.partition_point(|(hash, _)| child_of(*hash, used) <= at));
         if !here.is_empty() {
-            *child = Node::Leaf(Arc::new(here.to_vec()));
+            *child = Node::Leaf(Arc::new(here.into()));
         }
         rest = later;
     }
@@ -283,7 +335,7 @@ fn join<V: Clone>(children: &[Node<V>; WIDTH]) -> Option<Node<V>> {
             return None;
         }
     }
-    let mut all = Vec::with_capacity(left);
+    let mut all = Leaf::with_capacity(left);
     for child in children {
         if let Node::Leaf(leaf) = child {
             all.extend(leaf.iter().cloned());
@@ -387,15 +439,19 @@ mod tests {
         assert_eq!((trie.from(0).count(), trie.from(u64::MAX).count()), (2000, 0));
     }
 
+    fn insert_at(trie: &mut Trie<String>, hash: u64, key: &str) -> bool {
+        trie.put_at(hash, key.as_bytes(), key, String::from, |_, _| panic!("{key} is there twice"))
+    }
+
     /// Keys of one hash, which nobody finds by chance: the hash is made up.
     #[test]
     fn keys_of_one_hash_live_side_by_side() {
         let mut trie = Trie::default();
         let keys: Vec<String> = (0..100).map(|key| format!("{key:03}")).collect();
         for key in &keys {
-            assert!(trie.insert_at(7, key.as_bytes(), key.clone()));
+            assert!(insert_at(&mut trie, 7, key));
         }
-        assert!(trie.insert_at(8, b"another", String::new()));
+        assert!(insert_at(&mut trie, 8, "another"));
         for key in &keys {
             assert_eq!(trie.get_at(7, key.as_bytes()), Some(key));
         }
