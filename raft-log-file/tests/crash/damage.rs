@@ -13,6 +13,9 @@ use crate::record::record;
 use crate::steps::Workload;
 use crate::support::{Content, Image, MemVfs, Model, Rng, SECTOR, open_seeded};
 
+/// Where segments begin to hold batches.
+const BLOCK: usize = 4096;
+
 /// What became of damaged journals.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Damaged {
@@ -105,8 +108,9 @@ struct Left {
     history: Vec<Model>,
 }
 
-/// With the end marked: as good as on a disk that was never in doubt.
-fn left_behind(workloads: &[Workload]) -> Vec<Left> {
+/// With the end marked: as good as on a disk that was never in doubt. Or as a killed process leaves it: of the last
+/// batches nothing says that they were durable.
+fn left_behind(workloads: &[Workload], marked: bool) -> Vec<Left> {
     let mut all = Vec::new();
     for workload in workloads {
         let Ok(recorded) = record(workload, 1) else { continue };
@@ -114,11 +118,12 @@ fn left_behind(workloads: &[Workload]) -> Vec<Left> {
             (workload.name.clone(), workload.options.clone(), recorded.history);
         let vfs = MemVfs::light(&recorded.image);
         let Ok(mut store) = open_seeded(&vfs, options.clone(), 3) else { continue };
-        if store.close().is_ok() {
+        if !marked || store.close().is_ok() {
             let model = Model::of(&store);
             history.push(model.clone());
             drop(store);
-            all.push(Left { name, image: vfs.image(), options, model, history });
+            let image = if marked { vfs.image() } else { recorded.image };
+            all.push(Left { name, image, options, model, history });
         }
     }
     all
@@ -126,33 +131,62 @@ fn left_behind(workloads: &[Workload]) -> Vec<Left> {
 
 /// Changes `each` random bytes of what every workload has left behind, one at a time.
 pub(crate) fn flips(workloads: &[Workload], each: usize, seed: u64) -> Damaged {
-    let all = left_behind(workloads);
+    let all = left_behind(workloads, true);
     in_parallel(all.len(), |n| {
-        let left @ Left { name, image: good, .. } = &all[n];
         let mut rng = Rng(seed ^ (n as u64) << 32);
-        let mut seen = Damaged::default();
-        let names: Vec<&String> = good.keys().collect();
-        for _ in 0..each {
+        let names: Vec<&String> = all[n].image.keys().collect();
+        all[n].flipped(each, &mut rng, |rng| {
             let file = names[rng.below(names.len() as u64) as usize];
-            if good[file].is_empty() {
-                continue;
-            }
-            let at = rng.below(good[file].len() as u64) as usize;
+            let length = all[n].image[file].len() as u64;
+            (length > 0).then(|| (file, rng.below(length) as usize))
+        })
+    })
+}
+
+/// The same near the end of what segments hold, where no later record says that it was durable: a changed byte is
+/// no tear, however much it is the first bad checksum.
+pub(crate) fn flips_at_the_end(workloads: &[Workload], each: usize, seed: u64) -> Damaged {
+    let all = left_behind(workloads, false);
+    in_parallel(all.len(), |n| {
+        let mut rng = Rng(seed ^ (n as u64) << 32);
+        // The name, and where what is stored ends; but for the header.
+        let end = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte != 0).filter(|last| *last >= BLOCK);
+        let segments = all[n].image.iter().filter(|(name, _)| name.starts_with("seg-"));
+        let ends: Vec<(&String, usize)> =
+            segments.filter_map(|(name, bytes)| Some((name, end(bytes)?))).collect();
+        all[n].flipped(each, &mut rng, |rng| {
+            let (file, last) = *ends.get(rng.below(ends.len().max(1) as u64) as usize)?;
+            Some((file, last - rng.below((last - BLOCK + 1).min(BLOCK) as u64) as usize))
+        })
+    })
+}
+
+impl Left {
+    /// Changes so many bytes, one at a time.
+    fn flipped<'a>(
+        &self,
+        each: usize,
+        rng: &mut Rng,
+        place: impl Fn(&mut Rng) -> Option<(&'a String, usize)>,
+    ) -> Damaged {
+        let mut seen = Damaged::default();
+        for _ in 0..each {
+            let Some((file, at)) = place(rng) else { continue };
             let bit = 1_u8 << rng.below(8);
-            let mut image = good.clone();
+            let mut image = self.image.clone();
             if let Some(bytes) = image.get_mut(file) {
                 bytes[at] ^= bit;
             }
-            seen.look(&image, left, || format!("{name}: bit {bit} of byte {at} of {file}"));
+            seen.look(&image, self, || format!("{}: bit {bit} of byte {at} of {file}", self.name));
         }
         seen
-    })
+    }
 }
 
 /// Every sector of a journal in the place of every other one; the place it was meant for keeps it, or is
 /// left as it was before anything was written.
 pub(crate) fn misdirections(workload: &Workload, one_in: u64) -> Damaged {
-    let all = left_behind(std::slice::from_ref(workload));
+    let all = left_behind(std::slice::from_ref(workload), true);
     let Some(left @ Left { image: good, .. }) = all.first() else { return Damaged::default() };
     let sectors: Vec<(&String, usize)> = good
         .iter()

@@ -59,6 +59,14 @@ fn changed_bytes() {
     assert!(seen.probation > 50 && seen.repaired > 50 && seen.harmless > 500, "{seen:?}");
 }
 
+/// What a killed process has acknowledged last is rotten, and no later record says that it was there.
+#[test]
+fn changed_bytes_at_the_end() {
+    let seen = damage::flips_at_the_end(&by_hand(), 20, 1);
+    assert!(seen.silent.is_empty(), "{:#?}", seen.silent);
+    assert!(seen.probation > 500, "{seen:?}");
+}
+
 #[test]
 fn misdirected_sectors() {
     let workloads = by_hand();
@@ -89,15 +97,19 @@ fn all() {
     }
     let mut lines = report.lines();
     let flips = damage::flips(&by_hand(), 2000, seed);
+    let ends = damage::flips_at_the_end(&by_hand(), 500, seed);
     let workloads = by_hand();
     let small = workloads.iter().find(|workload| workload.name == SMALL).unwrap();
     let moves = damage::misdirections(small, 1);
     lines.push_str(&flips.line("changed bytes"));
+    lines.push_str(&ends.line("changed bytes at the end"));
     lines.push_str(&moves.line("misdirected sectors"));
     match std::env::var_os("RAFT_CRASH_REPORT") {
         Some(path) => std::fs::write(path, lines).unwrap(),
         None => println!("{lines}"),
     }
     assert_eq!(report.wrong(), 0, "{:#?}", report.first_wrong());
-    assert!(flips.silent.is_empty() && moves.silent.is_empty(), "{:#?}{:#?}", flips.silent, moves.silent);
+    for seen in [flips, ends, moves] {
+        assert!(seen.silent.is_empty(), "{:#?}", seen.silent);
+    }
 }
