@@ -8,6 +8,7 @@ use raft_core::message::{Ballot, Message};
 
 use super::disk::Held;
 use super::explorer::{Explorer, Outcome};
+use super::node::Summary;
 use super::world::World;
 
 /// Whether these nodes can decide: a majority of the voters, and while two memberships are in force of each.
@@ -32,6 +33,7 @@ impl Explorer {
                 return Some(what);
             }
         }
+        let was = &self.nodes[before as usize].summary;
         let summary = self.summary(world, at);
         let id = at + 1;
         if summary.leads {
@@ -41,6 +43,9 @@ impl Explorer {
                 return Some(format!("election safety: nodes {before} and {id} lead term {term}"));
             }
             if before == 0 {
+                if let Some(what) = self.election(world, at, was) {
+                    return Some(what);
+                }
                 if let Some(place) = world.leaders.get_mut(term) {
                     *place = id as u8;
                 }
@@ -58,7 +63,6 @@ impl Explorer {
                 }
             }
         }
-        let was = &self.nodes[before as usize].summary;
         if was.probation && !summary.probation {
             // What it had said counted until now. From here on only what it has does.
             let had = &self.logs[world.lost[at] as usize];
@@ -141,6 +145,18 @@ impl Explorer {
         }
         world.committed = self.log(log);
         Ok(())
+    }
+
+    /// Whoever is elected has the votes of a quorum, of both halves while two memberships are in force on it.
+    fn election(&self, world: &World, at: usize, was: &Summary) -> Option<String> {
+        let summary = self.summary(world, at);
+        let (id, term) = (at as u64 + 1, summary.term);
+        // A single voter asks nobody; its disk has the term. What a vote says that has left before that, others check.
+        let own = |voter: usize| voter == at && summary.durable_term == term;
+        let votes = |voter: usize| own(voter) || world.voted(term.0, voter as u64 + 1) == Some(id);
+        let by: Vec<usize> = (0..world.nodes.len()).filter(|voter| votes(*voter)).map(|n| n + 1).collect();
+        (!is_quorum(&was.members, votes))
+            .then(|| format!("node {id} leads term {term} by the votes of {by:?}"))
     }
 
     /// Two votes of one node in one term for two candidates.

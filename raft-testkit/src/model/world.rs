@@ -73,6 +73,12 @@ impl World {
         (before != 0 && u64::from(before) != to).then_some(before.into())
     }
 
+    /// For whom a node has voted in a term.
+    pub(crate) fn voted(&self, term: u64, from: u64) -> Option<u64> {
+        let votes = self.votes.get(usize::try_from(term).ok()?)?;
+        Some(u64::from(votes >> (3 * (from - 1)) & 7)).filter(|to| *to != 0)
+    }
+
     /// A digest, from those of the nodes and of the messages.
     pub(crate) fn fingerprint(&self, node: impl Fn(u32) -> u128, message: impl Fn(u32) -> u128) -> u128 {
         let mut bytes = [0_u8; 192];

@@ -83,6 +83,15 @@ pub(crate) enum What {
         /// But for these.
         friends: u64,
     },
+    /// Nodes of different sides cannot reach each other.
+    Apart {
+        /// By bits.
+        sides: u64,
+        /// From side 0 to side 1, and back.
+        ways: [bool; 2],
+        /// For how long.
+        for_: Nanos,
+    },
     /// A node is made to campaign.
     Rival(usize),
     /// The end of one.

@@ -123,6 +123,7 @@ impl World {
                 self.besiege(*hand_over, *for_, *restart, tries)
             }
             Fault::Snapshot { who } => self.take_snapshot(*who),
+            Fault::Halves(halves) => self.set_apart(halves),
             Fault::Change { .. } | Fault::Return | Fault::Reconfigure { .. } => self.operate(fault),
             Fault::Campaign { who } => {
                 let reach = self.running(*who).and_then(|node| self.reach(node));
@@ -226,7 +227,7 @@ impl World {
         self.agenda.after(for_, What::Mend(Mend::Unpause(node)));
     }
 
-    fn cut_for(&self, pairs: &[(usize, usize)], nanos: Nanos) -> bool {
+    pub(crate) fn cut_for(&self, pairs: &[(usize, usize)], nanos: Nanos) -> bool {
         let mut bits = 0;
         for (from, to) in pairs.iter().filter(|(from, to)| from != to) {
             self.network.cut(*from, *to, true);

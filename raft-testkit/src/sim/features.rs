@@ -199,6 +199,7 @@ impl Plan {
                 self.clocks.extend((0..members.spares).map(|_| self.clocks[0]).collect::<Vec<_>>());
             }
             self.draw_changes(&mut rng);
+            self.draw_halves(seed);
         }
         if self.features.reconfigures {
             self.draw_settings(&mut rng);

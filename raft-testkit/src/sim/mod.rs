@@ -24,6 +24,7 @@ pub mod events;
 pub mod executor;
 mod faults;
 pub mod features;
+mod halves;
 mod history;
 mod journal;
 mod lives;

@@ -111,7 +111,7 @@ impl World {
         Member::new(id(node), if of > 0 { format!("n{}:{of}", node + 1) } else { format!("n{}", node + 1) })
     }
 
-    fn change(
+    pub(crate) fn change(
         &mut self,
         wishes: &[Wish],
         through: Who,

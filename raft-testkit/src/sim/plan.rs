@@ -12,6 +12,7 @@ use raft_core::message::Lane;
 use super::disk::{Call, Stray, Tear};
 use super::executor::{Clock, MS, Nanos, SPEEDS, Scheduling, Speed};
 use super::features::{Features, Moment, Wish};
+use super::halves::Halves;
 use super::rng::Rng;
 
 /// One second.
@@ -275,6 +276,8 @@ pub enum Fault {
         /// Who comes again comes with an empty disk.
         fresh: bool,
     },
+    /// Voters are replaced, and while two memberships are in force they cannot reach each other.
+    Halves(Halves),
     /// A member whose disk is lost is removed, and added again with a new one.
     Return,
     /// A running node gets other settings.
@@ -362,6 +365,7 @@ impl Fault {
             Self::Siege { .. } => "leader-besieged",
             Self::Change { kill: None, .. } => "members-change",
             Self::Change { .. } => "members-change-and-kill",
+            Self::Halves(_) => "halves-apart",
             Self::Return => "lost-member-returns",
             Self::Reconfigure { .. } => "settings-change",
             Self::Snapshot { .. } => "snapshot-asked",

@@ -16,6 +16,7 @@ use super::etcd::Recorder;
 use super::events::{Event, Tag};
 use super::executor::{Executor, MS, Nanos, Step, lock};
 use super::faults::Lonely;
+use super::halves::Halves;
 use super::history;
 use super::lives::{Damage, Slot};
 use super::network::SimNetwork;
@@ -80,6 +81,8 @@ pub(crate) struct World {
     calm_since: Option<Nanos>,
     /// The next leader is cut off.
     pub(crate) lonely: Option<Lonely>,
+    /// Armed: what becomes of the next joint membership.
+    pub(crate) halves: Option<Halves>,
     /// Changes of members that are under way.
     pub(crate) changing: Arc<AtomicU64>,
     /// Addresses that were given out.
@@ -153,6 +156,7 @@ impl World {
             paused_leader: vec![None; all],
             calm_since: None,
             lonely: None,
+            halves: None,
             changing: Arc::default(),
             moves: 0,
             ambush: Arc::default(),
@@ -201,6 +205,7 @@ impl World {
                 Step::Polled(owner) => {
                     self.polled(owner);
                     self.watch_for_a_leader();
+                    self.watch_for_halves();
                     polls += 1;
                     if self.agenda.now() != since {
                         (since, polls) = (self.agenda.now(), 0);
@@ -245,6 +250,7 @@ impl World {
                 }
             }
             What::CutOff { node, for_, friends } => self.cut_off(node, for_, friends),
+            What::Apart { sides, ways, for_ } => self.cut_apart(sides, ways, for_),
             What::Rival(node) => self.rival(node),
             What::Rejoin(node) => self.rejoin(node),
             What::Mend(mend) => self.mend(mend),
@@ -282,6 +288,7 @@ impl World {
     fn calm(&mut self) {
         self.calm_since = Some(self.agenda.now());
         self.lonely = None;
+        self.halves = None;
         lock(&self.ambush).take();
         self.network.calm();
         for node in 0..self.slots.len() {

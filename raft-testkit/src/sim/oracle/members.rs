@@ -91,25 +91,30 @@ impl State {
 
     /// The membership in force on a running node: the last one in its log, committed or not.
     pub(crate) fn membership_of(&self, raft: &Raft) -> Option<&Membership> {
-        self.in_force(raft).map(|(_, _, found)| found)
+        self.membership_upto(raft, raft.view().last.index)
+    }
+
+    /// The one that was in force on it when its log ended there.
+    pub(crate) fn membership_upto(&self, raft: &Raft, last: Index) -> Option<&Membership> {
+        self.in_force(raft, last).map(|(_, _, found)| found)
     }
 
     /// Whether the last membership that a running node has written is joint and committed, and it has appended the
     /// end of it since.
     pub(crate) fn leaves_joint(&self, raft: &Raft) -> bool {
-        self.in_force(raft).is_some_and(|(index, term, found)| {
+        self.in_force(raft, raft.view().last.index).is_some_and(|(index, term, found)| {
             let committed = self.committed.get(place(index)).is_some_and(|item| item.term == term);
             found.is_joint() && committed && raft.view().membership.index > index
         })
     }
 
-    fn in_force(&self, raft: &Raft) -> Option<(Index, Term, &Membership)> {
+    fn in_force(&self, raft: &Raft, last: Index) -> Option<(Index, Term, &Membership)> {
         let term_of = |index: Index| {
             let known = self.committed.get(place(index)).map(|item| item.term);
             // What it has purged it has in a snapshot, and that is committed.
             raft.term_of(index).or_else(|| known.filter(|_| index <= raft.view().purged))
         };
-        self.memberships.last(raft.view().last.index, term_of)
+        self.memberships.last(last, term_of)
     }
 
     /// The committed one, and those that durable logs, or logs that are being written, hold beyond.
@@ -126,6 +131,18 @@ impl State {
             }
         }
         all
+    }
+
+    /// Whether the votes for a candidate are enough for one of two memberships that are in force on it, and only that.
+    pub(crate) fn count_halves(&mut self, candidate: usize, term: Term) {
+        let members = self.nodes.get(candidate).and_then(|model| self.memberships.of_log(&model.log));
+        let Some(joint) = members.filter(|of| of.is_joint()) else { return };
+        let voted = |id: &&NodeId| {
+            self.votes.get(&(node_of(**id), term)).is_some_and(|vote| node_of(*vote) == candidate)
+        };
+        let [new, old] =
+            [&joint.voters, &joint.outgoing].map(|half| 2 * half.iter().filter(voted).count() > half.len());
+        self.cover.hit_if(new != old, Point::VotesOfOneHalf);
     }
 
     /// Memberships are being written after what is in this log: each must follow from the one before.
@@ -147,6 +164,9 @@ impl State {
                 self.violated(at, "membership-step", Some(node), what);
             }
             self.cover.hit_if(membership.is_joint(), Point::JointWritten);
+            if membership.is_joint() {
+                self.joint = Some(membership.clone());
+            }
             let text = || format!("members by {}: {}", entry.id, short(&membership));
             let numbers = [4, entry.id.index.0, entry.id.term.0, 0];
             self.events.note(at, super::number(Some(node)), Tag::Note, numbers, text);

@@ -4,6 +4,7 @@
 //! | checker | what it demands | where from |
 //! |---|---|---|
 //! | election-safety | at most one leader a term | Figure 3 |
+//! | election-without-quorum | a leader has votes of a quorum of its members, of both halves while two memberships are in force | §5.2, §6 |
 //! | log-matching | entries of one index and term are the same, and so is what is before them | Figure 3 |
 //! | leader-completeness | a leader has every committed entry, and nobody without one can be elected | Figure 3 |
 //! | state-machine-safety | all execute the same at the same index, once | Figure 3 |
@@ -53,6 +54,7 @@ use super::executor::{Clock, Core, Nanos, lock};
 /// All checkers. `cargo xtask mutants` says which of them was never the first to see a planted bug.
 pub const CHECKERS: &[&str] = &[
     "election-safety",
+    "election-without-quorum",
     "log-matching",
     "leader-completeness",
     "state-machine-safety",
@@ -204,6 +206,8 @@ pub(crate) struct State {
     /// All entries ever written, by index: what each is, and the term before it.
     pub(crate) written: Vec<Vec<(Item, Term)>>,
     pub(crate) memberships: members::Memberships,
+    /// A joint membership that has begun to be written since somebody asked for the last one.
+    pub(crate) joint: Option<Membership>,
     pub(crate) clients: clients::Clients,
     pub(crate) events: EventLog,
     pub(crate) cover: Coverage,
@@ -247,6 +251,7 @@ impl Oracle {
             committed_in: Vec::new(),
             written: Vec::new(),
             memberships: members::Memberships::default(),
+            joint: None,
             clients: clients::Clients::default(),
             events: EventLog::new(keep_events),
             cover: Coverage::default(),
@@ -372,6 +377,12 @@ impl Oracle {
         self.lock().possible_memberships()
     }
 
+    /// The last joint membership that has begun to be written since this was asked for.
+    #[must_use]
+    pub fn joint_begun(&self) -> Option<Membership> {
+        self.lock().joint.take()
+    }
+
     /// Whether a node is a member by any of them.
     #[must_use]
     pub fn may_be_member(&self, node: usize) -> bool {
@@ -456,6 +467,7 @@ impl State {
             }
             _ => {}
         }
+        self.count_halves(members::node_of(candidate), term);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::hash::Hasher;
 use std::sync::Arc;
 
-use raft_core::backend::JournalWrite;
+use raft_core::backend::{HardState, JournalWrite, Vote};
 use raft_core::error::Violation as Alarm;
 use raft_core::ids::{Index, NodeId, Term};
 use raft_core::message::{AppendReply, Ballot, Envelope, Message, PeerEvent};
@@ -249,7 +249,7 @@ impl State {
             let what = format!("from {} to {}", before.commit, view.commit);
             self.violated(at, "commit-went-back", Some(node), what);
         }
-        let blocked = view.hard.vote == raft_core::backend::Vote::Blocked;
+        let blocked = view.hard.vote == Vote::Blocked;
         self.cover.hit_if(blocked && before.hard.vote != view.hard.vote, Point::VoteBlocked);
     }
 
@@ -269,6 +269,7 @@ impl State {
         }
         self.elections += 1;
         self.cover.hit(Point::LeaderElected);
+        self.check_election(at, node, before, term, raft);
         self.cover.hit_if(term >= Term(10), Point::LeaderOfLaterTerm);
         let ppm = self.nodes[node].ppm;
         self.cover.hit_if(ppm > 1_000_000, Point::FastClock);
@@ -303,6 +304,25 @@ impl State {
             let what = format!("it leads {term}; at {index} it has {has:?}, committed is {committed}");
             self.violated(at, "leader-completeness", Some(node), what);
         }
+    }
+
+    /// Whoever is elected has the votes of a quorum of those whom its log names, each a vote that was durable before it
+    /// left; of both halves while two memberships are in force (§5.2, §6).
+    fn check_election(&mut self, at: Nanos, node: usize, before: View, term: Term, raft: &Raft) {
+        let me = NodeId(node as u64 + 1);
+        // What it has appended since it leads has elected nobody.
+        let Some(members) = self.membership_upto(raft, before.last.index).cloned() else { return };
+        let own = HardState { term, vote: Vote::For(me), ..self.nodes[node].hard };
+        let votes = |voter: usize| match voter == node {
+            true => self.nodes[node].hard == own,
+            false => self.votes.get(&(voter, term)) == Some(&me),
+        };
+        if !is_quorum(&members, votes) {
+            let by: Vec<usize> = (0..self.nodes.len()).filter(|voter| votes(*voter)).map(|n| n + 1).collect();
+            let what = format!("it leads {term} by the votes of {by:?}, members are {}", short(&members));
+            self.violated(at, "election-without-quorum", Some(node), what);
+        }
+        self.cover.hit_if(members.is_joint(), Point::LeaderInJoint);
     }
 
     fn on_commit(&mut self, at: Nanos, node: usize, index: Index, raft: &Raft) {
