@@ -2,7 +2,8 @@
 //! gives running nodes other settings. Wishes are drawn without a look at what makes sense: most is refused.
 //!
 //! What operators owe the cluster they keep: of those who vote before and after a change fewer than half are
-//! harmed; who was removed comes back with a new store, or with its own; nobody gets the disk of a member.
+//! harmed; who was removed comes back with a new store, or with its own if none of those whom it knew has got another one
+//! since, for it would refuse them and never learn why; nobody gets the disk of a member.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -194,14 +195,20 @@ impl World {
         });
     }
 
+    /// Whether a node knows another one with a store that this no longer has.
+    pub(crate) fn has_old_store_of(&self, node: usize, other: usize) -> bool {
+        let is_new = self.slots.get(other).is_some_and(|slot| slot.fresh);
+        self.oracle.knows_an_old_store(node, other, is_new)
+    }
+
     /// A node that is to become a member waits in limbo, or is there as it was when it was removed.
     fn prepare(&mut self, node: usize, fresh: bool) {
         if self.oracle.may_be_member(node) {
             return;
         }
-        let slot = &self.slots[node];
-        let used = !slot.fresh;
-        if used && !fresh {
+        let used = !self.slots[node].fresh;
+        let refuses = |other| self.has_old_store_of(node, other);
+        if used && !fresh && !(0..self.slots.len()).any(refuses) {
             self.oracle.hit(Point::OldProcessAddedAgain);
             return;
         }

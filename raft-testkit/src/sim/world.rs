@@ -377,8 +377,12 @@ impl World {
         reach.is_some_and(|reach| {
             let status = reach.handle.status();
             let votes = status.membership.is_voter(NodeId(node as u64 + 1));
+            // Whoever was away while all were removed whom it would ask, and came back with new stores, refuses them.
+            let asks =
+                |id: NodeId| id.0 as usize != node + 1 && !self.has_old_store_of(node, id.0 as usize - 1);
             // A learner asks for no votes, and is never told. Whoever stands still disturbs nobody.
-            votes && !status.removed && !status.probation && !status.embargo
+            let is_still = status.removed || status.probation || status.embargo;
+            votes && !is_still && status.membership.all_voters().any(asks)
         })
     }
 

@@ -79,6 +79,9 @@ impl Oracle {
     pub fn admits(&self, node: usize, peer: Identity) {
         let at = self.now();
         let mut state = self.lock();
+        if let Some(met) = state.nodes.get_mut(super::members::node_of(peer.node)) {
+            met.store = Some(peer.store);
+        }
         let model = &state.nodes[node];
         let known = model.known.iter().any(|known| {
             known.node == peer.node
@@ -160,6 +163,7 @@ impl Oracle {
         let (ppm, had) = (model.ppm, std::mem::take(&mut model.had));
         *model = Model { ppm, had, damaged: true, log_at_risk: true, ..Model::default() };
         model.hard = restored.hard_state;
+        model.store = Some(restored.identity.store);
         let known = state.committed.get(..restored.purged.index.0 as usize).unwrap_or_default().to_vec();
         let model = &mut state.nodes[node];
         model.log = known;
@@ -230,6 +234,7 @@ impl Oracle {
         model.floor = None;
         model.purged = begins.index;
         model.known.clone_from(&restored.known_peers);
+        model.store = Some(restored.identity.store);
     }
 }
 

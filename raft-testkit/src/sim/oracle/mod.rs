@@ -41,7 +41,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use raft_core::backend::{HardState, SnapshotContent, SnapshotMeta, Vote};
-use raft_core::ids::{Index, KnownPeer, LogId, NodeId, Term};
+use raft_core::ids::{Index, KnownPeer, LogId, NodeId, StoreId, Term};
 use raft_core::membership::Membership;
 use raft_core::raft::{ChangeDone, View};
 
@@ -158,6 +158,8 @@ pub(crate) struct Model {
     pub(crate) inflight: Option<Inflight>,
     /// Durable: the peers that it has met.
     pub(crate) known: Vec<KnownPeer>,
+    /// The name of its store; none before anybody has seen it.
+    pub(crate) store: Option<StoreId>,
     /// The members, as it was last told them.
     pub(crate) members: BTreeSet<NodeId>,
     /// As it was after its last input; none while it is down.
@@ -381,6 +383,14 @@ impl Oracle {
     #[must_use]
     pub fn joint_begun(&self) -> Option<Membership> {
         self.lock().joint.take()
+    }
+
+    /// Whether a node's disk knows another one, with a store that this no longer has.
+    #[must_use]
+    pub fn knows_an_old_store(&self, node: usize, other: usize, is_new: bool) -> bool {
+        let state = self.lock();
+        let mut known = state.nodes[node].known.iter().filter(|known| members::node_of(known.node) == other);
+        known.any(|known| is_new || state.nodes[other].store != Some(known.store))
     }
 
     /// Whether a node is a member by any of them.
