@@ -122,7 +122,9 @@ impl Store {
     /// Looks at the memory that commands on these keys, at most [`WARM`], will need.
     pub(crate) fn warm<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
         self.objects.warm(keys, |object| match &object.value {
-            Value::Text(text) => text.iter().step_by(LINE_BYTES).take(LINES).fold(0, |seen, byte| seen ^ byte),
+            Value::Text(text) => {
+                text.iter().step_by(LINE_BYTES).take(LINES).fold(0, |seen, byte| seen ^ byte)
+            }
             _ => 0,
         });
     }
