@@ -69,6 +69,8 @@ pub struct Settings {
     pub snapshot_every_entries: Option<u64>,
     /// See [`Config::snapshot_every_bytes`].
     pub snapshot_every_bytes: Option<u64>,
+    /// See [`Config::snapshot_growth`].
+    pub snapshot_growth: Option<u64>,
     /// See [`Config::snapshot_keep_entries`].
     pub snapshot_keep_entries: Option<u64>,
     /// See [`Config::snapshot_keep_bytes`].
@@ -135,9 +137,13 @@ pub struct Config {
     /// Take a snapshot when this many entries were executed since the last one (§7). 0: never because of their
     /// number. Default 100,000. Without a snapshot store none is ever taken.
     pub snapshot_every_entries: u64,
-    /// Take a snapshot when entries of this size were executed since the last one, or since the start.
-    /// 0: never because of their size. Default 256 MiB.
+    /// Take a snapshot when entries of this size, and up to a quarter more so that not all nodes do it at once, were
+    /// executed since the last one, or since the start. 0: never because of their size. Default 1 GiB.
     pub snapshot_every_bytes: u64,
+    /// But not before the entries that were executed since the last one have so many times its size: what is written for
+    /// snapshots is then at most one part in so many of what is written for the log, however large the state
+    /// is (dissertation §5.1.3). 0: only the two above count. Default 4.
+    pub snapshot_growth: u64,
     /// Entries before the last snapshot's end that are kept for slow followers, instead of being purged.
     /// Default 10,000.
     pub snapshot_keep_entries: u64,
@@ -184,7 +190,8 @@ impl Config {
             sessions: Limits::DEFAULT,
             promote_lag_entries: 1000,
             snapshot_every_entries: 100_000,
-            snapshot_every_bytes: 256 << 20,
+            snapshot_every_bytes: 1 << 30,
+            snapshot_growth: 4,
             snapshot_keep_entries: 10_000,
             snapshot_keep_bytes: 64 << 20,
             snapshot_chunk_bytes: 256 << 10,
@@ -226,6 +233,7 @@ impl Config {
             promote_lag_entries: other.promote_lag_entries.unwrap_or(self.promote_lag_entries),
             snapshot_every_entries: other.snapshot_every_entries.unwrap_or(self.snapshot_every_entries),
             snapshot_every_bytes: other.snapshot_every_bytes.unwrap_or(self.snapshot_every_bytes),
+            snapshot_growth: other.snapshot_growth.unwrap_or(self.snapshot_growth),
             snapshot_keep_entries: other.snapshot_keep_entries.unwrap_or(self.snapshot_keep_entries),
             snapshot_keep_bytes: other.snapshot_keep_bytes.unwrap_or(self.snapshot_keep_bytes),
             scrub_period: other.scrub_period.unwrap_or(self.scrub_period),

@@ -19,9 +19,9 @@ use crate::layout::{
 };
 use crate::record::{self, ENTRIES, Found, Header, MARK, SEAL, TRUNCATE};
 use crate::recover::{Pending, Scan, read_super};
-use crate::segment::{self, Origin, SegmentHeader};
+use crate::segment::{self, Origin, SegmentHeader, Zeros};
 use crate::store::{Active, Options, Random, Store, segment_error, store_id, unusable};
-use crate::vfs::{self, LockError, Vfs};
+use crate::vfs::{self, Aligned, LockError, Vfs};
 use crate::view;
 
 /// Whose journal is meant.
@@ -216,7 +216,7 @@ impl Store {
         }
         header.size = options.segment_size().max(first.bytes.len() as u64 + 3 * BLOCK_BYTES);
         let ready =
-            segment::make(&*vfs, header, &first.bytes, None).map_err(|error| segment_error(&error))?;
+            segment::make(&*vfs, header, &first.bytes, Zeros::Written, None).map_err(|error| segment_error(&error))?;
 
         // Creation is done when the first slot has its name.
         superblock.complete = true;
@@ -258,7 +258,7 @@ impl Store {
             content: first.batch - 1,
             loose: None,
             commit_hint: Index::ZERO,
-            buffer: Vec::new(),
+            buffer: Aligned::default(),
             damage: Arc::default(),
             failed: None,
             verdict: Verdict::Clean,
@@ -333,7 +333,7 @@ impl Store {
         header.size = options.segment_size().max(first.bytes.len() as u64 + 3 * BLOCK_BYTES);
         let recycle = recycle.filter(|(_, size)| *size == header.size).map(|(seq, _)| seq);
         let ready =
-            segment::make(&*vfs, header, &first.bytes, recycle).map_err(|error| segment_error(&error))?;
+            segment::make(&*vfs, header, &first.bytes, Zeros::Written, recycle).map_err(|error| segment_error(&error))?;
 
         let before = scan.superblock.identity.incarnation.number;
         let incarnation = Incarnation { number: before + 1, nonce: random.next() };
@@ -402,7 +402,7 @@ impl Store {
             content: first.batch - 1,
             loose: None,
             commit_hint: scan.commit_hint,
-            buffer: Vec::new(),
+            buffer: Aligned::default(),
             damage: Arc::default(),
             failed: None,
             verdict,

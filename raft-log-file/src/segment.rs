@@ -1,4 +1,4 @@
-//! Segments: zero-filled files of a fixed size that batches are appended to. A number is never used
+//! Segments: files of zeros of a fixed size that batches are appended to. A number is never used
 //! for data twice.
 
 use std::io;
@@ -10,7 +10,7 @@ use raft_core::slots::{COUNT_LIMIT, Reader, Writer};
 use crate::hard_state::Start;
 use crate::layout::{BLOCK, BLOCK_BYTES, SEGMENT_LAYOUT, TEMPORARY, segment_name};
 use crate::record::Seed;
-use crate::vfs::{self, Vfs, VfsFile};
+use crate::vfs::{self, Aligned, Vfs, VfsFile};
 
 /// Zeros are written in pieces of this size, in bytes.
 const FILL: usize = 1 << 20;
@@ -126,6 +126,16 @@ pub(crate) struct Ready {
     pub(crate) file: Arc<dyn VfsFile>,
 }
 
+/// Where a new segment's zeros come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Zeros {
+    /// They are written: a later sync of little has nothing to do but to write that.
+    Written,
+    /// Room is reserved for them, where that can be done: the disk has half to write, and each sync has to note as well
+    /// that what it wrote is no longer a reservation.
+    Reserved,
+}
+
 /// Makes a segment: complete and durable under a temporary name, then under its own.
 ///
 /// `first` is what follows the header. With `recycle` the file of an empty segment of that number and
@@ -134,6 +144,7 @@ pub(crate) fn make(
     vfs: &dyn Vfs,
     header: SegmentHeader,
     first: &[u8],
+    zeros: Zeros,
     recycle: Option<u64>,
 ) -> io::Result<Ready> {
     let name = segment_name(header.seq);
@@ -142,7 +153,7 @@ pub(crate) fn make(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let made = fill(vfs, &header, &temporary, first, recycle).and_then(|file| {
+    let made = fill(vfs, &header, &temporary, first, zeros, recycle).and_then(|file| {
         file.sync_data()?;
         vfs.rename(&temporary, &name)?;
         vfs.sync_dir()?;
@@ -163,6 +174,7 @@ fn fill(
     header: &SegmentHeader,
     temporary: &str,
     first: &[u8],
+    zeros: Zeros,
     recycle: Option<u64>,
 ) -> io::Result<Arc<dyn VfsFile>> {
     let block = header.encode();
@@ -176,13 +188,24 @@ fn fill(
         return Ok(file);
     }
     let file = vfs.create(temporary)?;
+    if zeros == Zeros::Reserved {
+        match file.reserve(header.size) {
+            Ok(()) => {
+                vfs::write_all_at(&*file, &block, 0)?;
+                vfs::write_all_at(&*file, first, BLOCK_BYTES)?;
+                return Ok(file);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(error) => return Err(error),
+        }
+    }
     vfs::write_all_at(&*file, &block, 0)?;
     vfs::write_all_at(&*file, first, BLOCK_BYTES)?;
     let mut at = BLOCK_BYTES + first.len() as u64;
-    let zeros = vec![0; FILL.min(usize::try_from(header.size.saturating_sub(at)).unwrap_or(FILL))];
+    let zeros = Aligned::zeros(FILL.min(usize::try_from(header.size.saturating_sub(at)).unwrap_or(FILL)));
     while at < header.size {
-        let piece = zeros.len().min(usize::try_from(header.size - at).unwrap_or(FILL));
-        vfs::write_all_at(&*file, zeros.get(..piece).unwrap_or_default(), at)?;
+        let piece = zeros.bytes().len().min(usize::try_from(header.size - at).unwrap_or(FILL));
+        vfs::write_all_through(&*file, zeros.bytes().get(..piece).unwrap_or_default(), at)?;
         // Piece by piece: a sync of the journal would else wait behind all of it.
         file.sync_data()?;
         at += piece as u64;

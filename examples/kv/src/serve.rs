@@ -41,6 +41,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Exit> {
     config.priority = settings.priority;
     config.lease = settings.lease;
     (config.snapshot_every_entries, config.snapshot_every_bytes) = settings.snapshot_every;
+    config.snapshot_growth = settings.snapshot_growth;
     config.snapshot_keep_entries = settings.snapshot_keep;
     (config.scrub_period, config.scrub_bytes_per_second) = settings.scrub;
     config.validate().map_err(|error| Exit::usage(error.to_string()))?;

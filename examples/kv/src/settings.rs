@@ -101,9 +101,13 @@ flags! {
     /// Take a snapshot after so many entries; 0: not because of their number. Default: 100000.
     #[arg(value_name = "N")]
     snapshot_every: u64;
-    /// Take a snapshot after entries of this size; 0: not because of their size. Default: 268435456.
+    /// Take a snapshot after entries of this size; 0: not because of their size. Default: 1073741824.
     #[arg(value_name = "BYTES")]
     snapshot_every_bytes: u64;
+    /// But not before those entries have so many times the size of the last snapshot; 0: however large that is.
+    /// Default: 4, and 0 if one of the two above is given.
+    #[arg(value_name = "N")]
+    snapshot_growth: u64;
     /// Entries before a snapshot that are kept for slow followers, which otherwise are sent the snapshot.
     /// Default: 10000, at most what --snapshot-every says.
     #[arg(value_name = "N")]
@@ -181,6 +185,8 @@ pub(crate) struct Settings {
     pub(crate) segment_bytes: u64,
     /// After so many entries, and after so many bytes of them, a snapshot is taken; 0: never for that.
     pub(crate) snapshot_every: (u64, u64),
+    /// And how many times the last one's size these must have.
+    pub(crate) snapshot_growth: u64,
     /// Entries kept before it.
     pub(crate) snapshot_keep: u64,
     /// How often the stored log is read again, and how fast.
@@ -246,6 +252,9 @@ impl Settings {
             (_, Some(_)) => return Err(Usage("--clock-drift-ppm is of no use without --lease-reads".into())),
         };
         let snapshot_every = flags.snapshot_every.unwrap_or(100_000);
+        // Who says when wants it then.
+        let is_said = flags.snapshot_every.is_some() || flags.snapshot_every_bytes.is_some();
+        let growth = if is_said { 0 } else { 4 };
         let keep = if snapshot_every == 0 { 10_000 } else { snapshot_every.min(10_000) };
         let log = flags.log.as_deref().unwrap_or("info");
         let milliseconds = |value: Option<u64>, default| Duration::from_millis(value.unwrap_or(default));
@@ -265,7 +274,8 @@ impl Settings {
             journal,
             transport,
             segment_bytes: flags.segment_bytes.unwrap_or(16 << 20),
-            snapshot_every: (snapshot_every, flags.snapshot_every_bytes.unwrap_or(256 << 20)),
+            snapshot_growth: flags.snapshot_growth.unwrap_or(growth),
+            snapshot_every: (snapshot_every, flags.snapshot_every_bytes.unwrap_or(1 << 30)),
             snapshot_keep: flags.snapshot_keep.unwrap_or(keep),
             scrub: (
                 milliseconds(flags.scrub_every_ms, 24 * 60 * 60 * 1000),

@@ -111,7 +111,7 @@ fn the_policy_changes_while_a_node_runs() {
     let mut client = cluster.nodes[leader].connect();
     let shown = client.call("RAFT CONFIG GET SNAPSHOT-*");
     for name in
-        ["every-entries, 100000", "every-bytes, 268435456", "keep-entries, 10000", "keep-bytes, 67108864"]
+        ["every-entries, 100000", "every-bytes, 1073741824", "keep-entries, 10000", "keep-bytes, 67108864"]
     {
         assert!(shown.contains(&format!("snapshot-{name}")), "{shown}");
     }

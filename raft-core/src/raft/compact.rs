@@ -129,9 +129,11 @@ pub(super) fn take(common: &mut Common) -> Option<TakeSnapshot> {
     let config = &common.config;
     let (entries, bytes) = (config.snapshot_every_entries, config.snapshot_every_bytes);
     let many = entries > 0 && applied.0 - covered.0 >= entries;
-    let large = bytes > 0 && compaction.since_bytes >= bytes;
+    let large = bytes > 0 && compaction.since_bytes >= staggered(common, bytes);
+    let last_bytes = common.log.snapshot().map_or(0, |snapshot| snapshot.content.total_bytes);
+    let grown = compaction.since_bytes >= last_bytes.saturating_mul(config.snapshot_growth);
     let heals = compaction.healing.is_some_and(|upto| covered < upto && upto <= applied);
-    let due = (many || large || damaged || heals) && compaction.retry_at <= common.now;
+    let due = ((many || large) && grown || damaged || heals) && compaction.retry_at <= common.now;
     if !due && !compaction.asked {
         return None;
     }
@@ -140,6 +142,14 @@ pub(super) fn take(common: &mut Common) -> Option<TakeSnapshot> {
     common.compaction.taking = Some(upto);
     common.compaction.taken_bytes = common.compaction.since_bytes;
     Some(TakeSnapshot { upto, membership: common.log.membership_at(applied) })
+}
+
+/// Up to a quarter more than was asked for, another part of it on each node and each time: else all would write their
+/// snapshots at once, and no majority of disks were free for the log.
+fn staggered(common: &Common, bytes: u64) -> u64 {
+    let seed = common.config.id.0 ^ common.counters.snapshots_taken.rotate_left(32);
+    let part = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+    bytes.saturating_add(bytes / 1024 * part)
 }
 
 /// The one that was being taken is durable.

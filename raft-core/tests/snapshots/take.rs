@@ -46,6 +46,29 @@ fn a_snapshot_is_due_after_so_many_bytes() {
 }
 
 #[test]
+fn a_large_snapshot_is_followed_by_another_when_the_log_has_grown_with_it() {
+    let mut config = config();
+    config.snapshot_growth = 3;
+    let mut node = Node::leader(config);
+    node.grow(10);
+    let first = node.raft.poll_snapshot().unwrap();
+    let content = SnapshotContent { total_bytes: 4000, checksum: 0 };
+    let first = SnapshotMeta::new(SnapshotId(1), first.upto, first.membership, content);
+    node.raft.handle_snapshot_taken(node.now, first);
+    node.grow(30);
+    assert!(node.raft.poll_snapshot().is_none(), "many entries, and small ones");
+    let large = pack(&[Bytes::from(vec![0; 4000])]);
+    for index in 31..=33 {
+        assert!(node.raft.poll_snapshot().is_none());
+        node.raft.propose(node.now, large.clone()).unwrap();
+        node.settle();
+        node.acknowledge(A, index);
+        node.settle();
+    }
+    assert_eq!(node.raft.poll_snapshot().unwrap().upto, id(2, 33));
+}
+
+#[test]
 fn nothing_is_taken_while_something_is_executed() {
     let mut node = Node::leader(config());
     node.grow(9);

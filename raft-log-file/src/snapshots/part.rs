@@ -12,7 +12,7 @@ use crate::vfs::{VfsFile, read_full_at, write_all_at};
 
 /// What is written is synced after so many bytes, in chunks: a sync of all of a large snapshot at its end would keep the disk
 /// from the journal for as long as that takes, and let the system hold that much unwritten.
-const SYNC_CHUNKS: u64 = (4 << 20) / CHUNK_BYTES as u64;
+const SYNC_CHUNKS: u64 = (1 << 20) / CHUNK_BYTES as u64;
 
 /// Whole chunks in a file, and the beginning of the next one in memory.
 pub(super) struct Part {

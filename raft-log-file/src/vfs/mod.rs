@@ -7,6 +7,9 @@
 //! * names (create, rename, unlink) are durable once [`Vfs::sync_dir`] returned, and a rename is atomic;
 //! * a read sees all earlier writes.
 
+mod aligned;
+#[cfg(target_os = "linux")]
+mod direct;
 mod os;
 
 use std::io;
@@ -14,6 +17,7 @@ use std::sync::Arc;
 
 use raft_core::slots::SECTOR;
 
+pub(crate) use aligned::Aligned;
 pub use os::OsVfs;
 
 /// One folder. Names are plain file names.
@@ -76,6 +80,14 @@ pub trait VfsFile: Send + Sync + 'static {
     /// Those of the system.
     fn pwrite(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
 
+    /// The same for bytes that are synced at once: an implementation may spare itself to keep them in memory until then.
+    ///
+    /// # Errors
+    /// Those of [`pwrite`](Self::pwrite).
+    fn pwrite_through(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.pwrite(buf, offset)
+    }
+
     /// Makes the contents and what is needed to read them durable.
     ///
     /// # Errors
@@ -101,6 +113,16 @@ pub trait VfsFile: Send + Sync + 'static {
     /// # Errors
     /// Those of the system.
     fn set_len(&self, length: u64) -> io::Result<()>;
+
+    /// Extends the file to `length` with zeros, for which room is kept: the same as writing them, and cheaper. The next
+    /// [`sync_data`](Self::sync_data) makes that durable.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] where there is no such thing, and nothing has changed; or those of the system, as
+    /// of [`pwrite`](Self::pwrite).
+    fn reserve(&self, _length: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// Why a lock was not given.
@@ -113,11 +135,26 @@ pub enum LockError {
 }
 
 /// Writes all of `buf`, in as many calls as it takes.
+pub(crate) fn write_all_at(file: &dyn VfsFile, buf: &[u8], offset: u64) -> io::Result<()> {
+    write_all(file, buf, offset, |buf, offset| file.pwrite(buf, offset))
+}
+
+/// The same for what is synced at once.
+pub(crate) fn write_all_through(file: &dyn VfsFile, buf: &[u8], offset: u64) -> io::Result<()> {
+    write_all(file, buf, offset, |buf, offset| file.pwrite_through(buf, offset))
+}
+
+/// Writes with as many calls as it takes.
 ///
 /// A call may end within a sector. Then that sector is completed and made durable before anything behind it is
 /// written: else a crash could leave it half written in front of others that are whole, and recovery would have to
 /// tell that from rot.
-pub(crate) fn write_all_at(file: &dyn VfsFile, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
+fn write_all(
+    file: &dyn VfsFile,
+    mut buf: &[u8],
+    mut offset: u64,
+    write: impl Fn(&[u8], u64) -> io::Result<usize>,
+) -> io::Result<()> {
     let mut cut = false;
     while !buf.is_empty() {
         let within = (offset % SECTOR as u64) as usize;
@@ -126,7 +163,7 @@ pub(crate) fn write_all_at(file: &dyn VfsFile, mut buf: &[u8], mut offset: u64) 
             cut = false;
         }
         let piece = if cut { buf.get(..SECTOR - within).unwrap_or(buf) } else { buf };
-        match file.pwrite(piece, offset) {
+        match write(piece, offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
                 buf = buf.get(written..).unwrap_or_default();

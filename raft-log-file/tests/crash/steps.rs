@@ -192,7 +192,7 @@ pub(crate) fn options() -> Options {
 }
 
 pub(crate) fn blocks(count: u64) -> Options {
-    Options::default().segment_bytes(count * 4096)
+    Options::default().segment_bytes(count * 4096).reserve_from_bytes(0)
 }
 
 pub(crate) fn weak() -> Options {

@@ -387,4 +387,14 @@ impl VfsFile for MemFile {
         disk.record(|| Op::SetLen(self.id, length as usize));
         Ok(())
     }
+
+    fn reserve(&self, length: u64) -> io::Result<()> {
+        let mut disk = self.disk.lock().unwrap();
+        let length = (length as usize).max(disk.files[self.id].len());
+        let grows = length > disk.files[self.id].len();
+        disk.call(grows)?;
+        disk.files[self.id].resize(length, 0);
+        disk.record(|| Op::SetLen(self.id, length));
+        Ok(())
+    }
 }

@@ -197,7 +197,10 @@ impl Runtime for Watched {
 
 impl World {
     fn options(&self) -> Options {
-        Options::default().segment_bytes(self.plan.segment_bytes)
+        // Half of the plans know both kinds of segments: batches are small here.
+        let large = self.plan.segment_bytes >= 64 << 10;
+        let reserve_from = if large { 0 } else { Options::default().reserve_from_bytes };
+        Options::default().segment_bytes(self.plan.segment_bytes).reserve_from_bytes(reserve_from)
     }
 
     fn membership(&self) -> Membership {
@@ -220,6 +223,7 @@ impl World {
         if let Some(snapshots) = plan.features.snapshots {
             config.snapshot_every_entries = snapshots.every_entries;
             config.snapshot_every_bytes = snapshots.every_bytes;
+            config.snapshot_growth = u64::from(plan.window == 8);
             config.snapshot_keep_entries = snapshots.keep_entries;
             config.snapshot_keep_bytes = snapshots.keep_bytes;
             config.snapshot_chunk_bytes = snapshots.chunk_bytes;

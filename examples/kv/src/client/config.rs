@@ -141,6 +141,11 @@ const SETTINGS: &[Setting] = &[
         set: |_, text, settings| number(text).map(|amount| settings.snapshot_every_bytes = Some(amount)),
     },
     Setting {
+        name: "snapshot-growth",
+        show: |config| config.snapshot_growth.to_string(),
+        set: |_, text, settings| number(text).map(|times| settings.snapshot_growth = Some(times)),
+    },
+    Setting {
         name: "snapshot-keep-entries",
         show: |config| config.snapshot_keep_entries.to_string(),
         set: |_, text, settings| number(text).map(|amount| settings.snapshot_keep_entries = Some(amount)),

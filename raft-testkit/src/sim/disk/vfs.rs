@@ -236,4 +236,18 @@ impl VfsFile for SimFile {
         disk.say(self.id, [told::CUT, length, 0, 0], || format!("ftruncate {length}"));
         Ok(())
     }
+
+    fn reserve(&self, length: u64) -> io::Result<()> {
+        let mut disk = lock(&self.disk);
+        disk.change(self.boot, Call::Write)?;
+        let from = disk.file(self.id)?.current.len();
+        let zeros = vec![0; (length as usize).saturating_sub(from)];
+        if !zeros.is_empty() && disk.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let numbers = [told::WRITE, from as u64, zeros.len() as u64, xxh3_64(&zeros)];
+        disk.say(self.id, numbers, || format!("fallocate {length}"));
+        disk.file(self.id)?.write(from, &zeros);
+        Ok(())
+    }
 }
