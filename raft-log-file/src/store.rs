@@ -534,7 +534,8 @@ impl Store {
     /// What suits the batches of this segment suits those of the next: its size, and its zeros.
     fn suits(&self) -> (u64, Zeros) {
         let first = self.live.last().map_or(0, |start| start.batch);
-        let mean = self.active.offset / self.batch.saturating_sub(first).max(1);
+        let used = self.active.offset.saturating_sub(BLOCK_BYTES);
+        let mean = used / self.batch.saturating_sub(first).max(1);
         let size = self.options.segment_size();
         if mean >= self.options.reserve_from_bytes {
             let many = mean.saturating_mul(BATCHES).next_multiple_of(BLOCK_BYTES);

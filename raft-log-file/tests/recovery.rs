@@ -738,6 +738,49 @@ fn a_spare_that_was_overtaken_is_not_used() {
     }
 }
 
+/// Where batches are large, the next segment is reserved and has room for many: nothing is lost between the two kinds, and
+/// small batches get small segments again.
+#[test]
+fn large_batches_get_a_large_segment_that_is_not_written_beforehand() {
+    let vfs = MemVfs::default();
+    let options = options().reserve_from_bytes(8192);
+    let usual = usize::try_from(options.segment_bytes).unwrap();
+    let mut store = create(&vfs, Some(&voters(1)), options.clone()).unwrap();
+    let (mut last, mut sizes) = (1, Vec::new());
+    for length in [7000, 7000, 7000, 7000, 100, 100].into_iter().cycle().take(120) {
+        last += 1;
+        // Everything is durable at once: only what makes a segment extends or begins a file.
+        let before = vfs.op_count();
+        if let Some(job) = store.spare_job() {
+            store.install_spare(job.run());
+            let made = vfs.ops().split_off(before);
+            sizes.extend(made.iter().find_map(|op| match op {
+                Op::SetLen(_, length) => Some(*length),
+                _ => None,
+            }));
+        }
+        store.write(&append(vec![entry(1, last, data(last, length))])).unwrap();
+    }
+    assert!(sizes.iter().all(|size| *size == 8 * usual) && !sizes.is_empty(), "{sizes:?}");
+    drop(store);
+    let mut store = open(&vfs, options).unwrap();
+    assert_eq!(store.load().unwrap().verdict, Verdict::Clean);
+    let all = store.reader().entries(Index(2)..Index(last + 1), u64::MAX).unwrap();
+    assert_eq!(all.len() as u64, last - 1);
+    let files = vfs.image().len();
+    while vfs.image().len() < files + 3 {
+        last += 1;
+        if let Some(job) = store.spare_job() {
+            store.install_spare(job.run());
+        }
+        store.write(&append(vec![entry(1, last, data(last, 100))])).unwrap();
+    }
+    let image = vfs.image();
+    let newest = image.iter().filter(|(name, _)| name.starts_with("seg-")).max_by_key(|(name, _)| (*name).clone());
+    let newest = newest.unwrap();
+    assert_eq!(newest.1.len(), usual, "{}", newest.0);
+}
+
 /// Damage below the floor leaves a log that ends before it. What follows continues the floor, at every opening from
 /// then on (simulator seed 256).
 #[test]
