@@ -12,6 +12,7 @@ extern crate alloc;
 
 pub mod backend;
 pub mod config;
+pub mod entries;
 pub mod entry;
 pub mod error;
 pub mod ids;

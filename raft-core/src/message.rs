@@ -5,13 +5,12 @@
 //! [`Message::for_version`] is what an older peer is told instead.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::entry::Entry;
+use crate::entries::Entries;
 use crate::ids::{GroupId, Index, LogId, NodeId, Term};
 use crate::membership::Member;
 
@@ -219,7 +218,7 @@ pub struct Append {
     /// The leader's commit index; may lie beyond the last entry.
     pub commit: Index,
     /// Consecutive, the first at `prev.index + 1`; may be empty.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
 }
 
 /// The answer to an [`Append`].

@@ -101,8 +101,9 @@ fn a_journal_that_contradicts_itself_is_refused() {
 #[test]
 fn a_membership_is_in_force_while_its_entry_is_in_the_log() {
     let mut raft = start(journal()).unwrap();
-    let append =
-        |prev: LogId, entries: Vec<Entry>| Message::Append(Append { prev, commit: Index(0), entries });
+    let append = |prev: LogId, entries: Vec<Entry>| {
+        Message::Append(Append { prev, commit: Index(0), entries: entries.into() })
+    };
     let first = LogId::new(0, 1);
     let noop = |term, index| Entry { id: LogId::new(term, index), kind: EntryKind::Noop, data: Bytes::new() };
     let more = vec![noop(1, 2), members(LogId::new(1, 3), &[1, 2, 3, 4])];
@@ -194,7 +195,7 @@ fn a_candidate_asks_again_over_a_new_connection_only() {
 fn a_halted_leader_answers_nothing() {
     let (mut raft, now) = leader();
     assert!(raft.read(now, ReadId(1)).is_ok());
-    let append = Append { prev: LogId::new(0, 1), commit: Index(0), entries: Vec::new() };
+    let append = Append { prev: LogId::new(0, 1), commit: Index(0), entries: Vec::new().into() };
     hear(&mut raft, now, 3, 1, Message::Append(append));
     assert!(raft.status(now).alarm.is_some_and(|alarm| alarm.is_fatal()));
     assert!(matches!(raft.read(now, ReadId(2)), Err(ReadError::NotLeader { .. })));
@@ -255,7 +256,7 @@ fn an_answer_to_an_earlier_leadership_counts_for_no_round() {
     hear(&mut raft, now, 2, 5, Message::Vote(vote));
     settle(&mut raft, now);
     hear(&mut raft, now, 2, 3, Message::Heartbeat(Heartbeat { commit: Index(0), round: 25 }));
-    let append = Append { prev: LogId::new(3, 9), commit: Index(0), entries: Vec::new() };
+    let append = Append { prev: LogId::new(3, 9), commit: Index(0), entries: Vec::new().into() };
     hear(&mut raft, now, 2, 3, Message::Append(append));
     let answers = settle(&mut raft, now);
     let [heartbeat, append] = &answers[..] else { panic!("{answers:?}") };

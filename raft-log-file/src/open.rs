@@ -215,8 +215,8 @@ impl Store {
             first.push(&header, batch, vec![entry]);
         }
         header.size = options.segment_size().max(first.bytes.len() as u64 + 3 * BLOCK_BYTES);
-        let ready =
-            segment::make(&*vfs, header, &first.bytes, Zeros::Written, None).map_err(|error| segment_error(&error))?;
+        let ready = segment::make(&*vfs, header, &first.bytes, Zeros::Written, None)
+            .map_err(|error| segment_error(&error))?;
 
         // Creation is done when the first slot has its name.
         superblock.complete = true;
@@ -332,8 +332,8 @@ impl Store {
         }
         header.size = options.segment_size().max(first.bytes.len() as u64 + 3 * BLOCK_BYTES);
         let recycle = recycle.filter(|(_, size)| *size == header.size).map(|(seq, _)| seq);
-        let ready =
-            segment::make(&*vfs, header, &first.bytes, Zeros::Written, recycle).map_err(|error| segment_error(&error))?;
+        let ready = segment::make(&*vfs, header, &first.bytes, Zeros::Written, recycle)
+            .map_err(|error| segment_error(&error))?;
 
         let before = scan.superblock.identity.incarnation.number;
         let incarnation = Incarnation { number: before + 1, nonce: random.next() };

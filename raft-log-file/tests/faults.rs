@@ -20,9 +20,9 @@ fn writes() -> Vec<JournalWrite> {
         writes.push(write);
     }
     writes[4].truncate_from = Some(Index(9));
-    writes[4].entries = vec![entry(2, 9, data(1, 9000))];
+    writes[4].entries = [entry(2, 9, data(1, 9000))].into();
     for (n, write) in writes.iter_mut().enumerate().skip(5) {
-        write.entries = vec![entry(3, 5 + n as u64, data(n as u64, 1500))];
+        write.entries = [entry(3, 5 + n as u64, data(n as u64, 1500))].into();
     }
     writes
 }

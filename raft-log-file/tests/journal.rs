@@ -28,7 +28,7 @@ fn entry(term: u64, index: u64, data: impl Into<Bytes>) -> Entry {
 
 fn append(entries: Vec<Entry>) -> JournalWrite {
     let mut write = JournalWrite::default();
-    write.entries = entries;
+    write.entries = entries.into();
     write
 }
 

@@ -776,7 +776,8 @@ fn large_batches_get_a_large_segment_that_is_not_written_beforehand() {
         store.write(&append(vec![entry(1, last, data(last, 100))])).unwrap();
     }
     let image = vfs.image();
-    let newest = image.iter().filter(|(name, _)| name.starts_with("seg-")).max_by_key(|(name, _)| (*name).clone());
+    let newest =
+        image.iter().filter(|(name, _)| name.starts_with("seg-")).max_by_key(|(name, _)| (*name).clone());
     let newest = newest.unwrap();
     assert_eq!(newest.1.len(), usual, "{}", newest.0);
 }

@@ -33,7 +33,7 @@ fn entry(index: u64) -> Entry {
 async fn fill(journal: &mut FileJournal, last: u64) {
     for index in 1..=last {
         let mut write = JournalWrite::default();
-        write.entries = vec![entry(index)];
+        write.entries = [entry(index)].into();
         journal.write(write).await.unwrap();
     }
 }

@@ -23,7 +23,7 @@ fn entries(from: u64, to: u64) -> Vec<Entry> {
 
 async fn write(store: &mut Store, entries: Vec<Entry>) -> Result<(), JournalError> {
     let mut write = JournalWrite::default();
-    write.entries = entries;
+    write.entries = entries.into();
     store.write(&write).await
 }
 

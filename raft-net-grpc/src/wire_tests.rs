@@ -179,7 +179,7 @@ fn samples() -> Vec<Message> {
     let append = Append {
         prev: LogId::new(6, 300),
         commit: Index(299),
-        entries: vec![entry(301, b"ab"), entry(302, b"")],
+        entries: [entry(301, b"ab"), entry(302, b"")].into(),
     };
     let vote = |ballot| VoteReply { pre: true, asked: Term(8), ballot };
     vec![
@@ -369,7 +369,7 @@ fn more_entries_than_an_append_may_have_are_counted_before_room_is_made() {
     let noop = Entry { id: LogId::new(0, 0), kind: EntryKind::Noop, data: Bytes::new() };
     let append = |count: u64| {
         let entries = vec![noop.clone(); usize::try_from(count).unwrap()];
-        Message::Append(Append { prev: LogId::ZERO, commit: Index(0), entries })
+        Message::Append(Append { prev: LogId::ZERO, commit: Index(0), entries: entries.into() })
     };
     for count in [0, 1, 300] {
         assert_eq!(codec::count(&frame(append(count)).encode_to_vec(), &WAY), count);
@@ -389,7 +389,8 @@ fn more_entries_than_an_append_may_have_are_counted_before_room_is_made() {
 fn entries_behind_a_group_are_counted() {
     let noop = Entry { id: LogId::new(0, 0), kind: EntryKind::Noop, data: Bytes::new() };
     let entries = vec![noop; usize::try_from(ENTRIES + 1).unwrap()];
-    let append = frame(Message::Append(Append { prev: LogId::ZERO, commit: Index(0), entries }));
+    let append =
+        frame(Message::Append(Append { prev: LogId::ZERO, commit: Index(0), entries: entries.into() }));
     // Field 100, begun and ended.
     let group = [0xa3, 0x06, 0xa4, 0x06];
     let bytes = [&group[..], &append.encode_to_vec()].concat();
@@ -402,7 +403,7 @@ fn payloads_are_not_copied() {
     let data = Bytes::from(vec![7; 100_000]);
     let at = data.as_ptr();
     let entry = Entry { id: LogId::new(7, 1), kind: EntryKind::Commands, data };
-    let append = Append { prev: LogId::ZERO, commit: Index(0), entries: vec![entry] };
+    let append = Append { prev: LogId::ZERO, commit: Index(0), entries: [entry].into() };
     let frame = frame(Message::Append(append));
     let payload = |frame: &Frame| match &frame.kind {
         Some(proto::frame::Kind::Message(proto::Message {

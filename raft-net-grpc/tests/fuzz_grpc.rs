@@ -270,7 +270,7 @@ fn messages() -> Vec<Message> {
             priority: -1,
             ..HeartbeatReply::default()
         }),
-        Message::Append(Append { prev, commit: Index(299), entries }),
+        Message::Append(Append { prev, commit: Index(299), entries: entries.into() }),
         Message::AppendReply(AppendReply::Matched { matched: Index(302) }),
         Message::AppendReply(AppendReply::Rejected { prev: Index(300), hint: upto, last: Index(9) }),
         Message::Snapshot(SnapshotChunk {

@@ -458,8 +458,7 @@ fn heartbeat_reply(body: &HeartbeatReplyBody) -> HeartbeatReply {
 
 fn append(body: AppendBody, payloads: &mut Bytes) -> Result<Append, WireError> {
     let mut index = Index(body.prev.1);
-    let mut entries = Vec::with_capacity(body.entries.len());
-    for (term, kind, length) in body.entries {
+    let entry = |(term, kind, length): (u64, u8, u32)| {
         index = index.next();
         let kind = EntryKind::from_u8(kind).ok_or(WireError::Malformed("an unknown kind of entry"))?;
         let length = length as usize;
@@ -467,8 +466,9 @@ fn append(body: AppendBody, payloads: &mut Bytes) -> Result<Append, WireError> {
             return Err(WireError::Malformed("a payload is longer than the frame"));
         }
         let data = payloads.split_to(length);
-        entries.push(Entry { id: LogId { term: Term(term), index }, kind, data });
-    }
+        Ok(Entry { id: LogId { term: Term(term), index }, kind, data })
+    };
+    let entries = body.entries.into_iter().map(entry).collect::<Result<_, _>>()?;
     Ok(Append { prev: log_id(body.prev), commit: Index(body.commit), entries })
 }
 
@@ -641,7 +641,7 @@ mod tests {
         let append = Append {
             prev: LogId::new(6, 300),
             commit: Index(299),
-            entries: vec![entry(301, b"ab"), entry(302, b"")],
+            entries: [entry(301, b"ab"), entry(302, b"")].into(),
         };
         let vote = |ballot| VoteReply { pre: true, asked: Term(8), ballot };
         vec![
@@ -714,7 +714,7 @@ mod tests {
         for limit in [LIMIT, 64 << 20] {
             let most = usize::try_from(limit / Entry::OVERHEAD_BYTES).unwrap();
             for (count, passes) in [(most - 2, true), (most, true), (most + 1, false)] {
-                let entries = vec![noop.clone(); count];
+                let entries = vec![noop.clone(); count].into();
                 let append =
                     envelope(Message::Append(Append { prev: LogId::ZERO, commit: Index(0), entries }));
                 let sendable = crate::lane::cost_bytes(&append) <= limit;
@@ -733,7 +733,7 @@ mod tests {
         let data = Bytes::from(vec![7; 100_000]);
         let at = data.as_ptr();
         let entry = Entry { id: LogId::new(7, 1), kind: EntryKind::Commands, data };
-        let append = Append { prev: LogId::ZERO, commit: Index(0), entries: vec![entry] };
+        let append = Append { prev: LogId::ZERO, commit: Index(0), entries: [entry].into() };
         let mut out = Outgoing::default();
         encode(envelope(Message::Append(append)), &mut out);
         let mut slices = Vec::new();

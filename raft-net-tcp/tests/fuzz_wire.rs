@@ -384,7 +384,7 @@ fn messages() -> Vec<Message> {
         Message::ReadIndex(ReadIndex { id: 1 << 40 }),
         Message::ReadIndexReply(ReadIndexReply { id: 1 << 40, index: Some(Index(3)) }),
         Message::ReadIndexReply(ReadIndexReply { id: 5, index: None }),
-        Message::Append(Append { prev, commit: Index(299), entries }),
+        Message::Append(Append { prev, commit: Index(299), entries: entries.into() }),
         Message::AppendReply(AppendReply::Matched { matched: Index(302) }),
         Message::AppendReply(AppendReply::Rejected { prev: Index(300), hint: upto, last: Index(9) }),
         Message::Snapshot(SnapshotChunk {

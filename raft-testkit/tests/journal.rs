@@ -344,7 +344,7 @@ impl JournalBackend for Broken {
         };
         if !back.is_empty() {
             let mut write = JournalWrite::default();
-            write.entries = back;
+            write.entries = back.into();
             // Where something else stands there by now, nothing comes back.
             let _ = opened.write(write).await;
         }
@@ -423,7 +423,8 @@ impl BrokenJournal {
                 if let (Some(_), Some(end)) = (write.truncate_from, write.entries.last()) {
                     let end = end.id.index;
                     let all = all_entries(&mut self.inner).await;
-                    write.entries.extend(all.into_iter().filter(|entry| entry.id.index > end));
+                    let longer = all.into_iter().filter(|entry| entry.id.index > end);
+                    write.entries = write.entries.iter().cloned().chain(longer).collect();
                 }
             }
             Mutant::OverwritesWithoutTruncation => {
@@ -434,16 +435,20 @@ impl BrokenJournal {
             }
             Mutant::ForgetsPeers => write.known_peers = None,
             Mutant::CutsBigEntries => {
-                for entry in write.entries.iter_mut().filter(|entry| entry.data.len() >= 1 << 24) {
+                let cut = |mut entry: Entry| {
                     entry.data.truncate((1 << 24) - 1);
-                }
+                    entry
+                };
+                write.entries = write.entries.iter().cloned().map(cut).collect();
             }
             Mutant::StopsAtZeroBytes => {
-                for entry in &mut write.entries {
+                let cut = |mut entry: Entry| {
                     if let Some(zero) = entry.data.iter().position(|byte| *byte == 0) {
                         entry.data.truncate(zero);
                     }
-                }
+                    entry
+                };
+                write.entries = write.entries.iter().cloned().map(cut).collect();
             }
             _ => {}
         }

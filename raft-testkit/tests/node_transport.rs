@@ -189,7 +189,7 @@ async fn a_full_inbox_takes_control_messages_and_says_when_there_is_room() {
         let data = Bytes::from(vec![0; 1 << 20]);
         let entries = vec![Entry { id, kind: EntryKind::Noop, data }];
         let prev = if index == 2 { LogId::new(0, 1) } else { LogId::new(1, index - 1) };
-        Message::Append(Append { prev, commit: Index(1), entries })
+        Message::Append(Append { prev, commit: Index(1), entries: entries.into() })
     };
     // Nothing else runs until the first await.
     let taken = (2..).find(|index| puppet.deliver(2, Term(1), append(*index)) == Delivery::Full).unwrap();

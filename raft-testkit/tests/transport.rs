@@ -179,11 +179,13 @@ impl BrokenTransport {
     fn bend(&self, envelope: &mut Envelope) {
         match (self.mutant, &mut envelope.message) {
             (Mutant::FlipsAByte, Message::Append(append)) => {
-                for entry in append.entries.iter_mut().filter(|entry| entry.data.len() > 1000) {
+                let mut entries = append.entries.to_vec();
+                for entry in entries.iter_mut().filter(|entry| entry.data.len() > 1000) {
                     let mut data = entry.data.to_vec();
                     data[900] ^= 4;
                     entry.data = Bytes::from(data);
                 }
+                append.entries = entries.into();
             }
             (Mutant::MixesUpKinds, Message::VoteReply(reply)) => reply.pre = false,
             _ => {}

@@ -390,7 +390,7 @@ impl Journal for CustomJournal {
                 journal.file.write_all(&record(&batch(truncate_from, &entries))?)?;
                 sync(&journal.file, &journal.dir.join("log"), &journal.faults)?;
                 // Only what is durable is seen (J5).
-                lock(&journal.log).apply(truncate_from, entries);
+                lock(&journal.log).apply(truncate_from, entries.to_vec());
             }
             Ok(())
         })

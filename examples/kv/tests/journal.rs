@@ -439,7 +439,7 @@ async fn everything_in_a_journal_is_copied() {
     for (index, bytes) in (10_002..).zip([1, 16 << 20, 4 << 20, (4 << 20) - 1, 7]) {
         entries.push(entry(index, 8, EntryKind::Commands, Bytes::from(vec![index as u8; bytes])));
     }
-    write.entries = entries;
+    write.entries = entries.into();
     write.commit_hint = Index(10_003);
     journal.write(write).await.unwrap();
     journal.purge(LogId::new(1, 4500)).await.unwrap();

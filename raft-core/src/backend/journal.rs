@@ -10,6 +10,7 @@ use core::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::entries::Entries;
 use crate::entry::Entry;
 use crate::ids::{ClusterId, GroupId, Identity, Index, KnownPeer, LogId, NodeId, Term, WriteTicket};
 
@@ -57,7 +58,7 @@ pub struct JournalWrite {
     /// Forget everything at and above this index first (J3).
     pub truncate_from: Option<Index>,
     /// Append these; consecutive, the first directly after what is left.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
     /// A commit index known at this time: a journal may store it as a witness of what was committed. It
     /// may be behind; it is never ahead.
     pub commit_hint: Index,

@@ -1,8 +1,9 @@
 //! Recent entries in memory, bounded in bytes.
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 
+use crate::entries::Entries;
 use crate::entry::Entry;
 use crate::ids::Index;
 
@@ -13,12 +14,43 @@ pub(crate) struct Tail {
     first: Index,
     entries: VecDeque<Entry>,
     bytes: u64,
+    lent: Lent,
+}
+
+/// What was handed out last, and before that: the journal, each follower and the state machine mostly ask for the same, the
+/// last one a little later. It is equal to any other, since nothing depends on it.
+#[derive(Clone, Debug, Default)]
+struct Lent([Entries; 2]);
+
+impl Lent {
+    fn find(&self, from: Index, count: usize) -> Option<&Entries> {
+        let is_same =
+            |lent: &&Entries| lent.len() == count && lent.first().is_some_and(|entry| entry.id.index == from);
+        self.0.iter().find(is_same)
+    }
+
+    fn add(&mut self, entries: Entries) {
+        self.0.swap(0, 1);
+        self.0[0] = entries;
+    }
+}
+
+impl PartialEq for Lent {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Lent {}
+
+impl Hash for Lent {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 impl Tail {
     /// Nothing in memory; the next entry will be at `next`.
-    pub(crate) const fn new(next: Index) -> Self {
-        Self { first: next, entries: VecDeque::new(), bytes: 0 }
+    pub(crate) fn new(next: Index) -> Self {
+        Self { first: next, entries: VecDeque::new(), bytes: 0, lent: Lent::default() }
     }
 
     pub(crate) const fn bytes(&self) -> u64 {
@@ -46,6 +78,9 @@ impl Tail {
             *self = Self::new(index);
             return;
         }
+        if self.end() > index {
+            self.lent = Lent::default();
+        }
         while self.end() > index {
             if let Some(entry) = self.entries.pop_back() {
                 self.bytes -= entry.cost_bytes();
@@ -53,8 +88,14 @@ impl Tail {
         }
     }
 
+    /// These are the last ones here.
+    pub(crate) fn remember(&mut self, last: Entries) {
+        self.lent.add(last);
+    }
+
     /// Forgets everything up to `index`.
     pub(crate) fn forget_through(&mut self, index: Index) {
+        self.lent = Lent::default();
         while self.first <= index {
             let Some(entry) = self.entries.pop_front() else {
                 self.first = index.next();
@@ -67,7 +108,7 @@ impl Tail {
 
     /// Entries from `from` to before `end`, as many as fit in `max_bytes`, at least one if there is one.
     /// `None` if `from` has left memory.
-    pub(crate) fn slice(&self, from: Index, end: Index, max_bytes: u64) -> Option<Vec<Entry>> {
+    pub(crate) fn slice(&mut self, from: Index, end: Index, max_bytes: u64) -> Option<Entries> {
         let skip = usize::try_from(from.0.checked_sub(self.first.0)?).ok()?;
         let count = usize::try_from(end.min(self.end()).0.saturating_sub(from.0)).ok()?;
         let mut bytes = 0;
@@ -79,7 +120,14 @@ impl Tail {
             }
             fits += 1;
         }
-        Some(self.entries.iter().skip(skip).take(fits).cloned().collect())
+        if let Some(lent) = self.lent.find(from, fits) {
+            return Some(lent.clone());
+        }
+        let made: Entries = self.entries.iter().skip(skip).take(fits).cloned().collect();
+        if fits > 1 {
+            self.lent.add(made.clone());
+        }
+        Some(made)
     }
 
     /// Drops the oldest entries up to `upto` while more than `limit_bytes` are here.
@@ -108,18 +156,38 @@ mod tests {
         tail
     }
 
-    fn indexes(slice: Option<Vec<Entry>>) -> Option<Vec<u64>> {
+    fn indexes(slice: Option<Entries>) -> Option<Vec<u64>> {
         slice.map(|entries| entries.iter().map(|e| e.id.index.0).collect())
     }
 
     #[test]
     fn slices_by_index_and_by_bytes() {
-        let tail = tail(5, 9);
+        let mut tail = tail(5, 9);
         assert_eq!(indexes(tail.slice(Index(4), Index(9), 1000)), None);
         assert_eq!(indexes(tail.slice(Index(5), Index(8), 1000)), Some(alloc::vec![5, 6, 7]));
         assert_eq!(indexes(tail.slice(Index(6), Index(99), 200)), Some(alloc::vec![6, 7]));
         assert_eq!(indexes(tail.slice(Index(6), Index(99), 1)), Some(alloc::vec![6]), "at least one");
         assert_eq!(indexes(tail.slice(Index(10), Index(99), 1)), Some(alloc::vec![]));
+    }
+
+    #[test]
+    fn what_was_handed_out_is_handed_out_again_while_it_is_still_so() {
+        let mut tail = tail(5, 9);
+        let mut slice = |from, end| tail.slice(Index(from), Index(end), 1000).unwrap();
+        let first = slice(6, 9);
+        assert!(core::ptr::eq(&*first, &*slice(6, 9)));
+        assert_eq!(indexes(Some(slice(6, 10))), Some(alloc::vec![6, 7, 8, 9]));
+        assert_eq!(indexes(Some(slice(7, 10))), Some(alloc::vec![7, 8, 9]));
+        tail.truncate_from(Index(8));
+        let data = Bytes::from_static(&[1; 36]);
+        let other = |index| Entry { id: LogId::new(2, index), kind: EntryKind::Noop, data: data.clone() };
+        tail.push(other(8));
+        tail.push(other(9));
+        assert_eq!(tail.slice(Index(7), Index(10), 1000).unwrap()[1], other(8));
+        tail.truncate_from(Index(9));
+        tail.push(other(9));
+        tail.remember([other(9)].into());
+        assert_eq!(*tail.slice(Index(9), Index(10), 1000).unwrap(), [other(9)]);
     }
 
     #[test]

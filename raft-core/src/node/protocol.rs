@@ -592,11 +592,8 @@ impl Protocol {
             moved |= self.pull_snapshots();
             while let Some(apply) = self.raft.poll_apply() {
                 moved = true;
-                let waiting = |entry: Entry| {
-                    let waiters = self.proposals.committed(entry.id);
-                    (entry, waiters)
-                };
-                let entries = apply.entries.into_iter().map(waiting).collect();
+                let waiting = |entry: &Entry| (entry.clone(), self.proposals.committed(entry.id));
+                let entries = apply.entries.iter().map(waiting).collect();
                 // An applier that has stopped has said why.
                 let _ = self.jobs.send(Job::Apply { entries, through: apply.through });
             }

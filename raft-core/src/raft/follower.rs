@@ -54,7 +54,8 @@ impl Follower {
             common.alarm(violation);
             return;
         }
-        for entry in append.entries {
+        let mut added = 0;
+        for entry in &append.entries {
             // Only an entry that contradicts cuts: a delayed append truncates nothing that matches (§5.3).
             if entry.id.index <= commit || common.log.matches(entry.id) {
                 continue;
@@ -62,7 +63,11 @@ impl Follower {
             if entry.id.index <= common.log.last() {
                 common.log.truncate_from(entry.id.index);
             }
-            common.log.append(entry);
+            common.log.append(entry.clone());
+            added += 1;
+        }
+        if added == append.entries.len() {
+            common.log.tail.remember(append.entries);
         }
         self.matched = self.matched.max(Index(end)).max(commit);
         common.log.commit_to(append.commit.min(self.matched));

@@ -314,7 +314,12 @@ impl Raft {
             Role::Leader(role) if running => role.propose(&mut self.common, kind, data),
             _ => Err(ProposeError::NotLeader { leader: self.common.leader_member() }),
         };
-        self.settle();
+        // Nothing follows from an entry until it is durable somewhere.
+        if result.is_ok() {
+            self.check()
+        } else {
+            self.settle()
+        }
         result
     }
 
@@ -510,7 +515,9 @@ impl Raft {
         let entries = match common.log.tail.slice(next, end, limit) {
             Some(entries) => entries,
             None => match common.to_apply.take() {
-                Some(entries) if entries.first().is_some_and(|entry| entry.id.index == next) => entries,
+                Some(entries) if entries.first().is_some_and(|entry| entry.id.index == next) => {
+                    entries.into()
+                }
                 _ => {
                     if !common.is_fetching(Wanted::Apply) {
                         let end = end.min(common.log.tail.first());
@@ -913,6 +920,11 @@ impl Raft {
         receive::drop_needless(common);
         common.log.tail.evict(common.log.persisted(), common.config.tail_limit_bytes);
         self.announce();
+        self.check();
+    }
+
+    /// Whether all is well.
+    fn check(&mut self) {
         if !self.common.halted
             && let Some(violation) = invariants::broken(self)
         {

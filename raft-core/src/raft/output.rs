@@ -6,7 +6,7 @@ use core::ops::Range;
 use bytes::Bytes;
 
 use crate::backend::{JournalState, SnapshotContent, SnapshotId, SnapshotMeta};
-use crate::entry::Entry;
+use crate::entries::Entries;
 use crate::error::{ChangeError, ReadError, TransferError, Violation};
 use crate::ids::{ChangeId, FetchId, Index, LogId, NodeId, ReadId, Term};
 use crate::membership::{Member, Membership};
@@ -28,7 +28,7 @@ pub struct Restored {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Apply {
     /// Consecutive, committed, and durable on this node.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
     /// The last of them; reported back with `handle_applied`.
     pub through: LogId,
 }

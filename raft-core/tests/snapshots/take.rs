@@ -128,7 +128,7 @@ fn p18_a_snapshot_holds_the_committed_membership() {
         data: members(&[1, 2, 3, 4]).encode(),
     };
     let uncommitted =
-        raft_core::message::Append { prev: id(1, 12), commit: Index(12), entries: vec![change] };
+        raft_core::message::Append { prev: id(1, 12), commit: Index(12), entries: [change].into() };
     node.hear(A, 2, raft_core::message::Message::Append(uncommitted));
     node.settle();
     assert_eq!(node.status().membership, members(&[1, 2, 3, 4]), "in force when it is appended");

@@ -114,6 +114,7 @@ impl Write {
         if self.back > 0 {
             write.truncate_from = Some(Index(first));
         }
+        let mut entries = Vec::new();
         for index in first..first + self.count {
             let mut entry = Entry {
                 id: LogId::new(*term, index),
@@ -124,8 +125,9 @@ impl Write {
                 entry.kind = EntryKind::Membership;
                 entry.data = voters(3 + index % 3).encode();
             }
-            write.entries.push(entry);
+            entries.push(entry);
         }
+        write.entries = entries.into();
         let mut state = model.hard_state;
         if self.vote {
             state = HardState { term: Term(*term), vote: Vote::For(NodeId(1 + *term % 5)), ..state };

@@ -76,7 +76,7 @@ pub fn data(seed: u64, length: usize) -> Bytes {
 
 pub fn append(entries: Vec<Entry>) -> JournalWrite {
     let mut write = JournalWrite::default();
-    write.entries = entries;
+    write.entries = entries.into();
     write
 }
 

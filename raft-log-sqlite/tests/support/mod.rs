@@ -111,7 +111,7 @@ pub(crate) fn entry(index: u64, data: impl Into<Vec<u8>>) -> Entry {
 
 pub(crate) fn append(entries: Vec<Entry>) -> JournalWrite {
     let mut write = JournalWrite::default();
-    write.entries = entries;
+    write.entries = entries.into();
     write
 }
 

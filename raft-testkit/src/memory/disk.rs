@@ -200,7 +200,7 @@ impl MemoryDisk {
         let mut disk = self.lock();
         if let (Some(mut write), Some(kept)) = (disk.held.take(), entries) {
             let all = write.entries.len();
-            write.entries.truncate(kept);
+            write.entries = write.entries.into_iter().take(kept).collect();
             disk.stored.apply(write);
             if kept < all {
                 let discarded_from = disk.stored.last().index.next();

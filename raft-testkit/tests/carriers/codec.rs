@@ -117,7 +117,7 @@ pub(crate) fn decode(mut frame: Bytes) -> Option<Envelope> {
                 }
                 entries.push(Entry { id, kind, data: frame.split_to(length) });
             }
-            Message::Append(Append { prev, commit, entries })
+            Message::Append(Append { prev, commit, entries: entries.into() })
         }
         Body::AppendReply(it) => Message::AppendReply(it),
         Body::Snapshot { upto, snapshot, membership, offset, total, checksum } => {

@@ -83,7 +83,7 @@ pub(crate) fn create(
     if let Some(membership) = initial {
         let (id, data) = (LogId::new(0, 1), membership.encode());
         let mut write = raft_core::backend::JournalWrite::default();
-        write.entries.push(Entry { id, kind: EntryKind::Membership, data });
+        write.entries = [Entry { id, kind: EntryKind::Membership, data }].into();
         write_all(disk, &segment_name(0), &record::encode(&write, lie)).map_err(io)?;
         disk.end_sync(disk.begin_sync(&segment_name(0))).map_err(io)?;
     }

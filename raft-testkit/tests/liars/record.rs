@@ -55,13 +55,15 @@ fn decode_body(mut body: &[u8]) -> Option<JournalWrite> {
     let mut write = JournalWrite::default();
     write.truncate_from = Some(number(&mut body)?).filter(|from| *from > 0).map(Index);
     write.commit_hint = Index(number(&mut body)?);
+    let mut entries = Vec::new();
     while !body.is_empty() {
         let id = LogId::new(number(&mut body)?, number(&mut body)?);
         let kind = EntryKind::from_u8(*take(&mut body, 1)?.first()?)?;
         let length = number(&mut body)?;
         let data = take(&mut body, length)?.to_vec().into();
-        write.entries.push(Entry { id, kind, data });
+        entries.push(Entry { id, kind, data });
     }
+    write.entries = entries.into();
     Some(write)
 }
 

@@ -188,7 +188,7 @@ pub(super) async fn fill(
         // What is committed is a prefix: never more than what is there.
         write.commit_hint = state.commit_hint.min(last.id.index);
         progress.add(entries.len() as u64);
-        write.entries = entries;
+        write.entries = entries.into();
         new.write(write).await.map_err(failed)?;
     }
     Ok(())

@@ -232,7 +232,7 @@ fn write(plan: &Plan, old: &View, source: &Named, target: &Named, unfinished: &s
         first.hard_state = Some(plan.hard_state);
         fill(old, source, &mut *new, target, first).await?;
         let mut record = JournalWrite::default();
-        record.entries = plan.record.to_vec();
+        record.entries = plan.record.to_vec().into();
         record.commit_hint = plan.record[1].id.index;
         new.write(record).await.map_err(|error| of_journal(&target.dir, &error))?;
         match Snapshots::of(source.kind, &source.dir).await? {

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{Leader, snapshot};
+use crate::entries::Entries;
 use crate::entry::Entry;
 use crate::ids::{FetchId, Index, LogId, NodeId};
 use crate::message::{Append, AppendReply, Envelope, Message};
@@ -47,9 +48,9 @@ fn build(leader: &mut Leader, common: &mut Common, peer: NodeId) -> Option<Appen
     let entries = match common.log.tail.slice(next, end, limit) {
         Some(entries) => entries,
         // A probe asks only where the logs agree: no need to read what may not fit.
-        None if probing => Vec::new(),
+        None if probing => Entries::default(),
         None => match progress.fetched.take() {
-            Some(entries) if entries.first().is_some_and(|entry| entry.id.index == next) => entries,
+            Some(entries) if entries.first().is_some_and(|entry| entry.id.index == next) => entries.into(),
             _ => {
                 request(progress, common, peer, next);
                 return None;

@@ -41,7 +41,7 @@ fn story() -> Story {
     let mut entries = run_of(1, 2..6);
     entries.extend(run_of(2, 6..20));
     Story {
-        before: (first.hard_state.unwrap_or_default(), first.entries),
+        before: (first.hard_state.unwrap_or_default(), first.entries.to_vec()),
         after: (write.hard_state.unwrap_or_default(), entries),
         write,
     }

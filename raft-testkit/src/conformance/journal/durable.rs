@@ -49,7 +49,7 @@ pub(super) async fn j01_newest_hard_state_is_the_one<B: JournalBackend>(
         write.hard_state = Some(hard_state);
         if count % 4 == 0 {
             index += 1;
-            write.entries = run_of(count, [index]);
+            write.entries = run_of(count, [index]).into();
         }
         pair.write_ok(write).await?;
         if count % 2 == 0 {

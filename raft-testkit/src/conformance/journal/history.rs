@@ -112,14 +112,16 @@ fn random_write(random: &mut Random, term: u64, purged: Index, last: Index) -> J
         next = purged.0 + 1 + random.below(last.0 - purged.0 + 1);
         write.truncate_from = Some(Index(next));
     }
-    for index in next..next + random.below(5) {
+    let indexes = next..next + random.below(5);
+    let entry = |index| {
         let length = usize::try_from(random.below(300)).unwrap_or_default();
-        write.entries.push(Entry {
+        Entry {
             id: LogId::new(term, index),
             kind: if random.one_in(10) { EntryKind::Noop } else { EntryKind::Commands },
             data: random.bytes(length),
-        });
-    }
+        }
+    };
+    write.entries = indexes.map(entry).collect();
     write.commit_hint = Index(purged.0);
     write
 }

@@ -35,7 +35,7 @@ pub(super) fn run_of(term: u64, indexes: impl IntoIterator<Item = u64>) -> Vec<E
 
 pub(super) fn append(entries: Vec<Entry>) -> JournalWrite {
     let mut write = JournalWrite::default();
-    write.entries = entries;
+    write.entries = entries.into();
     write
 }
 

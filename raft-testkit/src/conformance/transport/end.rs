@@ -191,7 +191,7 @@ pub(super) const fn beat(round: u64) -> Message {
 /// A bulk message with a number and one entry.
 pub(super) fn bulk(number: u64, data: &Bytes) -> Message {
     let entry = Entry { id: LogId::new(1, number + 1), kind: EntryKind::Commands, data: data.clone() };
-    Message::Append(Append { prev: LogId::new(1, number), commit: Index(0), entries: vec![entry] })
+    Message::Append(Append { prev: LogId::new(1, number), commit: Index(0), entries: [entry].into() })
 }
 
 /// A number that nothing else in this process has.

@@ -134,7 +134,7 @@ fn an_append_names_no_commit_index_beyond_its_end() {
     let leader = View { commit: Index(7), ..view(RoleKind::Leader, 3, 9) };
     let mut state = state(leader);
     let prev = LogId { term: Term(3), index: Index(4) };
-    let append = Append { prev, commit: Index(7), entries: Vec::new() };
+    let append = Append { prev, commit: Index(7), entries: Vec::new().into() };
     let mut sent = envelope(3, Message::Append(append));
     (sent.from, sent.to) = (NodeId(1), NodeId(2));
     state.nodes[0].commit = 7;
