@@ -3,16 +3,16 @@
 use bytes::Bytes;
 use raft_core::backend::JournalState;
 use raft_core::entry::{Entry, EntryKind};
-use raft_core::error::{ProposeError, ReadError, TransferError};
+use raft_core::error::{ChangeError, ProposeError, ReadError, TransferError, Violation};
 use raft_core::ids::{
     ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, ReadId, StoreId, Term,
 };
-use raft_core::membership::{Member, Membership};
+use raft_core::membership::{Change, Member, Membership};
 use raft_core::message::{
-    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, PeerEvent, TimeoutNow,
-    VoteReply, VoteRequest,
+    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, Notice, PeerEvent, ReadIndex,
+    ReadIndexReply, TimeoutNow, VoteReply, VoteRequest,
 };
-use raft_core::raft::Restored;
+use raft_core::raft::{ChangeOptions, Event, Restored};
 use raft_core::status::RoleKind;
 use raft_core::time::Time;
 use raft_core::{Config, Raft};
@@ -95,6 +95,12 @@ fn a_journal_that_contradicts_itself_is_refused() {
     shrinking.terms = vec![(Index(1), Term(2)), (Index(2), Term(1))];
     shrinking.last = LogId::new(1, 2);
     assert!(start(shrinking).is_err());
+    // Two runs are of one term.
+    let mut twice = journal();
+    twice.hard_state.term = Term(1);
+    twice.terms = vec![(Index(1), Term(1)), (Index(2), Term(1))];
+    twice.last = LogId::new(1, 2);
+    assert!(start(twice).is_err());
 }
 
 /// Section 6: a membership is in force from when it is appended, and no longer when its entry is cut away.
@@ -199,8 +205,11 @@ fn a_halted_leader_answers_nothing() {
     hear(&mut raft, now, 3, 1, Message::Append(append));
     assert!(raft.status(now).alarm.is_some_and(|alarm| alarm.is_fatal()));
     assert!(matches!(raft.read(now, ReadId(2)), Err(ReadError::NotLeader { .. })));
+    assert!(matches!(raft.read_anywhere(now, ReadId(3)), Err(ReadError::NotLeader { .. })));
     assert!(matches!(raft.propose(now, Bytes::new()), Err(ProposeError::NotLeader { .. })));
     assert!(matches!(raft.transfer_leadership(now, None), Err(TransferError::NotLeader { .. })));
+    let change = raft.change_membership(now, &[Change::Remove(NodeId(3))], ChangeOptions::default());
+    assert!(matches!(change, Err(ChangeError::NotLeader { .. })));
     assert!(settle(&mut raft, now).is_empty());
     assert_eq!(raft.next_timeout(), None);
 }
@@ -287,4 +296,101 @@ fn an_answer_to_no_round_is_ignored() {
     assert_eq!(raft.next_timeout(), before.next_timeout());
     assert!(settle(&mut raft, now).is_empty());
     assert_eq!(raft.status(now).counters.ignored_messages, before.status(now).counters.ignored_messages + 1);
+}
+
+/// An append that begins at the commit index is compared there: only below it nothing needs to be.
+#[test]
+fn an_append_at_the_commit_index_is_compared() {
+    let mut raft = start(journal()).unwrap();
+    let append = |prev| Message::Append(Append { prev, commit: Index(1), entries: Vec::new().into() });
+    hear(&mut raft, Time::ZERO, 2, 1, append(LogId::new(0, 1)));
+    settle(&mut raft, Time::ZERO);
+    assert_eq!(raft.status(Time::ZERO).commit_index, Index(1));
+    hear(&mut raft, Time::ZERO, 2, 1, append(LogId::new(1, 1)));
+    let answers = settle(&mut raft, Time::ZERO);
+    let rejected =
+        |envelope: &Envelope| matches!(envelope.message, Message::AppendReply(AppendReply::Rejected { .. }));
+    assert!(answers.iter().any(rejected), "{answers:?}");
+}
+
+/// A heartbeat that was not answered yet is not answered any more when the next one has come.
+#[test]
+fn only_the_last_heartbeat_is_answered() {
+    let mut raft = start(journal()).unwrap();
+    hear(&mut raft, Time::ZERO, 2, 1, Message::Heartbeat(Heartbeat { commit: Index(0), round: 1 }));
+    settle(&mut raft, Time::ZERO);
+    for round in 2..=3 {
+        hear(&mut raft, Time::ZERO, 2, 1, Message::Heartbeat(Heartbeat { commit: Index(0), round }));
+    }
+    let answers = settle(&mut raft, Time::ZERO);
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert!(matches!(answers[0].message, Message::HeartbeatReply(HeartbeatReply { round: 3, .. })));
+}
+
+/// What a node is told of its removal is older than a membership that it has at a greater index, and not than others.
+#[test]
+fn a_notice_of_removal_counts_unless_a_later_membership_is_known() {
+    for (since, counts) in [(0, false), (1, true), (2, true)] {
+        let mut raft = start(journal()).unwrap();
+        hear(&mut raft, Time::ZERO, 2, 1, Message::Notice(Notice::Removed { since: Index(since) }));
+        let told =
+            std::iter::from_fn(|| raft.poll_event()).any(|event| matches!(event, Event::Noticed { .. }));
+        assert_eq!(told, counts, "{since}");
+    }
+}
+
+/// Whether a node has founded the cluster: the first membership of its log has it, and none after that has not.
+#[test]
+fn a_node_that_an_earlier_membership_lacks_was_added() {
+    let of = |memberships: &[&[u64]]| {
+        let mut journal = journal();
+        let index = |at: usize| LogId::new(0, at as u64 + 1);
+        journal.memberships =
+            memberships.iter().enumerate().map(|(at, ids)| members(index(at), ids)).collect();
+        journal.last = index(memberships.len() - 1);
+        start(journal).unwrap().was_added()
+    };
+    assert!(!of(&[&[1, 2, 3]]));
+    assert!(!of(&[&[1, 2, 3], &[1, 2, 3, 4]]));
+    assert!(of(&[&[2, 3], &[1, 2, 3]]));
+    assert!(of(&[&[1, 2, 3], &[2, 3], &[1, 2, 3]]));
+    assert!(of(&[&[2, 3]]), "it is in none");
+}
+
+/// Followers that ask to read are bounded like everybody else.
+#[test]
+fn a_leader_that_is_asked_too_much_says_so() {
+    let (mut raft, now) = leader();
+    settle(&mut raft, now);
+    for id in 1..=1 << 16 {
+        hear(&mut raft, now, 3, 1, Message::ReadIndex(ReadIndex { id }));
+    }
+    assert!(!settle(&mut raft, now).iter().any(|of| matches!(of.message, Message::ReadIndexReply(_))));
+    hear(&mut raft, now, 3, 1, Message::ReadIndex(ReadIndex { id: 1 << 20 }));
+    let answers = settle(&mut raft, now);
+    let refused = ReadIndexReply { id: 1 << 20, index: None };
+    assert!(answers.iter().any(|of| of.message == Message::ReadIndexReply(refused)), "{answers:?}");
+    assert_eq!(raft.read(now, ReadId(1)), Err(ReadError::Overloaded));
+}
+
+/// Entries that contradict what is committed here: whoever sends them is no leader of this cluster.
+#[test]
+fn an_append_over_what_is_committed_raises_an_alarm() {
+    let mut raft = start(journal()).unwrap();
+    let noop = |term, index| Entry { id: LogId::new(term, index), kind: EntryKind::Noop, data: Bytes::new() };
+    let append = |prev, commit, entries| Message::Append(Append { prev, commit: Index(commit), entries });
+    hear(&mut raft, Time::ZERO, 2, 1, append(LogId::new(0, 1), 2, vec![noop(1, 2)].into()));
+    assert_eq!(raft.status(Time::ZERO).commit_index, Index(2));
+    hear(&mut raft, Time::ZERO, 3, 2, append(LogId::new(0, 1), 2, vec![noop(2, 2)].into()));
+    let alarm = raft.status(Time::ZERO).alarm;
+    assert!(matches!(alarm, Some(Violation::OverwritesCommitted { .. })), "{alarm:?}");
+}
+
+/// J9: a leader whose journal has no space for what it leads with leads no more.
+#[test]
+fn a_leader_without_space_steps_down() {
+    let (mut raft, now) = leader();
+    let write = raft.poll_write().unwrap();
+    raft.handle_no_space(now, write.ticket);
+    assert_eq!(raft.role_kind(), RoleKind::Follower);
 }

@@ -325,10 +325,12 @@ fn a_session_expires_by_log_time_only() {
     let second = |seconds: u64| LogTime::from_nanos(seconds * 1_000_000_000);
     let id = table.execute(Index(7), open).unwrap();
     assert_eq!(id, SessionId(7));
+    assert!(!table.is_empty());
     table.advance(second(9));
     let mark = |sequence, acknowledged_below| Mark { session: id, sequence, acknowledged_below };
     assert_eq!(table.decide(mark(1, 0), place(8)), Decision::Execute);
     table.answered(mark(1, 0), b"one");
+    assert_eq!(table.bytes(), Table::SESSION_BYTES + Table::RECORD_BYTES + 3);
     // Used at 9, it lives until 19; a stamp that goes back changes nothing.
     table.advance(second(18));
     table.advance(second(3));
@@ -338,6 +340,40 @@ fn a_session_expires_by_log_time_only() {
     let refused = SessionRefusal::NotOpen { session: id };
     assert_eq!(table.decide(mark(1, 0), place(10)), Decision::Refused(refused));
     assert_eq!((table.len(), table.records(), table.bytes()), (0, 0, 0));
+    assert!(table.is_empty());
+}
+
+/// Answers are kept up to the bound, to the byte; the oldest goes first.
+#[test]
+fn answers_that_just_fit_are_all_kept() {
+    let mut limits = Limits::DEFAULT;
+    limits.answer_bytes = 64;
+    let mut table = Table::new();
+    let session = table.execute(Index(7), Op::Open { timeout: Duration::from_secs(10), limits }).unwrap();
+    assert_eq!(table.limits(), &limits);
+    let mark = |sequence| Mark { session, sequence, acknowledged_below: 0 };
+    for sequence in 0..17 {
+        assert_eq!(table.decide(mark(sequence), place(10 + sequence)), Decision::Execute);
+        table.answered(mark(sequence), b"four");
+        let first = table.decide(mark(0), place(99));
+        assert_eq!(matches!(first, Decision::Answer(..)), sequence < 16, "{sequence}: {first:?}");
+    }
+}
+
+/// No two commands stand at one place: such a table was damaged, or made by something else.
+#[test]
+fn two_answers_of_one_place_are_refused() {
+    let open = Op::Open { timeout: Duration::from_secs(10), limits: Limits::DEFAULT };
+    for (second, fits) in [(9, true), (8, false)] {
+        let mut table = Table::new();
+        let session = table.execute(Index(7), open).unwrap();
+        for (sequence, at) in [(1, 8), (2, second)] {
+            let mark = Mark { session, sequence, acknowledged_below: 0 };
+            assert_eq!(table.decide(mark, place(at)), Decision::Execute);
+            table.answered(mark, b"x");
+        }
+        assert_eq!(Table::decode(&table.encode()).is_ok(), fits);
+    }
 }
 
 /// What may be set fits into the head of a snapshot, and a full table is not larger than that.

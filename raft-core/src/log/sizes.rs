@@ -78,6 +78,7 @@ mod tests {
         assert_eq!(sizes.within(Index(31), 500), Some(Index(26)));
         sizes.forget_through(Index(25));
         assert_eq!(sizes.within(Index(31), 0), Some(Index(31)));
+        assert_eq!(sizes.marks.front().map(|(at, _)| *at), Some(Index(26)));
         sizes.truncate_from(Index(1));
         assert_eq!(sizes, Sizes::default());
     }

@@ -218,5 +218,7 @@ mod tests {
         assert_eq!((tail.first(), tail.bytes()), (Index(4), 600));
         tail.evict(Index(9), 250);
         assert_eq!((tail.first(), tail.bytes()), (Index(8), 200));
+        tail.evict(Index(9), 200);
+        assert_eq!(tail.first(), Index(8), "what fits stays");
     }
 }

@@ -220,6 +220,8 @@ mod tests {
     #[test]
     fn cutting_what_was_never_handed_over_needs_no_truncation() {
         let mut writes = Writes::new(Index(4));
+        writes.truncate_from(Index(5));
+        assert!(!writes.is_due(Index(5)));
         writes.truncate_from(Index(6));
         assert_eq!(writes.hand_over(Index(8)).1, None);
         writes.truncate_from(Index(7));

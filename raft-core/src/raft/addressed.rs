@@ -54,6 +54,10 @@ mod tests {
         let member = Member::new(NodeId(1), "here");
         let first = all.share(NodeId(1), Some(&member));
         assert!(Arc::ptr_eq(&first, &all.share(NodeId(1), Some(&member))));
+        let other = all.share(NodeId(9), None);
+        assert!(Arc::ptr_eq(&first, &all.share(NodeId(1), Some(&member))), "one beside the other");
+        assert!(Arc::ptr_eq(&other, &all.share(NodeId(9), None)));
+        assert_eq!(all, Addressed::default(), "what was shared makes no difference");
         let moved = all.share(NodeId(1), Some(&Member::new(NodeId(1), "there")));
         assert_eq!((first.address.as_str(), moved.address.as_str()), ("here", "there"));
         assert_eq!(all.share(NodeId(1), None).address, "");

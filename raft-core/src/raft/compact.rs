@@ -228,3 +228,18 @@ pub(super) fn purged(common: &mut Common, upto: LogId) {
         dropped(common, upto.index);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ClusterId, NodeId};
+
+    #[test]
+    fn sizes_are_noted_sixteen_times_in_what_is_kept() {
+        let mut config = Config::new(NodeId(1), ClusterId(1));
+        config.snapshot_keep_bytes = 1 << 20;
+        assert_eq!(grain_bytes(&config), 1 << 16);
+        config.snapshot_keep_bytes = 1;
+        assert_eq!(grain_bytes(&config), 4096);
+    }
+}

@@ -2,6 +2,7 @@
 
 mod install;
 mod purge;
+mod read;
 mod receive;
 mod send;
 mod take;

@@ -88,6 +88,8 @@ fn a_follower_that_answers_and_lags_is_waited_for_within_a_bound() {
     node.take(1);
     assert_eq!(node.purge(), Some(id(2, 16)));
     assert_eq!(node.purge(), None, "two entries are kept for it beyond the two");
+    node.acknowledge(B, 17);
+    assert_eq!(node.purge(), Some(id(2, 17)), "half of what may go");
     node.acknowledge(B, 20);
     assert_eq!(node.purge(), Some(id(2, 18)));
 }
@@ -98,7 +100,7 @@ fn a_follower_that_is_silent_is_not_waited_for() {
     node.acknowledge(B, 8);
     node.grow(10);
     node.take(1);
-    node.elapse_without_b(2);
+    node.elapse_without_b(1);
     assert_eq!(node.purge(), Some(id(2, 8)));
 }
 

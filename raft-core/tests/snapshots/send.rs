@@ -179,6 +179,24 @@ fn what_was_lost_is_sent_again_after_an_election_timeout() {
     assert!(pump(&mut node).is_empty());
 }
 
+/// A piece that comes moves the patience on; an answer that says the same again does not.
+#[test]
+fn what_comes_further_is_given_more_time_and_what_does_not_is_asked() {
+    let (mut node, taken) = sending(0);
+    pump(&mut node);
+    let half = config().election_timeout / 2;
+    node.now = node.now + half;
+    node.hear(B, 2, has(&taken, 4));
+    assert_eq!(offsets(&pump(&mut node)), [(8, 2)]);
+    node.now = node.now + half;
+    node.answer(B, 1, 0);
+    assert!(node.sent_to(B).is_empty(), "half as long ago it came further");
+    node.hear(B, 2, has(&taken, 4));
+    node.now = node.now + half;
+    node.answer(B, 1, 0);
+    assert_eq!(node.sent_to(B), [chunk(&taken, 4, b"")]);
+}
+
 #[test]
 fn over_a_new_connection_it_goes_on_from_what_is_there() {
     let (mut node, taken) = sending(0);
@@ -233,7 +251,7 @@ fn what_follows_a_snapshot_is_kept_while_it_is_sent_and_given_up_for_who_does_no
     node.grow(60);
     let newer = node.take(2);
     assert_eq!(node.purge(), None);
-    node.elapse_without_b(2);
+    node.elapse_without_b(1);
     assert_eq!(node.purge(), Some(id(2, 58)));
     // It is back: the snapshot that it had begun leads nowhere now.
     node.answer(B, 1, 0);
@@ -244,13 +262,13 @@ fn what_follows_a_snapshot_is_kept_while_it_is_sent_and_given_up_for_who_does_no
 
 #[test]
 fn a_damaged_snapshot_is_never_sent_and_another_one_is_taken() {
-    for short in [false, true] {
-        let (mut node, taken) = sending(0);
+    // It ends too early, it ends too late, or the store says so.
+    for data in [Some(&b""[..]), Some(b"456789"), None] {
+        let (mut node, taken) = sending(6);
         let reading = node.raft.poll_chunk().unwrap();
-        match short {
-            // It ends too early.
-            true => node.raft.handle_chunk(node.now, reading.id, Bytes::new()),
-            false => node.raft.handle_chunk_failed(node.now, reading.id, Unreadable::Damaged),
+        match data {
+            Some(data) => node.raft.handle_chunk(node.now, reading.id, Bytes::from_static(data)),
+            None => node.raft.handle_chunk_failed(node.now, reading.id, Unreadable::Damaged),
         }
         assert!(node.sent_to(B).is_empty() && node.raft.poll_chunk().is_none());
         // Nothing was executed since, but this one must be replaced.

@@ -45,6 +45,29 @@ fn a_snapshot_is_due_after_so_many_bytes() {
     assert!(node.raft.poll_snapshot().is_none(), "what the last one covers does not count");
 }
 
+/// A node that stands still, for whatever reason, begins nothing more.
+#[test]
+fn who_has_failed_or_halted_takes_and_drops_nothing() {
+    for halts in [false, true] {
+        let stop = |node: &mut Node| match halts {
+            // Somebody else leads the same term.
+            true => node.hear(A, 2, append(id(1, 5), &[], 5)),
+            false => node.raft.handle_write_failed(node.now),
+        };
+        let mut node = Node::leader(config());
+        node.grow(10);
+        node.acknowledge(B, 10);
+        let mut taken = node.raft.clone();
+        stop(&mut node);
+        assert_eq!(node.raft.poll_snapshot(), None);
+        std::mem::swap(&mut node.raft, &mut taken);
+        node.take(1);
+        assert_eq!(node.status().counters.snapshots_taken, 1);
+        stop(&mut node);
+        assert_eq!(node.raft.poll_purge(), None);
+    }
+}
+
 #[test]
 fn a_large_snapshot_is_followed_by_another_when_the_log_has_grown_with_it() {
     let mut config = config();

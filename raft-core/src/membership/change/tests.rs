@@ -205,6 +205,14 @@ fn what_makes_no_sense_is_refused_by_name() {
 }
 
 #[test]
+fn only_a_change_of_voters_is_joint() {
+    let before = membership(&[1, 2, 3], &[4]);
+    for (change, joint) in [(Change::AddLearner(member(5)), false), (Change::Promote(NodeId(4)), true)] {
+        assert_eq!(plan(&before, &[change]).unwrap().is_joint(), joint);
+    }
+}
+
+#[test]
 fn a_plan_reads_like_one() {
     let replace = Change::Replace { old: NodeId(3), new: member(4) };
     let plan = plan(&membership(&[1, 2, 3], &[5]), &[replace]).unwrap();

@@ -269,7 +269,8 @@ pub(super) fn end(changing: Option<Changing>, common: &mut Common) {
             common.open_change = Some(OpenChange { id, first });
             return;
         }
-        Stage::Waiting { learners: true } => ChangeError::Unknown { term: common.term() },
+        // Its term, which may be over already: the last entry is still one that it has appended.
+        Stage::Waiting { learners: true } => ChangeError::Unknown { term: common.log.last_id().term },
         Stage::Waiting { learners: false } => ChangeError::NotLeader { leader: common.leader_member() },
     };
     common.events.push_back(Event::ChangeFinished { id, result: Err(error) });

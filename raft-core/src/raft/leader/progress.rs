@@ -300,7 +300,8 @@ mod tests {
     #[test]
     fn an_old_acknowledgement_changes_nothing() {
         let mut progress = Progress::new(Index(5), Time::ZERO);
-        progress.acked(Index(9), 1, Time::ZERO);
+        assert!(progress.acked(Index(9), 1, Time::ZERO));
+        assert!(!progress.acked(Index(9), 1, Time::ZERO));
         progress.sent(Index(12), 30, 1, Time::ZERO);
         assert!(!progress.acked(Index(7), 2, Time::ZERO));
         assert_eq!((progress.match_index, progress.next_index), (Index(9), Index(13)));

@@ -1,0 +1,247 @@
+//! What an observer sees of a node (feature `trace`): the view that the simulator's checkers read, and the hashes that
+//! the explorer compares. Two nodes that may behave differently must not hash alike.
+#![cfg(feature = "trace")]
+
+use std::hash::{DefaultHasher, Hasher};
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft_core::backend::{JournalState, SnapshotContent, SnapshotId, SnapshotMeta};
+use raft_core::config::Lease;
+use raft_core::entry::{Entry, EntryKind};
+use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, StoreId, Term};
+use raft_core::membership::{Member, Membership};
+use raft_core::message::{
+    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, Notice, SnapshotChunk,
+    VoteReply,
+};
+use raft_core::raft::Restored;
+use raft_core::status::RoleKind;
+use raft_core::time::Time;
+use raft_core::{Config, Raft};
+
+const CLUSTER: ClusterId = ClusterId(7);
+
+fn membership() -> Membership {
+    let member = |id: u64| Member::new(NodeId(id), format!("node-{id}"));
+    Membership::of_voters([1, 2, 3].map(member)).unwrap()
+}
+
+fn config(lease: bool) -> Config {
+    let mut config = Config::new(NodeId(1), CLUSTER);
+    config.lease = lease.then_some(Lease { max_drift_ppm: 1000 });
+    config
+}
+
+/// Node 1 of three, whose log has nothing but the entry that names them.
+fn node(config: Config) -> Raft {
+    let mut journal = JournalState::empty(Identity {
+        cluster: CLUSTER,
+        group: GroupId(0),
+        node: NodeId(1),
+        store: StoreId(1),
+        incarnation: Incarnation::default(),
+    });
+    let (id, data) = (LogId::new(0, 1), membership().encode());
+    journal.terms.push((Index(1), Term(0)));
+    journal.last = id;
+    journal.memberships.push(Entry { id, kind: EntryKind::Membership, data });
+    Raft::new(config, Restored { journal, snapshot: None, applied: LogId::ZERO }, Time::ZERO).unwrap()
+}
+
+/// All that is to be written is, and all that is to be sent goes away.
+fn hear(raft: &mut Raft, now: Time, from: u64, message: Message) {
+    let group = GroupId(0);
+    raft.handle_message(now, Envelope { group, from: NodeId(from), to: NodeId(1), term: Term(1), message });
+    settle(raft, now);
+}
+
+fn settle(raft: &mut Raft, now: Time) {
+    while let Some(write) = raft.poll_write() {
+        raft.handle_written(now, write.ticket);
+    }
+    while raft.poll_message().is_some() {}
+    while raft.poll_event().is_some() {}
+}
+
+fn beat(round: u64) -> Message {
+    Message::Heartbeat(Heartbeat { commit: Index(0), round })
+}
+
+/// An answer to that round, with a promise.
+fn promise(round: u64) -> Message {
+    let promise = config(true).election_timeout;
+    let reply =
+        HeartbeatReply { round, promise, matched: Index(2), last: Index(2), ..HeartbeatReply::default() };
+    Message::HeartbeatReply(reply)
+}
+
+fn matched(index: u64) -> Message {
+    Message::AppendReply(AppendReply::Matched { matched: Index(index) })
+}
+
+/// Node 1 follows node 2 since this moment.
+fn follower(config: Config, since: Time) -> Raft {
+    let mut raft = node(config);
+    hear(&mut raft, since, 2, beat(1));
+    raft
+}
+
+/// Node 1 leads term 1 since this moment.
+fn leader(config: Config) -> (Raft, Time) {
+    let mut raft = node(config);
+    let now = raft.next_timeout().unwrap();
+    raft.handle_timeout(now);
+    for (pre, term) in [(true, 0), (false, 1)] {
+        let grant = VoteReply { pre, asked: Term(1), ballot: Ballot::Granted };
+        let message = Message::VoteReply(grant);
+        let (group, term) = (GroupId(0), Term(term));
+        raft.handle_message(now, Envelope { group, from: NodeId(2), to: NodeId(1), term, message });
+        settle(&mut raft, now);
+    }
+    assert_eq!(raft.role_kind(), RoleKind::Leader);
+    (raft, now)
+}
+
+fn protocol(raft: &Raft) -> u64 {
+    let mut state = DefaultHasher::new();
+    raft.hash_protocol(&mut state);
+    state.finish()
+}
+
+fn leadership(raft: &Raft) -> u64 {
+    let mut state = DefaultHasher::new();
+    raft.hash_leadership(&mut state);
+    state.finish()
+}
+
+fn clocks(raft: &Raft, now: Time) -> u64 {
+    let mut state = DefaultHasher::new();
+    raft.hash_clocks(now, &mut state);
+    state.finish()
+}
+
+const MILLI: Duration = Duration::from_millis(1);
+
+#[test]
+fn a_leader_shows_what_it_counts() {
+    let (mut raft, now) = leader(config(true));
+    assert_eq!(raft.view().round, 1);
+    assert_eq!(raft.view().lease_until, Some(Time::ZERO));
+    assert_eq!((raft.matched(NodeId(2)), raft.matched(NodeId(9))), (Some(Index(0)), None));
+    hear(&mut raft, now, 2, matched(2));
+    assert_eq!(raft.matched(NodeId(2)), Some(Index(2)));
+    raft.handle_timeout(raft.next_timeout().unwrap());
+    assert_eq!(raft.view().round, 2);
+    hear(&mut raft, now, 2, promise(1));
+    assert!(raft.view().lease_until.is_some_and(|until| until > now), "the round before counts still");
+    let follower = follower(config(true), Time::ZERO);
+    assert_eq!((follower.view().round, follower.view().lease_until), (0, None));
+    assert_eq!(follower.matched(NodeId(2)), None);
+}
+
+/// A promise that was on record is not written again.
+#[test]
+fn a_promise_is_recorded_once() {
+    let mut raft = follower(config(true), Time::ZERO);
+    let group = GroupId(0);
+    let message = beat(2);
+    raft.handle_message(
+        Time::ZERO,
+        Envelope { group, from: NodeId(2), to: NodeId(1), term: Term(1), message },
+    );
+    assert!(raft.poll_write().is_none());
+}
+
+#[test]
+fn what_a_leader_knows_of_others_is_compared() {
+    let (mut raft, now) = leader(config(false));
+    hear(&mut raft, now, 2, matched(2));
+    let before = raft.clone();
+    hear(&mut raft, now, 3, matched(2));
+    assert_eq!(before.view().commit, raft.view().commit);
+    assert_ne!(leadership(&before), leadership(&raft));
+    assert_ne!(protocol(&before), protocol(&raft));
+}
+
+#[test]
+fn what_a_follower_knows_is_compared() {
+    let follower = || follower(config(false), Time::ZERO);
+    let before = protocol(&follower());
+    let append = Append { prev: LogId::new(0, 1), commit: Index(0), entries: Vec::new().into() };
+    let content = SnapshotContent { total_bytes: 10, checksum: 7 };
+    let of = SnapshotMeta::new(SnapshotId(1), LogId::new(1, 9), membership(), content);
+    let chunk = SnapshotChunk {
+        upto: of.upto,
+        snapshot: of.id.0,
+        membership: of.membership.encode(),
+        offset: 0,
+        total: content.total_bytes,
+        checksum: content.checksum,
+        data: Bytes::new(),
+    };
+    let removed = Message::Notice(Notice::Removed { since: Index(1) });
+    for message in [Message::Append(append), Message::Snapshot(chunk), removed] {
+        let mut raft = follower();
+        hear(&mut raft, Time::ZERO, 2, message.clone());
+        assert_ne!(protocol(&raft), before, "{message:?}");
+    }
+}
+
+/// Times do not count, but whether the leader was heard within an election timeout does, and what was promised while it
+/// binds.
+#[test]
+fn of_times_only_what_is_over_is_compared() {
+    let nano = Duration::from_nanos(1);
+    let end = Time::ZERO + config(false).election_timeout;
+    let at = |now: Time| {
+        let mut raft = follower(config(false), Time::ZERO);
+        raft.handle_peer(now, NodeId(9), raft_core::message::PeerEvent::Down);
+        protocol(&raft)
+    };
+    let before = Time::from_nanos(end.as_nanos() - 1);
+    assert_eq!(at(Time::ZERO), at(before));
+    assert_ne!(at(before), at(end));
+    assert_eq!(at(end), at(end + nano));
+
+    let promised = |round: u64, now: Time| {
+        let mut raft = node(config(true));
+        hear(&mut raft, Time::ZERO, 2, beat(round));
+        raft.handle_peer(now, NodeId(9), raft_core::message::PeerEvent::Down);
+        protocol(&raft)
+    };
+    assert_ne!(promised(1, before), promised(2, before));
+    assert_eq!(promised(1, end), promised(2, end));
+}
+
+/// Where time is an input, contacts and promises count until they are over.
+#[test]
+fn clocks_are_compared_until_they_are_over() {
+    let timeout = config(true).election_timeout;
+    for lease in [false, true] {
+        let (early, late) = (Time::ZERO, Time::ZERO + MILLI);
+        let of = |since: Time, now: Time| clocks(&follower(config(lease), since), now);
+        assert_ne!(of(early, late + MILLI), of(late, late + MILLI));
+        assert_eq!(of(early, late + timeout), of(late, late + timeout));
+        assert_eq!(of(early, late + timeout + MILLI), of(late, late + timeout + MILLI));
+    }
+    let led = |contact: Duration, now: Duration| {
+        let (mut raft, since) = leader(config(false));
+        let answer = || HeartbeatReply { round: 1, ..HeartbeatReply::default() };
+        hear(&mut raft, since + contact, 3, Message::HeartbeatReply(answer()));
+        hear(&mut raft, since + MILLI * 5, 2, Message::HeartbeatReply(answer()));
+        clocks(&raft, since + now)
+    };
+    assert_ne!(led(MILLI, MILLI * 6), led(MILLI * 2, MILLI * 6));
+    let (end, after) = (timeout + MILLI * 2, timeout + MILLI * 3);
+    assert_eq!(led(MILLI, end), led(MILLI * 2, end));
+    assert_eq!(led(MILLI, after), led(MILLI * 2, after));
+    // When the next heartbeat is due counts too.
+    let due = |interval: Duration| {
+        let mut config = config(false);
+        config.heartbeat_interval = interval;
+        let (raft, since) = leader(config);
+        clocks(&raft, since)
+    };
+    assert_ne!(due(MILLI * 40), due(MILLI * 50));
+}
