@@ -10,16 +10,49 @@ use std::path::{Path, PathBuf};
 /// Tells a binary which bug is switched on, by its number; none if it is not set.
 pub(super) const SWITCH: &str = "RAFT_PLANTED";
 
+/// The file in which a binary writes which functions with switches it has come to, one number a line, if it is set.
+pub(super) const REACHED: &str = "RAFT_PLANTED_REACHED";
+
 /// The module that is added to raft-core.
 pub(super) const MODULE: &str = r#"//! Which planted bug is switched on.
 
 extern crate std;
 
 pub use alloc::boxed::Box;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::io::Write;
 
-/// Its number; 0 if none is.
-pub fn on() -> u32 {
+/// A function that has switches.
+#[derive(Debug)]
+pub struct Place {
+    /// The number of its first bug.
+    number: u32,
+    reached: AtomicBool,
+}
+
+impl Place {
+    /// Nobody was there yet.
+    pub const fn new(number: u32) -> Self {
+        Self { number, reached: AtomicBool::new(false) }
+    }
+
+    #[cold]
+    fn reach(&self) {
+        self.reached.store(true, Ordering::Relaxed);
+        if let Some(path) = std::env::var_os("RAFT_PLANTED_REACHED") {
+            let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+            let line = alloc::format!("{}\n", self.number);
+            file.and_then(|mut file| file.write_all(line.as_bytes())).expect("cannot note what was reached");
+        }
+    }
+}
+
+/// The number of the bug; 0 if none is.
+pub fn on(place: &Place) -> u32 {
     static ON: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    if !place.reached.load(Ordering::Relaxed) {
+        place.reach();
+    }
     let read = || std::env::var("RAFT_PLANTED").ok().and_then(|number| number.parse().ok()).unwrap_or(0);
     *ON.get_or_init(read)
 }
@@ -91,6 +124,12 @@ impl Merge {
         hash.finish()
     }
 
+    /// Each bug with the number that the functions note that have it.
+    pub(super) fn places(&self) -> impl Iterator<Item = (u32, u32)> {
+        let all = self.files.values().flat_map(|source| source.others.values());
+        all.flat_map(|others| others.iter().map(|(number, _)| (*number, others[0].0)))
+    }
+
     /// The bug on each line of the files as they are to be, where there is one.
     pub(super) fn lines(&self) -> impl Iterator<Item = (&Path, Vec<(Range<usize>, u32)>)> {
         self.files.iter().map(|(path, source)| (path.as_path(), source.render("").1))
@@ -109,7 +148,11 @@ impl Source {
             if text.ends_with("const ") {
                 text.truncate(text.len() - "const ".len());
             }
-            text += &format!("{}{{\nmatch {from}::planted::on() {{\n", &self.text[head.clone()]);
+            let first = others.first().map_or(0, |(number, _)| *number);
+            let place = format!(
+                "{{ static PLACE: {from}::planted::Place = {from}::planted::Place::new({first}); &PLACE }}"
+            );
+            text += &format!("{}{{\nmatch {from}::planted::on({place}) {{\n", &self.text[head.clone()]);
             let (open, close) = match iterator(&self.text[head.clone()]) {
                 Some(kind) => {
                     (format!("{from}::planted::Box::new("), format!(") as {from}::planted::Box<{kind}>,"))
@@ -315,9 +358,13 @@ fn three() -> impl Fn() { || {} }
             assert!(merge.add(number, &[(file.clone(), String::from(BEFORE), after)]));
         }
         let (_, text) = merge.files().next().unwrap();
-        let switched = "pub(crate) fn one(x: u8) -> u8 {\nmatch crate::planted::on() {\n4 => { x + 2 }\n\
-                        9 => { return x; }\n_ => { x + 1 }\n}\n}";
-        assert!(text.contains(switched), "{text}");
+        let place = "{ static PLACE: crate::planted::Place = crate::planted::Place::new(4); &PLACE }";
+        let switched = format!(
+            "pub(crate) fn one(x: u8) -> u8 {{\nmatch crate::planted::on({place}) {{\n4 => {{ x + 2 }}\n\
+             9 => {{ return x; }}\n_ => {{ x + 1 }}\n}}\n}}"
+        );
+        assert!(text.contains(&switched), "{text}");
+        assert_eq!(merge.places().collect::<Vec<_>>(), [(4, 4), (9, 4)]);
         let (_, lines) = merge.lines().next().unwrap();
         assert_eq!(lines, [(6..7, 4), (7..8, 9)]);
         assert_eq!(text.lines().nth(5), Some("4 => { x + 2 }"));

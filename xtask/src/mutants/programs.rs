@@ -22,7 +22,7 @@ pub(super) enum Program<'a> {
 
 impl<'a> Program<'a> {
     /// What cargo calls it, unless it is the library.
-    const fn name(self) -> Option<&'a str> {
+    pub(super) const fn name(self) -> Option<&'a str> {
         match self {
             Self::Lib => None,
             Self::Test(name) => Some(name),

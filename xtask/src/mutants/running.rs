@@ -13,6 +13,9 @@ use crate::util::{Context, Failure, proc};
 #[cfg(target_os = "linux")]
 const MEMORY: u64 = 6 << 30;
 
+/// How often is looked at what a child has used.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// Runs programs, as long as it has patience with each.
 pub(super) struct Runner {
     /// What runs longer hangs.
@@ -41,6 +44,16 @@ impl Runner {
         command: &mut Command,
         enough: fn(&str) -> bool,
     ) -> Result<(Option<Output>, Duration), Failure> {
+        self.run_for(self.patience, command, enough)
+    }
+
+    /// The same with another patience.
+    pub(super) fn run_for(
+        &self,
+        patience: Duration,
+        command: &mut Command,
+        enough: fn(&str) -> bool,
+    ) -> Result<(Option<Output>, Duration), Failure> {
         let shown = proc::shown(command);
         let (begin, before) = (Instant::now(), children_cpu());
         guard::own_group(command);
@@ -63,8 +76,8 @@ impl Runner {
         });
         let mut watch = Watch { used: Duration::ZERO, since: begin };
         let said = loop {
-            match said.recv_timeout(Duration::from_secs(1).min(self.patience)) {
-                Err(RecvTimeoutError::Timeout) if watch.has_hung(&child, self.patience) => break None,
+            match said.recv_timeout(LOOK.min(patience)) {
+                Err(RecvTimeoutError::Timeout) if watch.has_hung(&child, patience) => break None,
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(said) => break Some(said),
                 Err(RecvTimeoutError::Disconnected) => break Some(Said::All),

@@ -5,6 +5,7 @@
 mod explained;
 mod ladder;
 mod list;
+mod reach;
 mod saved;
 mod text;
 mod viable;
@@ -21,8 +22,9 @@ use super::tree::Tree;
 use crate::Outcome;
 use crate::util::random::Random;
 use crate::util::{Failure, json as json_file, progress::Progress};
-use ladder::{Ladder, Seen};
+use ladder::{Ladder, Run, Seen};
 use list::{Change, Name};
+use reach::Reach;
 
 /// How long a change may take in one step, in seconds of processor time, unless told otherwise.
 const PATIENCE: u64 = 60;
@@ -49,6 +51,12 @@ pub(crate) struct Args {
     /// How many changes at a time.
     #[arg(long, value_name = "N", default_value_t = 2, requires = "generated")]
     jobs: usize,
+    /// Only with tests that take less than a third of a second; what they have left is for a run with --again.
+    #[arg(long, requires = "generated")]
+    quick: bool,
+    /// Only with this program of tests (`lib`: unit tests), say one that has a new test; may be given more than once.
+    #[arg(long, value_name = "PROGRAM", requires = "generated")]
+    only: Vec<String>,
     /// With --resume: tries again what was not caught, and what could not have a switch.
     #[arg(long, requires_all = ["generated", "resume"])]
     again: bool,
@@ -168,12 +176,9 @@ fn judge(
     Random::new(1).shuffle(&mut left);
     let runner = Runner::new(Duration::from_secs(common.patience.unwrap_or(PATIENCE)))?;
     let packages: BTreeSet<&str> = left.iter().map(|(_, change)| &change.package[..]).collect();
-    let ladder = Ladder::new(tree, &runner, viable.programs);
-    for package in packages {
-        if let Some(Seen { by, test }) = ladder.climb(package, 0)? {
-            return Err(Failure::new(format!("without any change {by} fails too: {test}")));
-        }
-    }
+    let run = Run::new(tree, &runner, viable.programs);
+    let reach = Reach::new(tree, &viable.merge, &packages, &run)?;
+    let ladder = Ladder::new(run, reach, args.quick, &args.only);
     let total = left.len();
     eprintln!("{total} changes to show to the tests");
     let progress = Progress::new(total as u64);
@@ -187,7 +192,7 @@ fn judge(
                 let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
                 let Some((number, change)) = next else { break };
                 let seen = ladder.climb(&change.package, number);
-                if tell.send((change, seen)).is_err() {
+                if tell.send((number, change, seen)).is_err() {
                     break;
                 }
             }
@@ -200,12 +205,14 @@ fn judge(
         let (mut count, mut written) = (0, Instant::now());
         let mut hear = || {
             for _ in 0..total {
-                let (change, seen) = told.recv().map_err(|_| Failure::new("a worker is gone"))?;
+                let (number, change, seen) = told.recv().map_err(|_| Failure::new("a worker is gone"))?;
                 let seen = seen?;
                 count += 1;
                 progress.at(count, change.shown());
                 if seen.is_none() {
-                    progress.line(&format!("not caught: {}", change.shown()));
+                    let there = ladder.reaches(&change.package, number);
+                    let word = if there { "not caught" } else { "not reached" };
+                    progress.line(&format!("{word}: {}", change.shown()));
                 }
                 found.verdicts.insert(change.name.clone(), seen.map_or(Verdict::Left, Verdict::Caught));
                 if written.elapsed() >= EVERY {

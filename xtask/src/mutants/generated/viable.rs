@@ -19,6 +19,8 @@ pub(super) struct Viable {
     pub(super) numbers: BTreeSet<u32>,
     /// The tests that have all of them.
     pub(super) programs: Programs,
+    /// Where all of them are.
+    pub(super) merge: Merge,
 }
 
 /// Compiles all changes that can be, each with its number for a switch, and the tests that they are shown to. Tells
@@ -47,7 +49,8 @@ pub(super) fn build(
         }
         if let Some(programs) = Programs::kept(tree, &merge, &wanted) {
             eprintln!("{} changes in the build of an earlier run", numbers.len());
-            return Ok(Viable { numbers, programs });
+            note(&broken, &apart)?;
+            return Ok(Viable { numbers, programs, merge });
         }
         eprintln!("{} changes in one build", numbers.len());
         tree.plant_together(&merge)?;
@@ -61,7 +64,7 @@ pub(super) fn build(
         };
         tree.heal()?;
         if let Some(programs) = programs? {
-            return Ok(Viable { numbers, programs });
+            return Ok(Viable { numbers, programs, merge });
         }
         broken.extend(more?.into_iter().filter(|number| !apart.contains(number)));
     }
