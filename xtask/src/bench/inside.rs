@@ -77,12 +77,13 @@ pub(super) fn journals(args: &Args, tools: &Tools, results: &mut Results) -> Res
     for _ in 0..args.rounds() {
         for batch in [1, 16, 64, 256] {
             for journal in &there {
-                let place = dir.path().join("append");
+                // A file or a folder, as each has it.
+                let place = dir.path().join(journal.name);
                 let value = journal.ask(tools, "append", &place, &[batch.to_string(), seconds.clone()])?;
                 results.add(Point::new(journal.name, "append", batch, 256), value);
             }
         }
-        let place = dir.path().join("append");
+        let place = dir.path().join(JOURNALS[0].name);
         let more = [words(&["1"]), vec![seconds.clone()], words(&["--bytes", "1024"])].concat();
         let value = JOURNALS[0].ask(tools, "append", &place, &more)?;
         results.add(Point::new("file", "append", 1, 1024), value);
