@@ -30,8 +30,8 @@ pub(crate) struct Args {
     /// A few points, one short round: whether it works, not how fast it is.
     #[arg(long)]
     quick: bool,
-    /// With whom: etcd, redis, raft-rs. Who is not installed is left out, and said so.
-    #[arg(long, value_delimiter = ',', default_value = "etcd,redis,raft-rs")]
+    /// With whom: etcd, redis, raft-rs, openraft. Who is not installed is left out, and said so.
+    #[arg(long, value_delimiter = ',', default_value = "etcd,redis,raft-rs,openraft")]
     against: Vec<String>,
     /// The journal of our nodes.
     #[arg(long, default_value = "file")]

@@ -30,6 +30,8 @@ pub(super) enum Peer {
     Redis,
     /// raft-rs with raft-engine, commands merged in one entry, jemalloc.
     RaftRs,
+    /// openraft with its makers' own log, raft-log, its pipelined network, jemalloc.
+    Openraft,
 }
 
 impl Peer {
@@ -38,7 +40,13 @@ impl Peer {
             Self::Etcd => "etcd",
             Self::Redis => "redis",
             Self::RaftRs => "raft-rs",
+            Self::Openraft => "openraft",
         }
+    }
+
+    /// Whether it runs with another allocator than the system's.
+    const fn wants_jemalloc(self) -> bool {
+        matches!(self, Self::RaftRs | Self::Openraft)
     }
 
     /// How the load generator speaks to it.
@@ -46,7 +54,7 @@ impl Peer {
         match self {
             Self::Etcd => "etcd",
             Self::Redis => "redis",
-            Self::RaftRs => "sp",
+            Self::RaftRs | Self::Openraft => "sp",
         }
     }
 }
@@ -82,13 +90,16 @@ impl Tools {
                             "raft-rs: does not compile (Debian: protobuf-compiler cmake)",
                         ));
                     }
-                    if !Path::new(JEMALLOC).exists() {
-                        missing.push(String::from("raft-rs runs without jemalloc (Debian: libjemalloc2)"));
-                    }
                 }
-                "openraft" => missing.push(String::from("openraft: no harness here yet")),
-                other => return Err(Failure::new(format!("--against {other}: etcd, redis or raft-rs"))),
+                "openraft" if build("openraft-harness")? => there.push(Peer::Openraft),
+                "openraft" => missing.push(String::from("openraft: does not compile")),
+                other => {
+                    return Err(Failure::new(format!("--against {other}: etcd, redis, raft-rs or openraft")));
+                }
             }
+        }
+        for peer in there.iter().filter(|peer| peer.wants_jemalloc() && !Path::new(JEMALLOC).exists()) {
+            missing.push(format!("{} runs without jemalloc (Debian: libjemalloc2)", peer.name()));
         }
         if !self::build(&peers.join("journal-rusqlite/Cargo.toml"), &dir, None)? {
             missing.push(String::from("rusqlite: does not compile"));
@@ -209,10 +220,12 @@ fn command(
     let ports =
         |all: &[SocketAddr]| all.iter().map(|one| one.port().to_string()).collect::<Vec<_>>().join(",");
     match peer {
-        Peer::RaftRs => {
-            let mut command = tools.program("raftrs-harness");
-            command.arg((at + 1).to_string()).arg(dir).args([ports(clients), ports(peers)]).arg("merge");
-            if Path::new(JEMALLOC).exists() {
+        Peer::RaftRs | Peer::Openraft => {
+            let merged = peer == Peer::RaftRs;
+            let mut command = tools.program(if merged { "raftrs-harness" } else { "openraft-harness" });
+            command.arg((at + 1).to_string()).arg(dir).args([ports(clients), ports(peers)]);
+            command.args(merged.then_some("merge"));
+            if peer.wants_jemalloc() && Path::new(JEMALLOC).exists() {
                 command.env("LD_PRELOAD", JEMALLOC);
             }
             command
