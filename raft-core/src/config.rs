@@ -140,9 +140,9 @@ pub struct Config {
     /// Take a snapshot when entries of this size, and up to a quarter more so that not all nodes do it at once, were
     /// executed since the last one, or since the start. 0: never because of their size. Default 1 GiB.
     pub snapshot_every_bytes: u64,
-    /// But not before the entries that were executed since the last one have so many times its size: what is written for
-    /// snapshots is then at most one part in so many of what is written for the log, however large the state
-    /// is (dissertation §5.1.3). 0: only the two above count. Default 4.
+    /// But not before the entries that were executed since the last one have so many times its size, unless they are ten
+    /// times [`snapshot_every_entries`](Self::snapshot_every_entries): for a state that grows no more, what is written for snapshots is then at
+    /// most one part in so many of what is written for the log (dissertation §5.1.3). 0: only the two above count. Default 4.
     pub snapshot_growth: u64,
     /// Entries before the last snapshot's end that are kept for slow followers, instead of being purged.
     /// Default 10,000.

@@ -155,6 +155,7 @@ pub(crate) fn make(
     }
     let made = fill(vfs, &header, &temporary, first, zeros, recycle).and_then(|file| {
         file.sync_data()?;
+        file.written();
         vfs.rename(&temporary, &name)?;
         vfs.sync_dir()?;
         Ok(file)

@@ -606,7 +606,13 @@ impl Store {
                     let _ = self.vfs.unlink(&segment_name(small.header.seq));
                 }
                 let header = self.next_header(size.max(suits));
-                match segment::make(&*self.vfs, header, &[], zeros, None) {
+                let mut made = segment::make(&*self.vfs, header, &[], zeros, None);
+                if suits > size && made.as_ref().is_err_and(vfs::is_no_space) {
+                    // There may be room for what is needed.
+                    let header = self.next_header(size);
+                    made = segment::make(&*self.vfs, header, &[], zeros, None);
+                }
+                match made {
                     Ok(ready) => ready,
                     // Nothing was begun: not a failure of the journal (J9).
                     Err(error) if vfs::is_no_space(&error) => {
@@ -618,6 +624,7 @@ impl Store {
         };
         self.append(SEAL, ready.header.seq, ready.header.salt, &[])?;
         self.sync()?;
+        self.active.file.written();
         self.live.push(Start { seq: ready.header.seq, batch: self.batch, chain: self.chain });
         self.active = Active { header: ready.header, file: ready.file, offset: BLOCK_BYTES };
         Ok(())

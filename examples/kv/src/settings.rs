@@ -104,7 +104,8 @@ flags! {
     /// Take a snapshot after entries of this size; 0: not because of their size. Default: 1073741824.
     #[arg(value_name = "BYTES")]
     snapshot_every_bytes: u64;
-    /// But not before those entries have so many times the size of the last snapshot; 0: however large that is.
+    /// But not before those entries have so many times the size of the last snapshot, or are ten times as many; 0:
+    /// however large that is.
     /// Default: 4, and 0 if one of the two above is given.
     #[arg(value_name = "N")]
     snapshot_growth: u64;

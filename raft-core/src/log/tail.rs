@@ -143,6 +143,8 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
+
     use crate::entry::EntryKind;
     use crate::ids::LogId;
     use bytes::Bytes;

@@ -62,6 +62,9 @@ impl Compaction {
     }
 }
 
+/// Growth puts a snapshot off at most for so many times the number of entries after which one is due.
+const PATIENCE: u64 = 10;
+
 /// How far apart sizes in the log are noted, in bytes: fine enough for the tail that is kept.
 pub(super) fn grain_bytes(config: &Config) -> u64 {
     (config.snapshot_keep_bytes / 16).max(4 << 10)
@@ -128,10 +131,13 @@ pub(super) fn take(common: &mut Common) -> Option<TakeSnapshot> {
     }
     let config = &common.config;
     let (entries, bytes) = (config.snapshot_every_entries, config.snapshot_every_bytes);
-    let many = entries > 0 && applied.0 - covered.0 >= entries;
+    let since = applied.0 - covered.0;
+    let many = entries > 0 && since >= entries;
     let large = bytes > 0 && compaction.since_bytes >= staggered(common, bytes);
     let last_bytes = common.log.snapshot().map_or(0, |snapshot| snapshot.content.total_bytes);
-    let grown = compaction.since_bytes >= last_bytes.saturating_mul(config.snapshot_growth);
+    // Many small entries take much of a disk, and time at a start.
+    let grown = compaction.since_bytes >= last_bytes.saturating_mul(config.snapshot_growth)
+        || (entries > 0 && since >= entries.saturating_mul(PATIENCE));
     let heals = compaction.healing.is_some_and(|upto| covered < upto && upto <= applied);
     let due = ((many || large) && grown || damaged || heals) && compaction.retry_at <= common.now;
     if !due && !compaction.asked {

@@ -66,7 +66,7 @@ impl Follower {
             common.log.append(entry.clone());
             added += 1;
         }
-        if added == append.entries.len() {
+        if added > 0 && added == append.entries.len() {
             common.log.tail.remember(append.entries);
         }
         self.matched = self.matched.max(Index(end)).max(commit);

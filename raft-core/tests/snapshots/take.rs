@@ -92,6 +92,22 @@ fn a_large_snapshot_is_followed_by_another_when_the_log_has_grown_with_it() {
 }
 
 #[test]
+fn so_many_small_entries_are_not_waited_out() {
+    let mut config = config();
+    config.snapshot_growth = 1_000_000;
+    let mut node = Node::leader(config);
+    node.grow(10);
+    let first = node.raft.poll_snapshot().unwrap();
+    let content = SnapshotContent { total_bytes: 4000, checksum: 0 };
+    let first = SnapshotMeta::new(SnapshotId(1), first.upto, first.membership, content);
+    node.raft.handle_snapshot_taken(node.now, first);
+    node.grow(109);
+    assert!(node.raft.poll_snapshot().is_none(), "fewer than ten times as many as make one due");
+    node.grow(110);
+    assert_eq!(node.raft.poll_snapshot().unwrap().upto, id(2, 110));
+}
+
+#[test]
 fn nothing_is_taken_while_something_is_executed() {
     let mut node = Node::leader(config());
     node.grow(9);

@@ -7,8 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{Mode, OFlags, open};
 
@@ -16,25 +15,51 @@ use super::aligned::is_aligned;
 
 /// A second way to an open file, where the file system has one.
 #[derive(Debug, Default)]
-pub(super) struct Direct {
-    way: OnceLock<Option<File>>,
-    refused: AtomicBool,
+pub(super) struct Direct(Mutex<Way>);
+
+#[derive(Debug, Default)]
+enum Way {
+    /// None was needed yet, or any more.
+    #[default]
+    Closed,
+    Open(File),
+    /// There is none.
+    Refused,
 }
 
 impl Direct {
     /// Writes some bytes, if that can be done directly.
     pub(super) fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> Option<io::Result<usize>> {
-        if !is_aligned(bytes, offset) || self.refused.load(Ordering::Relaxed) {
+        if !is_aligned(bytes, offset) {
             return None;
         }
-        match self.way.get_or_init(|| another_way(file).ok()).as_ref()?.write_at(bytes, offset) {
+        let mut way = self.way();
+        if matches!(*way, Way::Closed) {
+            *way = another_way(file).map_or(Way::Refused, Way::Open);
+        }
+        let Way::Open(direct) = &*way else { return None };
+        match direct.write_at(bytes, offset) {
             // Some file systems give the way and do not let anything pass.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                self.refused.store(true, Ordering::Relaxed);
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
+            {
+                *way = Way::Refused;
                 None
             }
             done => Some(done),
         }
+    }
+
+    /// Gives the second descriptor back until it is needed again.
+    pub(super) fn close(&self) {
+        let mut way = self.way();
+        if matches!(*way, Way::Open(_)) {
+            *way = Way::Closed;
+        }
+    }
+
+    fn way(&self) -> MutexGuard<'_, Way> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -59,6 +84,7 @@ mod tests {
         let mut page = Aligned::default();
         page.begin(4096).extend([2; 4096]);
         file.pwrite_through(page.bytes(), 4096).unwrap();
+        file.written();
         vfs.rename("some", "other").unwrap();
         file.pwrite_through(page.bytes(), 12_288).unwrap();
         file.pwrite_through(&[3; 10], 8192).unwrap();

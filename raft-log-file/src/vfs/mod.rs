@@ -88,6 +88,9 @@ pub trait VfsFile: Send + Sync + 'static {
         self.pwrite(buf, offset)
     }
 
+    /// Nothing will be written for a while, or ever: what an implementation keeps for that may go.
+    fn written(&self) {}
+
     /// Makes the contents and what is needed to read them durable.
     ///
     /// # Errors

@@ -134,6 +134,11 @@ impl VfsFile for OsFile {
     }
 
     #[cfg(target_os = "linux")]
+    fn written(&self) {
+        self.direct.close();
+    }
+
+    #[cfg(target_os = "linux")]
     fn pwrite_through(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         match self.direct.write_at(&self.file, buf, offset) {
             Some(done) => done,
