@@ -150,8 +150,8 @@ pub(super) fn take(common: &mut Common) -> Option<TakeSnapshot> {
     Some(TakeSnapshot { upto, membership: common.log.membership_at(applied) })
 }
 
-/// Up to a quarter more than was asked for, another part of it on each node and each time: else all would write their
-/// snapshots at once, and no majority of disks were free for the log.
+/// Up to a quarter more than was asked for, another part of it on each node and each time: else all would write one for
+/// its log's size at once, and no majority of disks were free for the log.
 fn staggered(common: &Common, bytes: u64) -> u64 {
     let seed = common.config.id.0 ^ common.counters.snapshots_taken.rotate_left(32);
     let part = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;

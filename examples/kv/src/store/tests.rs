@@ -263,3 +263,25 @@ fn a_watched_key_that_changed_stops_a_transaction() {
     shown(&mut store, Op::Del, &[b"w"]);
     assert_eq!(store.version(b"w"), 0);
 }
+
+/// A string may be written over where it is: it has changed all the same, for who watches it, and a moment of the data
+/// keeps what it had.
+#[test]
+fn a_string_of_the_same_length_is_another_one() {
+    let mut store = Store::default();
+    for text in [b"first".as_slice(), b"other", b"x", b"and a much longer one than before"] {
+        let (before, moment) = (store.version(b"k"), store.clone());
+        let old = shown(&mut moment.clone(), Op::Get, &[b"k"]);
+        store.warm([b"k".as_slice(), b"none"].into_iter());
+        store.execute(Op::Set, &[b"k", text], &mut Reply::default());
+        assert!(store.version(b"k") > before, "{text:?}");
+        assert_eq!(shown(&mut moment.clone(), Op::Get, &[b"k"]), old);
+        // Alone now, it is written over in place.
+        drop(moment);
+        let before = store.version(b"k");
+        store.execute(Op::Set, &[b"k", text], &mut Reply::default());
+        assert!(store.version(b"k") > before, "{text:?} again");
+        let shows = format!("${} {}", text.len(), String::from_utf8_lossy(text));
+        assert_eq!(shown(&mut store, Op::Get, &[b"k"]), shows);
+    }
+}
