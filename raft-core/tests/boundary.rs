@@ -15,7 +15,7 @@ use raft_core::message::{
 use raft_core::raft::{ChangeOptions, Event, Restored};
 use raft_core::status::RoleKind;
 use raft_core::time::Time;
-use raft_core::{Config, Raft};
+use raft_core::{Config, Raft, Settings};
 
 const CLUSTER: ClusterId = ClusterId(7);
 
@@ -393,4 +393,78 @@ fn a_leader_without_space_steps_down() {
     let write = raft.poll_write().unwrap();
     raft.handle_no_space(now, write.ticket);
     assert_eq!(raft.role_kind(), RoleKind::Follower);
+}
+
+/// After a failure, and after an alarm that halts, nothing that the journal says changes anything (J8).
+#[test]
+fn a_failed_journal_is_not_full() {
+    for halts in [false, true] {
+        let mut raft = start(journal()).unwrap();
+        let now = Time::ZERO;
+        hear(&mut raft, now, 2, 1, Message::Heartbeat(Heartbeat { commit: Index(0), round: 1 }));
+        let write = raft.poll_write().unwrap();
+        if halts {
+            hear(&mut raft, now, 3, 1, Message::Heartbeat(Heartbeat { commit: Index(0), round: 1 }));
+            assert!(raft.status(now).alarm.is_some_and(|alarm| alarm.is_fatal()));
+        } else {
+            raft.handle_write_failed(now);
+        }
+        let before = raft.clone();
+        raft.handle_no_space(now, write.ticket);
+        assert_eq!(raft, before);
+    }
+}
+
+/// Indexes that leave one out, terms that shrink: such an append is counted, and is not answered.
+#[test]
+fn an_append_that_is_not_well_formed_is_counted() {
+    let mut raft = start(journal()).unwrap();
+    let noop = |term, index| Entry { id: LogId::new(term, index), kind: EntryKind::Noop, data: Bytes::new() };
+    for (count, entries) in [(1, vec![noop(1, 3)]), (2, vec![noop(1, 2), noop(0, 3)]), (3, vec![noop(2, 2)])]
+    {
+        let append = Append { prev: LogId::new(0, 1), commit: Index(0), entries: entries.into() };
+        hear(&mut raft, Time::ZERO, 2, 1, Message::Append(append));
+        let status = raft.status(Time::ZERO);
+        assert_eq!((status.counters.ignored_messages, status.last), (count, LogId::new(0, 1)));
+        assert_eq!(settle(&mut raft, Time::ZERO), []);
+    }
+}
+
+/// What is not pulled waits, up to a bound: then the oldest goes, and is counted.
+#[test]
+fn messages_that_nobody_pulls_are_bounded() {
+    const LIMIT: u64 = 4096;
+    let mut raft = start(journal()).unwrap();
+    let dropped = |raft: &Raft| raft.status(Time::ZERO).counters.dropped_messages;
+    let ask = |raft: &mut Raft, term| {
+        let request = VoteRequest { pre: true, transfer: false, last: LogId::new(0, 1), told: 0 };
+        hear(raft, Time::ZERO, 2, term, Message::Vote(request));
+    };
+    for term in 1..=LIMIT {
+        ask(&mut raft, term);
+    }
+    assert_eq!(dropped(&raft), 0);
+    for more in 1..=3 {
+        ask(&mut raft, LIMIT + more);
+        assert_eq!(dropped(&raft), more);
+    }
+    let answered = settle(&mut raft, Time::ZERO).into_iter().map(|of| match of.message {
+        Message::VoteReply(reply) => reply.asked.0,
+        other => panic!("{other:?}"),
+    });
+    assert!(answered.eq(4..=LIMIT + 3));
+}
+
+/// What waits may come up to the bound, to the byte.
+#[test]
+fn a_proposal_that_just_fits_passes() {
+    let (raft, now) = leader();
+    for (room, fits) in [(9, false), (10, true)] {
+        let mut raft = raft.clone();
+        let uncommitted_limit_bytes = Some(raft.status(now).uncommitted_bytes + room);
+        raft.reconfigure(now, &Settings { uncommitted_limit_bytes, ..Settings::default() }).unwrap();
+        let result = raft.propose(now, Bytes::from_static(b"0123456789"));
+        assert_eq!(result.is_ok(), fits, "{result:?}");
+        assert_eq!(raft.status(now).counters.overloaded, u64::from(!fits));
+    }
 }

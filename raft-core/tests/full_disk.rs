@@ -152,3 +152,16 @@ fn a_second_write_that_was_under_way_makes_the_pause_no_longer() {
     assert_eq!(tried, Time::ZERO + timeout);
     assert_eq!(write.entries.len(), 2);
 }
+
+/// That a later write found no space says nothing of an earlier one: the disk hangs when that has taken too long.
+#[test]
+fn an_earlier_write_is_still_watched() {
+    let mut raft = follower();
+    let timeout = Config::new(NodeId(1), CLUSTER).election_timeout;
+    assert!(raft.poll_write().is_some(), "its term");
+    let later = Time::ZERO + timeout / 2;
+    append(&mut raft, later);
+    let write = raft.poll_write().unwrap();
+    raft.handle_no_space(later, write.ticket);
+    assert_eq!(raft.next_timeout(), Some(Time::ZERO + timeout));
+}

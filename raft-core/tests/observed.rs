@@ -9,11 +9,13 @@ use bytes::Bytes;
 use raft_core::backend::{JournalState, SnapshotContent, SnapshotId, SnapshotMeta};
 use raft_core::config::Lease;
 use raft_core::entry::{Entry, EntryKind};
-use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, StoreId, Term};
+use raft_core::ids::{
+    ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, ReadId, StoreId, Term,
+};
 use raft_core::membership::{Member, Membership};
 use raft_core::message::{
-    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, Notice, SnapshotChunk,
-    VoteReply,
+    Append, AppendReply, Ballot, Envelope, Heartbeat, HeartbeatReply, Message, Notice, ReadIndex,
+    ReadIndexReply, SnapshotChunk, VoteReply,
 };
 use raft_core::raft::Restored;
 use raft_core::status::RoleKind;
@@ -33,15 +35,25 @@ fn config(lease: bool) -> Config {
     config
 }
 
-/// Node 1 of three, whose log has nothing but the entry that names them.
-fn node(config: Config) -> Raft {
-    let mut journal = JournalState::empty(Identity {
+fn journal() -> JournalState {
+    JournalState::empty(Identity {
         cluster: CLUSTER,
         group: GroupId(0),
         node: NodeId(1),
         store: StoreId(1),
         incarnation: Incarnation::default(),
-    });
+    })
+}
+
+/// Node 1, whose log has nothing at all: it is on probation.
+fn empty(config: Config) -> Raft {
+    let restored = Restored { journal: journal(), snapshot: None, applied: LogId::ZERO };
+    Raft::new(config, restored, Time::ZERO).unwrap()
+}
+
+/// Node 1 of three, whose log has nothing but the entry that names them.
+fn node(config: Config) -> Raft {
+    let mut journal = journal();
     let (id, data) = (LogId::new(0, 1), membership().encode());
     journal.terms.push((Index(1), Term(0)));
     journal.last = id;
@@ -244,4 +256,98 @@ fn clocks_are_compared_until_they_are_over() {
         clocks(&raft, since)
     };
     assert_ne!(due(MILLI * 40), due(MILLI * 50));
+}
+
+/// Rounds count as long as an answer to them may bind who gives it.
+#[test]
+fn rounds_are_compared_while_they_may_bind() {
+    let timeout = config(true).election_timeout;
+    // Both begin rounds at the same moments but for the second.
+    let led = |second: Duration, now: Duration| {
+        let (mut raft, since) = leader(config(true));
+        for at in [second, MILLI * 110] {
+            raft.handle_timeout(since + at);
+            settle(&mut raft, since + at);
+        }
+        assert_eq!(raft.view().round, 3);
+        clocks(&raft, since + now)
+    };
+    let (one, other) = (MILLI * 50, MILLI * 60);
+    let nano = Duration::from_nanos(1);
+    assert_ne!(led(one, MILLI * 110), led(other, MILLI * 110));
+    assert_ne!(led(one, other + timeout - nano), led(other, other + timeout - nano));
+    assert_eq!(led(one, other + timeout), led(other, other + timeout));
+}
+
+/// Nothing that was promised before a hand-over in vain makes a lease: that is part of what a leader knows.
+#[test]
+fn a_lease_that_was_given_up_is_compared() {
+    let led = |hands_over: bool| {
+        let (mut raft, since) = leader(config(true));
+        hear(&mut raft, since, 2, matched(2));
+        let end = since + config(true).election_timeout;
+        if hands_over {
+            raft.transfer_leadership(since, Some(NodeId(2))).unwrap();
+            settle(&mut raft, since);
+        }
+        let answer = HeartbeatReply { round: 1, ..HeartbeatReply::default() };
+        hear(&mut raft, since + MILLI, 2, Message::HeartbeatReply(answer));
+        raft.handle_timeout(end);
+        settle(&mut raft, end);
+        assert_eq!(raft.role_kind(), RoleKind::Leader);
+        leadership(&raft)
+    };
+    assert_eq!(led(false), led(false));
+    assert_ne!(led(false), led(true));
+}
+
+/// What is on its way to the disk counts, with or without what comes after it.
+#[test]
+fn writes_under_way_are_compared() {
+    let mut raft = follower(config(false), Time::ZERO);
+    let entry = Entry { id: LogId::new(1, 2), kind: EntryKind::Noop, data: Bytes::new() };
+    let append = Append { prev: LogId::new(0, 1), commit: Index(0), entries: vec![entry].into() };
+    let message = Message::Append(append);
+    let envelope = Envelope { group: GroupId(0), from: NodeId(2), to: NodeId(1), term: Term(1), message };
+    raft.handle_message(Time::ZERO, envelope);
+    let before = protocol(&raft);
+    assert!(raft.poll_write().is_some_and(|write| write.hard_state.is_none()));
+    assert_ne!(protocol(&raft), before);
+}
+
+/// That somebody asked for a snapshot counts until it is taken.
+#[test]
+fn a_snapshot_that_is_due_is_compared() {
+    let (mut raft, now) = leader(config(false));
+    let before = protocol(&raft);
+    raft.take_snapshot(now);
+    assert_ne!(protocol(&raft), before);
+}
+
+/// What a follower has asked its leader counts, and what that has said.
+#[test]
+fn questions_are_compared() {
+    for probation in [false, true] {
+        // On probation it asks by itself.
+        let mut raft = if probation { empty(config(false)) } else { node(config(false)) };
+        raft.handle_message(
+            Time::ZERO,
+            Envelope { group: GroupId(0), from: NodeId(2), to: NodeId(1), term: Term(1), message: beat(1) },
+        );
+        if !probation {
+            raft.read_anywhere(Time::ZERO, ReadId(1)).unwrap();
+        }
+        while let Some(write) = raft.poll_write() {
+            raft.handle_written(Time::ZERO, write.ticket);
+        }
+        let asked = std::iter::from_fn(|| raft.poll_message()).find_map(|out| match out.envelope.message {
+            Message::ReadIndex(ReadIndex { id }) => Some(id),
+            _ => None,
+        });
+        let id = asked.expect("it has asked");
+        let before = protocol(&raft);
+        let reply = ReadIndexReply { id, index: Some(Index(9)) };
+        hear(&mut raft, Time::ZERO, 2, Message::ReadIndexReply(reply));
+        assert_ne!(protocol(&raft), before, "on probation: {probation}");
+    }
 }

@@ -411,3 +411,34 @@ fn what_clients_ask_for_is_granted_within_bounds() {
     assert_eq!(limits.grant(Some(Duration::from_secs(5))), Duration::from_secs(5));
     assert_eq!(limits.grant(Some(Duration::MAX)), Duration::from_secs(300));
 }
+
+/// What a session has executed is written in order, and nothing of it below what is acknowledged.
+#[test]
+fn commands_out_of_order_are_refused() {
+    let mut table = Table::new();
+    let open = Op::Open { timeout: Duration::from_secs(10), limits: Limits::DEFAULT };
+    let session = table.execute(Index(7), open).unwrap();
+    for sequence in [3, 5] {
+        let mark = Mark { session, sequence, acknowledged_below: 3 };
+        assert_eq!(table.decide(mark, place(sequence)), Decision::Execute);
+    }
+    let bytes = table.encode();
+    // Each command ends it with 32 bytes, its number first; before the two stand their count and what is acknowledged.
+    let (second, first) = (bytes.len() - 32, bytes.len() - 64);
+    let below = first - 4 - 8;
+    for (at, number) in [(below, 3), (first, 3), (second, 5_u64)] {
+        assert_eq!(bytes[at..at + 8], number.to_le_bytes());
+    }
+    for (at, number, fits) in [
+        (second, 4, true),
+        (second, 3, false),
+        (second, 2, false),
+        (first, 2, false),
+        (below, 4, false),
+        (below, 2, true),
+    ] {
+        let mut other = bytes.clone();
+        other[at..at + 8].copy_from_slice(&u64::to_le_bytes(number));
+        assert_eq!(Table::decode(&other).is_ok(), fits, "{at}: {number}");
+    }
+}

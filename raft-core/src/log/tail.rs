@@ -180,6 +180,11 @@ mod tests {
         assert!(core::ptr::eq(&*first, &*slice(6, 9)));
         assert_eq!(indexes(Some(slice(6, 10))), Some(alloc::vec![6, 7, 8, 9]));
         assert_eq!(indexes(Some(slice(7, 10))), Some(alloc::vec![7, 8, 9]));
+        let last = slice(7, 10);
+        assert_eq!((slice(8, 9).len(), slice(9, 10).len()), (1, 1));
+        assert!(core::ptr::eq(&*last, &*slice(7, 10)), "one alone is not worth it");
+        tail.truncate_from(Index(10));
+        assert!(core::ptr::eq(&*last, &*tail.slice(Index(7), Index(10), 1000).unwrap()), "nothing was cut");
         tail.truncate_from(Index(8));
         let data = Bytes::from_static(&[1; 36]);
         let other = |index| Entry { id: LogId::new(2, index), kind: EntryKind::Noop, data: data.clone() };

@@ -7,7 +7,7 @@ use super::common::Common;
 use super::output::{Event, TakeSnapshot};
 use crate::backend::{SnapshotId, SnapshotMeta};
 use crate::config::Config;
-use crate::ids::{Index, LogId};
+use crate::ids::{Index, LogId, NodeId};
 use crate::time::Time;
 
 /// How long after one that failed the next snapshot is taken or accepted, in election timeouts: a full disk is
@@ -133,7 +133,8 @@ pub(super) fn take(common: &mut Common) -> Option<TakeSnapshot> {
     let (entries, bytes) = (config.snapshot_every_entries, config.snapshot_every_bytes);
     let since = applied.0 - covered.0;
     let many = entries > 0 && since >= entries;
-    let large = bytes > 0 && compaction.since_bytes >= staggered(common, bytes);
+    let large =
+        bytes > 0 && compaction.since_bytes >= staggered(common.id(), common.counters.snapshots_taken, bytes);
     let last_bytes = common.log.snapshot().map_or(0, |snapshot| snapshot.content.total_bytes);
     // Many small entries take much of a disk, and time at a start.
     let grown = compaction.since_bytes >= last_bytes.saturating_mul(config.snapshot_growth)
@@ -152,8 +153,8 @@ pub(super) fn take(common: &mut Common) -> Option<TakeSnapshot> {
 
 /// Up to a quarter more than was asked for, another part of it on each node and each time: else all would write one for
 /// its log's size at once, and no majority of disks were free for the log.
-fn staggered(common: &Common, bytes: u64) -> u64 {
-    let seed = common.config.id.0 ^ common.counters.snapshots_taken.rotate_left(32);
+fn staggered(node: NodeId, taken: u64, bytes: u64) -> u64 {
+    let seed = node.0.wrapping_add(taken.rotate_left(32));
     let part = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
     bytes.saturating_add(bytes / 1024 * part)
 }
@@ -238,7 +239,8 @@ pub(super) fn purged(common: &mut Common, upto: LogId) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{ClusterId, NodeId};
+    use crate::ids::ClusterId;
+    use alloc::vec::Vec;
 
     #[test]
     fn sizes_are_noted_sixteen_times_in_what_is_kept() {
@@ -247,5 +249,20 @@ mod tests {
         assert_eq!(grain_bytes(&config), 1 << 16);
         config.snapshot_keep_bytes = 1;
         assert_eq!(grain_bytes(&config), 4096);
+    }
+    #[test]
+    fn nodes_take_their_snapshots_at_different_sizes() {
+        let bytes = 1 << 30;
+        let sizes = |of: fn(u64) -> u64| (0..100).map(of).collect::<Vec<u64>>();
+        let (nodes, times) = (
+            sizes(|node| staggered(NodeId(node), 3, 1 << 30)),
+            sizes(|taken| staggered(NodeId(3), taken, 1 << 30)),
+        );
+        for sizes in [nodes, times] {
+            assert!(sizes.iter().all(|size| (bytes..bytes / 4 * 5).contains(size)), "{sizes:?}");
+            assert!(sizes.iter().any(|size| *size < bytes / 16 * 17), "{sizes:?}");
+            assert!(sizes.iter().any(|size| *size > bytes / 16 * 19), "{sizes:?}");
+        }
+        assert_eq!(staggered(NodeId(3), 3, u64::MAX), u64::MAX);
     }
 }

@@ -224,8 +224,9 @@ pub(crate) fn resolve(common: &mut Common) {
     }
     let result = match common.log.term_of(first.index) {
         Some(term) if term == first.term => {
+            // It is there, so the last that is committed is this one, or one after it.
             let Some((at, membership)) = common.log.committed_membership() else { return };
-            if membership.is_joint() || at.index < first.index {
+            if membership.is_joint() {
                 return;
             }
             Ok(ChangeDone { at: *at, membership: membership.clone() })

@@ -45,9 +45,8 @@ impl Promise {
         if !span.is_zero() {
             let (term, until) = (common.term(), common.promise.until.max(common.now + span));
             common.promise = Self { to: Some(leader), term, round, until };
-            if span > common.hard.promised {
-                common.set_hard(HardState { promised: span, ..common.hard });
-            }
+            let promised = span.max(common.hard.promised);
+            common.set_hard(HardState { promised, ..common.hard });
         }
         span
     }

@@ -1,7 +1,6 @@
 //! What goes in and comes out where snapshots are concerned (§7). The rules are in `compact.rs` (taking and
 //! purging), `receive.rs` and `leader/snapshot.rs`.
 
-use alloc::vec::Vec;
 use core::ops::Range;
 
 use bytes::Bytes;
@@ -67,10 +66,9 @@ impl Raft {
         if !self.begin(now) {
             return true;
         }
-        match (self.common.fetched(id), &mut self.role) {
-            (Some(Wanted::Apply), _) => return false,
-            (Some(Wanted::Peer(peer)), Role::Leader(leader)) => leader.on_fetched(peer, id, Vec::new()),
-            _ => {}
+        // A follower that waits for them needs what comes before their end: it gets a snapshot.
+        if self.common.fetched(id) == Some(Wanted::Apply) {
+            return false;
         }
         let heals = compact::found_damage(&mut self.common, range);
         self.settle();

@@ -128,6 +128,7 @@ mod tests {
         for applied in [id(2, 12), id(2, 20)] {
             assert_eq!(plan(&cut, id(2, 12), applied), Ok(nothing), "goes on from the log");
         }
+        assert_eq!(plan(&cut, id(2, 20), id(2, 20)), Ok(nothing), "the log ends with it");
     }
 
     #[test]

@@ -41,11 +41,6 @@ impl Timers {
     }
 
     #[cfg(feature = "trace")]
-    pub(crate) const fn is_set(&self, timer: Timer) -> bool {
-        self.0[timer as usize].is_some()
-    }
-
-    #[cfg(feature = "trace")]
     pub(crate) const fn at(&self, timer: Timer) -> Option<Time> {
         self.0[timer as usize]
     }

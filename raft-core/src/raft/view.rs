@@ -34,7 +34,7 @@ impl Raft {
         common.receive.hash_protocol(state);
         let timers = [Timer::Election, Timer::Heartbeat, Timer::Quorum, Timer::Transfer];
         for timer in timers.into_iter().chain([Timer::Change, Timer::Departure]) {
-            common.timers.is_set(timer).hash(state);
+            common.timers.at(timer).is_some().hash(state);
         }
         common.leader.hash(state);
         (common.leader.is_some() && common.now.since(common.contact) < common.config.election_timeout)

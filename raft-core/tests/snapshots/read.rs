@@ -1,5 +1,6 @@
 //! Entries that have left memory are read from the journal; and what is done about those that are damaged there.
 
+use bytes::Bytes;
 use raft_core::ids::{Index, LogId};
 use raft_core::raft::Fetch;
 
@@ -93,4 +94,24 @@ fn damage_in_what_was_read_heals_unless_it_must_be_executed() {
     assert_eq!(node.status().healing, Some(Index(4)));
     let taken = node.take(1);
     assert_eq!(node.sent_to(B), [chunk(&taken, 0, b"")], "what it needs is as good as gone");
+}
+
+/// The snapshot that heals is of a state that has what was damaged; where the newest one is, none is needed.
+#[test]
+fn damage_is_covered_by_a_state_that_has_it() {
+    let mut config = config();
+    config.snapshot_every_entries = 0;
+    let mut node = Node::leader(config);
+    node.grow(8);
+    node.raft.propose(node.now, Bytes::new()).unwrap();
+    node.persist();
+    let _ = node.sent();
+    node.acknowledge(A, 9);
+    assert!(node.raft.handle_damage(node.now, &(Index(3)..Index(10))));
+    assert_eq!(node.raft.poll_snapshot(), None, "9 was not executed yet");
+    node.settle();
+    let taken = node.take(1);
+    assert_eq!(taken.upto, id(2, 9));
+    node.grow(10);
+    assert_eq!(node.raft.poll_snapshot(), None, "what was damaged only has to be dropped");
 }

@@ -197,6 +197,7 @@ fn senseless_pieces_are_ignored() {
     let bad = [
         chunk(&snapshot(1, id(3, 20), 10), 0, b""),
         chunk(&snapshot(1, id(1, 0), 10), 0, b""),
+        chunk(&snapshot(1, id(1, u64::MAX), 10), 0, b""),
         chunk(&good, 8, b"too long"),
         chunk(&good, u64::MAX, b"x"),
         chunk(&limbo, 0, b""),
@@ -277,4 +278,73 @@ fn a_piece_is_a_sign_of_life_of_the_leader() {
         assert_eq!(node.raft.role_kind(), RoleKind::Follower);
         assert_eq!(node.status().leader.unwrap().id, A);
     }
+}
+
+/// A node whose journal has failed, or that has halted, leaves its store alone.
+#[test]
+fn who_has_failed_or_halted_gives_the_store_nothing() {
+    for halts in [false, true] {
+        let (mut node, of) = begun(0);
+        node.hear(A, 2, chunk(&of, 0, b"0123"));
+        match halts {
+            // Somebody else leads the same term.
+            true => node.hear(B, 2, append(id(1, 5), &[], 5)),
+            false => node.raft.handle_write_failed(node.now),
+        }
+        assert_eq!(node.raft.poll_piece(), None, "halts: {halts}");
+    }
+}
+
+/// What the store has by now was asked for in a term that is over: its leader may have forgotten that, and asks again.
+#[test]
+fn what_was_asked_for_in_an_earlier_term_is_not_answered() {
+    for after in [3, 2] {
+        let (mut node, of) = begun(0);
+        node.hear(A, 2, chunk(&of, 0, b"0123"));
+        assert!(data(&mut node).is_some());
+        if after == 3 {
+            node.beat(A, 3);
+        } else {
+            // The same term, but A is silent: this node asks whether it would win.
+            node.now = node.raft.next_timeout().unwrap();
+            node.raft.handle_timeout(node.now);
+            assert_eq!(node.status().leader, None);
+        }
+        node.persist();
+        let _ = node.sent();
+        node.raft.handle_piece_written(node.now, of.id, 4);
+        assert_eq!(node.sent_to(A), [], "{after}");
+    }
+}
+
+/// That the store has failed with the first attempt says nothing of the second.
+#[test]
+fn a_failure_of_what_was_given_up_is_none_of_what_was_begun_again() {
+    let (mut node, of) = begun(0);
+    let newer = snapshot(3, id(2, 30), 10);
+    node.hear(A, 2, chunk(&of, 0, b"0123"));
+    assert_eq!(data(&mut node).unwrap(), "0123");
+    node.hear(A, 2, chunk(&newer, 0, b""));
+    node.hear(B, 3, chunk(&of, 0, b""));
+    node.settle();
+    node.raft.handle_piece_failed(node.now, of.id);
+    assert_eq!(node.status().counters.snapshots_refused, 0);
+    assert_eq!(node.raft.poll_piece(), Some(Piece::Abandon { id: of.id }));
+    assert!(matches!(node.raft.poll_piece(), Some(Piece::Begin { id, .. }) if id == of.id));
+}
+
+/// What the store was not asked to finish is not here, whatever it says.
+#[test]
+fn only_what_was_finished_is_received() {
+    let (mut node, of) = begun(4);
+    node.raft.handle_snapshot_received(node.now, of.clone());
+    assert_eq!((node.status().snapshot, node.raft.poll_reset()), (None, None));
+    node.hear(A, 2, chunk(&of, 4, b"456789"));
+    assert_eq!(data(&mut node).unwrap(), "456789");
+    node.raft.handle_piece_written(node.now, of.id, 10);
+    assert!(matches!(node.raft.poll_piece(), Some(Piece::Finish { .. })));
+    node.raft.handle_snapshot_received(node.now, snapshot(2, id(1, 30), 10));
+    assert_eq!((node.status().snapshot, node.raft.poll_reset()), (None, None));
+    node.raft.handle_snapshot_received(node.now, of.clone());
+    assert_eq!((node.status().snapshot, node.raft.poll_reset()), (Some(of.clone()), Some(of.upto)));
 }

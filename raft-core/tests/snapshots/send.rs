@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use raft_core::backend::{SnapshotId, SnapshotMeta};
 use raft_core::ids::Index;
-use raft_core::message::{AppendReply, Message, PeerEvent, SnapshotChunk};
+use raft_core::message::{AppendReply, HeartbeatReply, Message, PeerEvent, SnapshotChunk};
 use raft_core::raft::{ReadChunk, Unreadable};
 use raft_core::status::PeerState;
 
@@ -317,4 +317,95 @@ fn who_leads_no_more_sends_no_more() {
     node.persist();
     assert!(node.sent_to(B).is_empty() && node.raft.poll_chunk().is_none());
     assert!(!node.raft.sends_snapshot(B));
+}
+
+/// What a leader knows of the transfer is part of what the explorer compares.
+#[cfg(feature = "trace")]
+#[test]
+fn how_much_a_follower_has_is_compared() {
+    use std::hash::{DefaultHasher, Hasher};
+    let hash = |received| {
+        let mut state = DefaultHasher::new();
+        sending(received).0.raft.hash_protocol(&mut state);
+        state.finish()
+    };
+    assert_eq!(hash(4), hash(4));
+    assert_ne!(hash(0), hash(4));
+}
+
+/// It may have the rest from another leader.
+#[test]
+fn who_has_more_than_was_sent_is_sent_what_follows_that() {
+    let (mut node, taken) = sending(0);
+    let sent = read(&mut node).map(|_| node.sent_to(B)).unwrap();
+    assert_eq!(sent.len(), 1, "{sent:?}");
+    node.hear(B, 2, has(&taken, 8));
+    assert_eq!(offsets(&pump(&mut node)), [(8, 2)]);
+}
+
+/// Who was set back has its answers counted, and nothing else comes of them.
+#[test]
+fn who_was_set_back_gets_no_snapshot() {
+    let mut node = Node::leader(config());
+    node.grow(20);
+    node.acknowledge(B, 20);
+    let taken = node.take(1);
+    let _ = node.sent();
+    node.now = node.raft.next_timeout().unwrap();
+    node.raft.handle_timeout(node.now);
+    node.answer(B, 2, 3);
+    let before = node.status().counters.ignored_messages;
+    node.hear(B, 2, has(&taken, 4));
+    assert_eq!(node.status().counters.ignored_messages, before + 1);
+}
+
+/// A snapshot that is damaged is sent to nobody, also to who was sent it without harm until then.
+#[test]
+fn a_snapshot_that_is_found_damaged_is_sent_to_nobody() {
+    let (mut node, taken) = sending(0);
+    // A lost all that it had, and needs the same one.
+    node.now = node.raft.next_timeout().unwrap();
+    node.raft.handle_timeout(node.now);
+    let lost = HeartbeatReply { round: 2, probation: true, ..HeartbeatReply::default() };
+    node.hear(A, 2, Message::HeartbeatReply(lost));
+    assert!(node.sent_to(A).contains(&chunk(&taken, 0, b"")));
+    node.hear(A, 2, has(&taken, 0));
+    let mut reading: Vec<ReadChunk> = std::iter::from_fn(|| node.raft.poll_chunk()).collect();
+    reading.sort_by_key(|chunk| chunk.peer);
+    let [for_a, for_b] = &reading[..] else { panic!("{reading:?}") };
+    node.raft.handle_chunk_failed(node.now, for_a.id, Unreadable::Damaged);
+    node.raft.handle_chunk(node.now, for_b.id, Bytes::from_static(b"0123"));
+    assert_eq!(node.sent(), []);
+    assert_eq!(node.raft.poll_chunk(), None);
+    let replaced = node.take(2);
+    let mut sent = node.sent();
+    sent.sort_by_key(|(to, _)| *to);
+    assert_eq!(sent, [A, B].map(|peer| (peer, chunk(&replaced, 0, b""))));
+}
+
+/// Who comes no further for a hundred election timeouts is waited for no longer, though it answers.
+#[test]
+fn what_follows_a_snapshot_is_kept_for_a_hundred_timeouts() {
+    let (mut node, _) = sending(0);
+    node.grow(60);
+    node.take(2);
+    let start = node.now;
+    let moment = std::time::Duration::from_nanos(1);
+    let end = start + config().election_timeout * 100;
+    for (now, upto) in [(start, None), (end - moment, None), (end, Some(id(2, 58)))] {
+        node.now = now;
+        node.acknowledge(A, 60);
+        node.answer(B, 1, 0);
+        assert_eq!(node.purge(), upto);
+    }
+}
+
+/// A node that has halted reads nothing for others.
+#[test]
+fn who_has_halted_reads_nothing() {
+    let (mut node, _) = sending(0);
+    assert!(node.raft.clone().poll_chunk().is_some());
+    // Somebody else leads the same term.
+    node.hear(A, 2, append(id(1, 5), &[], 5));
+    assert_eq!(node.raft.poll_chunk(), None);
 }

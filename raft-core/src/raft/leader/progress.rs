@@ -307,4 +307,13 @@ mod tests {
         assert_eq!((progress.match_index, progress.next_index), (Index(9), Index(13)));
         assert_eq!(progress.in_flight_bytes(), 30);
     }
+
+    #[test]
+    fn an_old_acknowledgement_ends_no_probe() {
+        let mut progress = Progress::new(Index(8), Time::ZERO);
+        progress.sent(Index(9), 10, 1, Time::ZERO);
+        assert!(!progress.acked(Index(0), 1, Time::ZERO));
+        assert_eq!((progress.state, progress.next_index), (PeerState::Probe, Index(8)));
+        assert!(!progress.has_room(2, 100), "its answer is still to come");
+    }
 }

@@ -176,7 +176,7 @@ pub(super) fn refresh_all(leader: &mut Leader, common: &Common) {
 /// snapshot is gone too, or it was found damaged.
 fn refresh(progress: &mut Progress, common: &Common) {
     let first = compact::first_kept(common);
-    if progress.match_index.next() >= first && progress.match_index > Index::ZERO {
+    if progress.match_index.next() >= first {
         let next = progress.match_index.next();
         progress.probe_from(next, common.now);
         return;

@@ -25,6 +25,7 @@ const STEPS: &[(&str, &[(&str, Program<'_>)])] = &[
             ("raft-core", Program::Test("paper")),
             ("raft-core", Program::Lib),
             ("raft-core", Program::Test("boundary")),
+            ("raft-core", Program::Test("edges")),
             ("raft-core", Program::Test("full_disk")),
             ("raft-core", Program::Test("observed")),
             ("raft-core", Program::Test("alarm")),
