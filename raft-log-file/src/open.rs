@@ -219,8 +219,9 @@ impl Store {
             .map_err(|error| segment_error(&error))?;
 
         // Creation is done when the first slot has its name.
+        let durable = first.batch - 1;
         superblock.complete = true;
-        superblock.witness = first.batch - 1;
+        superblock.witness = durable;
         let temporary = format!("{}{TEMPORARY}", SUPER[0]);
         let zeroth =
             hard_state::create(&*vfs, SUPER_LAYOUT, &temporary).during(step("create the superblock"))?;
@@ -253,9 +254,9 @@ impl Store {
             spare_under_way: false,
             batch: first.batch,
             chain: first.chain,
-            synced: first.batch - 1,
-            witnessed: first.batch - 1,
-            content: first.batch - 1,
+            synced: durable,
+            witnessed: durable,
+            content: durable,
             loose: None,
             commit_hint: Index::ZERO,
             buffer: Aligned::default(),
@@ -335,6 +336,7 @@ impl Store {
         let ready = segment::make(&*vfs, header, &first.bytes, Zeros::Written, recycle)
             .map_err(|error| segment_error(&error))?;
 
+        let durable = first.batch - 1;
         let before = scan.superblock.identity.incarnation.number;
         let incarnation = Incarnation { number: before + 1, nonce: random.next() };
         let identity = Identity { incarnation, ..scan.superblock.identity };
@@ -351,7 +353,7 @@ impl Store {
             floor_batch,
             start: scan.superblock.start,
             resume: header.seq,
-            witness: first.batch - 1,
+            witness: durable,
         };
         let mut super_pair = rewrite(scan.super_pair, SUPER[0])?;
         super_pair.write(&superblock.encode()).during(|| "write the superblock".into())?;
@@ -369,7 +371,6 @@ impl Store {
             // opening has left out stays as evidence.
             if scan.walked.last() == Some(&cut.seq)
                 && let Ok(file) = vfs.open(&segment_name(cut.seq))
-                && file.len().is_ok_and(|length| length > cut.offset)
             {
                 let _ = file.set_len(cut.offset);
             }
@@ -397,9 +398,9 @@ impl Store {
             spare_under_way: false,
             batch: first.batch,
             chain: first.chain,
-            synced: first.batch - 1,
-            witnessed: first.batch - 1,
-            content: first.batch - 1,
+            synced: durable,
+            witnessed: durable,
+            content: durable,
             loose: None,
             commit_hint: scan.commit_hint,
             buffer: Aligned::default(),

@@ -20,7 +20,7 @@ pub(super) fn strayed(bytes: &[u8], seed: Seed, offset: u64, batch: u64) -> bool
 pub(super) fn covered(bytes: &[u8], seed: Seed, offset: u64, broken: &Header) -> u64 {
     let Some(extent) = broken.extent() else { return 0 };
     let end = offset.saturating_add(extent.next_multiple_of(BLOCK) as u64);
-    let places = (offset..end).step_by(BLOCK).skip(1).take_while(|at| *at < bytes.len() as u64);
+    let places = (offset..end.min(bytes.len() as u64)).step_by(BLOCK).skip(1);
     let headers = places.filter_map(|at| Header::decode(from(bytes, at), seed, end));
     headers.map(|header| header.witness).max().unwrap_or(0)
 }
@@ -34,15 +34,13 @@ pub(super) struct Later {
 
 impl Later {
     pub(super) fn scan(&mut self, bytes: &[u8], seed: Seed, start: u64) {
-        let mut offset = start;
-        while offset < bytes.len() as u64 {
+        for offset in (start..bytes.len() as u64).step_by(BLOCK) {
             if let Some(header) = Header::decode(from(bytes, offset), seed, offset) {
                 self.witness = self.witness.max(header.witness);
                 if header.has(ENTRIES) {
                     self.end_index = self.end_index.max(header.end_index());
                 }
             }
-            offset += BLOCK_BYTES;
         }
     }
 }

@@ -40,10 +40,9 @@ pub(super) struct Walk<'a> {
     superblock: &'a Super,
     segments: &'a Segments,
     pub(super) log: Log,
-    /// No batch was applied yet and the floor is not in force: the log begins with the first batch.
-    virgin: bool,
-    /// The same with what is pending.
+    /// No batch has said yet where the log begins.
     fresh: bool,
+    /// The floor is in force.
     floored: bool,
     pub(super) cut: Cut,
     /// Where the next batch is expected.
@@ -74,7 +73,6 @@ impl<'a> Walk<'a> {
             superblock,
             segments,
             log: Log::default(),
-            virgin: true,
             fresh: true,
             floored: false,
             cut: at,
@@ -97,8 +95,14 @@ impl<'a> Walk<'a> {
 
     fn set_floor(&mut self) {
         self.floored = true;
-        self.virgin = false;
-        self.log.purge(self.superblock.floor);
+        let floor = self.superblock.floor;
+        if self.log.purged.index > floor.index {
+            // It begins with entries that were cut before the floor was set, and damage has taken what replaced them:
+            // they continue nothing that is still there.
+            self.log.reset(floor);
+        } else {
+            self.log.purge(floor);
+        }
     }
 
     pub(super) fn run(&mut self) -> Result<Finding, OpenError> {
@@ -178,10 +182,7 @@ impl<'a> Walk<'a> {
             self.findings.push(Finding { case: Case::CopyDamaged, damage });
         }
         let length = usize::try_from(segment.length).unwrap_or(usize::MAX);
-        if bytes.len() < length {
-            *bytes = vec![0; length];
-        }
-        bytes.truncate(length);
+        bytes.resize(length, 0);
         let filled = vfs::read_full_at(&*segment.file, bytes, 0);
         bytes.truncate(filled.during(|| format!("read {}", segment_name(seq)))?);
         if bytes
@@ -307,18 +308,17 @@ impl<'a> Walk<'a> {
     /// Applies everything that is proved durable.
     fn witness(&mut self, upto: u64) {
         let proved = self.pending.partition_point(|pending| pending.header.batch <= upto);
-        for pending in self.pending.drain(..proved) {
+        for pending in self.pending.drain(..proved).collect::<Vec<_>>() {
             let header = &pending.header;
             if !self.floored && header.batch >= self.superblock.floor_batch {
-                self.floored = true;
-                self.virgin = false;
-                self.log.purge(self.superblock.floor);
+                self.set_floor();
             }
-            let lower = header.first_index <= self.log.purged.index.0;
-            if header.has(ENTRIES | TRUNCATE) && !self.floored && (self.virgin || lower) {
-                self.log = Log::after(LogId { term: Term::ZERO, index: Index(header.first_index).prev() });
+            let first = Index(header.first_index);
+            let continues = (self.log.purged.index.next()..=self.log.last.index.next()).contains(&first);
+            if header.has(ENTRIES | TRUNCATE) && !self.floored && !continues {
+                // Where the log began before the first segment is not known.
+                self.log = Log::after(LogId { term: Term::ZERO, index: first.prev() });
             }
-            self.virgin &= !header.has(ENTRIES | TRUNCATE | RESET);
             apply(&mut self.log, &pending);
             let (seq, offset) = (pending.seq, pending.offset + pending.bytes);
             self.cut = Cut { seq, offset, batch: header.batch + 1, chain: pending.chain };

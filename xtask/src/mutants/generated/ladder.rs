@@ -50,6 +50,8 @@ const STEPS: &[(&str, &[(&str, Program<'_>)])] = &[
         &[
             ("raft-log-file", Program::Lib),
             ("raft-log-file", Program::Test("recovery")),
+            ("raft-log-file", Program::Test("recovery_evidence")),
+            ("raft-log-file", Program::Test("recovery_segments")),
             ("raft-log-file", Program::Test("journal")),
             ("raft-log-file", Program::Test("faults")),
             ("raft-log-file", Program::Test("flips")),
