@@ -61,6 +61,8 @@ const STEPS: &[Step] = &[
     ("core: wasm32", |_| wasm()),
     ("doc", |_| doc(&[])),
     ("doc: private", |_| doc(&["--document-private-items"])),
+    ("book", |_| book()),
+    ("guide", |_| guide()),
     ("deny", |_| deny()),
     ("benches", |_| benches()),
     ("tools: redis-cli", |_| redis_cli()),
@@ -213,6 +215,21 @@ fn doc(more: &[&str]) -> StepResult {
     let mut command = proc::cargo();
     command.args(["doc", "--workspace", "--no-deps", "--all-features"]).args(more);
     command.env("RUSTDOCFLAGS", "-D warnings");
+    Ok(ended(proc::run(&mut command)?))
+}
+
+/// The chapters as a book. That each is listed, and that no link is dead, `tidy` has seen without mdBook.
+fn book() -> StepResult {
+    let mut command = Command::new("mdbook");
+    if !proc::works(command.arg("--version")) {
+        return Ok(Ended::Skipped(String::from("mdbook is not installed")));
+    }
+    Ok(ended(proc::run(Command::new("mdbook").arg("build").arg(proc::root().join("docs")))?))
+}
+
+/// The shell commands of the guide, with an unoptimised server.
+fn guide() -> StepResult {
+    let Some(mut command) = ourselves("guide")? else { return Ok(Ended::Failed) };
     Ok(ended(proc::run(&mut command)?))
 }
 

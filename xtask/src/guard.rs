@@ -35,6 +35,16 @@ impl Guard {
         self.say(&format!("+{id}"));
     }
 
+    /// It will be killed, and all that it has started.
+    pub(crate) fn add_group(&self, leader: u32) {
+        self.say(&format!("g{leader}"));
+    }
+
+    /// It has been killed: see [`remove_process`](Self::remove_process).
+    pub(crate) fn remove_group(&self, leader: u32) {
+        self.say(&format!("h{leader}"));
+    }
+
     /// It has been waited for: its number may belong to another by now.
     pub(crate) fn remove_process(&self, id: u32) {
         self.say(&format!("-{id}"));
@@ -86,7 +96,7 @@ pub(crate) fn own_group(command: &mut Command) {
 
 /// The guard's own work.
 pub(crate) fn run() -> Outcome {
-    let mut processes = BTreeSet::new();
+    let (mut processes, mut groups) = (BTreeSet::new(), BTreeSet::new());
     let mut folders = BTreeSet::new();
     let (mut namespaces, mut devices) = (BTreeSet::new(), BTreeSet::new());
     for line in std::io::stdin().lock().lines() {
@@ -94,6 +104,8 @@ pub(crate) fn run() -> Outcome {
         match line.split_at_checked(1) {
             Some(("+", id)) => drop(id.parse::<i32>().map(|id| processes.insert(id))),
             Some(("-", id)) => drop(id.parse::<i32>().map(|id| processes.remove(&id))),
+            Some(("g", id)) => drop(id.parse::<i32>().map(|id| groups.insert(id))),
+            Some(("h", id)) => drop(id.parse::<i32>().map(|id| groups.remove(&id))),
             Some(("k", "eep")) => folders.clear(),
             Some(("n", name)) => drop(namespaces.insert(name.to_owned())),
             Some(("d", name)) => drop(devices.insert(name.to_owned())),
@@ -103,6 +115,9 @@ pub(crate) fn run() -> Outcome {
     }
     for id in processes {
         let _ = signal(id, Signal::Kill);
+    }
+    for leader in groups {
+        let _ = kill_group(leader);
     }
     namespaces.iter().for_each(|name| netns::remove_namespace(name));
     devices.iter().for_each(|name| netns::remove_device(name));
@@ -143,6 +158,21 @@ pub(crate) fn signal(id: i32, signal: Signal) -> Result<(), Failure> {
     };
     let id = process::Pid::from_raw(id).ok_or_else(|| Failure::new("0 is no process"))?;
     process::kill_process(id, number).context(|| format!("cannot signal process {id:?}"))
+}
+
+/// Kills a process that leads a group, and the group.
+#[cfg(unix)]
+pub(crate) fn kill_group(leader: i32) -> Result<(), Failure> {
+    use rustix::process;
+    let id = process::Pid::from_raw(leader).ok_or_else(|| Failure::new("0 is no process"))?;
+    let killed = process::kill_process_group(id, process::Signal::KILL);
+    killed.context(|| format!("cannot kill the group of process {id:?}"))
+}
+
+/// Kills a process that leads a group, and the group.
+#[cfg(not(unix))]
+pub(crate) fn kill_group(_: i32) -> Result<(), Failure> {
+    Err(Failure::new("signals need a Unix"))
 }
 
 /// Sends a signal.

@@ -5,6 +5,7 @@
 //! last line of each command is for machines.
 
 mod bench;
+mod book;
 mod catch_up;
 mod chaos;
 mod ci;
@@ -17,10 +18,12 @@ mod demo;
 mod failover;
 mod fuzz;
 mod guard;
+mod guide;
 mod model;
 mod museum;
 mod mutants;
 mod no_std;
+mod redis_cli;
 mod servers;
 mod sim;
 mod test;
@@ -75,6 +78,13 @@ enum Command {
     Tidy(tidy::Args),
     /// Plants known bugs in a copy of the workspace, and says what catches each.
     Mutants(mutants::Args),
+    /// Runs the guide as a reader would, and looks up the commands that documents name.
+    Guide(guide::Args),
+    /// A small redis-cli, for where there is none.
+    RedisCli(redis_cli::Args),
+    /// What mdBook asks while it builds the book in docs.
+    #[command(hide = true)]
+    Book(book::Args),
     /// Kills what it was told of when its parent is gone.
     #[command(hide = true)]
     Guard,
@@ -97,6 +107,9 @@ fn main() -> ExitCode {
         Command::Sim(args) => sim::run(&args),
         Command::Tidy(args) => tidy::run(&args),
         Command::Mutants(args) => mutants::run(&args),
+        Command::Guide(args) => guide::run(&args),
+        Command::RedisCli(args) => redis_cli::run(&args),
+        Command::Book(args) => book::run(&args),
         Command::Guard => guard::run(),
     };
     match outcome {

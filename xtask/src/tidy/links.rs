@@ -3,19 +3,48 @@
 use std::path::Path;
 
 use super::{File, Finding};
+use crate::util::markdown;
 
-/// Relative links of a document that lead nowhere.
+/// The list of the book's chapters.
+const SUMMARY: &str = "docs/SUMMARY.md";
+
+/// Relative links of a document that lead nowhere, be it to no file or to no heading in it.
 pub(super) fn dead(root: &Path, file: &File) -> Vec<Finding> {
     let folder = Path::new(&file.path).parent().unwrap_or_else(|| Path::new(""));
     let mut findings = Vec::new();
-    for (line, text) in prose(&file.text) {
-        for (at, _) in text.match_indices("](") {
-            let target = text[at + 2..].split(')').next().unwrap_or_default();
-            let path = target.split('#').next().unwrap_or_default();
-            let outside = path.is_empty() || path.contains("://") || path.starts_with("mailto:");
-            if !outside && !root.join(folder).join(path).exists() {
-                findings.push(file.finding(line, format!("the link to {path} leads nowhere")));
+    for (line, target) in markdown::links(&file.text) {
+        let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+        if path.contains("://") || path.starts_with("mailto:") {
+            continue;
+        }
+        let there = root.join(folder).join(path);
+        if !there.exists() {
+            findings.push(file.finding(line, format!("the link to {path} leads nowhere")));
+        } else if !anchor.is_empty() && (path.is_empty() || path.ends_with(".md")) {
+            let text = if path.is_empty() { Ok(file.text.clone()) } else { std::fs::read_to_string(there) };
+            let is_there = |text: String| markdown::anchors(&text).iter().any(|found| found == anchor);
+            if !text.is_ok_and(is_there) {
+                findings.push(file.finding(line, format!("the link to {target} leads to no heading")));
             }
+        }
+    }
+    findings
+}
+
+/// Documents that are no chapter of the book, and chapters that are there twice.
+pub(super) fn no_chapter(documents: &[File]) -> Vec<Finding> {
+    let Some(summary) = documents.iter().find(|file| file.path == SUMMARY) else {
+        return vec![Finding { file: SUMMARY.into(), line: 0, what: "the list of chapters is gone".into() }];
+    };
+    let listed: Vec<&str> = markdown::links(&summary.text).map(|(_, target)| target).collect();
+    let mut findings = Vec::new();
+    for file in documents.iter().filter(|file| file.path != SUMMARY) {
+        let Some(path) = file.path.strip_prefix("docs/") else { continue };
+        let times = listed.iter().filter(|listed| **listed == path).count();
+        if times != 1 {
+            findings.push(
+                file.finding(0, format!("must stand in {SUMMARY} once; it stands there {times} times")),
+            );
         }
     }
     findings
@@ -29,15 +58,13 @@ pub(super) fn missing_paths(root: &Path, file: &File, sources: &[File]) -> Vec<F
         ["", "raft-core/src/", "examples/"].iter().any(|base| root.join(base).join(path).exists())
     };
     let mut findings = Vec::new();
-    for (line, text) in prose(&file.text) {
-        for span in text.split('`').skip(1).step_by(2) {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-            let path = span.trim_end_matches('/');
-            let is_path = span.contains('/') && !exists(path);
-            let is_name = !span.contains('/') && span.ends_with(".rs") && !named(span);
-            if span.chars().all(plain) && (is_path || is_name) {
-                findings.push(file.finding(line, format!("{span} does not exist")));
-            }
+    for (line, span) in markdown::spans(&file.text) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+        let path = span.trim_end_matches('/');
+        let is_path = span.contains('/') && !exists(path);
+        let is_name = !span.contains('/') && span.ends_with(".rs") && !named(span);
+        if span.chars().all(plain) && (is_path || is_name) {
+            findings.push(file.finding(line, format!("{span} does not exist")));
         }
     }
     findings
@@ -52,27 +79,14 @@ pub(super) fn invented_code(file: &File, sources: &[File]) -> Vec<Finding> {
         .map(|source| squeeze(&source.text))
         .collect();
     let mut findings = Vec::new();
-    let mut rest = &file.text[..];
-    while let Some((before, block)) = rest.split_once("```rust\n") {
-        let (code, after) = block.split_once("```").unwrap_or((block, ""));
-        let line = file.text[..file.text.len() - rest.len() + before.len()].lines().count() + 1;
-        let code = squeeze(code);
+    for block in markdown::blocks(&file.text).into_iter().filter(|block| block.info == "rust") {
+        let code = squeeze(&block.code);
         if !examples.iter().any(|example| example.contains(&code)) {
-            findings.push(file.finding(line, "this block must be copied from an example, which compiles"));
+            let what = "this block must be copied from an example, which compiles";
+            findings.push(file.finding(block.line - 1, what));
         }
-        rest = after;
     }
     findings
-}
-
-/// The lines outside of code blocks, with their numbers.
-fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let mut code = false;
-    text.lines().enumerate().filter_map(move |(at, line)| {
-        let fence = line.trim_start().starts_with("```");
-        code ^= fence;
-        (!code && !fence).then_some((at + 1, line))
-    })
 }
 
 #[cfg(test)]
@@ -82,10 +96,31 @@ mod tests {
     #[test]
     fn dead_links_are_found() {
         let root = crate::util::proc::root();
-        let text = "[a](../Cargo.toml#x) [b](gone.md) [c](https://x.y/z) [d](#here)\n```\n[e](gone)\n```\n";
+        let text = "# Here\n[a](../Cargo.toml#x) [b](gone.md) [c](https://x.y/z) [d](#here)\n```\n[e](gone)\n```\n\
+                    [f](#there) [g](../README.md#status) [h](../README.md#gone)";
         let file = File { path: "docs/x.md".into(), text: text.into() };
         let found: Vec<String> = dead(&root, &file).iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["docs/x.md:1: the link to gone.md leads nowhere"]);
+        let expected = [
+            "docs/x.md:2: the link to gone.md leads nowhere",
+            "docs/x.md:6: the link to #there leads to no heading",
+            "docs/x.md:6: the link to ../README.md#gone leads to no heading",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn every_document_is_a_chapter_once() {
+        let file = |path: &str, text: &str| File { path: path.into(), text: text.into() };
+        let documents = [
+            file("README.md", ""),
+            file("docs/SUMMARY.md", "[a](a.md) [b](b/b.md) [b](b/b.md)"),
+            file("docs/a.md", ""),
+            file("docs/b/b.md", ""),
+            file("docs/c.md", ""),
+        ];
+        let found: Vec<String> = no_chapter(&documents).into_iter().map(|finding| finding.file).collect();
+        assert_eq!(found, ["docs/b/b.md", "docs/c.md"]);
+        assert_eq!(no_chapter(&[]).len(), 1);
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
 /// Everything that is wrong, in order of files and lines.
 pub(crate) fn check(root: &Path) -> Result<Vec<Finding>, Failure> {
     let rust = files(root, "rs")?;
-    let documents = files(root, "md")?;
+    let documents = documents(root)?;
     let mut findings = direction::crates(&proc::metadata()?);
     let outside = "examples/custom-journal/Cargo.toml";
     findings.extend(direction::outside(outside, &read(root, &root.join(outside))?.text));
@@ -88,13 +88,19 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Finding>, Failure> {
         if file.path == "ARCHITECTURE.md" {
             findings.extend(links::missing_paths(root, file, &rust));
         }
-        if file.path == "README.md" {
+        if file.path == "README.md" || file.path.starts_with("docs/guide/") {
             findings.extend(links::invented_code(file, &rust));
         }
     }
+    findings.extend(links::no_chapter(&documents));
     findings.extend(formats::stale(root)?);
     findings.sort();
     Ok(findings)
+}
+
+/// Every document, in order of their paths.
+pub(crate) fn documents(root: &Path) -> Result<Vec<File>, Failure> {
+    files(root, "md")
 }
 
 /// Every file with this ending that belongs to the workspace, in order of their paths.

@@ -1,6 +1,7 @@
 //! What several commands need.
 
 pub(crate) mod json;
+pub(crate) mod markdown;
 pub(crate) mod ports;
 pub(crate) mod proc;
 pub(crate) mod progress;
