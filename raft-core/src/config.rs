@@ -37,6 +37,15 @@ impl Lease {
 }
 
 /// What may be set anew while a node runs; `None` leaves it as it is. See the fields of [`Config`].
+///
+/// ```
+/// use raft_core::ids::{ClusterId, NodeId};
+/// use raft_core::{Config, Settings};
+///
+/// let config = Config::new(NodeId(1), ClusterId(0x3b1f));
+/// let settings = Settings { window_bytes: Some(32 << 20), ..Settings::default() };
+/// assert_eq!(config.with(&settings).unwrap().window_bytes, 32 << 20);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// See [`Config::heartbeat_interval`].
@@ -84,6 +93,21 @@ pub struct Settings {
 /// Settings of one node's protocol.
 ///
 /// Nodes of one cluster may differ in all but `cluster` and `group`; similar timeouts are advisable.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use raft_core::Config;
+/// use raft_core::ids::{ClusterId, NodeId};
+///
+/// let mut config = Config::new(NodeId(1), ClusterId(0x3b1f));
+/// config.election_timeout = Duration::from_secs(1);
+/// config.validate().unwrap();
+///
+/// config.election_timeout = Duration::from_millis(100);
+/// let why = config.validate().unwrap_err().to_string();
+/// assert_eq!(why, "election_timeout is 100ms, but must be at least 150ms (three heartbeat intervals)");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Config {

@@ -95,6 +95,14 @@ pub(crate) fn batch_bytes(commands: &[Bytes]) -> u64 {
 ///
 /// Layout: a format byte (0), the count as `u32`, each length as `u32`, then the commands; all
 /// little-endian. Copies each command once.
+///
+/// ```
+/// use raft_core::entry::{pack, unpack};
+///
+/// let packed = pack(&["a".into(), "bc".into()]);
+/// assert_eq!(unpack(&packed).unwrap(), ["a", "bc"]);
+/// assert!(unpack(&packed.slice(1..)).is_err());
+/// ```
 #[must_use]
 pub fn pack(commands: &[Bytes]) -> Bytes {
     let total: usize = commands.iter().map(Bytes::len).sum();

@@ -21,6 +21,17 @@ pub enum Outcome {
 }
 
 /// Why a proposal has no response.
+///
+/// ```
+/// use raft_core::error::{Outcome, ProposeError};
+/// use raft_core::ids::Term;
+///
+/// let lost = ProposeError::Unknown { term: Term(3) };
+/// assert_eq!(lost.outcome(), Outcome::Unknown);
+/// let large = ProposeError::TooLarge { bytes: 17 << 20, limit_bytes: 16 << 20 };
+/// assert_eq!(large.outcome(), Outcome::NotApplied);
+/// assert_eq!(large.to_string(), "the command has 17825792 bytes, the limit is 16777216");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProposeError {

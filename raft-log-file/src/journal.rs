@@ -50,6 +50,34 @@ enum Request {
 ///
 /// Dropping it finishes what was handed over, marks the end as clean and releases the lock; this waits
 /// for the disk.
+///
+/// ```
+/// use raft_core::backend::{Journal, OpenError};
+/// use raft_core::ids::{ClusterId, GroupId, NodeId};
+/// use raft_core::membership::{Member, Membership};
+/// use raft_log_file::{FileJournal, Options};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let dir = folder.path().join("n1");
+/// let (cluster, group, node) = (ClusterId(0x3b1f), GroupId(0), NodeId(1));
+/// let nothing = FileJournal::open(&dir, cluster, group, node, Options::default()).await;
+/// assert_eq!(nothing.err(), Some(OpenError::NotInitialised));
+///
+/// let founders = Membership::of_voters([Member::new(node, "127.0.0.1:7101")])?;
+/// let journal =
+///     FileJournal::create(&dir, cluster, group, node, Some(&founders), Options::default()).await?;
+/// let first = journal.identity();
+/// drop(journal);
+///
+/// let mut journal = FileJournal::open(&dir, cluster, group, node, Options::default()).await?;
+/// assert_eq!(journal.identity().store, first.store);
+/// assert!(journal.identity().incarnation > first.incarnation);
+/// assert_eq!(journal.load().await?.last.index.0, 1);
+/// # Ok(())
+/// # }
+/// ```
 pub struct FileJournal {
     queue: Sender<Request>,
     thread: Option<JoinHandle<()>>,

@@ -47,6 +47,34 @@ enum Request {
 /// [`tail_bytes`](Options::tail_bytes) waits for the transaction under way.
 ///
 /// Dropping it finishes what was handed over and releases the lock; this waits for the disk.
+///
+/// ```
+/// use raft_core::backend::{Journal, OpenError};
+/// use raft_core::ids::{ClusterId, GroupId, NodeId};
+/// use raft_core::membership::{Member, Membership};
+/// use raft_log_sqlite::{SqliteJournal, Options};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let dir = folder.path().join("n1");
+/// let (cluster, group, node) = (ClusterId(0x3b1f), GroupId(0), NodeId(1));
+/// let nothing = SqliteJournal::open(&dir, cluster, group, node, Options::default()).await;
+/// assert_eq!(nothing.err(), Some(OpenError::NotInitialised));
+///
+/// let founders = Membership::of_voters([Member::new(node, "127.0.0.1:7101")])?;
+/// let journal =
+///     SqliteJournal::create(&dir, cluster, group, node, Some(&founders), Options::default()).await?;
+/// let first = journal.identity();
+/// drop(journal);
+///
+/// let mut journal = SqliteJournal::open(&dir, cluster, group, node, Options::default()).await?;
+/// assert_eq!(journal.identity().store, first.store);
+/// assert!(journal.identity().incarnation > first.incarnation);
+/// assert_eq!(journal.load().await?.last.index.0, 1);
+/// # Ok(())
+/// # }
+/// ```
 pub struct SqliteJournal {
     queue: Sender<Request>,
     thread: Option<JoinHandle<()>>,

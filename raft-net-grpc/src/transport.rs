@@ -186,6 +186,17 @@ impl Shared {
 ///
 /// Each node dials its peers for what it sends, and is dialled for what it receives. Needs a tokio
 /// runtime of either flavour. Its listener also serves `grpc.health.v1.Health` and server reflection.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use raft_core::backend::Transport;
+/// use raft_net_grpc::{GrpcTransport, Options};
+///
+/// let listen = "127.0.0.1:7101".parse().unwrap();
+/// // For `Builder::transport`, which starts it.
+/// let transport: Arc<dyn Transport> = Arc::new(GrpcTransport::new(listen, Options::default()));
+/// ```
 #[derive(Debug)]
 pub struct GrpcTransport {
     listen: Option<SocketAddr>,

@@ -205,6 +205,17 @@ impl Shared {
 /// Each node dials its peers for what it sends, and is dialled for what it receives. Needs a tokio
 /// runtime of either flavour. Without `with_tls` (feature `tls`) there is no encryption and no authentication: listen on
 /// loopback or on a network that only the cluster can reach.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use raft_core::backend::Transport;
+/// use raft_net_tcp::{TcpTransport, Options};
+///
+/// let listen = "127.0.0.1:7101".parse().unwrap();
+/// // For `Builder::transport`, which starts it.
+/// let transport: Arc<dyn Transport> = Arc::new(TcpTransport::new(listen, Options::default()));
+/// ```
 #[derive(Debug)]
 pub struct TcpTransport {
     listen: SocketAddr,

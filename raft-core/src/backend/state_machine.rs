@@ -103,6 +103,52 @@ pub struct Fatal(pub String);
 ///   after a restart.
 /// * **A6** A snapshot is a point in time, whatever is applied while it is read.
 /// * **A7** An installed snapshot replaces everything; one that cannot be read to its end is an error.
+///
+/// A sum, without snapshots. One with them, step by step, is in the
+/// [guide](https://github.com/raft-crates/raft/blob/main/docs/guide/state-machine.md):
+///
+/// ```
+/// use async_trait::async_trait;
+/// use raft_core::backend::{Command, Fatal, Responses, SnapshotReader, SnapshotSource, StateMachine};
+/// use raft_core::ids::LogId;
+///
+/// struct Sum(u64);
+///
+/// #[async_trait]
+/// impl StateMachine for Sum {
+///     async fn last_applied(&mut self) -> Result<LogId, Fatal> {
+///         // In memory only: after a restart everything is applied again.
+///         Ok(LogId::ZERO)
+///     }
+///
+///     async fn apply(
+///         &mut self,
+///         batch: &[Command],
+///         _: LogId,
+///         responses: &mut Responses,
+///     ) -> Result<(), Fatal> {
+///         for command in batch {
+///             let text = String::from_utf8_lossy(&command.data);
+///             // What makes no sense is answered, the same on every node.
+///             if let Ok(more) = text.parse::<u64>() {
+///                 self.0 = self.0.wrapping_add(more);
+///                 responses.push(self.0.to_string().into());
+///             } else {
+///                 responses.push("not a number".into());
+///             }
+///         }
+///         Ok(())
+///     }
+///
+///     async fn snapshot(&mut self) -> Result<Box<dyn SnapshotSource>, Fatal> {
+///         Err(Fatal("there is no store for snapshots".into()))
+///     }
+///
+///     async fn install(&mut self, _: Box<dyn SnapshotReader>) -> Result<(), Fatal> {
+///         Err(Fatal("there is no store for snapshots".into()))
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait StateMachine: Send + 'static {
     /// The last entry whose effects are in the state as it is now; zero for an empty one. Asked at the start, and

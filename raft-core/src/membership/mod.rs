@@ -44,6 +44,16 @@ impl Member {
 ///
 /// While joint every decision needs a majority of the incoming `voters` *and* of the `outgoing` ones.
 /// Empty (the default) is what a node in limbo has: it knows no members and waits to be contacted.
+///
+/// ```
+/// use raft_core::ids::NodeId;
+/// use raft_core::membership::{Member, Membership};
+///
+/// let members = (1..=3).map(|id| Member::new(NodeId(id), format!("10.0.0.{id}:7101")));
+/// let founders = Membership::of_voters(members).unwrap();
+/// assert_eq!((founders.quorum(), founders.tolerance()), (2, 1));
+/// assert_eq!(Membership::decode(&founders.encode()), Ok(founders));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Membership {

@@ -20,6 +20,30 @@ use crate::error::{ConfigError, FatalReason, Violation};
 use crate::raft::Raft;
 
 /// A node: one journal, one transport and one state machine, joined by the protocol.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use raft_core::backend::{Journal, SnapshotStore, StateMachine, Transport};
+/// use raft_core::error::FatalReason;
+/// use raft_core::{Config, Node, NodeHandle};
+///
+/// async fn start(
+///     config: Config,
+///     journal: impl Journal,
+///     transport: Arc<dyn Transport>,
+///     snapshots: Arc<dyn SnapshotStore>,
+///     machine: impl StateMachine,
+/// ) -> Result<NodeHandle, FatalReason> {
+///     Node::builder(config)
+///         .journal(journal)
+///         .transport(transport)
+///         .snapshots(snapshots)
+///         .state_machine(machine)
+///         .start()
+///         .await
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Node;
 

@@ -27,6 +27,19 @@ use crate::status::{Load, Status};
 ///
 /// The node runs until [`shutdown`](Self::shutdown), until it fails, or until its runtime ends. Dropping
 /// handles does not stop it: it goes on voting and storing for its cluster.
+///
+/// A write, and a read that sees it; what else may come of them is in the [guide](https://github.com/raft-crates/raft/blob/main/docs/guide/outcomes.md):
+///
+/// ```
+/// # async fn example(node: raft_core::NodeHandle) -> Result<(), Box<dyn std::error::Error>> {
+/// let applied = node.propose("add 4").await?;
+/// println!("{}: {:?}", applied.id, applied.response);
+///
+/// node.read_barrier().await?;
+/// // The state machine of this node now has all that was acknowledged anywhere before.
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct NodeHandle {
     id: NodeId,
@@ -81,6 +94,21 @@ impl NodeHandle {
     /// # Cancellation
     /// A dropped future leaves a command that was sent on its way: it may be executed.
     ///
+    /// # Example
+    /// ```
+    /// # async fn example(node: raft_core::NodeHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// use raft_core::error::{Outcome, ProposeError};
+    ///
+    /// match node.propose("add 4").await {
+    ///     Ok(applied) => println!("done: {:?}", applied.response),
+    ///     Err(ProposeError::NotLeader { leader: Some(leader) }) => println!("ask {}", leader.address),
+    ///     Err(error) if error.outcome() == Outcome::NotApplied => println!("not done: {error}"),
+    ///     Err(error) => println!("nobody can tell: {error}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Durability
     /// When it returns, the command is durable on a quorum and executed here.
     pub async fn propose(&self, command: impl Into<Bytes>) -> Result<Applied, ProposeError> {
@@ -101,6 +129,15 @@ impl NodeHandle {
     ///
     /// # Cost
     /// One queue slot and one wake-up for the batch.
+    ///
+    /// # Example
+    /// ```
+    /// # async fn example(node: raft_core::NodeHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// let answers = node.propose_batch(vec!["add 4".into(), "add 5".into()]).await?;
+    /// assert_eq!(answers.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn propose_batch(&self, commands: Vec<Bytes>) -> Result<Vec<Applied>, ProposeError> {
         if commands.is_empty() {
             return Ok(Vec::new());
@@ -146,6 +183,15 @@ impl NodeHandle {
     ///
     /// # Errors
     /// [`ReadError`]; it may be called again.
+    ///
+    /// # Example
+    /// ```
+    /// # async fn example(node: raft_core::NodeHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// // On any node, also one that follows.
+    /// node.read_barrier_with(raft_core::ReadPolicy::Follower).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn read_barrier_with(&self, policy: ReadPolicy) -> Result<Index, ReadError> {
         let (reply, answer) = oneshot::channel();
         let ended = || match self.shared.end() {
@@ -164,6 +210,18 @@ impl NodeHandle {
     ///
     /// # Errors
     /// [`ReconfigureError`]; nothing has changed.
+    ///
+    /// # Example
+    /// ```
+    /// # async fn example(node: raft_core::NodeHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// use raft_core::Settings;
+    ///
+    /// let settings = Settings { priority: Some(-1), ..Settings::default() };
+    /// let now = node.reconfigure(settings).await?;
+    /// assert_eq!(now.priority, -1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn reconfigure(&self, settings: Settings) -> Result<Config, ReconfigureError> {
         let (reply, answer) = oneshot::channel();
         if self.requests.send(Request::Reconfigure { settings: Box::new(settings), reply }).is_err() {
@@ -177,6 +235,15 @@ impl NodeHandle {
     ///
     /// # Errors
     /// [`TransferError`]; unless it says otherwise this node leads on.
+    ///
+    /// # Example
+    /// ```
+    /// # async fn example(node: raft_core::NodeHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// let leads = node.transfer_leadership(None).await?;
+    /// println!("node {leads} leads");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
         let (reply, answer) = oneshot::channel();
         if self.requests.send(Request::Transfer { to, reply }).is_err() {
@@ -199,6 +266,25 @@ impl NodeHandle {
     ///
     /// # Durability
     /// When it returns, the new membership is durable on a quorum of the old *and* of the new voters.
+    ///
+    /// # Example
+    /// Node 4 takes the place of node 2, once it has caught up:
+    ///
+    /// ```
+    /// # async fn example(node: raft_core::NodeHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::{Change, Member};
+    /// use raft_core::raft::ChangeOptions;
+    ///
+    /// let change = Change::Replace { old: NodeId(2), new: Member::new(NodeId(4), "10.0.0.4:7101") };
+    /// let options = ChangeOptions::default().wait(Duration::from_secs(60));
+    /// let done = node.change_membership(vec![change], options).await?;
+    /// assert!(done.membership.is_voter(NodeId(4)));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn change_membership(
         &self,
         changes: Vec<Change>,
@@ -218,6 +304,21 @@ impl NodeHandle {
     ///
     /// # Errors
     /// [`ChangeError`]: another node leads, the changes make no sense, or this node has stopped.
+    ///
+    /// # Example
+    /// ```
+    /// # async fn example(node: raft_core::NodeHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::Change;
+    ///
+    /// let (plan, objections) = node.plan_membership(vec![Change::Remove(NodeId(2))]).await?;
+    /// println!("{plan}");
+    /// for objection in objections {
+    ///     println!("but {objection}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn plan_membership(&self, changes: Vec<Change>) -> Result<(Plan, Vec<Objection>), ChangeError> {
         let (reply, answer) = oneshot::channel();
         if self.requests.send(Request::Change(ChangeRequest::Plan { changes, reply })).is_err() {
@@ -235,6 +336,15 @@ impl NodeHandle {
     ///
     /// # Cancellation
     /// A dropped future lets the snapshot be taken.
+    ///
+    /// # Example
+    /// ```
+    /// # async fn example(node: raft_core::NodeHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// let taken = node.snapshot().await?;
+    /// println!("everything up to {}, {} bytes", taken.upto, taken.content.total_bytes);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn snapshot(&self) -> Result<SnapshotMeta, SnapshotFailed> {
         let (reply, answer) = oneshot::channel();
         let ended = || match self.shared.end() {
@@ -257,6 +367,16 @@ impl NodeHandle {
     ///
     /// # Cancellation
     /// A dropped future lets the pass go on.
+    ///
+    /// # Example
+    /// ```
+    /// # async fn example(node: raft_core::NodeHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// for damage in node.scrub().await?.damages {
+    ///     println!("{damage}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn scrub(&self) -> Result<Scrubbed, ScrubFailed> {
         let (reply, answer) = oneshot::channel();
         let ended = || match self.shared.end() {
@@ -278,6 +398,16 @@ impl NodeHandle {
 
     /// What the node knows of itself: a copy, at most a few milliseconds old, for the price of a
     /// reference.
+    ///
+    /// ```
+    /// # fn example(node: raft_core::NodeHandle) {
+    /// let status = node.status();
+    /// println!("{} in term {}, because {:?}", status.role, status.term, status.why);
+    /// for peer in &status.peers {
+    ///     println!("node {} has everything up to {}", peer.id, peer.match_index);
+    /// }
+    /// # }
+    /// ```
     #[must_use]
     pub fn status(&self) -> Arc<Status> {
         self.shared.status()
@@ -290,6 +420,15 @@ impl NodeHandle {
     }
 
     /// Follows the status.
+    ///
+    /// ```
+    /// # async fn example(node: raft_core::NodeHandle) {
+    /// // Waits for a leader; `None` if the node stops first.
+    /// if let Some(status) = node.watch().until(|status| status.leader.is_some()).await {
+    ///     println!("{:?} leads", status.leader);
+    /// }
+    /// # }
+    /// ```
     #[must_use]
     pub fn watch(&self) -> StatusWatch {
         StatusWatch { shared: Arc::clone(&self.shared), seen: 0 }
@@ -316,6 +455,15 @@ impl NodeHandle {
     ///
     /// # Errors
     /// Why the node had stopped before, if it had failed.
+    ///
+    /// # Example
+    /// ```
+    /// # async fn example(node: raft_core::NodeHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// node.shutdown().await?;
+    /// // Its journal may now be opened again.
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn shutdown(&self) -> Result<(), Arc<FatalReason>> {
         // A node that has stopped already needs not be told.
         let _ = self.requests.send(Request::Shutdown);

@@ -68,6 +68,25 @@ impl NodeHandle {
     /// # Errors
     /// [`SessionError`]. An opening whose outcome is unknown may have left a session that nobody knows; it
     /// expires.
+    ///
+    /// # Example
+    /// ```
+    /// # async fn example(node: raft_core::NodeHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// let session = node.open_session(None).await?;
+    /// let mut call = session.call("add 4")?;
+    /// let applied = loop {
+    ///     // Executed once, however often this is.
+    ///     match call.send(&node).await {
+    ///         Ok(applied) => break applied,
+    ///         Err(error) if error.may_be_sent_again() => {}
+    ///         Err(error) => return Err(error.into()),
+    ///     }
+    /// };
+    /// println!("{:?}", applied.response);
+    /// session.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn open_session(&self, timeout: Option<Duration>) -> Result<Session, SessionError> {
         let limits = self.shared.session_limits;
         let op = Op::Open { timeout: limits.grant(timeout), limits };
@@ -103,6 +122,23 @@ impl NodeHandle {
     /// # Errors
     /// [`ProposeError`], for all of them alike. [`ProposeError::TooLarge`] if together they exceed
     /// `command_limit_bytes`, each beyond the first with 28 bytes more.
+    ///
+    /// # Example
+    /// A client says that this is its command 7 in session 1042, and that it has the answers to all before:
+    ///
+    /// ```
+    /// # async fn example(node: raft_core::NodeHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// use raft_core::ids::SessionId;
+    /// use raft_core::session::Mark;
+    ///
+    /// let mark = Mark { session: SessionId(1042), sequence: 7, acknowledged_below: 7 };
+    /// let answers = node.propose_marked(vec![(Some(mark), "add 4".into())]).await?;
+    /// for answer in answers {
+    ///     println!("{:?}", answer?.response);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Cancellation
     /// A dropped future leaves commands that were sent on their way.

@@ -13,6 +13,16 @@ use crate::ids::LogId;
 /// A handle for commands of type `C` whose responses are of type `R`.
 ///
 /// The state machine decodes with [`decode`] and answers with [`encode`].
+///
+/// ```
+/// # async fn example(node: raft_core::NodeHandle) -> Result<(), Box<dyn std::error::Error>> {
+/// use raft_core::TypedNode;
+///
+/// let typed = TypedNode::<i64, i64>::new(node);
+/// let sum: i64 = typed.propose(&4).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct TypedNode<C, R> {
     node: NodeHandle,
@@ -149,6 +159,15 @@ impl<R: DeserializeOwned> TypedCall<R> {
 ///
 /// # Errors
 /// What postcard cannot encode, such as a sequence of unknown length.
+///
+/// # Example
+/// ```
+/// use raft_core::node::typed::{decode, encode};
+///
+/// let bytes = encode(&("ada", 7_u64)).unwrap();
+/// assert_eq!(decode::<(String, u64)>(&bytes), Ok(("ada".into(), 7)));
+/// assert!(decode::<(String, u64)>(&bytes[1..]).is_err());
+/// ```
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, postcard::Error> {
     postcard::to_allocvec(value)
 }

@@ -88,6 +88,59 @@ enum Role {
 type Announced = (RoleKind, Term, Option<NodeId>, Option<LogId>, u64, bool);
 
 /// One node of one group. See the [module](self) for how it is driven.
+///
+/// The only voter of a cluster, without a disk, a network or a clock:
+///
+/// ```
+/// use raft_core::backend::JournalState;
+/// use raft_core::entry::{Entry, EntryKind, pack, unpack};
+/// use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, StoreId, Term};
+/// use raft_core::membership::{Member, Membership};
+/// use raft_core::raft::Restored;
+/// use raft_core::time::Time;
+/// use raft_core::{Config, Raft};
+///
+/// // A journal that was just created holds the founding membership as entry 0.1.
+/// let (cluster, node, now) = (ClusterId(1), NodeId(1), Time::ZERO);
+/// let identity =
+///     Identity { cluster, group: GroupId(0), node, store: StoreId(7), incarnation: Incarnation::default() };
+/// let founders = Membership::of_voters([Member::new(node, "nowhere")]).unwrap();
+/// let first =
+///     Entry { id: LogId::new(0, 1), kind: EntryKind::Membership, data: founders.encode().into() };
+/// let mut journal = JournalState::empty(identity);
+/// journal.last = first.id;
+/// journal.terms = vec![(Index(1), Term(0))];
+/// journal.memberships = vec![first.clone()];
+///
+/// let restored = Restored { journal, snapshot: None, applied: LogId::ZERO };
+/// let mut raft = Raft::new(Config::new(node, cluster), restored, now).unwrap();
+/// raft.handle_timeout(now);
+/// let mut proposed = None;
+/// let mut executed = Vec::new();
+/// loop {
+///     if let Some(write) = raft.poll_write() {
+///         // Here a driver makes it durable.
+///         raft.handle_written(now, write.ticket);
+///     } else if let Some(apply) = raft.poll_apply() {
+///         for entry in &*apply.entries {
+///             if entry.kind == EntryKind::Commands {
+///                 executed.extend(unpack(&entry.data).unwrap());
+///             }
+///         }
+///         raft.handle_applied(now, apply.through.index);
+///     } else if let Some(fetch) = raft.poll_fetch() {
+///         // What was written before this start is in the journal only.
+///         assert_eq!(fetch.range, Index(1)..Index(2));
+///         raft.handle_fetched(now, fetch.id, vec![first.clone()]);
+///     } else if proposed.is_none() {
+///         proposed = raft.propose(now, pack(&["add 4".into()])).ok();
+///         assert!(proposed.is_some(), "it leads");
+///     } else {
+///         break;
+///     }
+/// }
+/// assert_eq!(executed, ["add 4"]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Raft {
     common: Common,

@@ -80,6 +80,23 @@ struct Handle {
 /// It keeps S1 to S5 of [`SnapshotStore`]. Half-received snapshots are resumed at the last whole 64 KiB. All of
 /// it waits for the disk on one thread; dropping the last of the store, its readers and its writers
 /// waits for that thread, and then the folder is free for another opener.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use raft_core::backend::SnapshotStore;
+/// use raft_log_file::FileSnapshots;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// // For `Builder::snapshots`.
+/// let store: Arc<dyn SnapshotStore> =
+///     Arc::new(FileSnapshots::open(&folder.path().join("snapshots")).await?);
+/// assert_eq!(store.latest().await?, None);
+/// # Ok(())
+/// # }
+/// ```
 pub struct FileSnapshots(Handle);
 
 impl FileSnapshots {
