@@ -78,6 +78,31 @@ pub enum Why {
     Behind,
 }
 
+impl core::fmt::Display for Why {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Started => "it started",
+            Self::Timeout => "nothing was heard of a leader",
+            Self::LeaderGone => "the leader's process is gone",
+            Self::Transfer => "the leader handed over to it",
+            Self::WouldWin => "it would win",
+            Self::Elected => "a quorum voted for it",
+            Self::Lost => "the election was lost",
+            Self::Vetoed => "a voter vetoed it",
+            Self::HigherTerm => "another node has a higher term",
+            Self::LeaderKnown => "a leader made itself known",
+            Self::QuorumLost => "it heard of no quorum",
+            Self::JournalFailed => "its journal failed",
+            Self::DiskFull => "its disk is full",
+            Self::HandedOver => "it handed over",
+            Self::Asked => "an operator asked for it",
+            Self::Joined => "a leader told it the members",
+            Self::Removed => "it is no voter any more",
+            Self::Behind => "its log lacks what is committed",
+        })
+    }
+}
+
 /// How a node's journal does (M11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Disk {
@@ -219,7 +244,7 @@ pub struct Scrub {
     pub failure: Option<Arc<str>>,
 }
 
-/// What waits for a node's protocol at this moment. Each is bounded: see `docs/limits.md`.
+/// What waits for a node's protocol at this moment, and the bound of each: see `docs/limits.md`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Load {
@@ -229,6 +254,12 @@ pub struct Load {
     pub received_bytes: u64,
     /// Other messages that transports have delivered, and news of connections.
     pub received_control: u64,
+    /// What handles may queue, in bytes.
+    pub queued_limit_bytes: u64,
+    /// Beyond this transports stop reading appends and snapshots, in bytes.
+    pub received_limit_bytes: u64,
+    /// Beyond this other messages are dropped.
+    pub received_control_limit: u64,
 }
 
 /// What a node knows of itself at one moment.

@@ -1,5 +1,7 @@
 //! The protocol's boundary: what it starts from, what a halted node still answers, and what it counts.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use raft_core::backend::JournalState;
 use raft_core::entry::{Entry, EntryKind};
@@ -59,6 +61,20 @@ fn settle(raft: &mut Raft, now: Time) -> Vec<Envelope> {
         raft.handle_written(now, write.ticket);
     }
     std::iter::from_fn(|| raft.poll_message()).map(|out| out.envelope).collect()
+}
+
+/// `RAFT CONFIG GET` asks for the settings by changing none. Whoever asked more often than elections time out kept a
+/// follower without a leader from ever campaigning.
+#[test]
+fn who_asks_for_the_settings_puts_off_no_election() {
+    let mut raft = start(journal()).unwrap();
+    let due = raft.next_timeout();
+    let now = Time::ZERO + Duration::from_millis(100);
+    raft.reconfigure(now, &Settings::default()).unwrap();
+    assert_eq!(raft.next_timeout(), due);
+    let patient = Settings { election_timeout: Some(Duration::from_secs(3)), ..Settings::default() };
+    raft.reconfigure(now, &patient).unwrap();
+    assert!(raft.next_timeout() > due, "what is changed holds at once");
 }
 
 /// Node 1, in term 1, with its requests for votes under way.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::util::{Context, Failure, json as json_file, proc, table};
-use crate::{Outcome, museum, no_std, sim, test, tidy};
+use crate::{Outcome, museum, no_std, page, sim, test, tidy};
 
 /// Flags of `cargo xtask ci`.
 #[derive(clap::Args)]
@@ -67,6 +67,7 @@ const STEPS: &[Step] = &[
     ("benches", |_| benches()),
     ("tools: redis-cli", |_| redis_cli()),
     ("tools: redis-py", |_| redis_py()),
+    ("tools: browser", |_| browser()),
     ("demo: kill", |_| demo(&[])),
     ("demo: freeze", |_| demo(&["--freeze"])),
     ("demo: file/grpc", |_| demo(&["--transport", "grpc"])),
@@ -281,6 +282,14 @@ fn redis_py() -> StepResult {
     match tool_test("redis_py_reads_and_writes_through_a_leader_kill")? {
         Ended::Passed => tool_test("the_client_in_the_readme_counts_each_once_through_a_leader_kill"),
         other => Ok(other),
+    }
+}
+
+/// The page in Chromium, which is installed here if need be.
+fn browser() -> StepResult {
+    match page::missing()? {
+        Some(why) => Ok(Ended::Skipped(why)),
+        None => Ok(ended(page::test(None)?)),
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let mut servers = Servers::start(&args.servers)?;
+    let mut servers = Servers::start_shown(&args.servers)?;
     let leader = servers.wait_for_leader()?;
     println!("{} nodes run; node {} leads.\n", servers.all.len(), servers.all[leader].id);
     for server in &servers.all {
@@ -23,6 +23,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     println!("\n  redis-cli -c -p {port} set greeting hello");
     println!("  redis-cli -c -p {port} raft info");
     println!("  redis-benchmark -p {port} -t set -P 16");
+    if let Some(page) = servers.page(leader) {
+        println!("\nThe cluster, live, in a browser: http://{page}/");
+    }
     println!("\nData and logs: {}", servers.dir().display());
     println!("Enter, the end of standard input or ctrl-c ends them.");
     // The guard sees to ctrl-c: this process ends at once and the guard kills the nodes.

@@ -23,6 +23,7 @@ mod model;
 mod museum;
 mod mutants;
 mod no_std;
+mod page;
 mod redis_cli;
 mod servers;
 mod sim;
@@ -72,6 +73,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Explores every state that a small cluster can come to.
     Model(model::Args),
+    /// Shows the page of raft-kv to a real browser, and kills the leader.
+    Page(page::Args),
     /// Runs whole clusters in simulation, with faults, each from one seed.
     Sim(sim::Args),
     /// Checks what no compiler does: directions, banned words, links, format documents.
@@ -104,6 +107,7 @@ fn main() -> ExitCode {
         Command::Crash(args) => crash::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Model(args) => model::run(&args),
+        Command::Page(args) => page::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Tidy(args) => tidy::run(&args),
         Command::Mutants(args) => mutants::run(&args),

@@ -50,6 +50,8 @@ pub(crate) struct Place {
     pub(crate) dialled: SocketAddr,
     /// Where it serves the thin protocol of load generators, if it does.
     pub(crate) thin: Option<SocketAddr>,
+    /// Where it shows itself, if it does.
+    pub(crate) http: Option<SocketAddr>,
     /// What the command begins with: a program that starts another one, with its flags.
     pub(crate) wrapper: Vec<String>,
 }
@@ -62,6 +64,7 @@ pub(crate) fn loopback(nodes: usize) -> Result<Vec<Place>, Failure> {
         peer: pair[1],
         dialled: pair[1],
         thin: None,
+        http: None,
         wrapper: Vec::new(),
     };
     Ok(addresses.chunks(2).map(place).collect())
@@ -94,7 +97,20 @@ pub(crate) struct Servers {
 impl Servers {
     /// Builds and starts them, and waits until one leads.
     pub(crate) fn start(options: &Options) -> Result<Self, Failure> {
-        let mut servers = Self::prepare(options, loopback(options.nodes)?)?;
+        Self::start_at(options, loopback(options.nodes)?)
+    }
+
+    /// The same, and each node has a page.
+    pub(crate) fn start_shown(options: &Options) -> Result<Self, Failure> {
+        let mut places = loopback(options.nodes)?;
+        for (place, address) in places.iter_mut().zip(ports::free(options.nodes)?) {
+            place.http = Some(address);
+        }
+        Self::start_at(options, places)
+    }
+
+    fn start_at(options: &Options, places: Vec<Place>) -> Result<Self, Failure> {
+        let mut servers = Self::prepare(options, places)?;
         for at in 0..servers.all.len() {
             servers.launch(at)?;
         }
@@ -154,7 +170,13 @@ impl Servers {
 
     /// Where a node is reached, as `RAFT ADD-LEARNER` takes it.
     pub(crate) fn addresses(&self, at: usize) -> String {
-        format!("{}@{}", self.all[at].place.dialled, self.all[at].address)
+        let http = self.page(at).map_or_else(String::new, |http| format!("@{http}"));
+        format!("{}@{}{http}", self.all[at].place.dialled, self.all[at].address)
+    }
+
+    /// Where a node shows itself, if it does.
+    pub(crate) fn page(&self, at: usize) -> Option<SocketAddr> {
+        self.all[at].place.http
     }
 
     /// Starts the process of a node that has none. Always with the same flags: the members that the cluster begins with are
@@ -191,6 +213,9 @@ impl Servers {
         command.arg("--peer-listen").arg(server.place.peer.to_string());
         if let Some(thin) = server.place.thin {
             command.arg("--sp").arg(thin.to_string());
+        }
+        if let Some(http) = server.place.http {
+            command.arg("--http").arg(http.to_string());
         }
         command.arg(flag).arg(value);
         command.args(["--journal", &self.options.journal, "--transport", &self.options.transport]);

@@ -7,6 +7,7 @@
 //! | `journal`, `reserve` | the two ways to keep a log and snapshots; space that is left to the log |
 //! | `serve` | starts a node and its listeners, stops them |
 //! | `client` | one connection: turns, transactions, `CLUSTER`, `RAFT` |
+//! | `http`, `health`, `traffic` | the page, metrics and probes at --http; how it is, and why; what is counted of clients |
 //! | `refusal` | the library's errors in words that Redis clients know |
 //! | `resp` | bytes to requests, replies to bytes |
 //! | `command`, `log_codec` | the commands, and how they stand in the log |
@@ -19,6 +20,8 @@ mod backup;
 mod client;
 mod command;
 mod exit;
+mod health;
+mod http;
 mod journal;
 mod log_codec;
 mod machine;
@@ -35,6 +38,7 @@ mod snapshot;
 mod store;
 mod thin;
 mod tls;
+mod traffic;
 
 use std::process::ExitCode;
 

@@ -10,6 +10,7 @@ use raft_core::backend::{JournalError, OpenError, SnapshotError, Transport, Tran
 use raft_core::error::{ConfigError, FatalReason};
 use raft_core::ids::NodeId;
 use raft_core::{Config, Node, NodeHandle};
+use raft_log_file::Durability;
 use raft_net_grpc::GrpcTransport;
 use raft_net_tcp::TcpTransport;
 use tokio::net::TcpListener;
@@ -22,7 +23,7 @@ use crate::refusal::Outside;
 use crate::server::{Counts, Parts, Server};
 use crate::settings::{Settings, TransportKind};
 use crate::tls::Certificates;
-use crate::{client, thin};
+use crate::{client, http, thin};
 
 /// A stop may take so long before it is forced.
 const STOP: Duration = Duration::from_secs(4);
@@ -105,6 +106,10 @@ async fn start(
         Some(address) => Some(listen(address).await?),
         None => None,
     };
+    let shown = match settings.http {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let Opened { mut journal, findings } = open(settings).await?;
     let state = journal.load().await.map_err(|error| journal_exit(&error))?;
     for finding in findings {
@@ -143,6 +148,10 @@ async fn start(
         Verdict::Corrupt(corruption) => format!("damaged, on probation: {corruption}"),
         other => format!("{other:?}"),
     };
+    if let Some(listener) = shown {
+        let facts = facts(settings, &verdict);
+        http::start(Arc::clone(&server), facts, listener).map_err(|error| Exit::other(error.to_string()))?;
+    }
     let limbo = if state.last.index.0 == 0 {
         let (id, peer, client) = (settings.id, settings.peer_listen, settings.listen);
         format!(", in limbo: make it a member with RAFT ADD-LEARNER {id} {peer}@{client} on the leader")
@@ -160,6 +169,24 @@ async fn start(
         state.hard_state.term,
     ));
     Ok((node, server))
+}
+
+/// What the page says of this run.
+fn facts(settings: &Settings, verdict: &str) -> http::Facts {
+    http::Facts {
+        data: settings.data.clone(),
+        journal: settings.journal.name(),
+        transport: match settings.transport {
+            TransportKind::Tcp => "tcp",
+            TransportKind::Grpc => "grpc",
+        },
+        durability: match settings.durability {
+            Durability::Always => "always".into(),
+            Durability::Interval(span) => format!("interval of {} ms", span.as_millis()),
+            Durability::Never => "never".into(),
+        },
+        verdict: verdict.to_owned(),
+    }
 }
 
 /// One line on stdout. Nobody may be reading it.

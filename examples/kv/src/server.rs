@@ -16,10 +16,11 @@ use crate::machine::Shared;
 use crate::password::Password;
 use crate::refusal::{Me, Outside};
 use crate::settings::CLIENT;
+use crate::traffic::Traffic;
 
 /// Input that waits on all connections together, in bytes; what a connection may always have is not
 /// counted.
-const WAITING_LIMIT_BYTES: usize = 512 << 20;
+pub(crate) const WAITING_LIMIT_BYTES: usize = 512 << 20;
 
 /// What all connections share.
 pub(crate) struct Server {
@@ -41,6 +42,8 @@ pub(crate) struct Server {
     waiting_bytes: AtomicUsize,
     strangers: AtomicU64,
     connections: Counts,
+    /// Counted where somebody can look at it.
+    pub(crate) traffic: Option<Traffic>,
 }
 
 impl std::fmt::Debug for Server {
@@ -88,10 +91,10 @@ impl Server {
             last_client: AtomicU64::new(0),
             waiting_bytes: AtomicUsize::new(0),
             strangers: AtomicU64::new(0),
+            traffic: settings.http.map(|_| Traffic::default()),
         }
     }
 
-    /// The election timeout, as it is set now.
     /// This node, as it answers.
     pub(crate) fn me(&self) -> Me {
         let status = self.node.status();
@@ -103,6 +106,7 @@ impl Server {
         Me { id: status.id, outside }
     }
 
+    /// The election timeout, as it is set now.
     pub(crate) fn election_timeout(&self) -> Duration {
         Duration::from_millis(self.election_timeout_millis.load(Ordering::Relaxed))
     }

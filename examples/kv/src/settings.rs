@@ -17,6 +17,9 @@ use crate::password::Password;
 /// The attribute of a member that says where its clients connect.
 pub(crate) const CLIENT: &str = "client";
 
+/// The attribute of a member that says where it shows itself.
+pub(crate) const HTTP: &str = "http";
+
 /// What is declared of the clocks if nothing is said, in millionths: far more than crystals and NTP come to.
 pub(crate) const DRIFT_PPM: u32 = 10_000;
 
@@ -61,8 +64,8 @@ flags! {
     /// Where the other nodes connect.
     #[arg(value_name = "IP:PORT")]
     peer_listen: SocketAddr;
-    /// The members of a new cluster, this node among them: ID=PEER-ADDRESS@CLIENT-ADDRESS,... Used when
-    /// the data folder is empty. Without it a new node waits to be contacted.
+    /// The members of a new cluster, this node among them: ID=PEER-ADDRESS@CLIENT-ADDRESS[@HTTP-ADDRESS],... Used
+    /// when the data folder is empty. Without it a new node waits to be contacted.
     #[arg(value_name = "LIST")]
     members: String;
     /// The name of the cluster. Without it, it is computed from --members.
@@ -135,7 +138,7 @@ flags! {
     #[arg(value_name = "PASSWORD")]
     requirepass: String;
     /// Listen where other machines can connect, although no TLS is spoken there. Without this only loopback
-    /// addresses are taken for --listen and --peer-listen without TLS, and for --sp, which never has it.
+    /// addresses are taken for --listen and --peer-listen without TLS, and for --sp and --http, which never have it.
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     insecure: bool;
     /// Clients at once. Default: 10000.
@@ -144,6 +147,10 @@ flags! {
     /// Also serve the thin protocol of the load generator here, without a password.
     #[arg(value_name = "IP:PORT")]
     sp: SocketAddr;
+    /// Where a page shows the cluster live (/), with /metrics for Prometheus, /health, /ready, /live and /status. It
+    /// changes nothing and shows no data, has no password and no TLS.
+    #[arg(value_name = "IP:PORT")]
+    http: SocketAddr;
     /// What goes to stderr: off, error, warn, info, debug or trace. Default: info.
     #[arg(value_name = "LEVEL")]
     log: String;
@@ -173,6 +180,8 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) peer_listen: SocketAddr,
     pub(crate) sp: Option<SocketAddr>,
+    /// Where it shows itself.
+    pub(crate) http: Option<SocketAddr>,
     /// The members of a new cluster; `None`: limbo.
     pub(crate) initial: Option<Membership>,
     pub(crate) cluster: ClusterId,
@@ -242,6 +251,7 @@ impl Settings {
                 guarded("peer-listen", Some(peer_listen))?;
             }
             guarded("sp", flags.sp)?;
+            guarded("http", flags.http)?;
         }
         let durability = durability(flags.fsync.as_deref().unwrap_or("always"))?;
         if journal == JournalKind::Sqlite && durability != Durability::Always {
@@ -265,6 +275,7 @@ impl Settings {
             listen,
             peer_listen,
             sp: flags.sp,
+            http: flags.http,
             initial: members,
             cluster,
             heartbeat_interval: milliseconds(flags.heartbeat_ms, 50),
@@ -306,7 +317,7 @@ fn guarded(name: &str, address: Option<SocketAddr>) -> Result<(), Usage> {
     match address {
         Some(address) if !address.ip().to_canonical().is_loopback() => Err(Usage(format!(
             "--{name} {address} is open to other machines without TLS: listen on a loopback address, give \
-             --tls-cert, --tls-key and --tls-ca (--sp has no TLS), or say --insecure"
+             --tls-cert, --tls-key and --tls-ca (--sp and --http have no TLS), or say --insecure"
         ))),
         _ => Ok(()),
     }
@@ -347,18 +358,24 @@ fn address(text: &str, item: &str) -> Result<String, Usage> {
     if port == 0 || !good { Err(wrong()) } else { Ok(text.to_owned()) }
 }
 
-/// A member at `PEER-ADDRESS@CLIENT-ADDRESS`.
+/// A member at `PEER-ADDRESS@CLIENT-ADDRESS`, with an `@HTTP-ADDRESS` if it shows itself.
 pub(crate) fn member(id: NodeId, addresses: &str) -> Result<Member, Usage> {
-    let wrong = || Usage(format!("'{addresses}' is not PEER-ADDRESS@CLIENT-ADDRESS"));
-    let (peer, client) = addresses.split_once('@').ok_or_else(wrong)?;
-    Ok(Member::new(id, address(peer, addresses)?).with(CLIENT, address(client, addresses)?))
+    let wrong = || Usage(format!("'{addresses}' is not PEER-ADDRESS@CLIENT-ADDRESS[@HTTP-ADDRESS]"));
+    let (peer, rest) = addresses.split_once('@').ok_or_else(wrong)?;
+    let (client, http) = rest.split_once('@').map_or((rest, None), |(client, http)| (client, Some(http)));
+    let member = Member::new(id, address(peer, addresses)?).with(CLIENT, address(client, addresses)?);
+    Ok(match http {
+        Some(http) => member.with(HTTP, address(http, addresses)?),
+        None => member,
+    })
 }
 
 /// Reads `--members`.
 pub(crate) fn members(list: &str, me: NodeId) -> Result<Membership, Usage> {
     let mut members: Vec<Member> = Vec::new();
     for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-        let wrong = || Usage(format!("--members: '{item}' is not ID=PEER-ADDRESS@CLIENT-ADDRESS"));
+        let wrong =
+            || Usage(format!("--members: '{item}' is not ID=PEER-ADDRESS@CLIENT-ADDRESS[@HTTP-ADDRESS]"));
         let (id, addresses) = item.split_once('=').ok_or_else(wrong)?;
         let id = NodeId(id.trim().parse().map_err(|_| wrong())?);
         if id == NodeId(0) {
@@ -372,7 +389,13 @@ pub(crate) fn members(list: &str, me: NodeId) -> Result<Membership, Usage> {
             return Err(Usage(format!("--members: node {} is listed twice", other.id)));
         }
         let same = |other: &&Member| {
-            other.address == member.address || other.attributes.get(CLIENT) == member.attributes.get(CLIENT)
+            let both = |name| {
+                other
+                    .attributes
+                    .get(name)
+                    .filter(|_| other.attributes.get(name) == member.attributes.get(name))
+            };
+            other.address == member.address || both(CLIENT).is_some() || both(HTTP).is_some()
         };
         if let Some(other) = members.iter().find(same) {
             return Err(Usage(format!("--members: nodes {} and {id} share an address", other.id)));
@@ -422,7 +445,13 @@ mod tests {
         assert_eq!(members("2=a:1@b:1"), "--members does not list this node, 1");
         assert_eq!(members("1=a:1@b:1,1=c:1@d:1"), "--members: node 1 is listed twice");
         assert_eq!(members("1=a:1@b:1,2=a:1@c:1"), "--members: nodes 1 and 2 share an address");
-        assert_eq!(members("1=a:1"), "--members: '1=a:1' is not ID=PEER-ADDRESS@CLIENT-ADDRESS");
+        assert_eq!(
+            members("1=a:1"),
+            "--members: '1=a:1' is not ID=PEER-ADDRESS@CLIENT-ADDRESS[@HTTP-ADDRESS]"
+        );
+        assert_eq!(members("1=a:1@b:1@h:1,2=a:2@c:1@h:1"), "--members: nodes 1 and 2 share an address");
+        let said = members("1=a:1@b:1@h");
+        assert!(said.ends_with("is not an address HOST:PORT"), "{said}");
         for bad in ["a", "a:0", "a:65536", ":1", "a b:1", "::1:5", "[x]:1"] {
             let said = members(&format!("1={bad}@b:1"));
             assert!(said.ends_with("is not an address HOST:PORT"), "{bad}: {said}");
@@ -463,6 +492,7 @@ mod tests {
                 ("listen", Flags { listen: Some(address), ..flags() }),
                 ("peer-listen", Flags { peer_listen: Some(address), ..flags() }),
                 ("sp", Flags { sp: Some(address), ..flags() }),
+                ("http", Flags { http: Some(address), ..flags() }),
             ];
             for (name, flags) in open {
                 let said = refused(flags.clone());
@@ -473,7 +503,8 @@ mod tests {
         }
         for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             let address = Some(address.parse().unwrap());
-            Settings::new(Flags { listen: address, peer_listen: address, sp: address, ..flags() }).unwrap();
+            let all = Flags { listen: address, peer_listen: address, sp: address, http: address, ..flags() };
+            Settings::new(all).unwrap();
         }
     }
 

@@ -4,6 +4,7 @@
 //! (u8): 0 done, 1 this node does not lead, 2 not done or unknown. Little endian.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use raft_core::error::ProposeError;
@@ -78,10 +79,16 @@ async fn serve(server: Arc<Server>, socket: TcpStream) {
             if batch.ids.is_empty() {
                 continue 'reading;
             }
-            let node = server.node.clone();
+            let server = Arc::clone(&server);
             let Batch { ids, commands } = batch;
             let propose = async move {
-                let status = match node.propose_batch(commands).await {
+                let (count, timed) =
+                    (commands.len() as u64, server.traffic.as_ref().map(|it| (it, Instant::now())));
+                let result = server.node.propose_batch(commands).await;
+                if let Some((traffic, begun)) = timed {
+                    traffic.proposed(count, begun, &result);
+                }
+                let status = match result {
                     Ok(_) => 0,
                     Err(ProposeError::NotLeader { .. }) => 1,
                     Err(_) => 2,

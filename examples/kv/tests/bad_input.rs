@@ -39,13 +39,13 @@ fn wrong_flags_are_named() {
     refused(with("--journal", "etched"), 2, "--journal knows 'file' and 'sqlite'");
     refused(with("--config", "/nonexistent.toml"), 2, "cannot read /nonexistent.toml");
     // What this version does not have is not taken silently.
-    refused(with("--http", "1"), 2, "unexpected argument '--http'");
+    refused(with("--expire", "1"), 2, "unexpected argument '--expire'");
     refused(run(["serve"]), 2, "--id is needed");
 }
 
 #[test]
 fn an_address_that_others_reach_is_refused_without_tls() {
-    for flag in ["--listen", "--peer-listen", "--sp"] {
+    for flag in ["--listen", "--peer-listen", "--sp", "--http"] {
         refused(with(flag, "0.0.0.0:1"), 2, &format!("{flag} 0.0.0.0:1 is open to other machines"));
     }
     let mut cluster = Cluster::planned(1, &["--insecure"]);

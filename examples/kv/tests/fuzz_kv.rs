@@ -17,6 +17,8 @@ mod client;
 mod command;
 #[path = "../../../xtask/fuzz/mod.rs"]
 mod fuzz;
+#[path = "../src/health.rs"]
+mod health;
 #[path = "../src/journal.rs"]
 mod journal;
 #[path = "../src/log_codec.rs"]
@@ -43,6 +45,8 @@ mod snapshot;
 mod store;
 #[path = "../src/thin.rs"]
 mod thin;
+#[path = "../src/traffic.rs"]
+mod traffic;
 
 use std::cell::RefCell;
 use std::net::{Shutdown, SocketAddr};

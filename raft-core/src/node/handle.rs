@@ -6,6 +6,7 @@ use ::tokio::sync::{mpsc, oneshot};
 use bytes::Bytes;
 
 use super::changes::ChangeRequest;
+use super::durations::Timings;
 use super::protocol::Request;
 use super::scrub::Scrubbed;
 use super::shared::Shared;
@@ -417,6 +418,12 @@ impl NodeHandle {
     #[must_use]
     pub fn load(&self) -> Load {
         self.shared.load()
+    }
+
+    /// How long the node's work takes, counted since it started.
+    #[must_use]
+    pub fn timings(&self) -> Timings {
+        self.shared.timers.timings()
     }
 
     /// Follows the status.

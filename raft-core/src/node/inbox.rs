@@ -13,9 +13,9 @@ use crate::ids::{Identity, NodeId};
 use crate::message::{Envelope, Lane, Message, PeerEvent};
 
 /// Received appends that wait for the protocol, in bytes; beyond it transports stop reading bulk.
-const BULK_LIMIT_BYTES: u64 = 16 << 20;
+pub(crate) const BULK_LIMIT_BYTES: u64 = 16 << 20;
 /// Received control messages that wait for the protocol; more are dropped, which Raft repairs.
-const CONTROL_LIMIT: u64 = 1 << 16;
+pub(crate) const CONTROL_LIMIT: u64 = 1 << 16;
 
 /// The sending side of the inbox.
 pub(crate) struct NodeInbox {

@@ -13,6 +13,7 @@
 mod applier;
 mod builder;
 mod changes;
+mod durations;
 mod guard;
 mod handle;
 mod inbox;
@@ -30,6 +31,7 @@ pub mod typed;
 mod waiters;
 
 pub use builder::{Builder, Node};
+pub use durations::{DurationCounts, Durations, Timings};
 pub use handle::{NodeHandle, ReadPolicy, StatusWatch};
 pub use replay::Replay;
 pub use scrub::Scrubbed;

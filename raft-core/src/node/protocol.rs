@@ -135,6 +135,8 @@ pub(crate) struct Protocol {
     /// Here while nothing is being written.
     journal: Option<Box<dyn Journal>>,
     writing: Option<(Task, Writing)>,
+    /// When that began.
+    writes_since: Time,
     reader: Arc<dyn JournalReader>,
     fetching: Vec<Fetching>,
     transport: Arc<dyn Transport>,
@@ -194,6 +196,7 @@ impl Protocol {
             reader: journal.reader(),
             journal: Some(journal),
             writing: None,
+            writes_since: runtime.now(),
             fetching: Vec::new(),
             transport,
             timer: runtime.timer(),
@@ -377,6 +380,7 @@ impl Protocol {
                 self.no_space = None;
                 match task {
                     Task::Write(ticket) => {
+                        self.shared.timers.journal_write.record(now.since(self.writes_since));
                         self.peers.written();
                         self.raft.handle_written(now, ticket);
                     }
@@ -536,7 +540,7 @@ impl Protocol {
                 self.raft.propose(now, pack_marked(stamp, &commands))
             }
         };
-        self.proposed(result, waiting);
+        self.proposed(now, result, waiting);
     }
 
     fn propose_session(&mut self, now: Time, op: session::Op, reply: BatchReply) {
@@ -547,12 +551,17 @@ impl Protocol {
                 self.raft.propose_session(now, stamped.encode())
             }
         };
-        self.proposed(result, vec![(1, reply)]);
+        self.proposed(now, result, vec![(1, reply)]);
     }
 
-    fn proposed(&mut self, result: Result<LogId, ProposeError>, waiting: Vec<(usize, BatchReply)>) {
+    fn proposed(
+        &mut self,
+        now: Time,
+        result: Result<LogId, ProposeError>,
+        waiting: Vec<(usize, BatchReply)>,
+    ) {
         match result {
-            Ok(id) => self.proposals.add(id, waiting),
+            Ok(id) => self.proposals.add(id, now, waiting),
             Err(error) => {
                 for (_, reply) in waiting {
                     reply.fail(error.clone());
@@ -577,7 +586,7 @@ impl Protocol {
             Some(error) => Err(error),
             None => self.raft.propose(now, pack(&commands)),
         };
-        self.proposed(result, waiting);
+        self.proposed(now, result, waiting);
     }
 
     /// Pulls until nothing moves.
@@ -592,7 +601,14 @@ impl Protocol {
             moved |= self.pull_snapshots();
             while let Some(apply) = self.raft.poll_apply() {
                 moved = true;
-                let waiting = |entry: &Entry| (entry.clone(), self.proposals.committed(entry.id));
+                let now = self.runtime.now();
+                let waiting = |entry: &Entry| {
+                    let waiters = self.proposals.committed(entry.id);
+                    if let Some(waiters) = &waiters {
+                        self.shared.timers.commit.record(now.since(waiters.since));
+                    }
+                    (entry.clone(), waiters)
+                };
                 let entries = apply.entries.iter().map(waiting).collect();
                 // An applier that has stopped has said why.
                 let _ = self.jobs.send(Job::Apply { entries, through: apply.through });
@@ -653,6 +669,7 @@ impl Protocol {
 
     fn begin_task(&mut self, task: Task, begin: impl FnOnce(Box<dyn Journal>) -> Writing) {
         if let Some(journal) = self.journal.take() {
+            self.writes_since = self.runtime.now();
             self.writing = Some((task, begin(journal)));
         }
     }

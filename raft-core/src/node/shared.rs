@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::tokio::sync::Notify;
 
-use super::inbox::Room;
+use super::durations::Timers;
+use super::inbox::{BULK_LIMIT_BYTES, CONTROL_LIMIT, Room};
 use crate::config::Config;
 use crate::error::FatalReason;
 use crate::session::{Limits, LogTime, Table};
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) session_limits: Limits,
     /// What the applier says of the table of sessions.
     pub(crate) sessions: Arc<SessionGauge>,
+    /// How long the protocol's work takes.
+    pub(crate) timers: Timers,
 }
 
 /// A few numbers about the table of sessions, which the applier owns.
@@ -80,6 +83,7 @@ impl Shared {
             command_limit_bytes: config.command_limit_bytes,
             session_limits: config.sessions,
             sessions: Arc::default(),
+            timers: Timers::default(),
         }
     }
 
@@ -140,7 +144,14 @@ impl Shared {
     pub(crate) fn load(&self) -> Load {
         let queued_bytes = self.queued_bytes.load(Ordering::Acquire);
         let (received_bytes, received_control) = self.room.waiting();
-        Load { queued_bytes, received_bytes, received_control }
+        Load {
+            queued_bytes,
+            received_bytes,
+            received_control,
+            queued_limit_bytes: self.queue_limit_bytes(),
+            received_limit_bytes: BULK_LIMIT_BYTES,
+            received_control_limit: CONTROL_LIMIT,
+        }
     }
 
     /// What handles may queue, in bytes.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::error::{ProposeError, ReadError};
 use crate::ids::{Index, LogId, ReadId, SessionId, Term};
 use crate::session::{Mark, SessionRefusal};
+use crate::time::Time;
 
 /// A command that was executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ pub(crate) struct Batch {
 /// The batches that were packed into one entry, in order, each with its number of commands.
 pub(crate) struct EntryWaiters {
     pub(crate) term: Term,
+    /// When it was proposed.
+    pub(crate) since: Time,
     pub(crate) batches: Vec<(usize, BatchReply)>,
 }
 
@@ -121,8 +124,8 @@ impl Proposals {
         self.0.is_empty()
     }
 
-    pub(crate) fn add(&mut self, id: LogId, batches: Vec<(usize, BatchReply)>) {
-        self.0.entry(id.index).or_default().push(EntryWaiters { term: id.term, batches });
+    pub(crate) fn add(&mut self, id: LogId, since: Time, batches: Vec<(usize, BatchReply)>) {
+        self.0.entry(id.index).or_default().push(EntryWaiters { term: id.term, since, batches });
     }
 
     /// `id` is committed at its index: whoever waits for it, is returned; whoever waits for another entry

@@ -415,8 +415,10 @@ impl Raft {
         let running = self.begin(now);
         let config = self.common.config.with(settings)?;
         let common = &mut self.common;
+        // Who only asks how they are must not put off an election by that.
+        let changed = common.config != config;
         common.config = config;
-        if running {
+        if running && changed {
             match &mut self.role {
                 Role::Leader(leader) => leader.on_reconfigured(common),
                 Role::Follower(_) => common.arm_election(),

@@ -104,6 +104,7 @@ impl Namespaces {
                 peer: at(PEER_PORT),
                 dialled: at(PEER_PORT),
                 thin: None,
+                http: None,
                 wrapper,
             }
         };

@@ -5,12 +5,12 @@ use raft_core::backend::Vote;
 use raft_core::entry::EntryKind;
 use raft_core::ids::{Index, NodeId};
 use raft_core::session::unpack_any;
-use raft_core::status::{Disk, RoleKind, Status};
-use raft_log_file::Durability;
+use raft_core::status::{RoleKind, Status};
 
 use super::backup;
 use super::local::{unknown_subcommand, upper};
-use crate::refusal::{self, Outside};
+use crate::health::{Health, answers, disk, health};
+use crate::refusal;
 use crate::resp::Reply;
 use crate::server::Server;
 use crate::show;
@@ -20,9 +20,6 @@ const SCAN_ENTRIES: u64 = 1000;
 
 /// And how much of the log it reads, in bytes.
 const SCAN_BYTES: u64 = 4 << 20;
-
-/// A replica that has so much less than the leader lags, in entries.
-const LAG: u64 = 1000;
 
 /// Answers `RAFT ...`.
 pub(crate) async fn command(server: &Server, args: &[Bytes], reply: &mut Reply) {
@@ -52,17 +49,6 @@ pub(crate) async fn command(server: &Server, args: &[Bytes], reply: &mut Reply) 
     }
 }
 
-/// How the disk does, for people.
-fn disk(disk: Disk) -> String {
-    match disk {
-        Disk::Prompt => "prompt".into(),
-        Disk::Slow => "slow".into(),
-        Disk::Hangs { since } => format!("hangs for {} ms", since.as_millis()),
-        Disk::Full { since } => format!("full since {} ms", since.as_millis()),
-        Disk::Failed => "failed".into(),
-    }
-}
-
 /// By which entry the members are what they are, and how far that is.
 fn membership(status: &Status) -> String {
     let joint = if status.membership.is_joint() { "joint " } else { "" };
@@ -79,7 +65,7 @@ fn info(server: &Server, reply: &mut Reply) {
         Vote::For(id) => id.to_string(),
         Vote::Blocked => "blocked".into(),
     };
-    let (health, reasons) = health(server, &status);
+    let Health { level, reasons } = health(server, &status);
     let leader = status.leader.as_ref().map_or_else(|| "none".into(), |leader| leader.id.to_string());
     let snapshot = status.snapshot.as_ref();
     let mut rows = vec![
@@ -115,7 +101,7 @@ fn info(server: &Server, reply: &mut Reply) {
         rows.push(("lease-left-ms".into(), left));
     }
     for peer in &status.peers {
-        let online = peer.contact_age.is_some_and(|age| age < server.election_timeout() * 2);
+        let online = answers(server, peer);
         let lag = status.last.index.0.saturating_sub(peer.match_index.0);
         let online = if online { "yes" } else { "no" };
         let next = peer.next_index;
@@ -126,7 +112,7 @@ fn info(server: &Server, reply: &mut Reply) {
         }
         rows.push((format!("replica-{}", peer.id), row));
     }
-    rows.push(("health".into(), health.into()));
+    rows.push(("health".into(), level.name().into()));
     rows.push(("health-reasons".into(), reasons.join("; ")));
     reply.map(rows.len());
     for (name, value) in rows {
@@ -225,76 +211,6 @@ fn scrub(status: &Status) -> String {
         text += &format!(",failed={failure}");
     }
     text
-}
-
-/// Red: no service. Yellow: service, but something needs attention.
-fn health(server: &Server, status: &Status) -> (&'static str, Vec<String>) {
-    let mut red = Vec::new();
-    let mut yellow = Vec::new();
-    match (status.role, &status.leader) {
-        (RoleKind::Limbo, _) => red.push(format!("in limbo: {}", Outside::Limbo.sentence())),
-        _ if status.removed => red.push(format!("removed: {}", Outside::Removed.sentence())),
-        (_, None) => red.push("no leader is known: no quorum, or an election is under way".into()),
-        _ => {}
-    }
-    if status.role == RoleKind::Leader {
-        let fresh = |id: NodeId| {
-            let peer = status.peers.iter().find(|peer| peer.id == id);
-            let age = peer.and_then(|peer| peer.contact_age);
-            id == status.id || age.is_some_and(|age| age < server.election_timeout() * 2)
-        };
-        for voters in [&status.membership.voters, &status.membership.outgoing] {
-            let online = voters.iter().filter(|id| fresh(**id)).count();
-            let quorum = voters.len() / 2 + 1;
-            if voters.len() > 1 && online == quorum {
-                yellow
-                    .push(format!("{online} of {} voters answer: one failure from no quorum", voters.len()));
-            }
-        }
-        for peer in &status.peers {
-            let lag = status.last.index.0.saturating_sub(peer.match_index.0);
-            if lag > LAG {
-                yellow.push(format!("node {} lags by {lag} entries", peer.id));
-            }
-        }
-    }
-    if let Some(alarm) = status.alarm {
-        red.push(format!("safety alarm: {alarm}"));
-    }
-    match status.disk {
-        Disk::Prompt => {}
-        Disk::Failed => red.push("its disk failed".into()),
-        Disk::Full { .. } => red.push("its disk is full: it takes no writes until there is space".into()),
-        slow => yellow.push(format!("its disk is not prompt: {}", disk(slow))),
-    }
-    for peer in status.peers.iter().filter(|peer| peer.slow) {
-        yellow.push(format!("node {} says that its disk is full or hangs: see RAFT INFO there", peer.id));
-    }
-    if let Some(upto) = status.healing {
-        yellow.push(format!(
-            "its log is damaged up to entry {upto} at most: a snapshot is being taken in the place of what was damaged"
-        ));
-    }
-    if status.probation {
-        yellow.push(
-            "on probation: its log is new or was damaged, it does not vote until it has caught up".into(),
-        );
-    }
-    if status.embargo {
-        yellow.push("under embargo: an election of it would lose entries".into());
-    }
-    if server.durability != Durability::Always {
-        yellow.push("not durable at once: a power cut can lose acknowledged writes".into());
-    }
-    let level = if !red.is_empty() {
-        "red"
-    } else if !yellow.is_empty() {
-        "yellow"
-    } else {
-        "green"
-    };
-    red.append(&mut yellow);
-    (level, red)
 }
 
 /// `RAFT SCAN from count`: committed entries as this node has them.

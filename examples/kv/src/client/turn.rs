@@ -5,6 +5,7 @@
 //! proposed after they came, so whatever was acknowledged before is below it in the log.
 
 use std::io;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use raft_core::ReadPolicy;
@@ -142,6 +143,9 @@ fn local(session: &Session, allowed: &Result<(), ReadError>, item: Item, output:
         Item::Data { spec, args, .. } if allowed.is_ok() => {
             let args: Vec<&[u8]> = args.iter().skip(1).map(AsRef::as_ref).collect();
             session.answer(output, |reply| session.server.data.lock().read(spec.op, &args, reply));
+            if let Some(traffic) = &session.server.traffic {
+                traffic.read();
+            }
         }
         // Nothing else comes here: transactions are writes, and refused reads are answered before.
         Item::Data { .. } | Item::Transaction { .. } => {}
@@ -219,7 +223,12 @@ impl Batch {
         }
         drop(bytes);
         let any = !commands.is_empty();
-        let result = propose(&session.server.node, commands, &marks).await;
+        let (server, count) = (&session.server, commands.len() as u64);
+        let timed = server.traffic.as_ref().filter(|_| any).map(|traffic| (traffic, Instant::now()));
+        let result = propose(&server.node, commands, &marks).await;
+        if let Some((traffic, begun)) = timed {
+            traffic.proposed(count, begun, &result);
+        }
         let (mut applied, error) = match result {
             Ok(applied) => (applied.into_iter(), None),
             Err(error) => (Vec::new().into_iter(), Some(error)),

@@ -56,13 +56,15 @@ pub struct Node {
     pub flags: Vec<String>,
     /// How clients connect to it: with TLS, and for which name.
     pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// Where it shows itself, if it does.
+    pub http: Option<SocketAddr>,
     child: Option<Child>,
 }
 
 impl Node {
     /// One that is not started.
     pub fn planned(id: u64, client: SocketAddr, peer: SocketAddr, data: PathBuf, flags: Vec<String>) -> Self {
-        Self { id, client, peer, data, flags, tls: None, child: None }
+        Self { id, client, peer, data, flags, tls: None, http: None, child: None }
     }
 
     pub fn command(&self) -> Command {
@@ -179,20 +181,36 @@ pub struct Cluster {
 impl Cluster {
     /// Nodes that are not started.
     pub fn planned(count: usize, more: &[&str]) -> Self {
+        Self::planned_at(&free_addresses(2 * count), 2, more)
+    }
+
+    /// The same, and each shows itself over HTTP.
+    pub fn planned_http(count: usize, more: &[&str]) -> Self {
+        Self::planned_at(&free_addresses(3 * count), 3, more)
+    }
+
+    /// For each node so many addresses: for clients, for peers, and over HTTP.
+    fn planned_at(addresses: &[SocketAddr], each: usize, more: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let addresses = free_addresses(2 * count);
-        let pairs: Vec<_> = (1..).zip(addresses.as_chunks::<2>().0).collect();
-        let members: Vec<_> =
-            pairs.iter().map(|(id, [client, peer])| format!("{id}={peer}@{client}")).collect();
-        let members = members.join(",");
-        let node = |(id, [client, peer]): &(u64, &[SocketAddr; 2])| {
-            let data = dir.path().join(format!("node-{id}"));
-            let mut flags = flags(*id, *client, *peer, &data);
-            flags.extend(["--members".into(), members.clone()]);
-            flags.extend(more.iter().map(|flag| (*flag).to_owned()));
-            Node::planned(*id, *client, *peer, data, flags)
+        let places: Vec<(u64, &[SocketAddr])> = (1..).zip(addresses.chunks(each)).collect();
+        let member = |(id, at): &(u64, &[SocketAddr])| {
+            let http = at.get(2).map_or_else(String::new, |http| format!("@{http}"));
+            format!("{id}={}@{}{http}", at[1], at[0])
         };
-        let nodes = pairs.iter().map(node).collect();
+        let members = places.iter().map(member).collect::<Vec<_>>().join(",");
+        let node = |(id, at): &(u64, &[SocketAddr])| {
+            let data = dir.path().join(format!("node-{id}"));
+            let mut flags = flags(*id, at[0], at[1], &data);
+            flags.extend(["--members".into(), members.clone()]);
+            if let Some(http) = at.get(2) {
+                flags.extend(["--http".into(), http.to_string()]);
+            }
+            flags.extend(more.iter().map(|flag| (*flag).to_owned()));
+            let mut node = Node::planned(*id, at[0], at[1], data, flags);
+            node.http = at.get(2).copied();
+            node
+        };
+        let nodes = places.iter().map(node).collect();
         Self { nodes, dir }
     }
 
@@ -202,12 +220,20 @@ impl Cluster {
     }
 
     pub fn start_with(count: usize, more: &[&str]) -> Self {
-        let mut cluster = Self::planned(count, more);
-        for node in &mut cluster.nodes {
+        Self::planned(count, more).started()
+    }
+
+    /// The same, and each node shows itself over HTTP.
+    pub fn start_http(count: usize, more: &[&str]) -> Self {
+        Self::planned_http(count, more).started()
+    }
+
+    fn started(mut self) -> Self {
+        for node in &mut self.nodes {
             node.start();
         }
-        cluster.leader();
-        cluster
+        self.leader();
+        self
     }
 
     /// Waits for a leader that serves; its place.

@@ -13,6 +13,7 @@ use crate::backend::{Fatal, SnapshotReader, SnapshotSource};
 use crate::entry::pack;
 use crate::ids::SessionId;
 use crate::session::{Limits, LogTime, Op, pack_marked};
+use crate::time::Time;
 
 /// Answers with how many commands it has executed by then, and writes them down.
 #[derive(Clone, Default)]
@@ -90,7 +91,11 @@ async fn applied(log: &[Entry], sizes: &[usize]) -> (Vec<Bytes>, Vec<MarkedAnswe
             let waiters = is_marked.then(|| {
                 waiting.push(answer);
                 let count = unpack_any(&entry.data).unwrap().commands.len();
-                EntryWaiters { term: entry.id.term, batches: vec![(count, BatchReply::Marked(reply))] }
+                EntryWaiters {
+                    term: entry.id.term,
+                    since: Time::ZERO,
+                    batches: vec![(count, BatchReply::Marked(reply))],
+                }
             });
             entries.push((entry.clone(), waiters));
         }
