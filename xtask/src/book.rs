@@ -1,5 +1,5 @@
-//! `cargo xtask book`: what mdBook asks while it builds `docs`: links that leave the folder of the chapters, and work
-//! on GitHub, become links to the repository.
+//! `cargo xtask book`: what mdBook asks while it builds `docs`. Links are written for who reads the files; those that leave
+//! the folder of the chapters become links to the repository.
 
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
@@ -65,7 +65,8 @@ fn outward(content: &str, chapter: &Path, repository: &str) -> String {
             let leaves = |path: &PathBuf| !path.starts_with("docs") && !target.contains("://");
             match from_top(&folder.join(target)).filter(leaves) {
                 Some(path) => out.push_str(&format!("{repository}/blob/main/{}", path.display())),
-                None => out.push_str(target),
+                // mdBook calls these chapters otherwise, and does not follow links to them.
+                None => out.push_str(&target.replace("README.md", "index.md")),
             }
             rest = &after[target.len()..];
         }
@@ -92,9 +93,9 @@ mod tests {
 
     #[test]
     fn only_links_that_leave_are_changed() {
-        let text = "[a](b.md#c) [d](../../examples/kv/README.md#e) [f](#g) [h](https://x/../y)\n```\n[i](../../j)\n```\n";
+        let text = "[a](b.md#c) [d](../../examples/kv/README.md#e) [f](#g) [h](https://x/../y)\n```\n[i](../../j)\n```\n[k](../l/README.md#m)";
         let expected = "[a](b.md#c) [d](https://r/blob/main/examples/kv/README.md#e) [f](#g) [h](https://x/../y)\n\
-                        ```\n[i](../../j)\n```\n";
+                        ```\n[i](../../j)\n```\n[k](../l/index.md#m)";
         assert_eq!(outward(text, Path::new("guide/x.md"), "https://r"), expected);
     }
 
