@@ -7,6 +7,8 @@
 #![cfg_attr(fuzzing, no_main)]
 #![allow(dead_code, unreachable_pub, reason = "parts of the driver and of the helpers")]
 
+#[path = "support/content.rs"]
+mod content;
 #[path = "../../xtask/fuzz/mod.rs"]
 mod fuzz;
 #[path = "support/rot.rs"]

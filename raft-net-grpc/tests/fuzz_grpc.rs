@@ -1,5 +1,5 @@
 //! What a peer, or anyone who finds the port, may send over gRPC: frames as protobuf, handshakes, and any bytes to a
-//! transport that listens. The sources are compiled in: the decoders are private.
+//! transport that listens, or that has dialled. The sources are compiled in: the decoders are private.
 #![cfg_attr(fuzzing, no_main)]
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "parts of the crate, and of the driver")]
 
@@ -9,6 +9,8 @@ mod checksum;
 mod codec;
 #[path = "../src/convert.rs"]
 mod convert;
+#[path = "support/dialler.rs"]
+mod dialler;
 #[path = "../src/error.rs"]
 mod error;
 #[path = "../../xtask/fuzz/mod.rs"]
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use codec::WAY;
+use dialler::Dialler;
 use error::WireError;
 use fuzz::{Allowance, Target};
 use handshake::Said;
@@ -47,6 +50,7 @@ fuzz::targets! {
     grpc_frame = FRAME;
     grpc_sealed = SEALED;
     grpc_peer = PEER;
+    grpc_dialled = DIALLED;
 }
 
 /// The bytes of a frame, as they come.
@@ -114,6 +118,41 @@ const PEER: Target = Target {
         flags.into_iter().flat_map(|flags| frames().into_iter().map(move |f| input(flags, &f))).collect()
     },
     words: &[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\x04\0\0\0\0\0", b"\0\0\0\0"],
+    allowance: Allowance::new(16 << 20, 2 << 10),
+    longest: 512,
+    plain: 200,
+};
+
+/// What answers a transport that has dialled. It must take nobody but the peer that it meant, end what it has begun, and
+/// reach another peer meanwhile. See [`dialler`] for the input.
+const DIALLED: Target = Target {
+    name: "grpc-dialled",
+    run: |input| {
+        thread_local!(static DIALLER: RefCell<Option<Dialler>> = const { RefCell::new(None) });
+        DIALLER.with(|place| {
+            let mut place = place.borrow_mut();
+            // All that arrives is kept.
+            if place.as_ref().is_some_and(|dialler| dialler.inputs >= 500) {
+                *place = None;
+            }
+            place.get_or_insert_with(Dialler::new).take(input);
+        });
+    },
+    seeds: || {
+        let flags = [0, 4, 16, 24, 32];
+        let all = || frames().into_iter().chain(strangers());
+        let input = |flags: u8, frame: &Frame| {
+            let bytes = frame.encode_to_vec();
+            let length = bytes.len() as u8;
+            let head: &[u8] = match flags & 16 {
+                0 => &[0, 0, 0, 0, length],
+                _ => &[length],
+            };
+            [&[flags], head, &bytes].concat()
+        };
+        flags.into_iter().flat_map(|flags| all().map(move |frame| input(flags, &frame))).collect()
+    },
+    words: &[b"\0\0\0\x04\0\0\0\0\0", b"\0\0\0\0", b"\x88\x5f\x10application/grpc"],
     allowance: Allowance::new(16 << 20, 2 << 10),
     longest: 512,
     plain: 200,
@@ -249,6 +288,24 @@ fn frames() -> Vec<Frame> {
     let messages = messages().into_iter().filter_map(|message| convert::to_frame(envelope(message)));
     let greetings = [hello, welcome, handshake::ready()].into_iter();
     greetings.chain(refused.iter().map(handshake::refused)).chain(messages).collect()
+}
+
+/// Welcomes of others than node 1, and in a version that was not offered.
+fn strangers() -> Vec<Frame> {
+    let hello = |highest| handshake::Hello {
+        versions: (1, highest),
+        identity: identity(2),
+        to: NodeId(1),
+        listen: String::new(),
+    };
+    let welcome = |identity| handshake::welcome((1, 2), identity, &hello(2));
+    vec![
+        welcome(identity(3)),
+        welcome(identity(2)),
+        welcome(Identity { cluster: ClusterId(7), ..identity(1) }),
+        welcome(Identity { group: GroupId(1), ..identity(1) }),
+        handshake::welcome((1, u16::MAX), identity(1), &hello(9)),
+    ]
 }
 
 fn messages() -> Vec<Message> {

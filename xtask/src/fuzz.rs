@@ -57,12 +57,14 @@ const TARGETS: &[Target] = &[
     target("grpc-frame", "raft-net-grpc", "fuzz_grpc", "the bytes of a frame"),
     target("grpc-sealed", "raft-net-grpc", "fuzz_grpc", "the same with good checksums"),
     target("grpc-peer", "raft-net-grpc", "fuzz_grpc", "a connection to a transport that listens"),
+    target("grpc-dialled", "raft-net-grpc", "fuzz_grpc", "an answer to a transport that has dialled"),
     target("membership", "raft-core", "fuzz_core", "the data of a membership entry"),
     target("packed", "raft-core", "fuzz_core", "the data of an entry with commands"),
     target("session-op", "raft-core", "fuzz_session", "the data of a session entry"),
     target("marked", "raft-core", "fuzz_session", "the data of an entry with commands of sessions"),
     target("session-table", "raft-core", "fuzz_session", "the table of sessions as a snapshot has it"),
     target("sessions", "raft-core", "fuzz_session", "any entries on the table of sessions"),
+    target("snapshot-stream", "raft-core", "fuzz_stream", "the beginning of a snapshot's bytes"),
     target("core", "raft-core", "fuzz_core", "a node, its disk, and peers that lie"),
     target("journal", "raft-log-file", "fuzz_journal", "rot in a valid journal"),
     target("journal-sealed", "raft-log-file", "fuzz_journal", "the same with all checksums made good"),
@@ -72,6 +74,7 @@ const TARGETS: &[Target] = &[
     target("sqlite", "raft-log-sqlite", "fuzz_sqlite", "rot in the files of a journal in SQLite"),
     target("sqlite-rows", "raft-log-sqlite", "fuzz_sqlite", "other values in its rows"),
     target("sqlite-sealed", "raft-log-sqlite", "fuzz_sqlite", "the same with all checksums made good"),
+    target("sqlite-snapshots", "raft-log-sqlite", "fuzz_snapshots", "rot among snapshots in SQLite"),
     target("requests", "raft-kv", "fuzz_kv", "what a client sends, as requests"),
     target("logged", "raft-kv", "fuzz_kv", "a command or transaction of the log"),
     target("commands", "raft-kv", "fuzz_kv", "any commands on the data"),
@@ -81,6 +84,8 @@ const TARGETS: &[Target] = &[
     target("backup-rot", "raft-kv", "fuzz_backup", "damage in a good backup"),
     target("connection", "raft-kv", "fuzz_kv", "what a client sends, to a node that runs"),
     target("thin", "raft-kv", "fuzz_kv", "the same in the load generator's protocol"),
+    target("wishes", "raft-kv", "fuzz_kv", "what an operator wants of the members, as words"),
+    target("numbered", "raft-kv", "fuzz_kv", "the number and session of a request, as words"),
 ];
 
 /// Flags of `cargo xtask fuzz`.

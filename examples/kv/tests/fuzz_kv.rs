@@ -47,6 +47,8 @@ mod store;
 mod thin;
 #[path = "../src/traffic.rs"]
 mod traffic;
+#[path = "common/words.rs"]
+mod words;
 
 use std::cell::RefCell;
 use std::net::{Shutdown, SocketAddr};
@@ -79,6 +81,8 @@ fuzz::targets! {
     snapshot = SNAPSHOT;
     connection = CONNECTION;
     thin = THIN;
+    wishes = WISHES;
+    numbered = NUMBERED;
 }
 
 /// Words of the protocol and of the commands.
@@ -259,6 +263,44 @@ const SNAPSHOT: Target = Target {
     words: &[b"RKVS", b"\x01\0\0\0", b"\xff\xff\xff\xff", b"\xff"],
     allowance: Allowance::new(256 << 10, 200),
     longest: 1024,
+    plain: 20_000,
+};
+
+/// What an operator wants of the members, as the words of a request.
+const WISHES: Target = Target {
+    name: "wishes",
+    run: words::wishes,
+    seeds: || {
+        words::lines(&[
+            "add-learner 4 127.0.0.1:7104@127.0.0.1:7004",
+            "REPLACE 2 4 [::1]:7104@kv-4.example:7004 PROMOTE 5 DEMOTE 3 WAIT 500 FORCE",
+            "UPDATE 18446744073709551615 a:1@b:65535 WAIT",
+            "REMOVE 1 WAIT FORCE",
+            "PROMOTE 0",
+        ])
+    },
+    words: words::WISHES,
+    allowance: Allowance::new(8 << 10, 600),
+    longest: 512,
+    plain: 20_000,
+};
+
+/// The number that a request of a session bears; the first byte says which session is used without one.
+const NUMBERED: Target = Target {
+    name: "numbered",
+    run: words::numbered,
+    seeds: || {
+        words::lines(&[
+            "\x00RAFT SEQ 5 SESSION 7 INCR k",
+            "\x09raft seq 5 ack 4 incr k",
+            "\x09raft seq 5 session 7 ack 4 set ack 1",
+            "\x01RAFT SEQ 18446744073709551615 ACK 0 EXEC",
+            "\x09raft seq 5 ack",
+        ])
+    },
+    words: words::NUMBERED,
+    allowance: Allowance::new(8 << 10, 300),
+    longest: 512,
     plain: 20_000,
 };
 

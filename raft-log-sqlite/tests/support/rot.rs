@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
-use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -15,27 +14,10 @@ use raft_log_sqlite::SqliteJournal;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions, Connection, Row};
 
+use crate::content::Content;
 use crate::fuzz::Input;
 use crate::rows::{Seal, State, next_chain, row_crc};
 use crate::support::{CLUSTER, GROUP, NODE, Place, append, entry, payload};
-
-/// The bytes of a file.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Content(Vec<u8>);
-
-impl Deref for Content {
-    type Target = Vec<u8>;
-
-    fn deref(&self) -> &Vec<u8> {
-        &self.0
-    }
-}
-
-impl DerefMut for Content {
-    fn deref_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.0
-    }
-}
 
 /// What a journal holds.
 #[derive(Clone, Debug, Default, PartialEq)]

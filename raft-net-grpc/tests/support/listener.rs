@@ -35,10 +35,10 @@ use crate::{codec, convert, handshake, identity, seal};
 const LIMIT: u64 = 1 << 16;
 
 /// The deadline of what must happen soon: it only ends a run that hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a call sends, as it comes.
-struct Sending(mpsc::UnboundedReceiver<Bytes>);
+pub(crate) struct Sending(pub(crate) mpsc::UnboundedReceiver<Bytes>);
 
 impl http_body::Body for Sending {
     type Data = Bytes;
@@ -114,7 +114,7 @@ impl Listener {
 }
 
 /// What a call says behind its greeting.
-fn content(flags: u8, mut bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn content(flags: u8, mut bytes: &[u8]) -> Vec<u8> {
     if flags & 16 == 0 {
         return bytes.to_vec();
     }

@@ -19,9 +19,9 @@ const WAIT: Duration = Duration::from_secs(60);
 
 /// What is asked for: all of it is one change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Wish {
-    changes: Vec<Change>,
-    options: ChangeOptions,
+pub(crate) struct Wish {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) options: ChangeOptions,
 }
 
 /// Answers if this is a command about members; whether it is.
@@ -62,7 +62,7 @@ async fn plan(server: &Server, wish: Wish, reply: &mut Reply) {
 
 /// `ADD-LEARNER id peer@client`, `PROMOTE id`, `DEMOTE id`, `REMOVE id`, `REPLACE old new peer@client`,
 /// `UPDATE id peer@client`, one or several, then `WAIT [ms]` and `FORCE` in any order.
-fn parse(words: &[Bytes]) -> Result<Wish, String> {
+pub(crate) fn parse(words: &[Bytes]) -> Result<Wish, String> {
     let mut words = Words(words);
     let mut wish = Wish { changes: Vec::new(), options: ChangeOptions::default() };
     while let Some(word) = words.next() {

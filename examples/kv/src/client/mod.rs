@@ -4,9 +4,9 @@ mod admin;
 mod backup;
 mod cluster;
 mod config;
-mod exactly_once;
+pub(crate) mod exactly_once;
 mod local;
-mod members;
+pub(crate) mod members;
 mod session;
 mod turn;
 
