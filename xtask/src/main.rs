@@ -15,6 +15,7 @@ mod content;
 mod count;
 mod crash;
 mod demo;
+mod digests;
 mod failover;
 mod fuzz;
 mod guard;
@@ -69,6 +70,8 @@ enum Command {
     Conformance(conformance::Args),
     /// Looks at states of the file journal after crashes, by the million.
     Crash(crash::Args),
+    /// Runs the same seeds in two builds and environments: all that happens must be the same.
+    Digests(digests::Args),
     /// Hunts for bytes that a decoder cannot stand.
     Fuzz(fuzz::Args),
     /// Explores every state that a small cluster can come to.
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
         Command::Ci(args) => ci::run(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::Crash(args) => crash::run(&args),
+        Command::Digests(args) => digests::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Page(args) => page::run(&args),
