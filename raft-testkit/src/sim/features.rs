@@ -199,6 +199,7 @@ impl Plan {
                 self.clocks.extend((0..members.spares).map(|_| self.clocks[0]).collect::<Vec<_>>());
             }
             self.draw_changes(&mut rng);
+            self.draw_haste(seed);
             self.draw_halves(seed);
         }
         if self.features.reconfigures {
@@ -305,6 +306,37 @@ impl Plan {
             };
             self.faults.push((at, fault));
             at += rng.between(interval / 4, interval * 2);
+        }
+    }
+
+    /// Some operators want the next thing before they can know what became of the last: within the time that a commit
+    /// takes. From a stream of its own.
+    fn draw_haste(&mut self, seed: u64) {
+        let mut rng = Rng::stream(seed, 27);
+        if !rng.chance(200) {
+            return;
+        }
+        let changes = self.faults.iter().filter(|(_, fault)| matches!(fault, Fault::Change { .. }));
+        let (begun, timeout) =
+            (changes.map(|(at, _)| *at).collect::<Vec<_>>(), self.election.as_nanos() as u64);
+        for mut at in begun {
+            for _ in 0..rng.between(1, 4) {
+                at += rng.skewed(10_000, timeout / 4);
+                // What needs nobody to catch up is appended at once, if nothing else is under way.
+                let wish = match rng.chance(600) {
+                    true => Wish::Move(rng.below(self.slots() as u64) as usize),
+                    false => self.draw_wish(&mut rng),
+                };
+                let fault = Fault::Change {
+                    wishes: vec![wish],
+                    through: Who::Leader,
+                    force: false,
+                    wait: None,
+                    kill: None,
+                    fresh: rng.chance(500),
+                };
+                self.faults.push((at, fault));
+            }
         }
     }
 

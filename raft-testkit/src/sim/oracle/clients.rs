@@ -258,6 +258,11 @@ impl Witness for Oracle {
         state.clients.entries.insert(id.index, (what, outcome));
         state.cover.hit_if(operations.len() > 1, Point::GroupCommit);
         for ((position, operation, request), answer) in operations.iter().zip(answers) {
+            let asked = state.clients.operations.get(*operation as usize).map(|asked| asked.request);
+            if asked != Some(*request) {
+                let what = format!("operation {operation} is executed as {request:?}, and was {asked:?}");
+                state.violated(at, "state-machine-safety", Some(node), what);
+            }
             let clients = &mut state.clients;
             let expected = clients.reference.execute(request);
             let key = request.key();

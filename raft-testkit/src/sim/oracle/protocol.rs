@@ -269,6 +269,11 @@ impl State {
         }
         self.elections += 1;
         self.cover.hit(Point::LeaderElected);
+        // What was promised comes before what it is made of: by whose votes it leads is looked at next.
+        if let Some(other) = self.leaders.insert(term, node).filter(|other| *other != node) {
+            let what = format!("it leads term {term}, and so did node {}", other + 1);
+            self.violated(at, "election-safety", Some(node), what);
+        }
         self.check_election(at, node, before, term, raft);
         self.cover.hit_if(term >= Term(10), Point::LeaderOfLaterTerm);
         let ppm = self.nodes[node].ppm;
@@ -279,10 +284,6 @@ impl State {
             .filter(|(other, _)| *other != node)
             .any(|(_, model)| model.view.is_some_and(|view| view.role == RoleKind::Leader));
         self.cover.hit_if(two, Point::TwoLeadersAtOnce);
-        if let Some(other) = self.leaders.insert(term, node).filter(|other| *other != node) {
-            let what = format!("it leads term {term}, and so did node {}", other + 1);
-            self.violated(at, "election-safety", Some(node), what);
-        }
         for other in (0..self.nodes.len()).filter(|other| *other != node) {
             if let Some(other_view) = self.nodes[other].view.filter(|view| view.hard.term < term) {
                 self.check_lease(at, other, other_view, term, node);
