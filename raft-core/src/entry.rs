@@ -156,6 +156,18 @@ pub fn unpack(data: &Bytes) -> Result<Vec<Bytes>, MalformedPack> {
     Ok(commands)
 }
 
+/// How many commands the data of an entry of kind [`EntryKind::Commands`] says that it has, of either format, read off its
+/// head: a hint, for who treats few of them otherwise than many. `None` if there is no such head.
+#[must_use]
+pub fn command_count(data: &[u8]) -> Option<u32> {
+    let at = match data.first()? {
+        &PLAIN => 1,
+        _ if crate::session::is_marked(data) => crate::session::COUNT_AT,
+        _ => return None,
+    };
+    data.get(at..)?.first_chunk().map(|count| u32::from_le_bytes(*count))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +183,17 @@ mod tests {
             let packed = pack(&commands);
             assert_eq!(packed.len(), packed_len(commands.len(), commands.iter().map(Bytes::len).sum()));
             assert_eq!(unpack(&packed), Ok(commands));
+        }
+    }
+
+    #[test]
+    fn the_count_is_read_off_the_head() {
+        let commands = vec![Bytes::from_static(b"abc"); 300];
+        assert_eq!(command_count(&pack(&commands)), Some(300));
+        let marked: Vec<_> = commands.into_iter().map(|command| (None, command)).collect();
+        assert_eq!(command_count(&crate::session::pack_marked(Default::default(), &marked)), Some(300));
+        for other in [&[][..], &[0, 1, 0, 0], &[9; 40]] {
+            assert_eq!(command_count(other), None);
         }
     }
 

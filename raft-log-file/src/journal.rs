@@ -1,11 +1,11 @@
-//! The async shell: one thread that owns the store, one queue to it.
+//! The async shell: what a node takes, and reading beside it.
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use raft_core::backend::{
@@ -20,25 +20,10 @@ use crate::error::Context;
 use crate::open::{self, Owner};
 use crate::read::LogReader;
 use crate::recover::Finding;
-use crate::store::{Durability, Options, RemovalJob, Spare, Store};
+use crate::store::{Options, Store};
 use crate::verify::{self, Report};
 use crate::vfs::{OsVfs, Vfs};
-
-/// After a sync, this long without work until a mark is written.
-const MARK_AFTER: Duration = Duration::from_millis(2);
-/// After a mark, this long without work until it is synced.
-const SYNC_MARK_AFTER: Duration = Duration::from_millis(100);
-
-type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
-
-enum Request {
-    Load(Answer<JournalState>),
-    Write(JournalWrite, Answer<()>),
-    Purge(LogId, Answer<()>),
-    Reset(LogId, Answer<()>),
-    Spare(Spare),
-    Close,
-}
+use crate::worker::{Answer, Desk, Request, Worker};
 
 /// The durable log and hard state of one node, in flat files of one folder.
 ///
@@ -79,7 +64,7 @@ enum Request {
 /// # }
 /// ```
 pub struct FileJournal {
-    queue: Sender<Request>,
+    desk: Desk,
     thread: Option<JoinHandle<()>>,
     reader: Arc<FileReader>,
     identity: Identity,
@@ -108,7 +93,7 @@ impl FileJournal {
         let vfs = OsVfs::new(dir);
         let initial = initial.cloned();
         let owner = Owner { cluster, group, node };
-        Self::start(options.durability, move || {
+        Self::start(move || {
             vfs.create_dir().during(|| "create the folder".into())?;
             Store::create(Arc::new(vfs), owner, initial.as_ref(), options, seed())
         })
@@ -129,8 +114,7 @@ impl FileJournal {
         options: Options,
     ) -> Result<Self, OpenError> {
         let initial = initial.cloned();
-        Self::start(options.durability, move || Store::create(vfs, owner, initial.as_ref(), options, seed()))
-            .await
+        Self::start(move || Store::create(vfs, owner, initial.as_ref(), options, seed())).await
     }
 
     /// A new, empty journal in the folder `dir`, which is empty or does not exist yet, that takes over the
@@ -145,7 +129,7 @@ impl FileJournal {
     /// As for [`create`](Self::create).
     pub async fn adopt(dir: &Path, from: Identity, why: &str, options: Options) -> Result<Self, OpenError> {
         let (vfs, why) = (OsVfs::new(dir), why.to_owned());
-        Self::start(options.durability, move || {
+        Self::start(move || {
             vfs.create_dir().during(|| "create the folder".into())?;
             Store::adopt(Arc::new(vfs), &from, &why, options, seed())
         })
@@ -179,7 +163,7 @@ impl FileJournal {
     /// # Cancellation
     /// As for [`open`](Self::open).
     pub async fn open_on(vfs: Arc<dyn Vfs>, owner: Owner, options: Options) -> Result<Self, OpenError> {
-        Self::start(options.durability, move || Store::open(vfs, owner, options, seed())).await
+        Self::start(move || Store::open(vfs, owner, options, seed())).await
     }
 
     /// Reads and checks everything, and changes nothing. Blocks; for a journal that is not open.
@@ -209,64 +193,44 @@ impl FileJournal {
     }
 
     async fn start(
-        durability: Durability,
         make: impl FnOnce() -> Result<Store, OpenError> + Send + 'static,
     ) -> Result<Self, OpenError> {
-        let (queue, requests) = mpsc::channel();
         let (answer, answered) = oneshot::channel();
-        let spares = queue.clone();
         let thread = thread::Builder::new().name("raft-journal".into()).spawn(move || match make() {
             Ok(store) => {
                 let about = (store.reader(), store.identity(), store.findings().to_vec());
-                // If nobody listens any more the queue is closed as well, and the worker ends at once.
-                let _ = answer.send(Ok(about));
-                let (spare_thread, removal_thread, dirty_since) = (None, None, None);
-                Worker { store, durability, requests, spares, spare_thread, removal_thread, dirty_since }
-                    .run();
+                let (worker, desk) = Worker::new(store);
+                // If nobody listens any more the journal is closed as it is opened.
+                let _ = answer.send(Ok((about, Opened(Some(desk)))));
+                worker.run();
             }
             Err(error) => {
                 let _ = answer.send(Err(error));
             }
         });
         let thread = thread.during(|| "start a thread".into())?;
-        let guard = Starting { queue: Some(queue) };
         let gone = || OpenError::Io { what: "open the journal".into(), cause: "its thread has died".into() };
-        let (reader, identity, findings) = answered.await.map_err(|_| gone())??;
-        let queue = guard.finish().ok_or_else(gone)?;
+        let ((reader, identity, findings), mut opened) = answered.await.map_err(|_| gone())??;
+        let desk = opened.0.take().ok_or_else(gone)?;
         let reader = Arc::new(FileReader { log: reader, queue: OnceLock::new() });
-        Ok(Self { queue, thread: Some(thread), reader, identity, findings })
-    }
-
-    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, JournalError> {
-        let (answer, answered) = oneshot::channel();
-        let gone = || JournalError::Poisoned { cause: "the journal's thread has died".into() };
-        self.queue.send(request(answer)).map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        Ok(Self { desk, thread: Some(thread), reader, identity, findings })
     }
 }
 
-/// Tells the worker to end if the future that waits for it is dropped.
-struct Starting {
-    queue: Option<Sender<Request>>,
-}
+/// A journal that nobody has taken yet: its thread ends with it.
+struct Opened(Option<Desk>);
 
-impl Starting {
-    fn finish(mut self) -> Option<Sender<Request>> {
-        self.queue.take()
-    }
-}
-
-impl Drop for Starting {
+impl Drop for Opened {
     fn drop(&mut self) {
-        if let Some(queue) = self.queue.take() {
-            let _ = queue.send(Request::Close);
+        if let Some(desk) = self.0.take() {
+            desk.close();
         }
     }
 }
 
 impl Drop for FileJournal {
     fn drop(&mut self) {
-        let _ = self.queue.send(Request::Close);
+        self.desk.close();
         if let Some(thread) = self.thread.take() {
             // The lock must be free when this returns.
             let _ = thread.join();
@@ -277,19 +241,19 @@ impl Drop for FileJournal {
 #[async_trait]
 impl Journal for FileJournal {
     async fn load(&mut self) -> Result<JournalState, JournalError> {
-        self.ask(Request::Load).await
+        self.desk.ask(Request::Load).await
     }
 
     async fn write(&mut self, write: JournalWrite) -> Result<(), JournalError> {
-        self.ask(|answer| Request::Write(write, answer)).await
+        self.desk.write(write).await
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), JournalError> {
-        self.ask(|answer| Request::Purge(upto, answer)).await
+        self.desk.ask(|answer| Request::Purge(upto, answer)).await
     }
 
     async fn reset(&mut self, to: LogId) -> Result<(), JournalError> {
-        self.ask(|answer| Request::Reset(to, answer)).await
+        self.desk.ask(|answer| Request::Reset(to, answer)).await
     }
 
     fn reader(&self) -> Arc<dyn JournalReader> {
@@ -302,185 +266,6 @@ fn seed() -> u128 {
     use std::hash::{BuildHasher, RandomState};
     let one = || RandomState::new().hash_one((std::process::id(), Instant::now()));
     u128::from(one()) << 64 | u128::from(one())
-}
-
-/// Owns the store.
-struct Worker {
-    store: Store,
-    durability: Durability,
-    requests: Receiver<Request>,
-    spares: Sender<Request>,
-    spare_thread: Option<JoinHandle<()>>,
-    /// Removes what was purged.
-    removal_thread: Option<JoinHandle<()>>,
-    /// With [`Durability::Interval`]: when the oldest write was made that is not durable.
-    dirty_since: Option<Instant>,
-}
-
-impl Worker {
-    fn run(mut self) {
-        loop {
-            let request = match self.idle_step() {
-                Some(wait) => match self.requests.recv_timeout(wait) {
-                    Ok(request) => request,
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.on_idle();
-                        continue;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => break,
-                },
-                None => match self.requests.recv() {
-                    Ok(request) => request,
-                    Err(_) => break,
-                },
-            };
-            if self.serve(request) {
-                break;
-            }
-        }
-        // An error has poisoned the store and was, or will be, met by the next opening.
-        let _ = self.store.sync();
-        if self.store.mark_needs_segment() {
-            self.wait_for_spare();
-        }
-        let _ = self.store.close();
-        if let Some(thread) = self.spare_thread.take() {
-            let _ = thread.join();
-        }
-        self.wait_for_removal();
-    }
-
-    /// How long to wait for work before there is something else to do.
-    fn idle_step(&self) -> Option<Duration> {
-        match self.durability {
-            Durability::Interval(limit) if self.store.is_dirty() => {
-                let age = self.dirty_since.map_or(Duration::ZERO, |since| since.elapsed());
-                Some(limit.saturating_sub(age))
-            }
-            Durability::Never => None,
-            _ if self.store.needs_mark() => Some(MARK_AFTER),
-            _ if self.store.is_dirty() => Some(SYNC_MARK_AFTER),
-            _ => None,
-        }
-    }
-
-    fn on_idle(&mut self) {
-        // An error poisons the store; the next write says so.
-        let _ = match self.durability {
-            Durability::Interval(_) if self.store.is_dirty() => self.sync_now(),
-            _ if self.store.needs_mark() => self.mark_now(),
-            _ => self.store.sync(),
-        };
-    }
-
-    fn sync_now(&mut self) -> Result<(), JournalError> {
-        self.dirty_since = None;
-        self.store.sync()
-    }
-
-    fn mark_now(&mut self) -> Result<(), JournalError> {
-        if self.store.mark_needs_segment() {
-            self.wait_for_spare();
-        }
-        self.store.mark()?;
-        if matches!(self.durability, Durability::Interval(_)) {
-            self.dirty_since = Some(Instant::now());
-        }
-        Ok(())
-    }
-
-    /// Does one request; says whether it was the last.
-    fn serve(&mut self, request: Request) -> bool {
-        match request {
-            Request::Load(answer) => drop(answer.send(self.store.load())),
-            Request::Write(write, answer) => {
-                if self.store.needs_segment(&write) {
-                    self.wait_for_spare();
-                    if !self.store.has_spare() {
-                        // It may be for want of the space that is being freed.
-                        self.wait_for_removal();
-                    }
-                }
-                let done = self.store.write(&write);
-                drop(answer.send(done));
-                // Entries are released after the answer: nobody waits for that.
-                drop(write);
-                self.after_write();
-            }
-            Request::Purge(upto, answer) => match self.store.begin_purge(upto) {
-                Ok(job) => {
-                    // Large files take long to remove; writes go on meanwhile.
-                    self.remove(job);
-                    drop(answer.send(Ok(())));
-                }
-                Err(error) => drop(answer.send(Err(error))),
-            },
-            Request::Reset(to, answer) => drop(answer.send(self.store.reset(to))),
-            Request::Spare(spare) => self.store.install_spare(spare),
-            Request::Close => return true,
-        }
-        false
-    }
-
-    fn after_write(&mut self) {
-        if let Durability::Interval(limit) = self.durability
-            && self.store.is_dirty()
-        {
-            let since = *self.dirty_since.get_or_insert_with(Instant::now);
-            if since.elapsed() >= limit {
-                let _ = self.sync_now();
-            }
-        }
-        if let Some(job) = self.store.spare_job() {
-            let queue = self.spares.clone();
-            let run = move || drop(queue.send(Request::Spare(job.run())));
-            if let Some(earlier) = self.spare_thread.take() {
-                let _ = earlier.join();
-            }
-            match thread::Builder::new().name("raft-journal-spare".into()).spawn(run) {
-                Ok(thread) => self.spare_thread = Some(thread),
-                // The next write that needs a segment makes it.
-                Err(_) => self.store.give_up_spare(),
-            }
-        }
-    }
-
-    /// Removes files on a thread of their own, one job after the other.
-    fn remove(&mut self, job: RemovalJob) {
-        if job.is_empty() {
-            return;
-        }
-        self.wait_for_removal();
-        // Where there is no thread for it, the next opening removes them.
-        let run = move || job.run();
-        self.removal_thread = thread::Builder::new().name("raft-journal-remove".into()).spawn(run).ok();
-    }
-
-    fn wait_for_removal(&mut self) {
-        if let Some(thread) = self.removal_thread.take() {
-            let _ = thread.join();
-        }
-    }
-
-    /// The segment that is being made is needed now.
-    fn wait_for_spare(&mut self) {
-        let Some(thread) = self.spare_thread.take() else { return };
-        let _ = thread.join();
-        let mut others = Vec::new();
-        while let Ok(request) = self.requests.try_recv() {
-            match request {
-                Request::Spare(spare) => {
-                    self.store.install_spare(spare);
-                    break;
-                }
-                other => others.push(other),
-            }
-        }
-        // One writer, one request at a time: anything else here comes from dropped futures.
-        for other in others {
-            let _ = self.spares.send(other);
-        }
-    }
 }
 
 enum ReadRequest {

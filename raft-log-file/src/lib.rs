@@ -7,8 +7,8 @@
 //!
 //! Read in this order: `docs/journal-format.md` (the bytes and the rules), `layout` and
 //! `hard_state` (the files), `record` and `segment` (a batch, a file of batches), `store` (writing), `cases` and `recover`
-//! (judging what is found), `open` (acting on it), `index` and `read`, `view` (looking at one that is not open), `journal`
-//! (threads).
+//! (judging what is found), `open` (acting on it), `index` and `read`, `view` (looking at one that is not open), `journal`,
+//! `worker` (threads).
 
 mod cases;
 mod error;
@@ -26,6 +26,7 @@ mod store;
 mod verify;
 pub mod vfs;
 mod view;
+mod worker;
 
 pub use cases::{Case, Policy, ROWS, Row};
 pub use journal::FileJournal;

@@ -48,6 +48,12 @@ pub struct Options {
     /// disk has half as much to write without them. Default 128 KiB. Where the file system knows no reservation, zeros
     /// are written always.
     pub reserve_from_bytes: u64,
+    /// An entry of up to this many bytes is written by the task that asks for it, which blocks its thread for a sync,
+    /// as long as there is one command at a time and the disk is quick (2 ms at most); everything else, and everything
+    /// by default, by the journal's own thread. It saves two hand-overs between threads, which take as long as a good part
+    /// of a sync; the thread does nothing else meanwhile, so it is for a runtime that serves this node alone. If the
+    /// disk hangs, so does that runtime, once: the others elect another leader, and the next write is the thread's.
+    pub inline_bytes: u64,
     /// Open although acknowledged entries of a single voter are lost. Has no effect otherwise.
     pub accept_loss: bool,
 }
@@ -58,6 +64,7 @@ impl Default for Options {
             durability: Durability::Always,
             segment_bytes: 16 << 20,
             reserve_from_bytes: 128 << 10,
+            inline_bytes: 0,
             accept_loss: false,
         }
     }
@@ -82,6 +89,13 @@ impl Options {
     #[must_use]
     pub const fn reserve_from_bytes(mut self, bytes: u64) -> Self {
         self.reserve_from_bytes = bytes;
+        self
+    }
+
+    /// With entries of up to so many bytes written by the task that asks, where there is one command at a time.
+    #[must_use]
+    pub const fn inline_bytes(mut self, bytes: u64) -> Self {
+        self.inline_bytes = bytes;
         self
     }
 
@@ -229,6 +243,15 @@ impl Store {
     #[must_use]
     pub const fn identity(&self) -> Identity {
         self.superblock.identity
+    }
+
+    pub(crate) const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// How many batches were ever written.
+    pub(crate) const fn batches(&self) -> u64 {
+        self.batch
     }
 
     /// What opening has found beside its verdict: damage that was repaired, or that touches nothing.
@@ -519,10 +542,15 @@ impl Store {
         self.sync()
     }
 
+    /// Whether it is time to make the next segment ready, and nobody is at it.
+    pub(crate) const fn spare_is_due(&self) -> bool {
+        let is_time = self.active.offset >= self.active.header.size / 8;
+        is_time && self.spare.is_none() && !self.spare_under_way && self.failed.is_none()
+    }
+
     /// The work of making the next segment ready, once it is time and nobody is at it.
     pub fn spare_job(&mut self) -> Option<SpareJob> {
-        let due = self.active.offset >= self.active.header.size / 8;
-        if !due || self.spare.is_some() || self.spare_under_way || self.failed.is_some() {
+        if !self.spare_is_due() {
             return None;
         }
         self.spare_under_way = true;

@@ -25,8 +25,19 @@ mod on_a_failing_disk {
     use super::*;
     use crate::support::{Fault, MemVfs, Unsynced};
 
-    /// With what it does not sync, if anything.
-    struct Failing(Option<Unsynced>);
+    #[derive(Default)]
+    struct Failing {
+        /// What it does not sync, if anything.
+        unsynced: Option<Unsynced>,
+        /// Who asks writes by itself.
+        inline: bool,
+    }
+
+    impl Failing {
+        fn options(&self) -> Options {
+            if self.inline { options().inline_bytes(u64::MAX) } else { options() }
+        }
+    }
 
     #[async_trait]
     impl JournalBackend for Failing {
@@ -43,14 +54,14 @@ mod on_a_failing_disk {
             initial: Option<&Membership>,
         ) -> Result<Box<dyn Journal>, OpenError> {
             let vfs = Arc::new(place.clone());
-            let journal = FileJournal::create_on(vfs, ours(owner), initial, options()).await?;
+            let journal = FileJournal::create_on(vfs, ours(owner), initial, self.options()).await?;
             // Creating is done by then: what is not synced is what is written later.
-            place.set_fault(self.0.map(Fault::NoSync));
+            place.set_fault(self.unsynced.map(Fault::NoSync));
             Ok(Box::new(journal))
         }
 
         async fn open(&self, place: &MemVfs, owner: Owner) -> Result<Box<dyn Journal>, OpenError> {
-            Ok(Box::new(FileJournal::open_on(Arc::new(place.clone()), ours(owner), options()).await?))
+            Ok(Box::new(FileJournal::open_on(Arc::new(place.clone()), ours(owner), self.options()).await?))
         }
 
         async fn crash(&self, place: &MemVfs, journal: Box<dyn Journal>) -> Result<(), Unsupported> {
@@ -58,7 +69,7 @@ mod on_a_failing_disk {
             let durable = place.durable();
             drop(journal);
             place.restore(&durable);
-            place.set_fault(self.0.map(Fault::NoSync));
+            place.set_fault(self.unsynced.map(Fault::NoSync));
             Ok(())
         }
 
@@ -91,8 +102,17 @@ mod on_a_failing_disk {
     }
 
     raft_testkit::journal_conformance! {
-        backend: Failing(None),
+        backend: Failing::default(),
         skip: { j01_acknowledged_survives_a_kill => "this disk ends with its process; the real files do it" },
+    }
+
+    mod written_by_the_caller {
+        use super::Failing;
+
+        raft_testkit::journal_conformance! {
+            backend: Failing { unsynced: None, inline: true },
+            skip: { j01_acknowledged_survives_a_kill => "this disk ends with its process; the real files do it" },
+        }
     }
 
     /// A sync that does nothing where the journal counts on it: a crash shows it.
@@ -107,7 +127,11 @@ mod on_a_failing_disk {
             (Names, "j01_long_log_survives_a_crash", ""),
         ];
         for (unsynced, clause, words) in table {
-            let result = raft_testkit::conformance::journal::run(&Failing(Some(unsynced)), clause).await;
+            let result = raft_testkit::conformance::journal::run(
+                &Failing { unsynced: Some(unsynced), inline: false },
+                clause,
+            )
+            .await;
             let seen = result.expect_err(&format!("{unsynced:?}")).to_string();
             assert!(seen.contains(words) && !seen.contains("nothing happens"), "{unsynced:?}: {seen}");
         }

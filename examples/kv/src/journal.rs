@@ -189,6 +189,10 @@ pub(crate) struct Opened {
     pub(crate) findings: Vec<String>,
 }
 
+/// Where one command comes at a time there is nothing else to do for the runtime, which serves this node alone, until it
+/// is durable.
+const INLINE_BYTES: u64 = 64 << 10;
+
 /// Whose journal it is, where, and how it behaves.
 pub(crate) struct Place<'a> {
     pub(crate) dir: &'a Path,
@@ -201,7 +205,10 @@ pub(crate) struct Place<'a> {
 
 impl Place<'_> {
     fn file(&self) -> raft_log_file::Options {
-        raft_log_file::Options::default().durability(self.durability).segment_bytes(self.segment_bytes)
+        raft_log_file::Options::default()
+            .durability(self.durability)
+            .segment_bytes(self.segment_bytes)
+            .inline_bytes(INLINE_BYTES)
     }
 
     /// Opens what is there.

@@ -23,6 +23,7 @@ mod table;
 pub use clock::{LogClock, LogTime};
 pub use codec::MalformedTable;
 pub use op::{MalformedOp, Op, Stamped};
+pub(crate) use packed::COUNT_AT;
 pub use packed::{Packed, is_marked, marked_len, pack_marked, unpack_any};
 pub use table::{Decision, Place, Table};
 

@@ -12,8 +12,10 @@ use crate::ids::SessionId;
 /// The format byte. 0 is that of [`pack`](crate::entry::pack).
 const MARKED: u8 = 1;
 
+/// Where the count is.
+pub(crate) const COUNT_AT: usize = 1 + 8;
 /// Bytes of the head, and of each command's, by whether it has a mark.
-const HEAD: usize = 1 + 8 + 4;
+const HEAD: usize = COUNT_AT + 4;
 const PLAIN_HEAD: usize = 4 + 8;
 const MARKED_HEAD: usize = 4 + 8 + 8 + 8;
 

@@ -1,0 +1,279 @@
+//! Who writes: the journal's thread, or the task that asks.
+
+mod support;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use raft_core::backend::{Journal, JournalWrite, Verdict};
+use raft_core::entry::pack;
+use raft_log_file::vfs::{LockError, Vfs, VfsFile};
+use raft_log_file::{Durability, FileJournal, Options};
+use support::{CrashPoint, MemVfs, OWNER, Op, append, entry, vote};
+
+/// The thread of the journal has this name; that of a test another.
+const JOURNAL: &str = "raft-journal";
+
+/// A disk that notes who writes batches, and takes its time when told to.
+#[derive(Default)]
+struct Disk {
+    memory: MemVfs,
+    notes: Arc<Notes>,
+}
+
+#[derive(Default)]
+struct Notes {
+    writers: Mutex<Vec<String>>,
+    slow: AtomicBool,
+}
+
+struct File {
+    file: Arc<dyn VfsFile>,
+    notes: Arc<Notes>,
+}
+
+impl Disk {
+    fn file(&self, file: Arc<dyn VfsFile>) -> Arc<dyn VfsFile> {
+        Arc::new(File { file, notes: Arc::clone(&self.notes) })
+    }
+
+    /// Who has written batches since the last time it was asked.
+    fn writers(&self) -> Vec<String> {
+        std::mem::take(&mut self.notes.writers.lock().unwrap())
+    }
+}
+
+impl Vfs for Disk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.memory.list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn VfsFile>> {
+        self.memory.create(name).map(|file| self.file(file))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn VfsFile>> {
+        self.memory.open(name).map(|file| self.file(file))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.memory.rename(from, to)
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        self.memory.unlink(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.memory.sync_dir()
+    }
+
+    fn lock(&self, name: &str) -> Result<Box<dyn Send + Sync>, LockError> {
+        self.memory.lock(name)
+    }
+}
+
+impl VfsFile for File {
+    fn pread(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.pread(buf, offset)
+    }
+
+    fn pwrite(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.file.pwrite(buf, offset)
+    }
+
+    /// Batches are written so.
+    fn pwrite_through(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        // Zeros for the next segment are nobody's batch.
+        if thread != "raft-journal-spare" {
+            self.notes.writers.lock().unwrap().push(thread);
+        }
+        self.file.pwrite_through(buf, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let begun = Instant::now();
+        while self.notes.slow.load(Ordering::Relaxed) && begun.elapsed() < Duration::from_millis(3) {
+            std::hint::spin_loop();
+        }
+        self.file.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+}
+
+fn options() -> Options {
+    Options::default().segment_bytes(1 << 20).inline_bytes(1000)
+}
+
+async fn create(disk: &Arc<Disk>, options: Options) -> FileJournal {
+    let vfs = Arc::clone(disk) as Arc<dyn Vfs>;
+    let journal = FileJournal::create_on(vfs, OWNER, None, options).await.unwrap();
+    disk.writers();
+    journal
+}
+
+/// An entry of so many commands.
+fn commands(index: u64, count: usize) -> JournalWrite {
+    append(vec![entry(1, index, pack(&vec![Bytes::from_static(b"x"); count]))])
+}
+
+/// Writes one command at a time until the caller has written one: not at once where a machine under load took long over
+/// the last.
+async fn until_inline(journal: &mut FileJournal, disk: &Disk, next: &mut impl Iterator<Item = u64>) {
+    disk.writers();
+    for index in next {
+        journal.write(commands(index, 1)).await.unwrap();
+        if all_by(&disk.writers(), false) {
+            break;
+        }
+    }
+}
+
+fn all_by(writers: &[String], thread: bool) -> bool {
+    !writers.is_empty() && writers.iter().all(|name| (name == JOURNAL) == thread)
+}
+
+#[tokio::test]
+async fn one_command_at_a_time_is_written_by_who_asks() {
+    let disk = Arc::new(Disk::default());
+    let mut journal = create(&disk, options()).await;
+    let mut next = 1..;
+    for _ in 0..100 {
+        until_inline(&mut journal, &disk, &mut next).await;
+    }
+    let last = next.next().unwrap() - 1;
+    // And is durable then.
+    let mut point = CrashPoint::default();
+    disk.memory.ops().iter().for_each(|op| point.advance(op));
+    let crashed = Arc::new(MemVfs::of(&point.durable()));
+    let state = FileJournal::open_on(crashed, OWNER, options()).await.unwrap().load().await.unwrap();
+    assert_eq!(state.last.index.0, last);
+}
+
+#[tokio::test]
+async fn nobody_blocks_who_did_not_say_so() {
+    let disk = Arc::new(Disk::default());
+    let mut journal = create(&disk, options().inline_bytes(0)).await;
+    for index in 1..100 {
+        journal.write(commands(index, 1)).await.unwrap();
+    }
+    assert!(all_by(&disk.writers(), true));
+}
+
+/// Where many commands come, they gather while the thread writes; where they become few it is as before.
+#[tokio::test]
+async fn many_commands_at_a_time_are_the_threads() {
+    let disk = Arc::new(Disk::default());
+    let mut journal = create(&disk, options()).await;
+    let mut next = 1..;
+    for _ in 0..100 {
+        journal.write(commands(next.next().unwrap(), 8)).await.unwrap();
+    }
+    disk.writers();
+    journal.write(commands(next.next().unwrap(), 1)).await.unwrap();
+    assert!(all_by(&disk.writers(), true), "by the mean");
+    for _ in 0..200 {
+        journal.write(commands(next.next().unwrap(), 1)).await.unwrap();
+    }
+    until_inline(&mut journal, &disk, &mut next).await;
+    // Many entries of one command each are many too.
+    for _ in 0..100 {
+        let entries = next.by_ref().take(8).map(|index| entry(1, index, pack(&[Bytes::from_static(b"x")])));
+        journal.write(append(entries.collect())).await.unwrap();
+    }
+    disk.writers();
+    journal.write(commands(next.next().unwrap(), 1)).await.unwrap();
+    assert!(all_by(&disk.writers(), true));
+}
+
+#[tokio::test]
+async fn what_is_large_is_the_threads() {
+    let disk = Arc::new(Disk::default());
+    let mut journal = create(&disk, options()).await;
+    for (index, bytes, thread) in [(1, 1000, false), (2, 1001, true)] {
+        journal.write(append(vec![entry(1, index, vec![9; bytes])])).await.unwrap();
+        assert!(all_by(&disk.writers(), thread), "{bytes}");
+    }
+    until_inline(&mut journal, &disk, &mut (3..)).await;
+}
+
+#[tokio::test]
+async fn a_slow_disk_blocks_once() {
+    let disk = Arc::new(Disk::default());
+    let mut journal = create(&disk, options()).await;
+    disk.notes.slow.store(true, Ordering::Relaxed);
+    journal.write(commands(1, 1)).await.unwrap();
+    assert!(all_by(&disk.writers(), false));
+    for index in 2..5 {
+        journal.write(commands(index, 1)).await.unwrap();
+    }
+    assert!(all_by(&disk.writers(), true));
+    disk.notes.slow.store(false, Ordering::Relaxed);
+    until_inline(&mut journal, &disk, &mut (5..)).await;
+}
+
+/// The thread sees to the end of what others have written: a mark, its sync, the next segment.
+#[tokio::test]
+async fn the_thread_looks_after_what_others_write() {
+    let disk = Arc::new(Disk::default());
+    let mut journal = create(&disk, options()).await;
+    let before = disk.memory.op_count();
+    journal.write(commands(1, 1)).await.unwrap();
+    assert!(all_by(&disk.writers(), false));
+    while disk.memory.op_count() < before + 4 {
+        tokio::task::yield_now().await;
+    }
+    let ops = disk.memory.ops();
+    let [Op::Write(..), Op::Sync(_), Op::Write(..), Op::Sync(_)] = &ops[before..] else {
+        panic!("other operations")
+    };
+    // Several segments.
+    for index in 2..600 {
+        journal.write(commands(index, 1)).await.unwrap();
+    }
+    drop(journal);
+    let mut journal = FileJournal::open_on(disk, OWNER, options()).await.unwrap();
+    let state = journal.load().await.unwrap();
+    assert_eq!((state.last.index.0, state.verdict), (599, Verdict::Clean));
+}
+
+/// What was asked for and given up is done before what is asked for next.
+#[tokio::test]
+async fn nothing_overtakes_a_dropped_write() {
+    let disk = Arc::new(Disk::default());
+    let mut journal = create(&disk, options()).await;
+    for index in (1..100).step_by(2) {
+        let mut large = journal.write(append(vec![entry(1, index, vec![9; 2000])]));
+        let _ = std::future::poll_fn(|cx| std::task::Poll::Ready(large.as_mut().poll(cx))).await;
+        drop(large);
+        journal.write(commands(index + 1, 1)).await.unwrap();
+    }
+    assert_eq!(journal.load().await.unwrap().last.index.0, 99 + 1);
+}
+
+/// Whoever writes: a hard state is durable at once, entries when that was asked for.
+#[tokio::test]
+async fn weaker_durability() {
+    for durability in [Durability::Never, Durability::Interval(Duration::from_secs(3600))] {
+        let disk = Arc::new(Disk::default());
+        let mut journal = create(&disk, options().durability(durability)).await;
+        let syncs = disk.memory.syncs();
+        journal.write(commands(1, 1)).await.unwrap();
+        assert_eq!(disk.memory.syncs(), syncs, "{durability:?}");
+        let mut write = commands(2, 1);
+        write.hard_state = Some(vote(1, 2));
+        journal.write(write).await.unwrap();
+        assert!(disk.memory.syncs() > syncs, "{durability:?}");
+    }
+}
