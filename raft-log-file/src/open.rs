@@ -66,8 +66,10 @@ enum Origins<'a> {
     Adopted { from: &'a Identity, why: &'a str },
 }
 
-/// A batch to be written at the start of a segment.
+/// Batches to be written at the start of a segment.
 struct First {
+    /// All batches up to this one are durable: those before them.
+    durable: u64,
     bytes: Vec<u8>,
     /// For each batch: position, size, first index, terms, memberships.
     batches: Vec<(u64, u64, Header, Vec<Entry>)>,
@@ -77,12 +79,13 @@ struct First {
 
 impl First {
     fn new(batch: u64, chain: u64) -> Self {
-        Self { bytes: Vec::new(), batches: Vec::new(), batch, chain }
+        Self { durable: batch - 1, bytes: Vec::new(), batches: Vec::new(), batch, chain }
     }
 
     fn push(&mut self, segment: &SegmentHeader, mut header: Header, entries: Vec<Entry>) {
         header.batch = self.batch;
         header.prev_chain = self.chain;
+        header.witness = self.durable;
         let offset = BLOCK_BYTES + self.bytes.len() as u64;
         let before = self.bytes.len();
         self.chain = record::encode(&mut self.bytes, segment.seed(), offset, header, &entries);
@@ -328,8 +331,7 @@ impl Store {
         let mut first = First::new(cut.batch, cut.chain);
         for pending in scan.pending.iter().filter(|pending| !pending.header.has(MARK | SEAL)) {
             let entries = read_back(pending)?;
-            let again = Header { witness: cut.batch - 1, ..pending.header };
-            first.push(&header, again, entries);
+            first.push(&header, pending.header, entries);
         }
         header.size = options.segment_size().max(first.bytes.len() as u64 + 3 * BLOCK_BYTES);
         let recycle = recycle.filter(|(_, size)| *size == header.size).map(|(seq, _)| seq);

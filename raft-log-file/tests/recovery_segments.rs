@@ -282,22 +282,25 @@ fn a_purge_after_an_opening_removes_old_segments() {
     assert_eq!(recover(&vfs.image()).1, model);
 }
 
-/// A machine that goes down before the files of a purge are removed finds them again: they are removed then.
+/// A machine that goes down before the files of a purge are removed finds them again: they are removed then. What was
+/// purged ends with a segment, or in one.
 #[test]
 fn what_a_purge_has_left_is_removed() {
-    let (vfs, mut store, mut model) = journal();
-    fill(&mut store, &mut model, 1, 2..=8);
-    let old = vfs.image()[FIRST].clone();
-    store.purge(LogId::new(1, 7)).unwrap();
-    model.purge(LogId::new(1, 7));
-    drop(store);
-    let mut image = vfs.image();
-    assert_eq!(segments(&image), [SECOND]);
-    image.insert(FIRST.into(), old);
-    assert_eq!(cases(&image), []);
-    let (verdict, found, recovered) = recover(&image);
-    assert_eq!((verdict, found), (Verdict::Clean, model));
-    assert!(!recovered.contains_key(FIRST));
+    for upto in [6, 7] {
+        let (vfs, mut store, mut model) = journal();
+        fill(&mut store, &mut model, 1, 2..=8);
+        let old = vfs.image()[FIRST].clone();
+        store.purge(LogId::new(1, upto)).unwrap();
+        model.purge(LogId::new(1, upto));
+        drop(store);
+        let mut image = vfs.image();
+        assert_eq!(segments(&image), [SECOND]);
+        image.insert(FIRST.into(), old);
+        assert_eq!(cases(&image), []);
+        let (verdict, found, recovered) = recover(&image);
+        assert_eq!((verdict, found), (Verdict::Clean, model));
+        assert!(!recovered.contains_key(FIRST));
+    }
 }
 
 /// The segment that the log begins with is evidence, whatever its header says.
