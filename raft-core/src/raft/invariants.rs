@@ -38,3 +38,74 @@ fn role_is_sound(role: &Role, common: &Common) -> bool {
         Role::Leader(leader) => common.leader == Some(common.id()) && leader.is_sound(common),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use alloc::boxed::Box;
+    use alloc::string::String;
+
+    use super::super::election::Candidate;
+    use super::super::leader::Leader;
+    use super::*;
+    use crate::backend::JournalState;
+    use crate::config::Config;
+    use crate::entry::{Entry, EntryKind};
+    use crate::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, StoreId, Term};
+    use crate::membership::{Member, Membership};
+    use crate::raft::{Event, Restored};
+    use crate::time::Time;
+
+    /// Node 1 of three, that has just come up.
+    fn follower() -> Raft {
+        let members = [1, 2, 3].map(|id| Member::new(NodeId(id), String::new()));
+        let data = Membership::of_voters(members).unwrap().encode();
+        let mut journal = JournalState::empty(Identity {
+            cluster: ClusterId(7),
+            group: GroupId(0),
+            node: NodeId(1),
+            store: StoreId(1),
+            incarnation: Incarnation::default(),
+        });
+        journal.last = LogId::new(0, 1);
+        journal.terms.push((Index(1), Term(0)));
+        journal.memberships.push(Entry { id: journal.last, kind: EntryKind::Membership, data });
+        let restored = Restored { journal, snapshot: None, applied: LogId::ZERO };
+        Raft::new(Config::new(NodeId(1), ClusterId(7)), restored, Time::ZERO).unwrap()
+    }
+
+    /// The same, and it leads.
+    pub(in crate::raft) fn leader() -> Raft {
+        let mut raft = follower();
+        raft.common.leader = Some(raft.common.id());
+        raft.role = Role::Leader(Box::new(Leader::start(&mut raft.common)));
+        raft
+    }
+
+    /// Whether it stands still, and has said so.
+    pub(in crate::raft) fn halts(mut raft: Raft) -> bool {
+        raft.check();
+        // Once is enough.
+        raft.check();
+        let alarms = core::iter::from_fn(|| raft.poll_event());
+        let alarms = alarms.filter(|event| matches!(event, Event::Alarm(Violation::Local { .. }))).count();
+        assert_eq!(alarms, usize::from(raft.common.halted));
+        raft.common.halted
+    }
+
+    #[test]
+    fn a_node_whose_role_contradicts_what_it_knows_halts() {
+        for sound in [true, false] {
+            let (me, other) = (Some(NodeId(1)), Some(NodeId(2)));
+            let mut raft = follower();
+            raft.common.leader = if sound { other } else { me };
+            assert_eq!(halts(raft), !sound);
+            let mut raft = follower();
+            raft.role = Role::Candidate(Candidate::start(&mut raft.common, true, false, 0));
+            raft.common.leader = if sound { None } else { other };
+            assert_eq!(halts(raft), !sound);
+            let mut raft = leader();
+            raft.common.leader = if sound { me } else { other };
+            assert_eq!(halts(raft), !sound);
+        }
+    }
+}

@@ -115,3 +115,22 @@ fn damage_is_covered_by_a_state_that_has_it() {
     node.grow(10);
     assert_eq!(node.raft.poll_snapshot(), None, "what was damaged only has to be dropped");
 }
+
+/// A follower is sent what was asked for, or nothing.
+#[test]
+fn what_is_read_for_a_follower_is_what_it_needs() {
+    let mut config = config();
+    config.tail_limit_bytes = 1;
+    let mut node = Node::leader(config);
+    node.grow(8);
+    node.acknowledge(B, 2);
+    assert_eq!(node.sent_to(B), []);
+    let fetch = node.raft.poll_fetch().unwrap();
+    assert_eq!(fetch.range.start, Index(3));
+    node.raft.handle_fetched(node.now, fetch.id, vec![entry(id(1, 4))]);
+    assert_eq!(node.sent_to(B), [], "that is something else");
+    let again = node.raft.poll_fetch().unwrap();
+    assert_eq!(again.range, fetch.range);
+    node.raft.handle_fetched(node.now, again.id, vec![entry(id(1, 3))]);
+    assert_eq!(node.sent_to(B), [append(id(1, 2), &[id(1, 3)], 8)]);
+}

@@ -181,3 +181,33 @@ fn p18_a_snapshot_holds_the_committed_membership() {
     assert_eq!(node.status().last, LogId::new(3, 13));
     assert_eq!(node.status().membership, members(&[1, 2, 3]));
 }
+
+/// What is set to 0 makes no snapshot due, however much it comes to; who asks gets one.
+#[test]
+fn a_policy_of_nothing_takes_none() {
+    let mut config = config();
+    (config.snapshot_every_entries, config.snapshot_every_bytes) = (0, 0);
+    let mut node = Node::leader(config);
+    node.grow(200);
+    assert!(node.raft.poll_snapshot().is_none());
+    node.raft.take_snapshot(node.now);
+    assert_eq!(node.take(1).upto, id(2, 200));
+}
+
+/// Where the number of entries makes none due, it does not put an end to waiting for growth either.
+#[test]
+fn without_a_number_of_entries_growth_alone_is_waited_for() {
+    let mut config = config();
+    (config.snapshot_every_entries, config.snapshot_every_bytes, config.snapshot_growth) = (0, 1, 3);
+    let mut node = Node::leader(config);
+    node.grow(10);
+    let first = node.raft.poll_snapshot().unwrap();
+    node.raft.handle_snapshot_taken(node.now, snapshot(1, first.upto, 4000));
+    node.grow(12);
+    assert!(node.raft.poll_snapshot().is_none());
+    node.raft.propose(node.now, pack(&[Bytes::from(vec![0; 12_000])])).unwrap();
+    node.settle();
+    node.acknowledge(A, 13);
+    node.settle();
+    assert_eq!(node.raft.poll_snapshot().unwrap().upto, id(2, 13));
+}

@@ -423,3 +423,25 @@ pub(crate) fn transfer_ended(common: &mut Common) {
     };
     common.events.push_back(Event::TransferFinished { to, result });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::Role;
+    use crate::raft::invariants::tests::{halts, leader};
+
+    /// Of a follower that has as much, where the next append begins here: its own log ends with 2.
+    #[test]
+    fn a_leader_that_believes_what_cannot_be_halts() {
+        for (matched, next, sound) in
+            [(0, 1, true), (2, 3, true), (2, 2, false), (3, 4, false), (1, 1, false)]
+        {
+            let mut raft = leader();
+            let Role::Leader(leader) = &mut raft.role else { panic!("it leads") };
+            if let Some(progress) = leader.progress.get_mut(&NodeId(2)) {
+                (progress.match_index, progress.next_index) = (Index(matched), Index(next));
+            }
+            assert_eq!(halts(raft), !sound, "{matched}, {next}");
+        }
+    }
+}
