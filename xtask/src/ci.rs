@@ -55,6 +55,7 @@ const STEPS: &[Step] = &[
     ("core: node", |_| core(&["--no-default-features", "--features", "node"])),
     ("core: typed", |_| core(&["--no-default-features", "--features", "typed"])),
     ("core: peering", |_| core(&["--no-default-features", "--features", "peering"])),
+    ("core: metrics", |_| core(&["--no-default-features", "--features", "metrics"])),
     ("core: tls", |_| core(&["--no-default-features", "--features", "tls"])),
     ("core: no runtime", |_| no_runtime()),
     ("core: no_std", |_| Ok(ended(no_std::check()?))),

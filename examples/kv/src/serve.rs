@@ -186,6 +186,26 @@ fn facts(settings: &Settings, verdict: &str) -> http::Facts {
             Durability::Never => "never".into(),
         },
         verdict: verdict.to_owned(),
+        bounds: match settings.transport {
+            TransportKind::Tcp => {
+                let options = raft_net_tcp::Options::default();
+                http::Bounds {
+                    frame_bytes: options.frame_limit_bytes,
+                    control_queue_bytes: options.control_queue_bytes,
+                    bulk_queue_bytes: options.bulk_queue_bytes,
+                    connections: options.connections,
+                }
+            }
+            TransportKind::Grpc => {
+                let options = raft_net_grpc::Options::default();
+                http::Bounds {
+                    frame_bytes: options.frame_limit_bytes,
+                    control_queue_bytes: options.control_queue_bytes,
+                    bulk_queue_bytes: options.bulk_queue_bytes,
+                    connections: options.connections,
+                }
+            }
+        },
     }
 }
 

@@ -17,6 +17,8 @@ mod durations;
 mod guard;
 mod handle;
 mod inbox;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod peers;
 mod protocol;
 mod replay;

@@ -167,6 +167,9 @@ pub(super) async fn tick(state: Arc<Http>) {
         }
         if is_due && asked.is_none_or(|asked| asked.elapsed() > ASK_AFTER) {
             live.ask(&server.node).await;
+            if let Some(config) = live.config() {
+                state.metrics.publish(&state, &config);
+            }
             asked = Some(Instant::now());
         }
         let status = server.node.status();

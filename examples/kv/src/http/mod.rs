@@ -10,9 +10,11 @@
 //! | `status` | a node's state as JSON |
 //! | `live` | events: the state as it changes, the last minutes, what has happened |
 //! | `timeline` | what happened: roles, leaders, members, snapshots, disks |
+//! | `metrics` | for Prometheus |
 //! | `probe` | alive, ready, healthy |
 
 mod live;
+mod metrics;
 mod page;
 mod probe;
 mod status;
@@ -39,7 +41,8 @@ use tokio::sync::Semaphore;
 
 use crate::server::Server;
 use crate::settings::HTTP;
-pub(crate) use live::Live;
+use live::Live;
+use metrics::Metrics;
 
 /// Connections at once; further ones are closed.
 const CONNECTIONS: usize = 64;
@@ -63,6 +66,17 @@ pub(crate) struct Facts {
     pub(crate) durability: String,
     /// What opening the journal has found.
     pub(crate) verdict: String,
+    /// What the transport may hold.
+    pub(crate) bounds: Bounds,
+}
+
+/// The bounds of a transport, of whichever kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) frame_bytes: u64,
+    pub(crate) control_queue_bytes: u64,
+    pub(crate) bulk_queue_bytes: u64,
+    pub(crate) connections: usize,
 }
 
 /// What all requests share.
@@ -70,6 +84,7 @@ pub(crate) struct Http {
     server: Arc<Server>,
     facts: Facts,
     live: Arc<Live>,
+    metrics: Metrics,
 }
 
 /// Serves from now on, until the process ends.
@@ -82,7 +97,8 @@ pub(crate) fn start(server: Arc<Server>, facts: Facts, listener: TcpListener) ->
     tokio::spawn(timeline::follow(Arc::clone(&live), server.node.clone()));
     let listener = listener.into_std()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let state = Arc::new(Http { server, facts, live });
+    let metrics = Metrics::new(server.node.clone()).map_err(io::Error::other)?;
+    let state = Arc::new(Http { server, facts, live, metrics });
     std::thread::Builder::new().name("raft-kv-http".into()).spawn(move || {
         if let Err(error) = runtime.block_on(run(state, listener)) {
             tracing::error!(%error, "nothing is served at --http");
@@ -123,12 +139,13 @@ fn router(state: Arc<Http>) -> Router {
     Router::new()
         .route("/", get(page::page))
         .route("/events", get(live::events))
+        .route("/metrics", get(metrics::metrics))
         .route("/status", get(status::status))
         .route("/health", get(probe::health))
         .route("/ready", get(probe::ready))
         .route("/live", get(probe::live))
         .fallback(|| async {
-            (StatusCode::NOT_FOUND, "there are /, /events, /status, /health, /ready and /live\n")
+            (StatusCode::NOT_FOUND, "there are /, /events, /metrics, /status, /health, /ready and /live\n")
         })
         .layer(middleware::from_fn_with_state(Arc::clone(&state), guard))
         .with_state(state)
