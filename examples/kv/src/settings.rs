@@ -64,8 +64,9 @@ flags! {
     /// Where the other nodes connect.
     #[arg(value_name = "IP:PORT")]
     peer_listen: SocketAddr;
-    /// The members of a new cluster, this node among them: ID=PEER-ADDRESS@CLIENT-ADDRESS[@HTTP-ADDRESS],... Used
-    /// when the data folder is empty. Without it a new node waits to be contacted.
+    /// The members of a new cluster, this node among them: ID=PEER-ADDRESS@CLIENT-ADDRESS,... each with another
+    /// @HTTP-ADDRESS at its end where its page is to be found. Used when the data folder is empty. Without it a new
+    /// node waits to be contacted.
     #[arg(value_name = "LIST")]
     members: String;
     /// The name of the cluster. Without it, it is computed from --members.
