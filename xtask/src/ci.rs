@@ -81,7 +81,7 @@ const STEPS: &[Step] = &[
     ("sim: fresh seeds", |_| fresh_seeds()),
     ("sim: same everywhere", |_| this(&["digests", "--seeds", "0..30"])),
     ("model", |_| tool("raft-model", &["--states", "500000"])),
-    ("crash", |_| this(&["crash", "--states", "60000"])),
+    ("crash", |_| this(&["crash", "--states", "120000"])),
     ("test", Ci::test),
 ];
 
