@@ -156,11 +156,22 @@ pub fn unpack(data: &Bytes) -> Result<Vec<Bytes>, MalformedPack> {
     Ok(commands)
 }
 
-/// How many commands the data of an entry of kind [`EntryKind::Commands`] says that it has, of either format, read off its
-/// head: a hint, for who treats few of them otherwise than many. `None` if there is no such head.
+/// How many commands an entry says that it has, of either format, read off its head and not checked: a hint, for who treats
+/// few of them otherwise than many. `None` if it is of another kind, or has no such head.
+///
+/// ```
+/// use raft_core::entry::{Entry, EntryKind, command_count, pack};
+/// use raft_core::ids::LogId;
+///
+/// let data = pack(&["a".into(), "bc".into()]);
+/// let entry = Entry { id: LogId::new(1, 1), kind: EntryKind::Commands, data };
+/// assert_eq!(command_count(&entry), Some(2));
+/// ```
 #[must_use]
-pub fn command_count(data: &[u8]) -> Option<u32> {
+pub fn command_count(entry: &Entry) -> Option<u32> {
+    let data = &entry.data[..];
     let at = match data.first()? {
+        _ if entry.kind != EntryKind::Commands => return None,
         &PLAIN => 1,
         _ if crate::session::is_marked(data) => crate::session::COUNT_AT,
         _ => return None,
@@ -188,12 +199,19 @@ mod tests {
 
     #[test]
     fn the_count_is_read_off_the_head() {
+        let count = |kind, data: Bytes| command_count(&Entry { id: LogId::new(1, 1), kind, data });
         let commands = vec![Bytes::from_static(b"abc"); 300];
-        assert_eq!(command_count(&pack(&commands)), Some(300));
+        let plain = pack(&commands);
         let marked: Vec<_> = commands.into_iter().map(|command| (None, command)).collect();
-        assert_eq!(command_count(&crate::session::pack_marked(Default::default(), &marked)), Some(300));
+        let marked = crate::session::pack_marked(Default::default(), &marked);
+        for data in [plain, marked] {
+            assert_eq!(count(EntryKind::Commands, data.clone()), Some(300));
+            for other in [EntryKind::Noop, EntryKind::Membership, EntryKind::Session] {
+                assert_eq!(count(other, data.clone()), None, "its first byte means something else");
+            }
+        }
         for other in [&[][..], &[0, 1, 0, 0], &[9; 40]] {
-            assert_eq!(command_count(other), None);
+            assert_eq!(count(EntryKind::Commands, Bytes::from_static(other)), None);
         }
     }
 

@@ -18,9 +18,10 @@ use tokio::sync::oneshot;
 
 use crate::error::Context;
 use crate::open::{self, Owner};
+use crate::options::Options;
 use crate::read::LogReader;
 use crate::recover::Finding;
-use crate::store::{Options, Store};
+use crate::store::Store;
 use crate::verify::{self, Report};
 use crate::vfs::{OsVfs, Vfs};
 use crate::worker::{Answer, Desk, Request, Worker};

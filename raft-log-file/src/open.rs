@@ -17,10 +17,11 @@ use crate::layout::{
     BLOCK_BYTES, HARD_STATE, HARD_STATE_LAYOUT, LOCK, PEERS, PEERS_LAYOUT, SUPER, SUPER_LAYOUT, TEMPORARY,
     is_data, is_temporary, segment_name,
 };
+use crate::options::Options;
 use crate::record::{self, ENTRIES, Found, Header, MARK, SEAL, TRUNCATE};
 use crate::recover::{Pending, Scan, read_super};
 use crate::segment::{self, Origin, SegmentHeader, Zeros};
-use crate::store::{Active, Options, Random, Store, segment_error, store_id, unusable};
+use crate::store::{Active, Random, Store, segment_error, store_id, unusable};
 use crate::vfs::{self, Aligned, LockError, Vfs};
 use crate::view;
 

@@ -11,7 +11,8 @@ use raft_core::entry::{self, Entry};
 use raft_core::ids::LogId;
 use tokio::sync::oneshot;
 
-use crate::store::{Durability, RemovalJob, Spare, Store};
+use crate::options::Durability;
+use crate::store::{RemovalJob, Spare, Store};
 
 /// After a sync, this long without work until a mark is written.
 const MARK_AFTER: Duration = Duration::from_millis(2);
@@ -100,7 +101,7 @@ impl Desk {
     }
 
     fn count(&mut self, entries: &[Entry]) {
-        let count = |entry: &Entry| u64::from(entry::command_count(&entry.data).unwrap_or(1));
+        let count = |entry: &Entry| u64::from(entry::command_count(entry).unwrap_or(1));
         if !entries.is_empty() {
             self.commands = self.commands - self.commands / PARTS + entries.iter().map(count).sum::<u64>();
         }
@@ -202,7 +203,8 @@ impl Worker {
     fn step(&mut self) -> Option<()> {
         let mut held = self.shared.lock()?;
         let wait = self.idle_step(&held.store);
-        held.watched = wait.is_some();
+        // Before the mark of what somebody else writes now is due.
+        held.watched = wait.is_some_and(|wait| wait <= MARK_AFTER);
         let batches = held.store.batches();
         drop(held);
         let request = match wait {

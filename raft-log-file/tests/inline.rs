@@ -9,13 +9,17 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use raft_core::backend::{Journal, JournalWrite, Verdict};
-use raft_core::entry::pack;
+use raft_core::entry::{Entry, EntryKind, pack};
+use raft_core::ids::LogId;
 use raft_log_file::vfs::{LockError, Vfs, VfsFile};
 use raft_log_file::{Durability, FileJournal, Options};
 use support::{CrashPoint, MemVfs, OWNER, Op, append, entry, vote};
 
 /// The thread of the journal has this name; that of a test another.
 const JOURNAL: &str = "raft-journal";
+
+/// Nothing here takes so long on any machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A disk that notes who writes batches, and takes its time when told to.
 #[derive(Default)]
@@ -27,7 +31,13 @@ struct Disk {
 #[derive(Default)]
 struct Notes {
     writers: Mutex<Vec<String>>,
+    /// Who has made files.
+    makers: Mutex<Vec<String>>,
     slow: AtomicBool,
+}
+
+fn this_thread() -> String {
+    std::thread::current().name().unwrap_or_default().to_owned()
 }
 
 struct File {
@@ -52,6 +62,7 @@ impl Vfs for Disk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn VfsFile>> {
+        self.notes.makers.lock().unwrap().push(this_thread());
         self.memory.create(name).map(|file| self.file(file))
     }
 
@@ -87,7 +98,7 @@ impl VfsFile for File {
 
     /// Batches are written so.
     fn pwrite_through(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        let thread = this_thread();
         // Zeros for the next segment are nobody's batch.
         if thread != "raft-journal-spare" {
             self.notes.writers.lock().unwrap().push(thread);
@@ -161,6 +172,19 @@ async fn one_command_at_a_time_is_written_by_who_asks() {
     assert_eq!(state.last.index.0, last);
 }
 
+/// What a leader sends must be on its way before its thread waits for the disk.
+#[tokio::test]
+async fn what_others_have_begun_goes_first() {
+    let disk = Arc::new(Disk::default());
+    let mut journal = create(&disk, options()).await;
+    let notes = Arc::clone(&disk.notes);
+    tokio::spawn(async move { notes.writers.lock().unwrap().push("another task".into()) });
+    journal.write(commands(1, 1)).await.unwrap();
+    let order = disk.writers();
+    assert_eq!((order.len(), &order[0][..]), (2, "another task"));
+    assert_ne!(order[1], JOURNAL, "the caller wrote");
+}
+
 #[tokio::test]
 async fn nobody_blocks_who_did_not_say_so() {
     let disk = Arc::new(Disk::default());
@@ -197,6 +221,23 @@ async fn many_commands_at_a_time_are_the_threads() {
     assert!(all_by(&disk.writers(), true));
 }
 
+/// The first bytes of a membership or of a session's opening mean something else than a count.
+#[tokio::test]
+async fn an_entry_of_another_kind_is_one() {
+    let disk = Arc::new(Disk::default());
+    let mut journal = create(&disk, options()).await;
+    for (index, kind) in [(1, EntryKind::Noop), (2, EntryKind::Membership), (3, EntryKind::Session)] {
+        let data = Bytes::from(vec![u8::from(kind != EntryKind::Noop); 40]);
+        let other = Entry { id: LogId::new(1, index), kind, data };
+        journal.write(append(vec![other])).await.unwrap();
+    }
+    disk.writers();
+    // The very next ones but for what the machine's load delays, which any number of them would show.
+    let mut next = 4..104;
+    until_inline(&mut journal, &disk, &mut next).await;
+    assert!(next.next().is_some(), "no write was the caller's");
+}
+
 #[tokio::test]
 async fn what_is_large_is_the_threads() {
     let disk = Arc::new(Disk::default());
@@ -223,29 +264,42 @@ async fn a_slow_disk_blocks_once() {
     until_inline(&mut journal, &disk, &mut (5..)).await;
 }
 
-/// The thread sees to the end of what others have written: a mark, its sync, the next segment.
+/// The thread sees to the end of what others have written, however often it has come to rest: a mark, and its sync.
 #[tokio::test]
-async fn the_thread_looks_after_what_others_write() {
+async fn the_thread_marks_what_others_write() {
     let disk = Arc::new(Disk::default());
     let mut journal = create(&disk, options()).await;
-    let before = disk.memory.op_count();
-    journal.write(commands(1, 1)).await.unwrap();
-    assert!(all_by(&disk.writers(), false));
-    while disk.memory.op_count() < before + 4 {
-        tokio::task::yield_now().await;
+    for index in 1..=5 {
+        let before = disk.memory.op_count();
+        journal.write(commands(index, 1)).await.unwrap();
+        let begun = Instant::now();
+        while disk.memory.op_count() < before + 4 {
+            assert!(begun.elapsed() < PATIENCE, "nobody marks write {index}");
+            tokio::task::yield_now().await;
+        }
+        let ops = disk.memory.ops();
+        let [Op::Write(..), Op::Sync(_), Op::Write(..), Op::Sync(_)] = &ops[before..] else {
+            panic!("other operations")
+        };
     }
-    let ops = disk.memory.ops();
-    let [Op::Write(..), Op::Sync(_), Op::Write(..), Op::Sync(_)] = &ops[before..] else {
-        panic!("other operations")
-    };
-    // Several segments.
-    for index in 2..600 {
+}
+
+/// To make a segment takes long: whoever writes, it is the journal's threads that do it.
+#[tokio::test]
+async fn segments_are_the_threads() {
+    let disk = Arc::new(Disk::default());
+    let mut journal = create(&disk, options().segment_bytes(64 << 10)).await;
+    disk.notes.makers.lock().unwrap().clear();
+    for index in 1..200 {
         journal.write(commands(index, 1)).await.unwrap();
     }
     drop(journal);
+    let makers = disk.notes.makers.lock().unwrap().clone();
+    assert!(makers.len() >= 199 * 4096 / (64 << 10), "{makers:?}");
+    assert!(makers.iter().all(|thread| thread.starts_with(JOURNAL)), "{makers:?}");
     let mut journal = FileJournal::open_on(disk, OWNER, options()).await.unwrap();
     let state = journal.load().await.unwrap();
-    assert_eq!((state.last.index.0, state.verdict), (599, Verdict::Clean));
+    assert_eq!((state.last.index.0, state.verdict), (199, Verdict::Clean));
 }
 
 /// What was asked for and given up is done before what is asked for next.

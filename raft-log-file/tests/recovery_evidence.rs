@@ -6,19 +6,11 @@ use raft_core::backend::{OpenError, Verdict};
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{Index, LogId};
 use raft_core::membership::Membership;
-use raft_log_file::{Case, Durability, Finding, Options, Store, verify};
+use raft_log_file::{Case, Durability, Options, Store};
+use support::small::{BLOCK, FIRST, SECOND, cases, eight, findings, recover};
 use support::{
     CrashPoint, Image, MemVfs, Model, Op, append, create, data, entry, open, options, vote, voters,
 };
-
-const BLOCK: usize = 4096;
-const FIRST: &str = "seg-0000000000000001.log";
-const SECOND: &str = "seg-0000000000000002.log";
-
-/// Eight blocks: the header, six batches, a seal.
-fn eight() -> Options {
-    options().segment_bytes(8 * BLOCK as u64)
-}
 
 /// What is done to a store, and to what it should hold.
 struct Journal {
@@ -72,27 +64,6 @@ impl Journal {
         drop(self.store);
         (self.vfs.image(), self.model)
     }
-}
-
-fn findings(image: &Image) -> Vec<Finding> {
-    verify(&MemVfs::of(image)).unwrap().findings
-}
-
-fn cases(image: &Image) -> Vec<Case> {
-    findings(image).iter().map(|finding| finding.case).collect()
-}
-
-/// What an opening says and holds. A second one must find the same, and no damage.
-fn recover(image: &Image) -> (Verdict, Model, Image) {
-    let vfs = MemVfs::of(image);
-    let store = open(&vfs, eight()).unwrap();
-    let (verdict, found) = (store.load().unwrap().verdict, Model::of(&store));
-    drop(store);
-    let recovered = vfs.image();
-    let store = open(&vfs, eight()).unwrap();
-    assert_eq!(store.load().unwrap().verdict, Verdict::Clean);
-    assert_eq!(Model::of(&store), found);
-    (verdict, found, recovered)
 }
 
 /// What is left when the entries from `from` on are lost and the node knows it.

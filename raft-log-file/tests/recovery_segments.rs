@@ -9,17 +9,9 @@ use raft_core::backend::{OpenError, Verdict};
 use raft_core::ids::{Index, LogId, NodeId};
 use raft_core::membership::{Member, Membership};
 use raft_log_file::vfs::{LockError, Vfs, VfsFile};
-use raft_log_file::{Case, Options, Store, verify};
+use raft_log_file::{Case, Store, verify};
+use support::small::{BLOCK, FIRST, SECOND, cases, eight, recover};
 use support::{Image, MemVfs, Model, OWNER, append, create, data, entry, open, options, voters};
-
-const BLOCK: usize = 4096;
-const FIRST: &str = "seg-0000000000000001.log";
-const SECOND: &str = "seg-0000000000000002.log";
-
-/// Eight blocks: the header, six batches, a seal.
-fn eight() -> Options {
-    options().segment_bytes(8 * BLOCK as u64)
-}
 
 /// A journal of three voters.
 fn journal() -> (MemVfs, Store, Model) {
@@ -35,23 +27,6 @@ fn fill(store: &mut Store, model: &mut Model, term: u64, indexes: impl Iterator<
         store.write(&write).unwrap();
         model.write(&write);
     }
-}
-
-fn cases(image: &Image) -> Vec<Case> {
-    verify(&MemVfs::of(image)).unwrap().findings.iter().map(|finding| finding.case).collect()
-}
-
-/// What an opening says and holds, and leaves. A second one must find the same, and no damage.
-fn recover(image: &Image) -> (Verdict, Model, Image) {
-    let vfs = MemVfs::of(image);
-    let store = open(&vfs, eight()).unwrap();
-    let (verdict, found) = (store.load().unwrap().verdict, Model::of(&store));
-    drop(store);
-    let recovered = vfs.image();
-    let store = open(&vfs, eight()).unwrap();
-    assert_eq!(store.load().unwrap().verdict, Verdict::Clean);
-    assert_eq!(Model::of(&store), found);
-    (verdict, found, recovered)
 }
 
 fn segments(image: &Image) -> Vec<&str> {
@@ -266,6 +241,31 @@ fn what_was_cut_is_not_the_log_behind_a_gap() {
     assert_eq!(recover(&vfs.image()).1, model);
 }
 
+/// Power fails before the superblock says where the log begins after a reset: the reset itself says it, and whatever is written
+/// behind it continues it. The floor that the superblock still names holds before it, not after.
+#[test]
+fn a_reset_holds_without_its_superblock() {
+    let (vfs, mut store, mut model) = journal();
+    fill(&mut store, &mut model, 1, 2..=5);
+    store.purge(LogId::new(1, 3)).unwrap();
+    model.purge(LogId::new(1, 3));
+    let before = vfs.image();
+    store.reset(LogId::new(5, 1000)).unwrap();
+    model.reset(LogId::new(5, 1000));
+    drop(store);
+    let mut image = vfs.image();
+    for slot in ["super.a", "super.b"] {
+        assert!(image.insert(slot.into(), before[slot].clone()).is_some());
+    }
+    let vfs = MemVfs::of(&image);
+    let mut store = open(&vfs, eight()).unwrap();
+    assert_eq!((store.load().unwrap().verdict, Model::of(&store)), (Verdict::Clean, model.clone()));
+    fill(&mut store, &mut model, 5, 1001..=1001);
+    drop(store);
+    let (verdict, found, _) = recover(&vfs.image());
+    assert_eq!((verdict, found), (Verdict::Clean, model));
+}
+
 /// After an opening a purge knows the segments from before it.
 #[test]
 fn a_purge_after_an_opening_removes_old_segments() {
@@ -332,8 +332,12 @@ fn a_spare_that_is_not_as_it_was_made_is_not_used() {
     let (_, found, recovered) = recover(&good);
     assert_eq!((found, segments(&recovered)), (model.clone(), vec![FIRST, SECOND]));
     // Too short, too long, and with a byte changed that holds nothing.
-    let changes: [fn(&mut Vec<u8>); 3] =
-        [|spare| spare.truncate(2 * BLOCK), |spare| spare.resize(9 * BLOCK, 0), |spare| spare[4000] = 1];
+    let changes: [fn(&mut Vec<u8>); 4] = [
+        |spare| spare.truncate(2 * BLOCK),
+        |spare| spare.truncate(BLOCK),
+        |spare| spare.resize(9 * BLOCK, 0),
+        |spare| spare[4000] = 1,
+    ];
     for (n, change) in changes.into_iter().enumerate() {
         let mut image = good.clone();
         change(image.get_mut(SECOND).unwrap());
@@ -341,5 +345,14 @@ fn a_spare_that_is_not_as_it_was_made_is_not_used() {
         let (verdict, found, recovered) = recover(&image);
         assert_eq!((verdict, found), (Verdict::Clean, model.clone()));
         assert!(!recovered.contains_key(SECOND), "change {n}");
+    }
+    // Of one that lacks a part of its header nobody knows what else is gone.
+    for length in [BLOCK - 1, 100, 0] {
+        let mut image = good.clone();
+        image.get_mut(SECOND).unwrap().truncate(length);
+        assert_eq!(cases(&image), [Case::Quarantined], "{length} bytes");
+        let (verdict, found, recovered) = recover(&image);
+        assert_eq!((verdict, found), (Verdict::Clean, model.clone()));
+        assert_eq!(recovered[SECOND], image[SECOND]);
     }
 }

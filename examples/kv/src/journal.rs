@@ -189,10 +189,6 @@ pub(crate) struct Opened {
     pub(crate) findings: Vec<String>,
 }
 
-/// Where one command comes at a time there is nothing else to do for the runtime, which serves this node alone, until it
-/// is durable.
-const INLINE_BYTES: u64 = 64 << 10;
-
 /// Whose journal it is, where, and how it behaves.
 pub(crate) struct Place<'a> {
     pub(crate) dir: &'a Path,
@@ -201,6 +197,7 @@ pub(crate) struct Place<'a> {
     pub(crate) id: NodeId,
     pub(crate) durability: Durability,
     pub(crate) segment_bytes: u64,
+    pub(crate) inline_bytes: u64,
 }
 
 impl Place<'_> {
@@ -208,7 +205,7 @@ impl Place<'_> {
         raft_log_file::Options::default()
             .durability(self.durability)
             .segment_bytes(self.segment_bytes)
-            .inline_bytes(INLINE_BYTES)
+            .inline_bytes(self.inline_bytes)
     }
 
     /// Opens what is there.

@@ -266,6 +266,7 @@ async fn open(settings: &Settings) -> Result<Opened, Exit> {
         id: *id,
         durability: settings.durability,
         segment_bytes: settings.segment_bytes,
+        inline_bytes: settings.inline_bytes,
     };
     let journal = match place.open().await {
         Err(OpenError::NotInitialised) => {

@@ -102,6 +102,11 @@ flags! {
     /// The size of a file of the log. Default: 16777216.
     #[arg(value_name = "N")]
     segment_bytes: u64;
+    /// While few commands come, entries of up to so many bytes are written by the thread that does everything else too,
+    /// instead of waking another one. A disk that hangs then stops the whole node, once; 0: never. Only of a log in
+    /// files. Default: 65536.
+    #[arg(value_name = "BYTES")]
+    inline_bytes: u64;
     /// Take a snapshot after so many entries; 0: not because of their number. Default: 100000.
     #[arg(value_name = "N")]
     snapshot_every: u64;
@@ -194,6 +199,8 @@ pub(crate) struct Settings {
     pub(crate) transport: TransportKind,
     pub(crate) durability: Durability,
     pub(crate) segment_bytes: u64,
+    /// Entries of up to so many bytes are written by the thread that serves, while few come.
+    pub(crate) inline_bytes: u64,
     /// After so many entries, and after so many bytes of them, a snapshot is taken; 0: never for that.
     pub(crate) snapshot_every: (u64, u64),
     /// And how many times the last one's size these must have.
@@ -287,6 +294,7 @@ impl Settings {
             journal,
             transport,
             segment_bytes: flags.segment_bytes.unwrap_or(16 << 20),
+            inline_bytes: flags.inline_bytes.unwrap_or(64 << 10),
             snapshot_growth: flags.snapshot_growth.unwrap_or(growth),
             snapshot_every: (snapshot_every, flags.snapshot_every_bytes.unwrap_or(1 << 30)),
             snapshot_keep: flags.snapshot_keep.unwrap_or(keep),

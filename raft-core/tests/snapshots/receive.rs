@@ -146,8 +146,8 @@ fn of_one_leader_the_later_snapshot_counts() {
     assert!(matches!(node.raft.poll_piece(), Some(Piece::Begin { id, .. }) if id == newer.id));
 }
 
-#[test]
-fn a_begun_one_that_is_given_up_and_begun_again_is_not_confused() {
+/// One of which a piece has come, that was given up for a newer one, and is begun again by another leader.
+fn begun_again() -> (Node, SnapshotMeta) {
     let (mut node, of) = begun(0);
     let newer = snapshot(3, id(2, 30), 10);
     node.hear(A, 2, chunk(&of, 0, b"0123"));
@@ -155,6 +155,12 @@ fn a_begun_one_that_is_given_up_and_begun_again_is_not_confused() {
     node.hear(A, 2, chunk(&newer, 0, b""));
     node.hear(B, 3, chunk(&of, 0, b""));
     node.settle();
+    (node, of)
+}
+
+#[test]
+fn a_begun_one_that_is_given_up_and_begun_again_is_not_confused() {
+    let (mut node, of) = begun_again();
     // Of the first attempt.
     node.raft.handle_piece_written(node.now, of.id, 4);
     assert_eq!(node.raft.poll_piece(), Some(Piece::Abandon { id: of.id }));
@@ -320,13 +326,7 @@ fn what_was_asked_for_in_an_earlier_term_is_not_answered() {
 /// That the store has failed with the first attempt says nothing of the second.
 #[test]
 fn a_failure_of_what_was_given_up_is_none_of_what_was_begun_again() {
-    let (mut node, of) = begun(0);
-    let newer = snapshot(3, id(2, 30), 10);
-    node.hear(A, 2, chunk(&of, 0, b"0123"));
-    assert_eq!(data(&mut node).unwrap(), "0123");
-    node.hear(A, 2, chunk(&newer, 0, b""));
-    node.hear(B, 3, chunk(&of, 0, b""));
-    node.settle();
+    let (mut node, of) = begun_again();
     node.raft.handle_piece_failed(node.now, of.id);
     assert_eq!(node.status().counters.snapshots_refused, 0);
     assert_eq!(node.raft.poll_piece(), Some(Piece::Abandon { id: of.id }));

@@ -68,16 +68,21 @@ fn who_has_failed_or_halted_takes_and_drops_nothing() {
     }
 }
 
+/// The snapshot that is due, taken.
+fn take_of_4000_bytes(node: &mut Node) {
+    let due = node.raft.poll_snapshot().unwrap();
+    let content = SnapshotContent { total_bytes: 4000, checksum: 0 };
+    let taken = SnapshotMeta::new(SnapshotId(1), due.upto, due.membership, content);
+    node.raft.handle_snapshot_taken(node.now, taken);
+}
+
 #[test]
 fn a_large_snapshot_is_followed_by_another_when_the_log_has_grown_with_it() {
     let mut config = config();
     config.snapshot_growth = 3;
     let mut node = Node::leader(config);
     node.grow(10);
-    let first = node.raft.poll_snapshot().unwrap();
-    let content = SnapshotContent { total_bytes: 4000, checksum: 0 };
-    let first = SnapshotMeta::new(SnapshotId(1), first.upto, first.membership, content);
-    node.raft.handle_snapshot_taken(node.now, first);
+    take_of_4000_bytes(&mut node);
     node.grow(30);
     assert!(node.raft.poll_snapshot().is_none(), "many entries, and small ones");
     let large = pack(&[Bytes::from(vec![0; 4000])]);
@@ -97,10 +102,7 @@ fn so_many_small_entries_are_not_waited_out() {
     config.snapshot_growth = 1_000_000;
     let mut node = Node::leader(config);
     node.grow(10);
-    let first = node.raft.poll_snapshot().unwrap();
-    let content = SnapshotContent { total_bytes: 4000, checksum: 0 };
-    let first = SnapshotMeta::new(SnapshotId(1), first.upto, first.membership, content);
-    node.raft.handle_snapshot_taken(node.now, first);
+    take_of_4000_bytes(&mut node);
     node.grow(109);
     assert!(node.raft.poll_snapshot().is_none(), "fewer than ten times as many as make one due");
     node.grow(110);

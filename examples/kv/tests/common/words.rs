@@ -8,7 +8,7 @@ use raft_core::membership::{Change, Member};
 use crate::client::exactly_once::{is_numbered, take_number};
 use crate::client::members::{Wish, parse};
 use crate::resp::{Protocol, Reply, translate};
-use crate::settings::CLIENT;
+use crate::settings::{CLIENT, HTTP};
 
 pub(crate) const WISHES: &[&[u8]] = &[
     b"ADD-LEARNER ",
@@ -22,6 +22,7 @@ pub(crate) const WISHES: &[&[u8]] = &[
     b" FORCE",
     b"18446744073709551616",
     b"a:1@b:2",
+    b"a:1@b:2@c:3",
     b"[::1]:7000@[::1]:7001",
     b"@",
 ];
@@ -53,7 +54,8 @@ pub(crate) fn wishes(input: &[u8]) {
 fn said(wish: &Wish) -> String {
     let member = |member: &Member| {
         assert_ne!(member.id, NodeId(0));
-        format!("{} {}@{}", member.id, member.address, member.attributes[CLIENT])
+        let http = member.attributes.get(HTTP).map_or_else(String::new, |http| format!("@{http}"));
+        format!("{} {}@{}{http}", member.id, member.address, member.attributes[CLIENT])
     };
     let mut words: Vec<String> = Vec::new();
     if wish.options.force {

@@ -14,6 +14,9 @@ use crate::util::{Failure, proc};
 /// Of the simulator, when no test has seen anything.
 const SEEDS: &str = "0..10";
 
+/// What is seen of one that does not come to its end.
+const HANGS: &str = "hangs";
+
 /// Of a property that would be tried a thousand times.
 const CASES: &str = "50";
 
@@ -109,7 +112,7 @@ impl<'a> Run<'a> {
         let patience = patience.unwrap_or(self.runner.patience).min(self.runner.patience);
         let (output, cpu) = self.runner.run_for(patience, command, |line| failed(line).is_some())?;
         let seen = match output {
-            None => Some(String::from("hangs")),
+            None => Some(String::from(HANGS)),
             Some(output) if output.status => None,
             Some(output) => Some(output.text.lines().find_map(failed).unwrap_or("it ended").to_string()),
         };
@@ -152,7 +155,13 @@ impl<'a> Ladder<'a> {
             let (of, target) = steps(package)[tests[0].step];
             let names: Vec<&str> = tests.iter().filter_map(|test| test.name.as_deref()).collect();
             let mut command = self.run.command((of, target), &names, number)?;
-            if let (Some(test), _) = self.run.see(&mut command, Some(reach::patience(tests)))? {
+            let patience = reach::patience(tests);
+            let (mut seen, _) = self.run.see(&mut command, Some(patience))?;
+            if seen.as_deref() == Some(HANGS) {
+                // What takes long once may be the machine: it is believed the second time, with more patience.
+                (seen, _) = self.run.see(&mut command, Some(patience * 4))?;
+            }
+            if let Some(test) = seen {
                 return Ok(Some(Seen { by: called((of, target)), test }));
             }
         }
