@@ -28,8 +28,8 @@ use crate::worker::{Answer, Desk, Request, Worker};
 
 /// The durable log and hard state of one node, in flat files of one folder.
 ///
-/// It keeps J1 to J18 of [`Journal`] with [`Durability::Always`]. With another durability an `Ok` means
-/// written, not durable: it survives a crash of the process, not one of the machine. The hard state and
+/// It keeps J1 to J18 of [`Journal`] with [`Durability::Always`](crate::Durability::Always). With another durability
+/// an `Ok` means written, not durable: it survives a crash of the process, not one of the machine. The hard state and
 /// the known peers are durable in any case.
 ///
 /// A write that meets a full disk fails with [`JournalError::NoSpace`]; hard state still can be written.
