@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use raft_core::backend::{HardState, JournalState};
+use raft_core::backend::{HardState, JournalState, Vote};
 use raft_core::entry::{Entry, EntryKind, pack};
 use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, ReadId, StoreId};
 use raft_core::membership::{Member, Membership};
-use raft_core::message::{Envelope, Message, PeerEvent, ReadIndex};
+use raft_core::message::{Envelope, Message, PeerEvent, ReadIndex, VoteRequest};
 use raft_core::raft::{Event, Restored};
 use raft_core::status::RoleKind;
 use raft_core::time::Time;
@@ -341,4 +341,23 @@ fn a_later_term_does_not_cut_a_promise() {
     world.drain(voter);
     assert_eq!(world.nodes[voter].hard.term, term);
     assert_eq!(world.nodes[voter].hard.promised, ELECTION * 3, "it still holds");
+}
+
+/// A voter that comes up with a shorter election timeout than it had promised in is bound for as long as it had promised.
+#[test]
+fn a_promise_outlasts_a_restart_with_shorter_settings() {
+    for (short, free) in [(1, false), (0, true)] {
+        let mut world = World::new(3, 1);
+        let (log, hard) = (world.nodes[0].log.clone(), world.nodes[0].hard);
+        let promised = ELECTION * 3;
+        let mut raft = world.raft(0, HardState { promised, ..hard }, &log);
+        let now = world.clock(0) + promised;
+        let now = Time::from_nanos(now.as_nanos() - short);
+        let last = log.last().unwrap().id;
+        let message = Message::Vote(VoteRequest { pre: false, transfer: false, last, told: 0 });
+        let (from, to, term) = (NodeId(2), NodeId(1), hard.term.next());
+        raft.handle_message(now, Envelope { group: GroupId(0), from, to, term, message });
+        let voted = raft.poll_write().and_then(|write| write.hard_state).map(|hard| hard.vote);
+        assert_eq!(voted, free.then_some(Vote::For(from)), "{short} ns before its end");
+    }
 }

@@ -35,12 +35,14 @@ pub(crate) struct PeerMemory {
     /// Members that refuse this node for good.
     refused_by: BTreeSet<NodeId>,
     dirty: bool,
-    /// The write under way carries it.
-    in_write: bool,
+    /// What is on the disk.
+    durable: BTreeMap<NodeId, KnownPeer>,
+    /// What the write under way brings there, if it carries it.
+    in_write: Option<BTreeMap<NodeId, KnownPeer>>,
     /// Answered when the next write is durable.
-    waiting: Vec<AdmitReply>,
+    waiting: Vec<(Identity, AdmitReply)>,
     /// Answered when the write under way is durable.
-    writing: Vec<AdmitReply>,
+    writing: Vec<(Identity, AdmitReply)>,
 }
 
 impl PeerMemory {
@@ -50,11 +52,12 @@ impl PeerMemory {
         let (waiting, writing) = (Vec::new(), Vec::new());
         Self {
             local,
+            durable: known.clone(),
             known,
             members,
             refused_by: BTreeSet::new(),
             dirty: false,
-            in_write: false,
+            in_write: None,
             waiting,
             writing,
         }
@@ -66,17 +69,19 @@ impl PeerMemory {
             let _ = reply.send(Err(refusal));
             return;
         }
-        if let Some(admitted) = self.members.get(&peer.node).copied() {
-            let Identity { node, store, incarnation, .. } = peer;
-            let shown = KnownPeer { node, store, incarnation, admitted };
-            self.dirty |= self.known.insert(node, shown) != Some(shown);
-        }
-        if self.dirty {
-            self.waiting.push(reply);
-        } else if self.writing.is_empty() {
+        let Some(admitted) = self.members.get(&peer.node).copied() else {
             let _ = reply.send(Ok(()));
+            return;
+        };
+        let Identity { node, store, incarnation, .. } = peer;
+        let shown = KnownPeer { node, store, incarnation, admitted };
+        self.dirty |= self.known.insert(node, shown) != Some(shown);
+        if self.durable.get(&node) == Some(&shown) {
+            let _ = reply.send(Ok(()));
+        } else if self.dirty {
+            self.waiting.push((peer, reply));
         } else {
-            self.writing.push(reply);
+            self.writing.push((peer, reply));
         }
     }
 
@@ -161,7 +166,7 @@ impl PeerMemory {
         if !core::mem::take(&mut self.dirty) {
             return None;
         }
-        self.in_write = true;
+        self.in_write = Some(self.known.clone());
         self.writing.append(&mut self.waiting);
         Some(self.known.values().copied().collect())
     }
@@ -172,16 +177,17 @@ impl PeerMemory {
 
     /// The write under way has failed, and may be done again: if it carried the memory, the next one does.
     pub(crate) fn not_written(&mut self) {
-        self.dirty |= self.in_write;
-        self.in_write = false;
+        self.dirty |= self.in_write.take().is_some();
         self.waiting.append(&mut self.writing);
     }
 
-    /// The write under way is durable.
+    /// The write under way is durable. Who was forgotten since it was let in, by another membership, is judged anew.
     pub(crate) fn written(&mut self) {
-        self.in_write = false;
-        for reply in self.writing.drain(..) {
-            let _ = reply.send(Ok(()));
+        if let Some(now) = self.in_write.take() {
+            self.durable = now;
+        }
+        for (peer, reply) in core::mem::take(&mut self.writing) {
+            self.admit(peer, reply);
         }
     }
 }
@@ -230,6 +236,31 @@ mod tests {
         assert_eq!(again.try_recv(), Ok(Ok(())));
         assert_eq!(memory.take_dirty(), None);
         assert_eq!(admit(&mut memory, identity(2, 20, 1, 5)).try_recv(), Ok(Ok(())), "a mere reconnect");
+    }
+
+    /// Who catches up sees a member leave and come back while its handshake waits for the disk: it was let in, and was
+    /// remembered by nobody (simulator seed 868).
+    #[test]
+    fn who_is_forgotten_while_a_handshake_waits_is_remembered_anew() {
+        let back = of(&[1, 2]).entered_after(&of(&[1]), LogId::new(4, 90));
+        for forgotten_in_the_write in [false, true] {
+            let mut memory = PeerMemory::new(identity(1, 1, 1, 1), Vec::new());
+            memory.members(&of(&[1, 2]), false, &[]);
+            let mut answer = admit(&mut memory, identity(2, 20, 1, 5));
+            if forgotten_in_the_write {
+                assert!(memory.take_dirty().is_some());
+            }
+            memory.members(&back, true, &[NodeId(2)]);
+            if !forgotten_in_the_write {
+                assert_eq!(memory.take_dirty(), Some(Vec::new()));
+            }
+            memory.written();
+            assert!(answer.try_recv().is_err(), "no disk knows it");
+            let written = memory.take_dirty().unwrap();
+            assert_eq!(written, [KnownPeer { admitted: LogId::new(4, 90), ..seen(identity(2, 20, 1, 5)) }]);
+            memory.written();
+            assert_eq!(answer.try_recv(), Ok(Ok(())));
+        }
     }
 
     /// The removal was on record, that the store is forgotten was not: the node was stopped in between (simulator
