@@ -467,7 +467,7 @@ impl State {
     /// Records a vote that is about to leave.
     pub(crate) fn voted(&mut self, at: Nanos, node: usize, term: Term, candidate: NodeId) {
         let model = &self.nodes[node];
-        if model.lossy || model.hard.probation {
+        if protocol::model_on_probation(model) {
             self.violated(at, "probation-vote", Some(node), format!("it votes for {candidate} in {term}"));
         }
         match self.votes.insert((node, term), candidate) {

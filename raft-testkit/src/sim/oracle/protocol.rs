@@ -533,6 +533,8 @@ impl State {
     }
 }
 
-const fn model_on_probation(model: &super::Model) -> bool {
-    model.lossy || model.hard.probation
+/// Whether it votes for nobody. Whoever has nothing in its log does not either, from when it comes up, before that is
+/// written down (P17).
+pub(super) const fn model_on_probation(model: &super::Model) -> bool {
+    model.lossy || model.hard.probation || model.log.is_empty()
 }
