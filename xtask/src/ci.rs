@@ -56,6 +56,7 @@ const STEPS: &[Step] = &[
     ("core: typed", |_| core(&["--no-default-features", "--features", "typed"])),
     ("core: peering", |_| core(&["--no-default-features", "--features", "peering"])),
     ("core: metrics", |_| core(&["--no-default-features", "--features", "metrics"])),
+    ("core: tracing", |_| core(&["--no-default-features", "--features", "tracing"])),
     ("core: tls", |_| core(&["--no-default-features", "--features", "tls"])),
     ("core: no runtime", |_| no_runtime()),
     ("core: no_std", |_| Ok(ended(no_std::check()?))),

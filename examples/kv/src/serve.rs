@@ -9,6 +9,7 @@ use std::time::Duration;
 use raft_core::backend::{JournalError, OpenError, SnapshotError, Transport, TransportError, Verdict};
 use raft_core::error::{ConfigError, FatalReason};
 use raft_core::ids::NodeId;
+use raft_core::node::{EntrySpans, Observer};
 use raft_core::{Config, Node, NodeHandle};
 use raft_log_file::Durability;
 use raft_net_grpc::GrpcTransport;
@@ -122,7 +123,12 @@ async fn start(
     let data = Shared::default();
     let reader = journal.reader();
     let (transport, connections) = transport(settings, certificates.as_deref());
-    let node = Node::builder(config)
+    let spans = settings.trace_every.map(|every| Arc::new(EntrySpans::new(every)));
+    let mut builder = Node::builder(config);
+    if let Some(spans) = &spans {
+        builder = builder.observer(Arc::clone(spans) as Arc<dyn Observer>);
+    }
+    let node = builder
         .boxed_journal(journal)
         .snapshots(snapshots)
         .transport(transport)
@@ -130,7 +136,7 @@ async fn start(
         .start()
         .await
         .map_err(|reason| fatal(&reason, settings.id))?;
-    let parts = Parts { node: node.clone(), data, reader, last: state.last.index, connections };
+    let parts = Parts { node: node.clone(), data, reader, last: state.last.index, connections, spans };
     let server = Arc::new(Server::new(parts, settings));
     if let (Some(certificates), Some(hangup)) = (&certificates, hangup) {
         tokio::spawn(Arc::clone(certificates).follow(hangup));

@@ -8,6 +8,7 @@ use raft_core::NodeHandle;
 use raft_core::backend::JournalReader;
 use raft_core::ids::{ClusterId, Index, NodeId};
 use raft_core::membership::Member;
+use raft_core::node::EntrySpans;
 use raft_core::status::RoleKind;
 use raft_log_file::Durability;
 use raft_net_tcp::Stats;
@@ -44,6 +45,8 @@ pub(crate) struct Server {
     connections: Counts,
     /// Counted where somebody can look at it.
     pub(crate) traffic: Option<Traffic>,
+    /// Follows entries, if somebody wants to look closely.
+    pub(crate) spans: Option<Arc<EntrySpans>>,
 }
 
 impl std::fmt::Debug for Server {
@@ -68,6 +71,8 @@ pub(crate) struct Parts {
     pub(crate) last: Index,
     /// What there was with other nodes.
     pub(crate) connections: Counts,
+    /// What follows entries, if anything does.
+    pub(crate) spans: Option<Arc<EntrySpans>>,
 }
 
 impl Server {
@@ -91,6 +96,7 @@ impl Server {
             last_client: AtomicU64::new(0),
             waiting_bytes: AtomicUsize::new(0),
             strangers: AtomicU64::new(0),
+            spans: parts.spans,
             traffic: settings.http.map(|_| Traffic::default()),
         }
     }

@@ -1,6 +1,7 @@
 //! Flags and the configuration file, and what is wrong with them.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -157,6 +158,10 @@ flags! {
     /// changes nothing and shows no data, has no password and no TLS.
     #[arg(value_name = "IP:PORT")]
     http: SocketAddr;
+    /// Log the way of every N-th entry of the log, on each node that is told the same N: from its proposal, over the
+    /// followers' disks, to its answer. For looking closely; it costs.
+    #[arg(value_name = "N")]
+    trace_every: NonZeroU64;
     /// What goes to stderr: off, error, warn, info, debug or trace. Default: info.
     #[arg(value_name = "LEVEL")]
     log: String;
@@ -188,6 +193,8 @@ pub(crate) struct Settings {
     pub(crate) sp: Option<SocketAddr>,
     /// Where it shows itself.
     pub(crate) http: Option<SocketAddr>,
+    /// The way of one of so many entries is logged.
+    pub(crate) trace_every: Option<NonZeroU64>,
     /// The members of a new cluster; `None`: limbo.
     pub(crate) initial: Option<Membership>,
     pub(crate) cluster: ClusterId,
@@ -284,6 +291,7 @@ impl Settings {
             peer_listen,
             sp: flags.sp,
             http: flags.http,
+            trace_every: flags.trace_every,
             initial: members,
             cluster,
             heartbeat_interval: milliseconds(flags.heartbeat_ms, 50),

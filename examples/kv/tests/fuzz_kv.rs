@@ -598,7 +598,7 @@ async fn start() -> ([SocketAddr; 2], TcpStream) {
         .unwrap();
     node.watch().until(|status| status.role == RoleKind::Leader).await.unwrap();
     let server = Arc::new(Server::new(
-        Parts { node, data, reader, last, connections: Box::new(Default::default) },
+        Parts { node, data, reader, last, connections: Box::new(Default::default), spans: None },
         &settings,
     ));
     let thin = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -26,6 +26,8 @@ mod scrub;
 mod session;
 mod shared;
 mod snapshots;
+#[cfg(feature = "tracing")]
+mod spans;
 mod tokio;
 mod trace;
 #[cfg(feature = "typed")]
@@ -39,6 +41,8 @@ pub use replay::Replay;
 pub use scrub::Scrubbed;
 pub use session::{Call, CallFailed, Session, SessionError};
 pub use snapshots::seed_snapshot;
+#[cfg(feature = "tracing")]
+pub use spans::EntrySpans;
 pub use tokio::TokioRuntime;
 #[cfg(feature = "trace")]
 pub use trace::{Input, Observer, Output};

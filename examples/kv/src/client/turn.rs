@@ -229,6 +229,12 @@ impl Batch {
         if let Some((traffic, begun)) = timed {
             traffic.proposed(count, begun, &result);
         }
+        if let (Some(spans), Ok(applied)) = (&server.spans, &result)
+            && let Some(Ok(last)) = applied.last()
+            && spans.follows(last.id.index)
+        {
+            spans.answered(last, &session.address);
+        }
         let (mut applied, error) = match result {
             Ok(applied) => (applied.into_iter(), None),
             Err(error) => (Vec::new().into_iter(), Some(error)),
