@@ -2,6 +2,7 @@
 //! that knows a backend cannot be simulated, and a backend that knows another cannot be exchanged.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -22,7 +23,7 @@ fn allowed(krate: &str) -> Option<(&'static [&'static str], &'static [&'static s
 }
 
 /// Dependencies between crates that point the wrong way.
-pub(super) fn crates(metadata: &Value) -> Vec<Finding> {
+pub(super) fn crates(root: &Path, metadata: &Value) -> Vec<Finding> {
     let packages = metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
     let ours: BTreeSet<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
     let mut findings = Vec::new();
@@ -31,17 +32,37 @@ pub(super) fn crates(metadata: &Value) -> Vec<Finding> {
         let Some((always, in_tests)) = allowed(name) else { continue };
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
             let on = dependency["name"].as_str().unwrap_or_default();
-            let test_only = dependency["kind"] == "dev";
-            if ours.contains(on) && !always.contains(&on) && !(test_only && in_tests.contains(&on)) {
+            let dev = dependency["kind"] == "dev";
+            if ours.contains(on) && !always.contains(&on) && !(dev && in_tests.contains(&on)) {
+                let manifest = package["manifest_path"].as_str().map_or(Path::new(""), Path::new);
                 findings.push(Finding {
-                    file: format!("{name}/Cargo.toml"),
-                    line: 0,
+                    file: manifest
+                        .strip_prefix(root)
+                        .unwrap_or(manifest)
+                        .to_string_lossy()
+                        .replace('\\', "/"),
+                    line: std::fs::read_to_string(manifest).map_or(0, |text| line_of(&text, on, dev)),
                     what: format!("must not depend on {on}; it may know: {always:?}, in tests {in_tests:?}"),
                 });
             }
         }
     }
     findings
+}
+
+/// The line of a manifest that names this dependency, among those of the tests or the others; 0 if it is written otherwise.
+fn line_of(manifest: &str, on: &str, dev: bool) -> usize {
+    let mut section = "";
+    for (at, line) in manifest.lines().enumerate() {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let of_kind = section.ends_with("dependencies]") && section.contains("dev-") == dev;
+        if of_kind && line.split([' ', '.', '=']).next() == Some(on) {
+            return at + 1;
+        }
+    }
+    0
 }
 
 /// The journal that is outside of the workspace must be what a user's would be: it knows the core, and in its
@@ -115,7 +136,10 @@ pub(super) fn modules(file: &File, traits: &BTreeSet<String>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for other in *forbidden {
         for line in rust_text::lines_with(&code, &format!("crate::{other}")) {
-            findings.push(file.finding(line, format!("{module} must not know {other}")));
+            findings.push(file.finding(
+                line,
+                format!("{module} must not know {other}: hand it in, or move what both need below both"),
+            ));
         }
     }
     if matches!(module, "raft" | "log") {
@@ -156,9 +180,12 @@ mod tests {
     fn arrows_that_point_back_are_found() {
         assert_eq!(
             check("raft-core/src/membership/mod.rs", "\nuse crate::log::Log;"),
-            ["2: membership must not know log"]
+            ["2: membership must not know log: hand it in, or move what both need below both"]
         );
-        assert_eq!(check("raft-core/src/ids.rs", "use crate::node;"), ["1: ids must not know node"]);
+        assert_eq!(
+            check("raft-core/src/ids.rs", "use crate::node;"),
+            ["1: ids must not know node: hand it in, or move what both need below both"]
+        );
         assert_eq!(check("raft-core/src/ids.rs", "// crate::node\nuse crate::nodes;"), [""; 0]);
         assert_eq!(check("raft-core/src/node/mod.rs", "use crate::raft::Raft;"), [""; 0]);
     }
@@ -196,7 +223,17 @@ mod tests {
             package("raft-net-tcp", "raft-testkit", "dev".into()),
             package("raft-testkit", "raft-core", Value::Null),
         ]});
-        let wrong: Vec<String> = crates(&metadata).into_iter().map(|finding| finding.file).collect();
-        assert_eq!(wrong, ["raft-core/Cargo.toml", "raft-log-file/Cargo.toml"]);
+        let wrong: Vec<String> =
+            crates(Path::new(""), &metadata).into_iter().map(|finding| finding.what).collect();
+        let [core, file] = &wrong[..] else { panic!("{wrong:?}") };
+        assert!(
+            core.starts_with("must not depend on raft-testkit")
+                && file.starts_with("must not depend on raft-net-tcp")
+        );
+        let manifest = "[dependencies]\nb = 1\n[dev-dependencies]\nb.workspace = true\n[x]\nc = 1";
+        assert_eq!(
+            [("b", false), ("b", true), ("c", false)].map(|(on, dev)| line_of(manifest, on, dev)),
+            [2, 4, 0]
+        );
     }
 }

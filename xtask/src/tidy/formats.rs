@@ -8,12 +8,12 @@ use crate::util::rust_text::{self, Blank};
 use crate::util::{Context, Failure};
 
 /// A document and the sources that it describes.
-struct Format {
-    document: &'static str,
-    sources: &'static [&'static str],
+pub(super) struct Format {
+    pub(super) document: &'static str,
+    pub(super) sources: &'static [&'static str],
 }
 
-const FORMATS: &[Format] = &[
+pub(super) const FORMATS: &[Format] = &[
     Format {
         document: "docs/journal-format.md",
         sources: &[
@@ -89,9 +89,11 @@ pub(super) fn stale(root: &Path) -> Result<Vec<Finding>, Failure> {
         }
         let hash = hash(root, format)?;
         match std::fs::read_to_string(root.join(format.document)) {
-            Err(error) => finding(error.to_string()),
+            Err(error) => {
+                finding(format!("{error}: describe the format there, or tell xtask/src/tidy/formats.rs"))
+            }
             Ok(text) => match line_of(&text) {
-                None => finding(format!("needs a line `{MARK}{hash}`")),
+                None => finding(format!("needs a line `{MARK}{hash}`; `cargo xtask tidy --bless` writes it")),
                 Some(found) if found == hash => {}
                 Some(_) => finding(String::from(
                     "the source of this format has changed: check that the document still says what the \

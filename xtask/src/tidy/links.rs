@@ -19,12 +19,15 @@ pub(super) fn dead(root: &Path, file: &File) -> Vec<Finding> {
         }
         let there = root.join(folder).join(path);
         if !there.exists() {
-            findings.push(file.finding(line, format!("the link to {path} leads nowhere")));
+            findings.push(file.finding(line, format!("the link to {path} leads nowhere: mend the path")));
         } else if !anchor.is_empty() && (path.is_empty() || path.ends_with(".md")) {
             let text = if path.is_empty() { Ok(file.text.clone()) } else { std::fs::read_to_string(there) };
             let is_there = |text: String| markdown::anchors(&text).iter().any(|found| found == anchor);
             if !text.is_ok_and(is_there) {
-                findings.push(file.finding(line, format!("the link to {target} leads to no heading")));
+                findings.push(file.finding(
+                    line,
+                    format!("the link to {target} leads to no heading: take one that is there"),
+                ));
             }
         }
     }
@@ -64,7 +67,7 @@ pub(super) fn missing_paths(root: &Path, file: &File, sources: &[File]) -> Vec<F
         let is_path = span.contains('/') && !exists(path);
         let is_name = !span.contains('/') && span.ends_with(".rs") && !named(span);
         if span.chars().all(plain) && (is_path || is_name) {
-            findings.push(file.finding(line, format!("{span} does not exist")));
+            findings.push(file.finding(line, format!("{span} does not exist: name what took its place")));
         }
     }
     findings
@@ -101,9 +104,9 @@ mod tests {
         let file = File { path: "docs/x.md".into(), text: text.into() };
         let found: Vec<String> = dead(&root, &file).iter().map(ToString::to_string).collect();
         let expected = [
-            "docs/x.md:2: the link to gone.md leads nowhere",
-            "docs/x.md:6: the link to #there leads to no heading",
-            "docs/x.md:6: the link to ../README.md#gone leads to no heading",
+            "docs/x.md:2: the link to gone.md leads nowhere: mend the path",
+            "docs/x.md:6: the link to #there leads to no heading: take one that is there",
+            "docs/x.md:6: the link to ../README.md#gone leads to no heading: take one that is there",
         ];
         assert_eq!(found, expected);
     }
@@ -130,8 +133,17 @@ mod tests {
         let file = File { path: "ARCHITECTURE.md".into(), text: text.into() };
         let sources = [File { path: "a/src/ids.rs".into(), text: String::new() }];
         let found = |sources: &[File]| missing_paths(&root, &file, sources).into_iter().map(|f| f.what);
-        assert_eq!(found(&sources).collect::<Vec<_>>(), ["raft/gone.rs does not exist"]);
-        assert_eq!(found(&[]).collect::<Vec<_>>(), ["raft/gone.rs does not exist", "ids.rs does not exist"]);
+        assert_eq!(
+            found(&sources).collect::<Vec<_>>(),
+            ["raft/gone.rs does not exist: name what took its place"]
+        );
+        assert_eq!(
+            found(&[]).collect::<Vec<_>>(),
+            [
+                "raft/gone.rs does not exist: name what took its place",
+                "ids.rs does not exist: name what took its place"
+            ]
+        );
     }
 
     #[test]

@@ -26,7 +26,12 @@ pub(crate) fn cargo() -> Command {
 
 /// `cargo metadata` of the workspace, without its dependencies.
 pub(crate) fn metadata() -> Result<Value, Failure> {
-    let text = stdout(cargo().args(["metadata", "--format-version=1", "--no-deps"]))?;
+    metadata_of(&root())
+}
+
+/// The same of the workspace with this top.
+pub(crate) fn metadata_of(root: &Path) -> Result<Value, Failure> {
+    let text = stdout(cargo().current_dir(root).args(["metadata", "--format-version=1", "--no-deps"]))?;
     serde_json::from_str(&text).context(|| String::from("cargo metadata is not JSON"))
 }
 
