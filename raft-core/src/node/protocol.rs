@@ -4,6 +4,10 @@
 //! travels into its write and comes back with it: there is one write at a time by construction, and what
 //! comes meanwhile forms the next one (group commit).
 
+mod finish;
+mod propose;
+mod writes;
+
 use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -25,18 +29,15 @@ use super::snapshots::{News, Read, Readers, Reply as SnapshotReply, Snapshots, W
 use super::trace::Traced;
 use super::waiters::{Batch, BatchReply, Proposals, ReadReply, Reads};
 use crate::backend::{
-    Corruption, Journal, JournalError, JournalReader, JournalWrite, Refusal, Runtime, Timer, Transport,
-    Verified,
+    Corruption, Journal, JournalError, JournalReader, Refusal, Runtime, Timer, Transport, Verified,
 };
 use crate::config::{Config, Settings};
-use crate::entry::{Entry, pack};
-use crate::error::{
-    ChangeError, FatalReason, ProposeError, ReadError, ReconfigureError, ScrubFailed, TransferError,
-};
+use crate::entry::Entry;
+use crate::error::{ChangeError, FatalReason, ReconfigureError, TransferError};
 use crate::ids::{FetchId, Identity, Index, KnownPeer, LogId, NodeId, Term, WriteTicket};
 use crate::message::{Envelope, Notice, PeerEvent};
 use crate::raft::{Event, Piece};
-use crate::session::{self, LogClock, Stamped, pack_marked};
+use crate::session::{self, LogClock};
 use crate::status::{RoleKind, Status};
 use crate::time::Time;
 
@@ -373,41 +374,6 @@ impl Protocol {
         Arc::clone(&self.reader)
     }
 
-    fn written(&mut self, now: Time, result: Result<(), JournalError>) -> Result<(), Arc<FatalReason>> {
-        let Some((task, _)) = self.writing.take() else { return Ok(()) };
-        match result {
-            Ok(()) => {
-                self.no_space = None;
-                match task {
-                    Task::Write(ticket) => {
-                        self.shared.timers.journal_write.record(now.since(self.writes_since));
-                        self.peers.written();
-                        self.raft.handle_written(now, ticket);
-                    }
-                    Task::Purge(upto) => self.raft.handle_purged(now, upto),
-                    Task::Reset(to) => self.raft.handle_reset(now, to),
-                }
-                Ok(())
-            }
-            Err(error) => {
-                if let (Task::Write(ticket), JournalError::NoSpace { .. }) = (task, &error) {
-                    // Nothing of it is there, and the journal may be asked again, unless it then says that it must
-                    // be reopened (J9).
-                    self.no_space = Some(error);
-                    self.peers.not_written();
-                    self.raft.handle_no_space(now, ticket);
-                    return Ok(());
-                }
-                self.raft.handle_write_failed(now);
-                let error = match (error, self.no_space.take()) {
-                    (JournalError::Poisoned { .. }, Some(full)) => full,
-                    (error, _) => error,
-                };
-                Err(Arc::new(FatalReason::Journal(error)))
-            }
-        }
-    }
-
     fn requests(&mut self, now: Time, turn: &mut Turn) -> Result<(), Arc<FatalReason>> {
         // One by one, so that what is left when one of them ends the node still gets its answer.
         turn.requests.reverse();
@@ -492,103 +458,6 @@ impl Protocol {
         }
     }
 
-    /// Packs all that wait into as few entries as their size allows. Those of sessions come in entries of
-    /// their own, of another format.
-    fn propose(&mut self, now: Time, batches: &mut Vec<Batch>) {
-        let mut plain = Group::default();
-        let mut marked = Group::default();
-        for batch in batches.drain(..) {
-            self.shared.release(batch.cost_bytes);
-            let is_plain = batch.marks.is_empty();
-            let group = if is_plain { &mut plain } else { &mut marked };
-            if let Some(full) = group.add(batch, self.config.append_limit_bytes) {
-                if is_plain { self.propose_entry(now, full) } else { self.propose_marked(now, full) }
-            }
-        }
-        if !plain.batches.is_empty() {
-            self.propose_entry(now, plain.batches);
-        }
-        if !marked.batches.is_empty() {
-            self.propose_marked(now, marked.batches);
-        }
-    }
-
-    /// Why nothing is proposed here, before anything is copied.
-    fn refusal(&mut self, now: Time) -> Option<ProposeError> {
-        if self.stop_at.is_some() {
-            Some(ProposeError::ShuttingDown)
-        } else if self.raft.role_kind() == RoleKind::Leader {
-            None
-        } else {
-            self.raft.propose(now, bytes::Bytes::new()).err()
-        }
-    }
-
-    /// Commands of which some belong to sessions.
-    fn propose_marked(&mut self, now: Time, group: Vec<Batch>) {
-        let refused = self.refusal(now);
-        let mut commands = Vec::new();
-        let mut waiting = Vec::with_capacity(group.len());
-        for batch in group {
-            waiting.push((batch.commands.len(), batch.reply));
-            commands.extend(batch.marks.into_iter().zip(batch.commands));
-        }
-        let result = match refused {
-            Some(error) => Err(error),
-            None => {
-                let stamp = self.clock.stamp(now);
-                self.raft.propose(now, pack_marked(stamp, &commands))
-            }
-        };
-        self.proposed(now, result, waiting);
-    }
-
-    fn propose_session(&mut self, now: Time, op: session::Op, reply: BatchReply) {
-        let result = match self.refusal(now) {
-            Some(error) => Err(error),
-            None => {
-                let stamped = Stamped { time: self.clock.stamp(now), op };
-                self.raft.propose_session(now, stamped.encode())
-            }
-        };
-        self.proposed(now, result, vec![(1, reply)]);
-    }
-
-    fn proposed(
-        &mut self,
-        now: Time,
-        result: Result<LogId, ProposeError>,
-        waiting: Vec<(usize, BatchReply)>,
-    ) {
-        match result {
-            Ok(id) => self.proposals.add(id, now, waiting),
-            Err(error) => {
-                for (_, reply) in waiting {
-                    reply.fail(error.clone());
-                }
-            }
-        }
-    }
-
-    fn propose_entry(&mut self, now: Time, group: Vec<Batch>) {
-        let refused = self.refusal(now);
-        let mut commands = Vec::new();
-        let mut waiting = Vec::with_capacity(group.len());
-        for mut batch in group {
-            waiting.push((batch.commands.len(), batch.reply));
-            if commands.is_empty() {
-                commands = batch.commands;
-            } else {
-                commands.append(&mut batch.commands);
-            }
-        }
-        let result = match refused {
-            Some(error) => Err(error),
-            None => self.raft.propose(now, pack(&commands)),
-        };
-        self.proposed(now, result, waiting);
-    }
-
     /// Pulls until nothing moves.
     fn drive(&mut self) -> Result<(), Arc<FatalReason>> {
         loop {
@@ -627,51 +496,6 @@ impl Protocol {
         }
         self.publish(false);
         Ok(())
-    }
-
-    /// Hands the journal what is due, if it is free: to begin anew, to forget, or everything that waits.
-    fn work_on_journal(&mut self) -> bool {
-        if self.journal.is_none() {
-            return false;
-        }
-        if let Some(to) = self.raft.poll_reset() {
-            self.begin_task(Task::Reset(to), |mut journal| {
-                Box::pin(async move {
-                    let result = journal.reset(to).await;
-                    (journal, result)
-                })
-            });
-            return true;
-        }
-        if let Some(upto) = self.raft.poll_purge() {
-            self.begin_task(Task::Purge(upto), |mut journal| {
-                Box::pin(async move {
-                    let result = journal.purge(upto).await;
-                    (journal, result)
-                })
-            });
-            return true;
-        }
-        let write = self.raft.poll_write();
-        if write.is_none() && (!self.peers.is_dirty() || self.raft.spares_journal()) {
-            return false;
-        }
-        let mut write: JournalWrite = write.unwrap_or_default();
-        write.known_peers = self.peers.take_dirty();
-        self.begin_task(Task::Write(write.ticket), |mut journal| {
-            Box::pin(async move {
-                let result = journal.write(write).await;
-                (journal, result)
-            })
-        });
-        true
-    }
-
-    fn begin_task(&mut self, task: Task, begin: impl FnOnce(Box<dyn Journal>) -> Writing) {
-        if let Some(journal) = self.journal.take() {
-            self.writes_since = self.runtime.now();
-            self.writing = Some((task, begin(journal)));
-        }
     }
 
     /// Whether there was any.
@@ -764,80 +588,6 @@ impl Protocol {
         let waited_for = self.transfer.is_some() || !self.proposals.is_empty();
         let handed_over = self.raft.role_kind() != RoleKind::Leader && !waited_for;
         self.stop_at.is_some_and(|at| handed_over || at <= self.runtime.now())
-    }
-
-    /// Everybody who waits gets an answer.
-    fn finish(mut self, end: &End, turn: Turn) {
-        let (propose_error, read_error) = match end {
-            Ok(()) => (ProposeError::ShuttingDown, ReadError::ShuttingDown),
-            Err(reason) => (ProposeError::Fatal(Arc::clone(reason)), ReadError::Fatal(Arc::clone(reason))),
-        };
-        let now = self.runtime.now();
-        self.shared.publish(Status { scrub: self.scrub.status(now), ..self.raft.status(now) });
-        self.proposals.give_up_before(Term(u64::MAX));
-        self.changes.give_up_before(Term(u64::MAX));
-        self.reads.fail_all(&read_error);
-        self.queues.batches.close();
-        // What has come and was not looked at is certainly not applied.
-        let mut batches = turn.batches;
-        while let Ok(batch) = self.queues.batches.try_recv() {
-            batches.push(batch);
-        }
-        for batch in batches {
-            self.shared.release(batch.cost_bytes);
-            batch.reply.fail(propose_error.clone());
-        }
-        self.queues.requests.close();
-        let mut requests = turn.requests;
-        while let Ok(request) = self.queues.requests.try_recv() {
-            requests.push(request);
-        }
-        let change_error = match end {
-            Ok(()) => ChangeError::ShuttingDown,
-            Err(reason) => ChangeError::Fatal(Arc::clone(reason)),
-        };
-        let (mut snapshots, mut scrubs) = (Vec::new(), Vec::new());
-        let mut reads: Vec<ReadReply> = turn.readers.into_iter().flatten().collect();
-        for request in requests {
-            match request {
-                Request::Read { reply, .. } => reads.push(reply),
-                Request::Session { reply, .. } => reply.fail(propose_error.clone()),
-                Request::Change(request) => request.refuse(change_error.clone()),
-                Request::Snapshot { reply } => snapshots.push(reply),
-                Request::Scrub { reply } => scrubs.push(reply),
-                _ => {}
-            }
-        }
-        for reply in reads {
-            let _ = reply.send(Err(read_error.clone()));
-        }
-        self.fail_snapshots(end.as_ref().err(), snapshots);
-        let scrub_error = match end {
-            Ok(()) => ScrubFailed::ShuttingDown,
-            Err(reason) => ScrubFailed::Fatal(Arc::clone(reason)),
-        };
-        scrubs.into_iter().for_each(|reply| self.scrub.ask(now, reply));
-        self.scrub.fail(&scrub_error);
-        self.queues.bulk.close();
-        self.queues.room.close();
-    }
-}
-
-/// Batches that become one entry.
-#[derive(Default)]
-struct Group {
-    batches: Vec<Batch>,
-    bytes: u64,
-}
-
-impl Group {
-    /// Adds one; those before it, if they are an entry by themselves.
-    fn add(&mut self, batch: Batch, limit_bytes: u64) -> Option<Vec<Batch>> {
-        let is_full = self.bytes > 0 && self.bytes + batch.cost_bytes > limit_bytes;
-        let full = is_full.then(|| core::mem::take(self).batches);
-        self.bytes += batch.cost_bytes;
-        self.batches.push(batch);
-        full
     }
 }
 

@@ -4,13 +4,15 @@
 //! are pulled through `poll_*`, one lane per device, and built at the moment they are pulled, so that they
 //! carry all that has come together until then. After every input, pull until nothing moves.
 //!
-//! This file dispatches and is the only one that changes the role; no rule lives here. Roles return what
-//! should become of them as a `Next`. What belongs to snapshots comes in and goes out in `snapshots.rs`.
+//! Here is what a driver calls to tell it something, `poll.rs` what it pulls. `dispatch.rs` says whom a message
+//! goes to, and only `turn.rs` changes the role: no rule lives in these. What belongs to snapshots comes in and
+//! goes out in `snapshots.rs`.
 
 mod addressed;
 mod common;
 mod compact;
 mod disk;
+mod dispatch;
 mod election;
 mod follower;
 mod invariants;
@@ -18,6 +20,7 @@ mod leader;
 mod members;
 mod outbox;
 mod output;
+mod poll;
 mod probation;
 mod promise;
 mod read_index;
@@ -27,6 +30,7 @@ mod start;
 mod timers;
 #[cfg(feature = "trace")]
 mod trace;
+mod turn;
 #[cfg(feature = "trace")]
 mod view;
 
@@ -35,17 +39,14 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::backend::{HardState, JournalWrite, Vote};
+use crate::backend::HardState;
 use crate::config::{Config, Settings};
 use crate::entry::{Entry, EntryKind};
 use crate::error::{ChangeError, ConfigError, Objection, ProposeError, ReadError, TransferError, Violation};
 use crate::ids::{ChangeId, FetchId, Index, LogId, NodeId, ReadId, Term, WriteTicket};
 use crate::log::Log;
 use crate::membership::{Change, Plan};
-use crate::message::{
-    AppendReply, Ballot, Envelope, Message, Notice, Outgoing, PeerEvent, ReadIndex, TimeoutNow, VoteReply,
-    VoteRequest,
-};
+use crate::message::{Envelope, Message, PeerEvent};
 use crate::status::{RoleKind, Scrub, Status, Why};
 use crate::time::Time;
 use common::{Common, Wanted};
@@ -496,126 +497,6 @@ impl Raft {
         }
     }
 
-    /// The next message. It may be sent at once, always: what must wait for the disk is held back here.
-    #[must_use]
-    pub fn poll_message(&mut self) -> Option<Outgoing> {
-        let common = &mut self.common;
-        if common.halted || !common.hard_is_durable() {
-            return None;
-        }
-        if let Role::Leader(leader) = &mut self.role {
-            leader.poll_round(common);
-        }
-        let envelope = common.outbox.pop().or_else(|| match &mut self.role {
-            Role::Leader(leader) => leader.poll_append(common),
-            Role::Follower(follower) => {
-                let to = common.leader?;
-                let installed = follower.poll_installed(common).map(Message::SnapshotReply);
-                let message = installed.or_else(|| follower.poll_ack(common).map(Message::AppendReply))?;
-                Some(common.envelope(to, message))
-            }
-            Role::Candidate(_) => None,
-        })?;
-        Some(Outgoing { to: common.shared_member(envelope.to), lane: envelope.lane(), envelope })
-    }
-
-    /// Everything that the journal has not been given yet, up to `write_limit_bytes`, as one write.
-    #[must_use]
-    pub fn poll_write(&mut self) -> Option<JournalWrite> {
-        let common = &mut self.common;
-        let end = common.log.last().next();
-        let replacing = common.receive.resetting();
-        let spares = common.disk.spares();
-        let due = common.hard_dirty || (replacing.is_none() && !spares && common.log.writes.is_due(end));
-        if common.halted || common.failed || !due || replacing == Some(true) || common.disk.rests() {
-            return None;
-        }
-        if replacing.is_some() || spares {
-            // The log as it is will not be needed any more; the term that says so must be durable first. Or there
-            // is no space for more than that.
-            let ticket = common.log.writes.hand_over_nothing();
-            disk::handed_over(common, ticket);
-            common.hard_dirty = false;
-            common.hard_ticket = Some(ticket);
-            let hard_state = Some(common.hard);
-            return Some(JournalWrite { ticket, hard_state, ..JournalWrite::default() });
-        }
-        let limit = common.config.write_limit_bytes;
-        let next = common.log.writes.next();
-        let entries = common.log.tail.slice(next, end, limit).unwrap_or_default();
-        let upto = entries.last().map_or(next, |entry| entry.id.index.next());
-        let (ticket, truncate_from) = common.log.writes.hand_over(upto);
-        disk::handed_over(common, ticket);
-        if truncate_from.is_some() || !entries.is_empty() {
-            disk::tries_space(common, ticket);
-        }
-        let hard_state = common.hard_dirty.then_some(common.hard);
-        if common.hard_dirty {
-            common.hard_dirty = false;
-            common.hard_ticket = Some(ticket);
-        }
-        let commit_hint = common.log.commit();
-        Some(JournalWrite { ticket, hard_state, known_peers: None, truncate_from, entries, commit_hint })
-    }
-
-    /// The next entries to execute. `None` while the last ones have not been reported as applied.
-    #[must_use]
-    pub fn poll_apply(&mut self) -> Option<Apply> {
-        let common = &mut self.common;
-        let (next, end) = (common.log.applied().next(), common.log.applicable().next());
-        if common.halted || common.applying.is_some() || next >= end || common.receive.is_replacing() {
-            return None;
-        }
-        let limit = common.config.apply_limit_bytes;
-        let entries = match common.log.tail.slice(next, end, limit) {
-            Some(entries) => entries,
-            None => match common.to_apply.take() {
-                Some(entries) if entries.first().is_some_and(|entry| entry.id.index == next) => {
-                    entries.into()
-                }
-                _ => {
-                    if !common.is_fetching(Wanted::Apply) {
-                        let end = end.min(common.log.tail.first());
-                        common.fetch(next..end, limit, Wanted::Apply);
-                    }
-                    return None;
-                }
-            },
-        };
-        let through = entries.last()?.id;
-        common.applying = Some(through.index);
-        common.compaction.applying(entries.iter().map(Entry::cost_bytes).sum());
-        Some(Apply { entries, through })
-    }
-
-    /// The next request for entries that have left memory.
-    #[must_use]
-    pub fn poll_fetch(&mut self) -> Option<Fetch> {
-        self.common.next_fetch()
-    }
-
-    /// Whether somebody still waits for these entries: else it is no failure that they are gone.
-    #[must_use]
-    pub fn wants_fetch(&self, id: FetchId) -> bool {
-        match (self.common.wanted(id), &self.role) {
-            (Some(Wanted::Apply), _) => true,
-            (Some(Wanted::Peer(peer)), Role::Leader(leader)) => leader.wants_fetch(peer, id),
-            _ => false,
-        }
-    }
-
-    /// The next piece of news.
-    #[must_use]
-    pub fn poll_event(&mut self) -> Option<Event> {
-        self.common.events.pop_front()
-    }
-
-    /// When `handle_timeout` wants to be called.
-    #[must_use]
-    pub fn next_timeout(&self) -> Option<Time> {
-        if self.common.halted { None } else { self.common.timers.next() }
-    }
-
     /// What this node knows of itself.
     #[must_use]
     pub fn status(&self, now: Time) -> Status {
@@ -692,323 +573,5 @@ impl Raft {
     fn begin(&mut self, now: Time) -> bool {
         self.common.now = self.common.now.max(now);
         !self.common.halted
-    }
-
-    fn on_vote_request(&mut self, from: NodeId, term: Term, request: VoteRequest) {
-        if let Some(ballot) = election::refuse_early(&self.common, from, term, request) {
-            election::reply(&mut self.common, from, term, request.pre, ballot);
-            let since = election::removed_since(&self.common, from).filter(|_| ballot == Ballot::Vetoed);
-            if let Some(since) = since {
-                self.common.send(from, Message::Notice(Notice::Removed { since }));
-            }
-            return;
-        }
-        if !request.pre && term > self.common.term() {
-            self.follow(term, None, Why::HigherTerm);
-        }
-        let common = &mut self.common;
-        let ballot = election::decide(common, from, term, request);
-        if ballot == Ballot::Granted && !request.pre {
-            common.set_hard(HardState { vote: Vote::For(from), ..common.hard });
-            // A granted vote counts as contact (§5.2); a granted pre-vote does not (hashicorp#609). The old
-            // leader's absence is being seen to: the candidate gets the time that its voters' disks need.
-            common.leader_gone = false;
-            common.arm_election();
-        }
-        election::reply(common, from, term, request.pre, ballot);
-    }
-
-    /// A message of an earlier term: its sender learns of this one.
-    fn on_old_term(&mut self, from: NodeId, message: &Message) {
-        let common = &mut self.common;
-        let answer = match message {
-            // It bears this node's term, and that is all it may say: the sender may lead that very term by
-            // now, with rounds and entries of its own.
-            Message::Heartbeat(_) => Message::HeartbeatReply(follower::answer(common)),
-            Message::Append(_) | Message::Snapshot(_) => {
-                let (prev, last) = (Index::ZERO, common.log.last());
-                Message::AppendReply(AppendReply::Rejected { prev, hint: LogId::ZERO, last })
-            }
-            // Who was removed may be of a term that the others never had.
-            Message::Notice(notice @ Notice::Removed { .. }) => return self.on_notice(from, *notice),
-            _ => {
-                common.counters.ignored_messages += 1;
-                return;
-            }
-        };
-        common.send(from, answer);
-    }
-
-    /// A message of this term that is not a request for a vote.
-    fn on_message(&mut self, from: NodeId, message: Message) {
-        match message {
-            Message::Append(append) if self.accept_leader(from) => {
-                if let Role::Follower(follower) = &mut self.role {
-                    follower.on_append(&mut self.common, from, append);
-                }
-            }
-            Message::Heartbeat(heartbeat) if self.accept_leader(from) => {
-                if let Role::Follower(follower) = &mut self.role {
-                    follower.on_heartbeat(&mut self.common, from, heartbeat);
-                }
-            }
-            Message::Snapshot(chunk) if self.accept_leader(from) => {
-                if let Role::Follower(follower) = &mut self.role {
-                    receive::on_chunk(follower, &mut self.common, from, chunk);
-                }
-            }
-            Message::SnapshotReply(reply) => {
-                if let Role::Leader(leader) = &mut self.role {
-                    leader.on_snapshot_reply(&mut self.common, from, reply);
-                }
-            }
-            Message::VoteReply(reply) => self.on_vote_reply(from, reply),
-            Message::AppendReply(reply) => {
-                if let Role::Leader(leader) = &mut self.role {
-                    leader.on_append_reply(&mut self.common, from, reply);
-                }
-            }
-            Message::HeartbeatReply(reply) => {
-                if let Role::Leader(leader) = &mut self.role {
-                    leader.on_heartbeat_reply(&mut self.common, from, reply);
-                }
-            }
-            Message::TimeoutNow(TimeoutNow { round }) if self.may_take_over(from, round) => {
-                self.turn(Next::Campaign { transfer: true, told: round, why: Why::Transfer });
-            }
-            Message::ReadIndex(ReadIndex { id }) => {
-                if let Role::Leader(leader) = &mut self.role {
-                    leader.on_read_index(&mut self.common, from, id);
-                }
-            }
-            Message::ReadIndexReply(reply) if self.common.leader == Some(from) => {
-                if let Role::Follower(follower) = &mut self.role {
-                    follower.on_read_index(&mut self.common, reply);
-                }
-            }
-            Message::Notice(notice) => self.on_notice(from, notice),
-            // A refused leader has raised its alarm already.
-            _ => self.common.counters.ignored_messages += 1,
-        }
-    }
-
-    /// Whether it may campaign as the leader tells it to.
-    fn may_take_over(&self, from: NodeId, round: u64) -> bool {
-        let common = &self.common;
-        common.leader == Some(from)
-            && common.may_campaign()
-            && !common.is_bound(common.id(), common.term().next(), round)
-    }
-
-    /// Whether a promise to a leader keeps this node from campaigning.
-    fn is_bound(&self) -> bool {
-        self.common.is_bound(self.common.id(), self.common.term().next(), 0)
-    }
-
-    /// Something that this node learns about itself.
-    fn on_notice(&mut self, from: NodeId, notice: Notice) {
-        if let Notice::Removed { since } = notice {
-            let news = members::on_removed(&mut self.common, since);
-            if news && matches!(self.role, Role::Candidate(_)) {
-                self.turn(Next::Follow { why: Why::Removed });
-            }
-            if !news {
-                return;
-            }
-        }
-        self.common.events.push_back(Event::Noticed { by: from, notice });
-    }
-
-    /// The answer to a request for a vote or for a pre-vote.
-    fn on_vote_reply(&mut self, from: NodeId, reply: VoteReply) {
-        if let Role::Candidate(candidate) = &mut self.role {
-            let next = candidate.on_reply(&mut self.common, from, reply);
-            self.turn(next);
-        }
-    }
-
-    /// `from` claims to lead this term. Whether it does, as far as this node can tell (Election Safety).
-    fn accept_leader(&mut self, from: NodeId) -> bool {
-        let term = self.common.term();
-        match self.common.leader {
-            Some(first) if first != from => {
-                self.common.alarm(Violation::TwoLeaders { term, first, second: from });
-                return false;
-            }
-            Some(_) => {}
-            None => self.follow(term, Some(from), Why::LeaderKnown),
-        }
-        let common = &mut self.common;
-        common.contact = common.now;
-        common.leader_gone = false;
-        common.embargo = false;
-        members::on_leader(common);
-        common.arm_election();
-        true
-    }
-
-    /// Nobody was heard for too long.
-    fn on_election_timeout(&mut self) -> Next {
-        let bound = self.is_bound();
-        let common = &mut self.common;
-        if !common.timers.fired(Timer::Election, common.now) {
-            return Next::Stay;
-        }
-        if bound {
-            common.arm_election();
-            return Next::Stay;
-        }
-        let why = if common.leader_gone { Why::LeaderGone } else { Why::Timeout };
-        leader::transfer_ended(common);
-        if common.may_campaign() && !common.embargo {
-            return Next::PreCampaign { transfer: false, why };
-        }
-        // Not a voter, or must stand still: wait for a leader, whoever it will be, and in no hurry.
-        common.leader_gone = false;
-        if matches!(self.role, Role::Candidate(_)) {
-            return Next::Follow { why };
-        }
-        if common.leader.take().is_some() {
-            common.why = why;
-        }
-        common.arm_election();
-        Next::Stay
-    }
-
-    /// Changes the role until it rests.
-    fn turn(&mut self, mut next: Next) {
-        loop {
-            next = match next {
-                Next::Stay => return,
-                Next::Follow { why } => {
-                    self.follow(self.common.term(), None, why);
-                    return;
-                }
-                Next::PreCampaign { transfer, why } => self.candidate(true, transfer, 0, why),
-                Next::Campaign { transfer, told, why } => {
-                    election::vote_for_self(&mut self.common);
-                    self.candidate(false, transfer, told, why)
-                }
-                Next::Lead => {
-                    self.lead();
-                    return;
-                }
-            };
-        }
-    }
-
-    /// Leaves the role there was.
-    fn leave(&mut self) {
-        let role = core::mem::replace(&mut self.role, Role::Follower(Follower::default()));
-        match role {
-            Role::Leader(leader) => {
-                self.common.leader = None;
-                leader.end(&mut self.common);
-            }
-            Role::Follower(follower) => follower.end(&mut self.common),
-            Role::Candidate(_) => {}
-        }
-    }
-
-    fn follow(&mut self, term: Term, leader: Option<NodeId>, why: Why) {
-        self.common.adopt_term(term);
-        // A follower that only learns of a term goes on waiting: else a node that cannot win could keep
-        // others from trying by raising the term.
-        let waits_on = leader.is_none() && matches!(self.role, Role::Follower(_));
-        self.leave();
-        let common = &mut self.common;
-        common.leader = leader;
-        common.why = why;
-        if leader.is_some() {
-            if common.hard.vote == Vote::None {
-                // Who knows the leader of a term will not help to elect another one in it.
-                common.set_hard(HardState { vote: Vote::Blocked, ..common.hard });
-            }
-            leader::transfer_ended(common);
-        }
-        if !waits_on {
-            common.arm_election();
-        }
-    }
-
-    fn candidate(&mut self, pre: bool, transfer: bool, told: u64, why: Why) -> Next {
-        self.leave();
-        let common = &mut self.common;
-        common.leader = None;
-        common.why = why;
-        common.arm_candidate(pre);
-        let candidate = Candidate::start(common, pre, transfer, told);
-        let next = candidate.tally(common);
-        self.role = Role::Candidate(candidate);
-        next
-    }
-
-    fn lead(&mut self) {
-        self.leave();
-        let common = &mut self.common;
-        common.timers.stop(Timer::Election);
-        common.leader = Some(common.id());
-        common.leader_gone = false;
-        common.why = Why::Elected;
-        leader::transfer_ended(common);
-        self.role = Role::Leader(Box::new(Leader::start(common)));
-    }
-
-    /// After every input: what follows from it, what has changed, and whether all is well.
-    fn settle(&mut self) {
-        let common = &mut self.common;
-        let next = match &mut self.role {
-            Role::Leader(leader) => leader.advance(common),
-            Role::Follower(follower) => {
-                if follower.probation_ends(common) {
-                    common.set_hard(HardState { probation: false, ..common.hard });
-                }
-                follower.advance(common);
-                Next::Stay
-            }
-            Role::Candidate(_) => Next::Stay,
-        };
-        self.turn(next);
-        let common = &mut self.common;
-        members::follow(common);
-        members::resolve(common);
-        receive::drop_needless(common);
-        common.log.tail.evict(common.log.persisted(), common.config.tail_limit_bytes);
-        self.announce();
-        self.check();
-    }
-
-    /// Whether all is well.
-    fn check(&mut self) {
-        if !self.common.halted
-            && let Some(violation) = invariants::broken(self)
-        {
-            self.common.alarm(violation);
-        }
-    }
-
-    fn announce(&mut self) {
-        let role = self.role_kind();
-        let common = &mut self.common;
-        let membership = common.log.membership();
-        let at = membership.map(|(id, _)| *id);
-        let removed = members::is_removed(common);
-        let now = (role, common.term(), common.leader, at, common.reach.version(), removed);
-        if now == self.announced {
-            return;
-        }
-        if (now.3, now.4) != (self.announced.3, self.announced.4) {
-            let (at, membership) = membership.cloned().unwrap_or_default();
-            let (reach, left) = (members::reached(common), common.reach.take_left());
-            common.events.push_back(Event::MembershipChanged { membership, at, reach, left });
-        }
-        if removed && !self.announced.5 {
-            common.events.push_back(Event::Removed);
-        }
-        if (now.0, now.1, now.2) != (self.announced.0, self.announced.1, self.announced.2) {
-            let (leader, why) = (common.leader_member(), common.why);
-            common.events.push_back(Event::RoleChanged { role, term: now.1, leader, why });
-        }
-        self.announced = now;
     }
 }

@@ -1,0 +1,131 @@
+//! What comes out, pulled one at a time and built at the moment it is pulled.
+
+use super::common::Wanted;
+use super::{Apply, Event, Fetch, Raft, Role, disk};
+use crate::backend::JournalWrite;
+use crate::entry::Entry;
+use crate::ids::FetchId;
+use crate::message::{Message, Outgoing};
+use crate::time::Time;
+
+impl Raft {
+    /// The next message. It may be sent at once, always: what must wait for the disk is held back here.
+    #[must_use]
+    pub fn poll_message(&mut self) -> Option<Outgoing> {
+        let common = &mut self.common;
+        if common.halted || !common.hard_is_durable() {
+            return None;
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.poll_round(common);
+        }
+        let envelope = common.outbox.pop().or_else(|| match &mut self.role {
+            Role::Leader(leader) => leader.poll_append(common),
+            Role::Follower(follower) => {
+                let to = common.leader?;
+                let installed = follower.poll_installed(common).map(Message::SnapshotReply);
+                let message = installed.or_else(|| follower.poll_ack(common).map(Message::AppendReply))?;
+                Some(common.envelope(to, message))
+            }
+            Role::Candidate(_) => None,
+        })?;
+        Some(Outgoing { to: common.shared_member(envelope.to), lane: envelope.lane(), envelope })
+    }
+
+    /// Everything that the journal has not been given yet, up to `write_limit_bytes`, as one write.
+    #[must_use]
+    pub fn poll_write(&mut self) -> Option<JournalWrite> {
+        let common = &mut self.common;
+        let end = common.log.last().next();
+        let replacing = common.receive.resetting();
+        let spares = common.disk.spares();
+        let due = common.hard_dirty || (replacing.is_none() && !spares && common.log.writes.is_due(end));
+        if common.halted || common.failed || !due || replacing == Some(true) || common.disk.rests() {
+            return None;
+        }
+        if replacing.is_some() || spares {
+            // The log as it is will not be needed any more; the term that says so must be durable first. Or there
+            // is no space for more than that.
+            let ticket = common.log.writes.hand_over_nothing();
+            disk::handed_over(common, ticket);
+            common.hard_dirty = false;
+            common.hard_ticket = Some(ticket);
+            let hard_state = Some(common.hard);
+            return Some(JournalWrite { ticket, hard_state, ..JournalWrite::default() });
+        }
+        let limit = common.config.write_limit_bytes;
+        let next = common.log.writes.next();
+        let entries = common.log.tail.slice(next, end, limit).unwrap_or_default();
+        let upto = entries.last().map_or(next, |entry| entry.id.index.next());
+        let (ticket, truncate_from) = common.log.writes.hand_over(upto);
+        disk::handed_over(common, ticket);
+        if truncate_from.is_some() || !entries.is_empty() {
+            disk::tries_space(common, ticket);
+        }
+        let hard_state = common.hard_dirty.then_some(common.hard);
+        if common.hard_dirty {
+            common.hard_dirty = false;
+            common.hard_ticket = Some(ticket);
+        }
+        let commit_hint = common.log.commit();
+        Some(JournalWrite { ticket, hard_state, known_peers: None, truncate_from, entries, commit_hint })
+    }
+
+    /// The next entries to execute. `None` while the last ones have not been reported as applied.
+    #[must_use]
+    pub fn poll_apply(&mut self) -> Option<Apply> {
+        let common = &mut self.common;
+        let (next, end) = (common.log.applied().next(), common.log.applicable().next());
+        if common.halted || common.applying.is_some() || next >= end || common.receive.is_replacing() {
+            return None;
+        }
+        let limit = common.config.apply_limit_bytes;
+        let entries = match common.log.tail.slice(next, end, limit) {
+            Some(entries) => entries,
+            None => match common.to_apply.take() {
+                Some(entries) if entries.first().is_some_and(|entry| entry.id.index == next) => {
+                    entries.into()
+                }
+                _ => {
+                    if !common.is_fetching(Wanted::Apply) {
+                        let end = end.min(common.log.tail.first());
+                        common.fetch(next..end, limit, Wanted::Apply);
+                    }
+                    return None;
+                }
+            },
+        };
+        let through = entries.last()?.id;
+        common.applying = Some(through.index);
+        common.compaction.applying(entries.iter().map(Entry::cost_bytes).sum());
+        Some(Apply { entries, through })
+    }
+
+    /// The next request for entries that have left memory.
+    #[must_use]
+    pub fn poll_fetch(&mut self) -> Option<Fetch> {
+        self.common.next_fetch()
+    }
+
+    /// Whether somebody still waits for these entries: else it is no failure that they are gone.
+    #[must_use]
+    pub fn wants_fetch(&self, id: FetchId) -> bool {
+        match (self.common.wanted(id), &self.role) {
+            (Some(Wanted::Apply), _) => true,
+            (Some(Wanted::Peer(peer)), Role::Leader(leader)) => leader.wants_fetch(peer, id),
+            _ => false,
+        }
+    }
+
+    /// The next piece of news.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.common.events.pop_front()
+    }
+
+    /// When `handle_timeout` wants to be called.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Time> {
+        if self.common.halted { None } else { self.common.timers.next() }
+    }
+}

@@ -1,0 +1,152 @@
+//! The only place where the role changes: roles return what should become of them as a `Next`. And what follows from
+//! every input.
+
+use alloc::boxed::Box;
+
+use super::election::Candidate;
+use super::follower::Follower;
+use super::leader::Leader;
+use super::timers::Timer;
+use super::{Event, Next, Raft, Role, election, invariants, leader, members, receive};
+use crate::backend::{HardState, Vote};
+use crate::ids::{NodeId, Term};
+use crate::status::Why;
+
+impl Raft {
+    /// Changes the role until it rests.
+    pub(super) fn turn(&mut self, mut next: Next) {
+        loop {
+            next = match next {
+                Next::Stay => return,
+                Next::Follow { why } => {
+                    self.follow(self.common.term(), None, why);
+                    return;
+                }
+                Next::PreCampaign { transfer, why } => self.candidate(true, transfer, 0, why),
+                Next::Campaign { transfer, told, why } => {
+                    election::vote_for_self(&mut self.common);
+                    self.candidate(false, transfer, told, why)
+                }
+                Next::Lead => {
+                    self.lead();
+                    return;
+                }
+            };
+        }
+    }
+
+    /// Leaves the role there was.
+    fn leave(&mut self) {
+        let role = core::mem::replace(&mut self.role, Role::Follower(Follower::default()));
+        match role {
+            Role::Leader(leader) => {
+                self.common.leader = None;
+                leader.end(&mut self.common);
+            }
+            Role::Follower(follower) => follower.end(&mut self.common),
+            Role::Candidate(_) => {}
+        }
+    }
+
+    pub(super) fn follow(&mut self, term: Term, leader: Option<NodeId>, why: Why) {
+        self.common.adopt_term(term);
+        // A follower that only learns of a term goes on waiting: else a node that cannot win could keep
+        // others from trying by raising the term.
+        let waits_on = leader.is_none() && matches!(self.role, Role::Follower(_));
+        self.leave();
+        let common = &mut self.common;
+        common.leader = leader;
+        common.why = why;
+        if leader.is_some() {
+            if common.hard.vote == Vote::None {
+                // Who knows the leader of a term will not help to elect another one in it.
+                common.set_hard(HardState { vote: Vote::Blocked, ..common.hard });
+            }
+            leader::transfer_ended(common);
+        }
+        if !waits_on {
+            common.arm_election();
+        }
+    }
+
+    pub(super) fn candidate(&mut self, pre: bool, transfer: bool, told: u64, why: Why) -> Next {
+        self.leave();
+        let common = &mut self.common;
+        common.leader = None;
+        common.why = why;
+        common.arm_candidate(pre);
+        let candidate = Candidate::start(common, pre, transfer, told);
+        let next = candidate.tally(common);
+        self.role = Role::Candidate(candidate);
+        next
+    }
+
+    fn lead(&mut self) {
+        self.leave();
+        let common = &mut self.common;
+        common.timers.stop(Timer::Election);
+        common.leader = Some(common.id());
+        common.leader_gone = false;
+        common.why = Why::Elected;
+        leader::transfer_ended(common);
+        self.role = Role::Leader(Box::new(Leader::start(common)));
+    }
+
+    /// After every input: what follows from it, what has changed, and whether all is well.
+    pub(super) fn settle(&mut self) {
+        let common = &mut self.common;
+        let next = match &mut self.role {
+            Role::Leader(leader) => leader.advance(common),
+            Role::Follower(follower) => {
+                if follower.probation_ends(common) {
+                    common.set_hard(HardState { probation: false, ..common.hard });
+                }
+                follower.advance(common);
+                Next::Stay
+            }
+            Role::Candidate(_) => Next::Stay,
+        };
+        self.turn(next);
+        let common = &mut self.common;
+        members::follow(common);
+        members::resolve(common);
+        receive::drop_needless(common);
+        common.log.tail.evict(common.log.persisted(), common.config.tail_limit_bytes);
+        self.announce();
+        self.check();
+    }
+
+    /// Whether all is well.
+    pub(super) fn check(&mut self) {
+        if !self.common.halted
+            && let Some(violation) = invariants::broken(self)
+        {
+            self.common.alarm(violation);
+        }
+    }
+
+    fn announce(&mut self) {
+        let role = self.role_kind();
+        let common = &mut self.common;
+        let membership = common.log.membership();
+        let at = membership.map(|(id, _)| *id);
+        let removed = members::is_removed(common);
+        let now = (role, common.term(), common.leader, at, common.reach.version(), removed);
+        if now == self.announced {
+            return;
+        }
+        if (now.3, now.4) != (self.announced.3, self.announced.4) {
+            let (at, membership) = membership.cloned().unwrap_or_default();
+            let (reach, left) = (members::reached(common), common.reach.take_left());
+            common.events.push_back(Event::MembershipChanged { membership, at, reach, left });
+        }
+        if removed && !self.announced.5 {
+            common.events.push_back(Event::Removed);
+        }
+        if (now.0, now.1, now.2) != (self.announced.0, self.announced.1, self.announced.2) {
+            let (leader, why) = (common.leader_member(), common.why);
+            common.events.push_back(Event::RoleChanged { role, term: now.1, leader, why });
+        }
+        self.announced = now;
+    }
+}
