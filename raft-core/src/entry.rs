@@ -197,6 +197,18 @@ mod tests {
         }
     }
 
+    /// These bytes stand in journals.
+    #[test]
+    fn golden_bytes() {
+        let commands = [Bytes::from_static(b"abc"), Bytes::new(), Bytes::from_static(b"de")];
+        let bytes = [0, 3, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, b'a', b'b', b'c', b'd', b'e'];
+        assert_eq!(pack(&commands)[..], bytes);
+        assert_eq!(unpack(&Bytes::copy_from_slice(&bytes)).as_deref(), Ok(&commands[..]));
+        let kinds = [EntryKind::Noop, EntryKind::Commands, EntryKind::Membership, EntryKind::Session];
+        assert_eq!(kinds.map(EntryKind::as_u8), [0, 1, 2, 3]);
+        assert_eq!([0, 1, 2, 3].map(EntryKind::from_u8), kinds.map(Some));
+    }
+
     #[test]
     fn the_count_is_read_off_the_head() {
         let count = |kind, data: Bytes| command_count(&Entry { id: LogId::new(1, 1), kind, data });

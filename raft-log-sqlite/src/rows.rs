@@ -125,3 +125,33 @@ impl State {
         Self::decode(store, &record.body).filter(|state| state.op == record.generation)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use raft_core::entry::EntryKind;
+
+    use super::*;
+
+    /// What version 1 protects rows with, and the state: never edit, only add versions.
+    #[test]
+    fn golden_v1() {
+        let store = StoreId(7);
+        let entry = Entry { id: LogId::new(3, 2), kind: EntryKind::Commands, data: b"abc".to_vec().into() };
+        let first = first_chain(store, LogId::new(2, 1));
+        let seal = Seal::of(store, first, &entry);
+        let state = State {
+            op: 9,
+            last: entry.id,
+            last_chain: seal.chain,
+            commit_hint: Index(1),
+            hard: 5,
+            ..State::after(store, LogId::new(2, 1))
+        };
+        let row = state.to_row().unwrap();
+        assert_eq!(State::from_row(store, &row), Some(state));
+        let hex: String = row[..128].iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = format!("{:08x} {first:016x} {:016x}\n{hex}\n", seal.crc, seal.chain);
+        assert_eq!(found, include_str!("golden_rows_v1.txt"));
+        assert!(row.len() == 512 && row[128..].iter().all(|byte| *byte == 0));
+    }
+}

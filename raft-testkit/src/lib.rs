@@ -76,6 +76,7 @@ pub mod linearizability;
 pub mod memory;
 #[cfg(feature = "sim")]
 pub mod model;
+pub mod pinned;
 pub mod scenario;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -136,3 +136,43 @@ fn records(rest: &mut &[u8], below: u64) -> Result<BTreeMap<u64, Record>, Malfor
     }
     Ok(records)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Index;
+    use crate::session::{Decision, Mark, Op};
+
+    /// These bytes stand in snapshots: never edit, only add versions.
+    #[test]
+    fn golden_bytes() {
+        let limits =
+            Limits { sessions: 2, window: 3, records: 4, answer_bytes: 64, timeout: Duration::from_nanos(6) };
+        let mut table = Table::new();
+        table.advance(LogTime::from_nanos(10));
+        let open = Op::Open { timeout: Duration::from_nanos(20), limits };
+        let session = table.execute(Index(7), open).unwrap();
+        for (sequence, answer) in [(1, Some(&b"ok"[..])), (2, None)] {
+            let place = Place { id: LogId::new(1, 7 + sequence), position: 0 };
+            let mark = Mark { session, sequence, acknowledged_below: 1 };
+            assert_eq!(table.decide(mark, place), Decision::Execute);
+            if let Some(answer) = answer {
+                table.answered(mark, answer);
+            }
+        }
+        let long = |number: u64| number.to_le_bytes().to_vec();
+        let short = |number: u32| number.to_le_bytes().to_vec();
+        let golden = [
+            vec![1],
+            long(10),
+            [short(2), short(3), short(4), long(64), long(6)].concat(),
+            short(1),
+            [long(7), long(20), long(30), long(1), short(2)].concat(),
+            [long(1), long(1), long(8), short(0), short(2), b"ok".to_vec()].concat(),
+            [long(2), long(1), long(9), short(0), short(NONE)].concat(),
+        ]
+        .concat();
+        assert_eq!(table.encode(), golden);
+        assert_eq!(Table::decode(&golden), Ok(table));
+    }
+}

@@ -177,9 +177,13 @@ mod tests {
     /// These bytes stand in journals.
     #[test]
     fn golden() {
-        let [_, keep_alive, close] = all();
+        let [open, keep_alive, close] = all();
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| alloc::format!("{byte:02x}")).collect::<String>();
         assert_eq!(hex(&close.encode()), "010308070605040302010900000000000000");
         assert_eq!(hex(&keep_alive.encode()), "0102080706050403020109000000000000000c00000000000000");
+        assert_eq!(
+            hex(&open.encode()),
+            "0101080706050403020100863ba101000000102700000004000000000200000000010000000000b864d945000000"
+        );
     }
 }

@@ -173,5 +173,7 @@ mod tests {
             hex,
             "010b0a0000000000000200000001000000020000000000000005000000000000000200000000000000020000000000000000000000616263"
         );
+        let read = Packed { time: Some(LogTime::from_nanos(0x0a0b)), commands: commands.into() };
+        assert_eq!(unpack_any(&data), Ok(read));
     }
 }

@@ -179,6 +179,39 @@ mod tests {
         assert_eq!(decode_peers(store, &encode_peers(store, &[])), Some(Vec::new()));
     }
 
+    /// Never edit: a slot as it stands in the files, and the hard state with and without what was added to it.
+    #[test]
+    fn golden_bytes_of_a_slot() {
+        let words = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+        let state = HardState {
+            term: Term(3),
+            vote: Vote::For(NodeId(2)),
+            probation: true,
+            promised: Duration::from_nanos(9),
+        };
+        let body = words(&[7, 0, 3, 1, 2, 1, 9]);
+        assert_eq!(encode_hard_state(StoreId(7), &state), body);
+        assert_eq!(decode_hard_state(StoreId(7), &body), Some(state));
+        let before_promises = HardState { promised: Duration::ZERO, ..state };
+        assert_eq!(decode_hard_state(StoreId(7), &body[..48]), Some(before_promises));
+
+        let layout = crate::slots::Layout { kind: *b"HARD", version: 1, stride: 4096 };
+        let copies = [0, 1].map(|copy| layout.encode(1, copy, 5, &body).unwrap());
+        let head = |crc: [u8; 4], copy| {
+            let fixed = [1, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 56, 0, 0, 0, 1, copy, 0, 0];
+            [&b"RSLT"[..], &crc, b"HARD", &fixed, &body].concat()
+        };
+        assert_eq!(copies[0][..88], head([36, 31, 22, 255], 0));
+        assert_eq!(copies[1][..88], head([144, 146, 87, 203], 1));
+        assert!(copies.iter().all(|copy| copy.len() == 512 && copy[88..].iter().all(|byte| *byte == 0)));
+        let mut file = vec![0; layout.slot_bytes()];
+        file[..512].copy_from_slice(&copies[0]);
+        file[4096..4608].copy_from_slice(&copies[1]);
+        let found = layout.decode(1, &file);
+        assert!(found.is_sound());
+        assert_eq!(found.record.map(|record| (record.generation, record.body)), Some((5, body)));
+    }
+
     /// Never edit: what stands behind the peers is not there in what older versions have written.
     #[test]
     fn golden_bytes_of_known_peers() {

@@ -34,7 +34,7 @@ pub(super) fn crates(root: &Path, metadata: &Value) -> Vec<Finding> {
             let on = dependency["name"].as_str().unwrap_or_default();
             let dev = dependency["kind"] == "dev";
             if ours.contains(on) && !always.contains(&on) && !(dev && in_tests.contains(&on)) {
-                let manifest = package["manifest_path"].as_str().map_or(Path::new(""), Path::new);
+                let manifest = package["manifest_path"].as_str().map_or_else(|| Path::new(""), Path::new);
                 findings.push(Finding {
                     file: manifest
                         .strip_prefix(root)

@@ -189,6 +189,35 @@ mod tests {
         assert!(matches!(read(&b"REDIS0011 and more"[..], false), Err(BadBackup::Foreign)));
     }
 
+    /// The bytes of version 1: never edit, only add versions.
+    #[test]
+    fn golden_v1() {
+        let mut store = Store::default();
+        for (key, value) in [(&b"a"[..], &b"1"[..]), (b"b", b"value")] {
+            store.execute(Op::Set, &[key, value], &mut Reply::default());
+        }
+        store.applied = LogId::new(3, 70);
+        let membership = Membership::of_voters([Member::new(NodeId(1), "a:1")]).unwrap();
+        let mut chunks = format::Chunks::default();
+        let head = Head {
+            cluster: ClusterId(7),
+            node: NodeId(1),
+            seconds: 1000,
+            upto: LogId::new(3, 70),
+            membership,
+        };
+        let mut whole = head.encode();
+        let mut data = Encoder::new(store);
+        while let Some(piece) = data.next() {
+            whole.extend(chunks.encode(&piece));
+        }
+        whole.extend(chunks.encode_end());
+        let hex: String = whole.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, include_str!("golden_v1.txt").trim());
+        let (read_head, read_store) = read(&whole[..], true).unwrap();
+        assert_eq!((read_head, read_store.len()), (head, 2));
+    }
+
     #[test]
     fn a_file_has_its_name_when_it_is_whole_and_replaces_nothing() {
         let folder = tempfile::tempdir().unwrap();
