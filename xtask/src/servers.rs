@@ -416,11 +416,16 @@ impl Drop for Servers {
 
 /// Builds `raft-kv` in release.
 pub(crate) fn build() -> Result<PathBuf, Failure> {
-    eprintln!("building raft-kv in release");
-    if !proc::run(proc::cargo().args(["build", "--release", "--package", "raft-kv"]))? {
+    build_as("release")
+}
+
+/// Builds `raft-kv` with this profile.
+pub(crate) fn build_as(profile: &str) -> Result<PathBuf, Failure> {
+    eprintln!("building raft-kv, profile {profile}");
+    if !proc::run(proc::cargo().args(["build", "--profile", profile, "--package", "raft-kv"]))? {
         return Err(Failure::new("raft-kv does not compile"));
     }
-    Ok(proc::target_dir()?.join("release").join(format!("raft-kv{}", std::env::consts::EXE_SUFFIX)))
+    Ok(proc::target_dir()?.join(profile).join(format!("raft-kv{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// Where data goes: the folder that was asked for, or a temporary one.

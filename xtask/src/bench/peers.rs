@@ -65,7 +65,7 @@ const JEMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
 impl Tools {
     /// Builds what is missing.
     pub(super) fn build(against: &[String]) -> Result<Self, Failure> {
-        let server = crate::servers::build()?;
+        let server = crate::servers::build_as("dist")?;
         let peers = proc::root().join("xtask/peers");
         let dir = proc::target_dir()?.join("peers");
         let mut missing = Vec::new();
