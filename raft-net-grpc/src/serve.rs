@@ -22,6 +22,8 @@ pub(crate) const REPLIES: usize = 4;
 
 /// A stream that somebody has opened.
 pub(crate) struct Visitor {
+    /// What was read of it already, to learn whom it is for.
+    pub(crate) first: Option<Frame>,
     pub(crate) frames: Streaming<Frame>,
     pub(crate) replies: mpsc::Sender<Result<Frame, Status>>,
     /// What the connection has proven of who opened it.
@@ -48,6 +50,9 @@ impl Visitor {
 
     /// The next frame.
     async fn next(&mut self) -> Result<Said, End> {
+        if let Some(first) = self.first.take() {
+            return handshake::read(first).map_err(End::Misbehaved);
+        }
         let frame = tokio::select! {
             biased;
             () = self.replies.closed() => return Err(End::Over),

@@ -4,12 +4,13 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use raft_core::backend::Refusal;
-use raft_core::ids::{ClusterId, NodeId};
+use raft_core::ids::{ClusterId, GroupId, NodeId};
 use raft_core::message::Lane;
 use raft_core::peering::count;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tonic::body::Body;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::codegen::{BoxFuture, Bytes, Service, StdError, http};
@@ -19,10 +20,11 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::group::Group;
 use crate::handshake;
 use crate::proto::Frame;
+use crate::proto::frame::Kind;
 use crate::proto::raft_server::{Raft, RaftServer};
 use crate::security::Proof;
 use crate::serve::{self, Visitor};
-use crate::transport::{Options, SLACK_BYTES, Shared};
+use crate::transport::{GrpcTransport, Options, SLACK_BYTES, Shared};
 
 /// Who is at the other end of a connection, as proven by something stronger than its word, such as its
 /// certificate. A layer of your own server puts it into the extensions of a request; the handshake must then
@@ -52,18 +54,42 @@ pub(crate) struct CameFrom(pub(crate) Option<std::net::SocketAddr>);
 /// What runs now, if anything does.
 pub(crate) type Host = Arc<RwLock<Option<Arc<Shared>>>>;
 
-/// The service `raft.v1.Raft` of a transport, to be added to a `tonic::transport::Server` or to `Routes` of
-/// your own, next to your services.
+/// The service `raft.v1.Raft` of a transport, to be added to a `tonic::transport::Server`, to `Routes` or to an axum
+/// router of your own, next to your services.
 ///
 /// It answers while the transport runs. Limits of connections are then those of your server; set its HTTP/2
-/// keep-alive, so that dead peers are noticed.
+/// keep-alive, so that dead peers are noticed. [`of_groups`](Self::of_groups) has several transports behind one.
 #[derive(Clone, Debug)]
 pub struct RaftService(RaftServer<Handler>);
 
 impl RaftService {
     pub(crate) fn new(host: Host, options: &Options) -> Self {
         let limit = usize::try_from(options.frame_limit_bytes).unwrap_or(usize::MAX);
-        let server = RaftServer::new(Handler(host));
+        let server = RaftServer::new(Handler(Hosts::One(host)));
+        Self(server.max_decoding_message_size(limit.saturating_add(SLACK_BYTES)))
+    }
+
+    /// One service for several transports, each of a node of another group: whoever dials says in its first frame
+    /// which group it means, and is handed to the transport that runs for it. So the nodes of many groups have one
+    /// address. Meant for [`GrpcTransport::without_listener`](crate::GrpcTransport::without_listener).
+    ///
+    /// All wait for a first frame no longer than the first transport's `handshake_timeout`, and as many streams may
+    /// do so at once as all of them allow; a stream counts for its own transport only from then on. Frames may be as
+    /// long as the most generous allows.
+    #[must_use]
+    pub fn of_groups<'a>(transports: impl IntoIterator<Item = &'a GrpcTransport>) -> Self {
+        let transports: Vec<_> = transports.into_iter().map(GrpcTransport::host).collect();
+        let limit = transports.iter().map(|(_, options)| options.frame_limit_bytes).max().unwrap_or_default();
+        let patience = transports.first().map(|(_, options)| options.handshake_timeout).unwrap_or_default();
+        let most = transports.iter().map(|(_, options)| options.connections);
+        let most = most.fold(0, usize::saturating_add).min(Semaphore::MAX_PERMITS);
+        let groups = Groups {
+            hosts: transports.into_iter().map(|(host, _)| host).collect(),
+            patience,
+            waiting: Semaphore::new(most),
+        };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let server = RaftServer::new(Handler(Hosts::Groups(groups)));
         Self(server.max_decoding_message_size(limit.saturating_add(SLACK_BYTES)))
     }
 }
@@ -149,16 +175,71 @@ where
 
 /// The calls.
 #[derive(Debug)]
-pub(crate) struct Handler(Host);
+pub(crate) struct Handler(Hosts);
+
+/// Behind one service.
+#[derive(Debug)]
+enum Hosts {
+    One(Host),
+    Groups(Groups),
+}
+
+/// Transports of several groups.
+#[derive(Debug)]
+struct Groups {
+    hosts: Vec<Host>,
+    /// How long a first frame may take.
+    patience: Duration,
+    /// Streams whose group is not known yet.
+    waiting: Semaphore,
+}
+
+fn running(host: &Host) -> Option<Arc<Shared>> {
+    host.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+impl Groups {
+    /// The first frame, and whom it is for: the transport of its group. Where all run and none is of that group, or
+    /// it names none, one of them says so. `None` if one that does not run yet may be meant.
+    async fn find(
+        &self,
+        frames: &mut Streaming<Frame>,
+    ) -> Result<(Option<Frame>, Option<Arc<Shared>>), Status> {
+        let Ok(_waiting) = self.waiting.try_acquire() else {
+            return Err(Status::resource_exhausted("too many streams"));
+        };
+        let first = tokio::time::timeout(self.patience, frames.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no handshake in time"))??;
+        let group = match first.as_ref().and_then(|frame| frame.kind.as_ref()) {
+            Some(Kind::Hello(hello)) => hello.identity.as_ref().map(|identity| GroupId(identity.group)),
+            _ => None,
+        };
+        let all: Vec<_> = self.hosts.iter().map(running).collect();
+        let of = |shared: &&Arc<Shared>| Some(shared.local.group) == group;
+        let meant = all.iter().flatten().find(of).cloned();
+        let some = || all.iter().flatten().next().cloned();
+        let all_run = all.iter().all(Option::is_some);
+        Ok((first, meant.or_else(|| if all_run || group.is_none() { some() } else { None })))
+    }
+}
 
 /// What the listener says: the end of a channel. With it the streams of a refused dialler stay as long as
 /// the refusal is on its way.
 type Replies = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
 
 impl Handler {
-    fn talk(&self, request: Request<Streaming<Frame>>, lane: Lane) -> Result<Response<Replies>, Status> {
+    async fn talk(
+        &self,
+        request: Request<Streaming<Frame>>,
+        lane: Lane,
+    ) -> Result<Response<Replies>, Status> {
         let (replies, stream) = mpsc::channel(serve::REPLIES);
-        let running = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let (meta, extensions, mut frames) = request.into_parts();
+        let (first, running) = match &self.0 {
+            Hosts::One(host) => (None, running(host)),
+            Hosts::Groups(groups) => groups.find(&mut frames).await?,
+        };
+        let request = Request::from_parts(meta, extensions, frames);
         match running {
             Some(shared) => {
                 let Ok(permit) = Arc::clone(&shared.streams).try_acquire_owned() else {
@@ -173,7 +254,7 @@ impl Handler {
                     .get::<CameFrom>()
                     .map_or_else(|| request.remote_addr(), |CameFrom(from)| *from);
                 let frames = request.into_inner();
-                let visitor = Visitor { frames, replies, proof, group, lane, from };
+                let visitor = Visitor { first, frames, replies, proof, group, lane, from };
                 let tasks = Arc::clone(&shared.tasks);
                 let task = async move {
                     serve::serve(visitor, &shared).await;
@@ -199,10 +280,10 @@ impl Raft for Handler {
     type BulkStream = Replies;
 
     async fn control(&self, request: Request<Streaming<Frame>>) -> Result<Response<Replies>, Status> {
-        self.talk(request, Lane::Control)
+        self.talk(request, Lane::Control).await
     }
 
     async fn bulk(&self, request: Request<Streaming<Frame>>) -> Result<Response<Replies>, Status> {
-        self.talk(request, Lane::Bulk)
+        self.talk(request, Lane::Bulk).await
     }
 }

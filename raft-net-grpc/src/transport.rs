@@ -251,6 +251,11 @@ impl GrpcTransport {
         RaftService::new(Arc::clone(&self.running), &self.options)
     }
 
+    /// What its service needs of it.
+    pub(crate) fn host(&self) -> (Host, &Options) {
+        (Arc::clone(&self.running), &self.options)
+    }
+
     /// Where it listens, while it runs.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {

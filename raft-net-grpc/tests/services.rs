@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use raft_core::backend::{Sent, SentDropped, Transport};
-use raft_core::ids::NodeId;
+use raft_core::ids::{GroupId, Identity, NodeId};
 use raft_core::membership::Member;
-use raft_core::message::{Lane, PeerEvent};
+use raft_core::message::{Envelope, Lane, PeerEvent};
 use raft_net_grpc::proto::refused::Why;
-use raft_net_grpc::{Authenticated, GrpcTransport, Options};
+use raft_net_grpc::{Authenticated, GrpcTransport, Options, RaftService};
 use support::raw::{self, Talk};
 use support::{Node, Seen, heartbeat, identity};
 use tokio::sync::{mpsc, oneshot};
@@ -97,11 +97,15 @@ struct Server {
 
 impl Server {
     async fn start(transport: &GrpcTransport, proven: Option<Authenticated>) -> Self {
+        Self::of(transport.service(), proven).await
+    }
+
+    async fn of(raft: RaftService, proven: Option<Authenticated>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (_, health) = tonic_health::server::health_reporter();
-        let raft = InterceptedService::new(transport.service(), move |mut request: tonic::Request<()>| {
+        let raft = InterceptedService::new(raft, move |mut request: tonic::Request<()>| {
             if let Some(proven) = proven {
                 request.extensions_mut().insert(proven);
             }
@@ -177,6 +181,71 @@ async fn what_a_layer_has_proven_must_be_what_the_peer_says() {
     assert_eq!(seen.recv().await.unwrap(), Seen::Message(heartbeat(1, 2, 8)));
     transport.shutdown().await;
     drop(right);
+    drop(server.stop);
+    server.task.await.unwrap();
+}
+
+async fn next_message(seen: &mut mpsc::UnboundedReceiver<Seen>) -> Envelope {
+    loop {
+        if let Seen::Message(message) = seen.recv().await.unwrap() {
+            return message;
+        }
+    }
+}
+
+/// Two groups of two nodes each: the second nodes of both share a listener.
+#[tokio::test]
+async fn a_listener_that_several_groups_share_hands_each_dialler_to_its_own() {
+    let of_group = |node, group| Identity { group: GroupId(group), ..identity(node) };
+    let heartbeat_in =
+        |group, from, to, round| Envelope { group: GroupId(group), ..heartbeat(from, to, round) };
+    let (senders, mut seen): (Vec<_>, Vec<_>) = (0..2).map(|_| mpsc::unbounded_channel()).unzip();
+    let fronts: Vec<_> = senders.into_iter().map(support::inbox).collect();
+    let transports: Vec<_> = (0..2).map(|_| GrpcTransport::without_listener(Options::default())).collect();
+    let server = Server::of(RaftService::of_groups(&transports), None).await;
+    let member = Member::new(NodeId(2), server.address.to_string());
+
+    let greeting = |group| raw::hello(&of_group(1, group), 2, (1, 1));
+    let greet =
+        async |group| Talk::open(raw::connect(server.address).await, "Control", greeting(group)).await;
+    transports[0].start(of_group(2, 0), fronts[0].0.clone()).await.unwrap();
+    // The other one may be of any group, as far as anybody knows.
+    assert!(matches!(greet(7).await.unwrap().refusal().await, Why::NotReady(_)));
+    transports[1].start(of_group(2, 7), fronts[1].0.clone()).await.unwrap();
+    assert!(matches!(greet(8).await.unwrap().refusal().await, Why::WrongGroup(pair) if pair.theirs == 8));
+    assert_eq!(transports[0].stats().refused, 1);
+
+    let mut nodes = Vec::new();
+    for group in [0, 7] {
+        let node = Node::start(of_group(1, group), Options::default()).await;
+        node.transport.members(std::slice::from_ref(&member));
+        nodes.push(node);
+    }
+    for ((node, group), seen) in nodes.iter_mut().zip([0, 7]).zip(&mut seen) {
+        node.up(2).await;
+        for round in 0..10 {
+            let sent = node.transport.send(&member, Lane::Control, heartbeat_in(group, 1, 2, round));
+            assert_eq!(sent, Sent::Queued);
+        }
+        for round in 0..10 {
+            assert_eq!(next_message(seen).await, heartbeat_in(group, 1, 2, round));
+        }
+    }
+
+    // The end of one is not that of the other.
+    transports[0].shutdown().await;
+    nodes[0].until(|seen| *seen == Seen::Peer(NodeId(2), PeerEvent::Down)).await;
+    let sent = nodes[1].transport.send(&member, Lane::Control, heartbeat_in(7, 1, 2, 99));
+    assert_eq!(sent, Sent::Queued);
+    assert_eq!(next_message(&mut seen[1]).await, heartbeat_in(7, 1, 2, 99));
+    // Who names no group at all is told so by one of those that run.
+    let senseless = Talk::open(raw::connect(server.address).await, "Control", raw::ready()).await.unwrap();
+    assert_eq!(senseless.end().await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(transports[1].stats().misbehaved, 1);
+    transports[1].shutdown().await;
+    for node in nodes {
+        node.transport.shutdown().await;
+    }
     drop(server.stop);
     server.task.await.unwrap();
 }

@@ -1,0 +1,36 @@
+//! A service that was there before, with routes of axum's and a service of tonic's on one port, and what it takes to
+//! replicate its data: a Raft group whose nodes talk to each other on that same port.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | `http` | `GET` and `PUT` of a key, health: what each outcome of Raft is in HTTP |
+//! | `grpc` | the tonic service |
+//! | `listener` | one port for all of it, and its end |
+//! | `service` | puts a node together and mounts it |
+//! | `groups` | many groups behind one port |
+//!
+//! The data is in [`raft_redb`]. Nothing here is encrypted: whoever reaches the port can vote. Put TLS around the
+//! listener and have it name the node that a certificate is for ([`raft_net_grpc::Authenticated`]), or keep the port
+//! to a network that you trust.
+
+pub mod groups;
+mod grpc;
+mod http;
+mod listener;
+mod service;
+
+pub use listener::Listener;
+pub use service::{Service, Setup, StartError};
+
+/// What the `.proto` becomes.
+#[allow(
+    missing_docs,
+    unused_qualifications,
+    unreachable_pub,
+    clippy::all,
+    clippy::use_self,
+    clippy::or_fun_call
+)]
+pub mod proto {
+    tonic::include_proto!("keys.v1");
+}
