@@ -2,7 +2,8 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | `settings`, `exit` | flags, the configuration file, exit codes |
+//! | `settings`, `exit`, `advice` | flags, the configuration file, exit codes, what to do after each error |
+//! | `help`, `manual` | examples in `--help`; completions for shells, man pages |
 //! | `tls`, `password` | certificates and their replacement; AUTH |
 //! | `journal`, `reserve` | the two ways to keep a log and snapshots; space that is left to the log |
 //! | `serve` | starts a node and its listeners, stops them |
@@ -16,15 +17,18 @@
 //! | `thin` | the load generator's protocol |
 //! | `offline`, `show` | looks at a journal, moves it, recovers from a lost majority; commands of the log as text |
 
+mod advice;
 mod backup;
 mod client;
 mod command;
 mod exit;
 mod health;
+mod help;
 mod http;
 mod journal;
 mod log_codec;
 mod machine;
+mod manual;
 mod offline;
 mod password;
 mod refusal;
@@ -42,7 +46,7 @@ mod traffic;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use exit::Exit;
 use settings::{Flags, Settings};
@@ -55,23 +59,33 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(
     name = "raft-kv",
     version,
-    after_help = "Exit codes: 0 stopped as told, 1 failure, 2 wrong use, \
-    3 the data is damaged, foreign or replaced, 4 an address is in use."
+    after_help = help::MAIN,
+    max_term_width = 100
 )]
 enum Arguments {
-    /// Runs a node.
+    /// Runs a node, until it is told to stop.
+    #[command(after_help = help::SERVE)]
     Serve(Box<Flags>),
     /// Looks at the journal in a data folder that no node has open, or moves it. DIR may be file:DIR or
     /// sqlite:DIR.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = help::JOURNAL)]
     Journal(offline::Command),
-    /// After a majority was lost for ever: makes a new cluster of what one node has. What only the lost nodes
+    /// DANGEROUS. After a majority was lost for ever: makes a new cluster of what one node has. What only the lost nodes
     /// had is gone. Without --lost-for-ever it only says what would be lost.
+    #[command(after_help = help::RECOVER)]
     Recover(offline::recover::Arguments),
-    /// Fetches a backup from a cluster that runs, or checks one.
+    /// Fetches a backup from a cluster that runs, makes one of a stopped node's data, or checks one.
+    #[command(after_help = help::BACKUP)]
     Backup(offline::backup::Arguments),
-    /// Makes a new cluster of one node from a backup.
+    /// Makes a new cluster of one node from a backup, in an empty folder.
+    #[command(after_help = help::RESTORE)]
     Restore(offline::restore::Arguments),
+    /// Prints what a shell needs to complete commands and flags.
+    #[command(after_help = help::COMPLETIONS)]
+    Completions(manual::CompletionsArguments),
+    /// Prints the man page, or writes one for each command.
+    #[command(after_help = help::MAN)]
+    Man(manual::ManArguments),
 }
 
 fn main() -> ExitCode {
@@ -81,6 +95,8 @@ fn main() -> ExitCode {
         Arguments::Recover(arguments) => offline::recover::run(&arguments),
         Arguments::Backup(arguments) => offline::backup::run(&arguments),
         Arguments::Restore(arguments) => offline::restore::run(&arguments),
+        Arguments::Completions(arguments) => manual::completions(&arguments, Arguments::command()),
+        Arguments::Man(arguments) => manual::man(&arguments, Arguments::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -89,7 +105,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(flags: Flags) -> Result<(), Exit> {
-    let settings = Settings::new(flags).map_err(|error| Exit::usage(error.0))?;
+    let settings = Settings::new(flags)?;
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
@@ -98,7 +114,8 @@ fn serve(flags: Flags) -> Result<(), Exit> {
     // One thread for protocol, network and clients: waking another core costs more than most of what is
     // done here. The journal has its own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Exit::other(format!("no runtime: {error}")))?;
+    let runtime =
+        runtime.map_err(|error| Exit::other(format!("no runtime: {error}"), advice::io(error.kind())))?;
     let result = runtime.block_on(serve::run(settings));
     // Connections end with the process.
     runtime.shutdown_background();

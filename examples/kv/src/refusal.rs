@@ -35,6 +35,17 @@ impl Outside {
     }
 }
 
+const NO_LEADER: &str = "The cluster is down: no leader is known; ask again in a moment, and see that a majority of the nodes runs \
+    (RAFT INFO on each)";
+
+/// What a client does with each kind of answer. The sentence before it says what happened.
+const WAIT: &str = "ask again in a moment";
+const ELSEWHERE: &str = "ask another node";
+const LESS: &str = "wait for answers before you send more";
+const PARTS: &str = "send it in parts";
+const LOOK: &str =
+    "look whether it was done before you send it again, or number it in a session (RAFT SESSION OPEN)";
+
 /// `MOVED` if another node leads and its address is known.
 fn elsewhere(leader: Option<&Member>, me: Me, slot: u16) -> String {
     let down = |sentence: &str| format!("CLUSTERDOWN {sentence}");
@@ -43,10 +54,14 @@ fn elsewhere(leader: Option<&Member>, me: Me, slot: u16) -> String {
             Some(address) => format!("MOVED {slot} {address}"),
             None => match me.outside {
                 Some(outside) => down(outside.sentence()),
-                None => down(&format!("node {} leads, but its address for clients is not known", leader.id)),
+                None => down(&format!(
+                    "node {id} leads, but its address for clients is not known; RAFT UPDATE {id} PEER-ADDRESS@CLIENT-ADDRESS on it \
+                     gives it one",
+                    id = leader.id
+                )),
             },
         },
-        _ => down(me.outside.map_or("The cluster is down: no leader is known", Outside::sentence)),
+        _ => down(me.outside.map_or(NO_LEADER, Outside::sentence)),
     }
 }
 
@@ -54,13 +69,15 @@ fn elsewhere(leader: Option<&Member>, me: Me, slot: u16) -> String {
 pub(crate) fn of_write(error: &ProposeError, me: Me, slot: u16) -> String {
     match error {
         ProposeError::NotLeader { leader } => elsewhere(leader.as_ref(), me, slot),
-        ProposeError::Overloaded { .. } => format!("BUSY not done: {error}"),
-        ProposeError::TooLarge { .. } => format!("ERR {error}"),
+        ProposeError::Overloaded { .. } => format!("BUSY not done: {error}; {LESS}"),
+        ProposeError::TooLarge { .. } => format!("ERR {error}; {PARTS}"),
         ProposeError::Transferring { .. } | ProposeError::Superseded { .. } => {
-            format!("TRYAGAIN not done: {error}")
+            format!("TRYAGAIN not done: {error}; {WAIT}")
         }
-        ProposeError::ShuttingDown | ProposeError::Fatal(_) => format!("CLUSTERDOWN not done: {error}"),
-        other if other.outcome() == Outcome::Unknown => format!("UNKNOWN {other}"),
+        ProposeError::ShuttingDown | ProposeError::Fatal(_) => {
+            format!("CLUSTERDOWN not done: {error}; {ELSEWHERE}")
+        }
+        other if other.outcome() == Outcome::Unknown => format!("UNKNOWN {other}; {LOOK}"),
         other => format!("ERR {other}"),
     }
 }
@@ -68,11 +85,23 @@ pub(crate) fn of_write(error: &ProposeError, me: Me, slot: u16) -> String {
 /// Why a command of a session was not done, or not again.
 pub(crate) fn of_session(refusal: &SessionRefusal) -> String {
     match refusal {
-        SessionRefusal::NotOpen { .. } => format!("NOSESSION not done: {refusal}"),
-        SessionRefusal::Acknowledged { .. } => format!("SEQACKED not done, or not again: {refusal}"),
-        SessionRefusal::OutsideWindow { .. } => format!("SEQWINDOW not done: {refusal}"),
-        SessionRefusal::AnswerNotKept { .. } => format!("ANSWERLOST done before: {refusal}"),
-        SessionRefusal::Full { .. } | SessionRefusal::TooMany { .. } => format!("BUSY not done: {refusal}"),
+        SessionRefusal::NotOpen { .. } => {
+            format!("NOSESSION not done: {refusal}; RAFT SESSION OPEN opens another one")
+        }
+        SessionRefusal::Acknowledged { .. } => {
+            format!("SEQACKED not done, or not again: {refusal}; use a number that was not yet used")
+        }
+        SessionRefusal::OutsideWindow { .. } => {
+            format!("SEQWINDOW not done: {refusal}; acknowledge what was answered (ACK), then send it again")
+        }
+        SessionRefusal::AnswerNotKept { .. } => {
+            format!("ANSWERLOST done before: {refusal}; do not send it again, read what it has done")
+        }
+        SessionRefusal::Full { .. } | SessionRefusal::TooMany { .. } => {
+            format!(
+                "BUSY not done: {refusal}; close sessions that are not used (RAFT SESSION CLOSE), or wait until they expire"
+            )
+        }
         other => format!("ERR {other}"),
     }
 }
@@ -82,7 +111,7 @@ pub(crate) fn of_session_error(error: &SessionError, me: Me, slot: u16) -> Strin
     match error {
         SessionError::Propose(error) => of_write(error, me, slot),
         SessionError::Refused(refusal) => of_session(refusal),
-        other => format!("BUSY not done: {other}"),
+        other => format!("BUSY not done: {other}; {WAIT}"),
     }
 }
 
@@ -90,8 +119,8 @@ pub(crate) fn of_session_error(error: &SessionError, me: Me, slot: u16) -> Strin
 pub(crate) fn of_read(error: &ReadError, me: Me, slot: u16) -> String {
     match error {
         ReadError::NotLeader { leader } => elsewhere(leader.as_ref(), me, slot),
-        ReadError::Overloaded => format!("BUSY {error}"),
-        ReadError::ShuttingDown | ReadError::Fatal(_) => format!("CLUSTERDOWN {error}"),
+        ReadError::Overloaded => format!("BUSY {error}; {LESS}"),
+        ReadError::ShuttingDown | ReadError::Fatal(_) => format!("CLUSTERDOWN {error}; {ELSEWHERE}"),
         other => format!("ERR {other}"),
     }
 }
@@ -114,13 +143,17 @@ pub(crate) fn of_change(error: &ChangeError, me: Me) -> String {
             format!("REFUSED {objection}{waits}{forced}")
         }
         ChangeError::InProgress { .. } | ChangeError::NotReady { .. } => {
-            format!("TRYAGAIN not done: {error}")
+            format!("TRYAGAIN not done: {error}; {WAIT}")
         }
         ChangeError::Transferring { .. } | ChangeError::Superseded { .. } => {
-            format!("TRYAGAIN not done: {error}")
+            format!("TRYAGAIN not done: {error}; {WAIT}")
         }
-        ChangeError::ShuttingDown | ChangeError::Fatal(_) => format!("CLUSTERDOWN not done: {error}"),
-        other if other.outcome() == Outcome::Unknown => format!("UNKNOWN {other}"),
+        ChangeError::ShuttingDown | ChangeError::Fatal(_) => {
+            format!("CLUSTERDOWN not done: {error}; {ELSEWHERE}")
+        }
+        other if other.outcome() == Outcome::Unknown => {
+            format!("UNKNOWN {other}; RAFT INFO on the new leader says who the voters are")
+        }
         other => format!("ERR {other}"),
     }
 }
@@ -153,7 +186,8 @@ mod tests {
         assert!(write(ProposeError::ShuttingDown).starts_with("CLUSTERDOWN "));
         let session = raft_core::ids::SessionId(7);
         let gone = SessionError::Refused(SessionRefusal::NotOpen { session });
-        let sentence = "NOSESSION not done: session 7 is not open: it has expired, was closed, or never was";
+        let sentence = "NOSESSION not done: session 7 is not open: it has expired, was closed, or never was; RAFT SESSION OPEN \
+            opens another one";
         assert_eq!(of_session_error(&gone, me, 0), sentence);
         let lost = SessionRefusal::AnswerNotKept { session, sequence: 3, at: LogId::new(1, 9) };
         assert!(of_session(&lost).starts_with("ANSWERLOST done before: "));
@@ -164,6 +198,41 @@ mod tests {
         assert!(of_session(&SessionRefusal::TooMany { sessions: 2, limit: 2 }).starts_with("BUSY "));
         let elsewhere = SessionError::Propose(ProposeError::NotLeader { leader: None });
         assert!(of_session_error(&elsewhere, me, 0).starts_with("CLUSTERDOWN "));
+    }
+
+    /// Behind what happened stands what to do, and the first word stays what clients know.
+    #[test]
+    fn whatever_was_not_done_says_what_to_do() {
+        let me = Me { id: NodeId(1), outside: None };
+        let write = |error| of_write(&error, me, 7);
+        let session = raft_core::ids::SessionId(7);
+        let unreachable = Some(Member::new(NodeId(2), "a:1"));
+        let said = [
+            write(ProposeError::NotLeader { leader: None }),
+            write(ProposeError::NotLeader { leader: unreachable }),
+            write(ProposeError::Overloaded { waiting_bytes: 2, limit_bytes: 1 }),
+            write(ProposeError::TooLarge { bytes: 2, limit_bytes: 1 }),
+            write(ProposeError::Transferring { to: NodeId(2) }),
+            write(ProposeError::Superseded { by: LogId::ZERO }),
+            write(ProposeError::Unknown { term: Term(3) }),
+            write(ProposeError::ShuttingDown),
+            of_read(&ReadError::Overloaded, me, 7),
+            of_read(&ReadError::ShuttingDown, me, 7),
+            of_session(&SessionRefusal::NotOpen { session }),
+            of_session(&SessionRefusal::Acknowledged { session, sequence: 3, below: 4 }),
+            of_session(&SessionRefusal::OutsideWindow { session, sequence: 3000, below: 4, window: 1024 }),
+            of_session(&SessionRefusal::AnswerNotKept { session, sequence: 3, at: LogId::new(1, 9) }),
+            of_session(&SessionRefusal::TooMany { sessions: 2, limit: 2 }),
+            of_change(&ChangeError::InProgress { at: LogId::ZERO }, me),
+            of_change(&ChangeError::NotReady { term: Term(3) }, me),
+            of_change(&ChangeError::Unknown { term: Term(3) }, me),
+            of_change(&ChangeError::ShuttingDown, me),
+        ];
+        for sentence in said {
+            let (what, next) = sentence.split_once("; ").unwrap_or_else(|| panic!("{sentence}"));
+            assert!(what.len() > 10 && next.split(' ').count() > 2, "{sentence}");
+            assert!(what.split(' ').next().is_some_and(|word| word == word.to_uppercase()), "{sentence}");
+        }
     }
 
     #[test]

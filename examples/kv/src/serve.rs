@@ -17,6 +17,7 @@ use raft_net_tcp::TcpTransport;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::advice;
 use crate::exit::Exit;
 use crate::journal::{JournalKind, Opened, Place};
 use crate::machine::{Machine, Shared};
@@ -46,11 +47,11 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Exit> {
     config.snapshot_growth = settings.snapshot_growth;
     config.snapshot_keep_entries = settings.snapshot_keep;
     (config.scrub_period, config.scrub_bytes_per_second) = settings.scrub;
-    config.validate().map_err(|error| Exit::usage(error.to_string()))?;
+    config.validate().map_err(|error| Exit::usage(error.to_string(), advice::config(&error)))?;
 
     // Signals first: a stop during a long start is a stop too.
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| Exit::other(error.to_string()))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| Exit::other(error.to_string()))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let told = async move {
         tokio::select! {
             biased;
@@ -61,7 +62,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Exit> {
     let mut told = std::pin::pin!(told);
 
     let hangup = match &settings.tls {
-        Some(_) => Some(signal(SignalKind::hangup()).map_err(|error| Exit::other(error.to_string()))?),
+        Some(_) => Some(signal(SignalKind::hangup()).map_err(no_signals)?),
         None => None,
     };
     let (node, server) = tokio::select! {
@@ -95,7 +96,7 @@ async fn start(
     let certificates = match &settings.tls {
         Some(files) => {
             let certificates = Certificates::new(files, settings.cluster, settings.id);
-            Some(Arc::new(certificates.map_err(|error| Exit::usage(error.to_string()))?))
+            Some(Arc::new(certificates.map_err(|error| Exit::usage(error.to_string(), advice::tls(&error)))?))
         }
         None => {
             tracing::warn!("no TLS: whoever reaches the ports of this node can read and change everything");
@@ -156,7 +157,8 @@ async fn start(
     };
     if let Some(listener) = shown {
         let facts = facts(settings, &verdict);
-        http::start(Arc::clone(&server), facts, listener).map_err(|error| Exit::other(error.to_string()))?;
+        http::start(Arc::clone(&server), facts, listener)
+            .map_err(|error| Exit::other(format!("--http: {error}"), advice::io(error.kind())))?;
     }
     let limbo = if state.last.index.0 == 0 {
         let (id, peer, client) = (settings.id, settings.peer_listen, settings.listen);
@@ -224,8 +226,10 @@ fn announce(line: &str) {
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Exit> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => Exit::address(format!("address {address} is in use")),
-        _ => Exit::other(format!("cannot listen on {address}: {error}")),
+        io::ErrorKind::AddrInUse => {
+            Exit::address(format!("address {address} is in use"), advice::ADDRESS_IN_USE)
+        }
+        _ => Exit::other(format!("cannot listen on {address}: {error}"), advice::io(error.kind())),
     })
 }
 
@@ -257,13 +261,15 @@ async fn open(settings: &Settings) -> Result<Opened, Exit> {
     let Settings { data, cluster, id, .. } = settings;
     let other = JournalKind::found(data).into_iter().find(|found| *found != settings.journal);
     if let Some(found) = other {
-        return Err(Exit::usage(format!(
-            "the data folder {} holds a journal of the kind {}, not {}: give its own --journal, or move it \
-             with raft-kv journal copy",
-            data.display(),
-            found.name(),
-            settings.journal.name()
-        )));
+        return Err(Exit::usage(
+            format!(
+                "the data folder {} holds a journal of the kind {}, not {}",
+                data.display(),
+                found.name(),
+                settings.journal.name()
+            ),
+            format!("give its own --journal {}, or move it with raft-kv journal copy", found.name()),
+        ));
     }
     let place = Place {
         dir: data,
@@ -278,16 +284,24 @@ async fn open(settings: &Settings) -> Result<Opened, Exit> {
         Err(OpenError::NotInitialised) => {
             // Before anything is locked: whatever stands in the way is named as the system names it.
             std::fs::create_dir_all(data).map_err(|error| {
-                Exit::other(format!("cannot use the data folder {}: {error}", data.display()))
+                Exit::other(
+                    format!("cannot use the data folder {}: {error}", data.display()),
+                    advice::io(error.kind()),
+                )
             })?;
             // A new log would forget what an old snapshot stands for.
             let snapshots = JournalKind::snapshots_dir(data);
             if snapshots.is_dir() {
-                return Err(Exit::data(format!(
-                    "the data folder {} has no journal, but the snapshots of one: its node has lost its log. Other \
-                     nodes refuse it under this name; replace it by a membership change, with an empty folder",
-                    data.display()
-                )));
+                return Err(Exit::data(
+                    format!(
+                        "the data folder {} has no journal, but the snapshots of one: its node has lost its log. Other nodes \
+                         refuse it under this name",
+                        data.display()
+                    ),
+                    format!(
+                        "replace it by a membership change, with an empty folder: RAFT REMOVE {id} on the leader, then as a new node"
+                    ),
+                ));
             }
             place.create(settings.initial.as_ref()).await
         }
@@ -295,12 +309,13 @@ async fn open(settings: &Settings) -> Result<Opened, Exit> {
     };
     journal.map_err(|error| {
         let text = format!("the data folder {}: {error}", data.display());
+        let next = advice::open(&error);
         match error {
             OpenError::Foreign(_)
             | OpenError::Version { .. }
             | OpenError::Corrupt(_)
-            | OpenError::Closed { .. } => Exit::data(text),
-            _ => Exit::other(text),
+            | OpenError::Closed { .. } => Exit::data(text, next),
+            _ => Exit::other(text, next),
         }
     })
 }
@@ -355,7 +370,10 @@ async fn within(limit: Duration, what: impl Future<Output = ()>) -> bool {
 /// Hands over, stops the node, and lets the last replies leave.
 async fn stop(node: &NodeHandle, server: &Server) -> Result<(), Exit> {
     let Ok(end) = tokio::time::timeout(STOP, node.shutdown()).await else {
-        return Err(Exit::other(format!("the node did not stop within {STOP:?}")));
+        return Err(Exit::other(
+            format!("the node did not stop within {STOP:?}"),
+            "nothing acknowledged is lost; look at its disk (dmesg) before it is started again",
+        ));
     };
     let idle = async {
         while server.is_busy() {
@@ -368,45 +386,39 @@ async fn stop(node: &NodeHandle, server: &Server) -> Result<(), Exit> {
     end.map_err(|reason| fatal(&reason, node.id()))
 }
 
+fn no_signals(error: io::Error) -> Exit {
+    Exit::other(format!("cannot wait for signals: {error}"), advice::io(error.kind()))
+}
+
 fn journal_exit(error: &JournalError) -> Exit {
     match error {
-        JournalError::Corrupt(_) => Exit::data(error.to_string()),
-        other => Exit::other(other.to_string()),
+        JournalError::Corrupt(_) => Exit::data(error.to_string(), advice::journal(error)),
+        other => Exit::other(other.to_string(), advice::journal(error)),
     }
 }
 
 /// What the end of a node means for its process.
 fn snapshot_exit(text: String, error: &SnapshotError) -> Exit {
     match error {
-        SnapshotError::Corrupt(_) => Exit::data(text),
-        _ => Exit::other(text),
+        SnapshotError::Corrupt(_) => Exit::data(text, advice::snapshot(error)),
+        _ => Exit::other(text, advice::snapshot(error)),
     }
 }
 
-/// What brings a node back whose data is not what it was.
-fn way_back(me: NodeId) -> String {
-    format!(
-        ". With raft-kv: RAFT REMOVE {me} on the leader; start this node with an empty --data, --cluster-id and no \
-         --members; then RAFT ADD-LEARNER {me} PEER-ADDRESS@CLIENT-ADDRESS and RAFT PROMOTE {me}"
-    )
-}
-
 fn fatal(reason: &FatalReason, me: NodeId) -> Exit {
-    let text = reason.to_string();
+    let (text, next) = (reason.to_string(), advice::fatal(reason, me));
     match reason {
         FatalReason::Snapshot { error, .. } => snapshot_exit(text, error),
-        FatalReason::Refused { .. } | FatalReason::RolledBack { .. } => Exit::data(text + &way_back(me)),
-        FatalReason::Journal(JournalError::Corrupt(_)) => Exit::data(
-            text + ". Start this node again: its log is cut before the damage, and it gets what follows from the others",
-        ),
-        FatalReason::Transport(TransportError::AddressInUse { .. }) => Exit::address(text),
+        FatalReason::Refused { .. } | FatalReason::RolledBack { .. } => Exit::data(text, next),
+        FatalReason::Journal(JournalError::Corrupt(_)) => Exit::data(text, next),
+        FatalReason::Transport(TransportError::AddressInUse { .. }) => Exit::address(text, next),
         FatalReason::Config(
             ConfigError::Restored(_)
             | ConfigError::AheadOfJournal { .. }
             | ConfigError::NoSnapshot { .. }
             | ConfigError::SnapshotContradicts { .. },
-        ) => Exit::data(text),
-        FatalReason::Config(_) => Exit::usage(text),
-        _ => Exit::other(text),
+        ) => Exit::data(text, next),
+        FatalReason::Config(_) => Exit::usage(text, next),
+        _ => Exit::other(text, next),
     }
 }

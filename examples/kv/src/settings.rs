@@ -24,10 +24,14 @@ pub(crate) const HTTP: &str = "http";
 /// What is declared of the clocks if nothing is said, in millionths: far more than crystals and NTP come to.
 pub(crate) const DRIFT_PPM: u32 = 10_000;
 
-/// A mistake in what was asked for: exit code 2.
+/// A mistake in what was asked for, and what to do about it: exit code 2.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Usage(pub(crate) String);
+pub(crate) struct Usage(pub(crate) String, pub(crate) &'static str);
+
+/// What any list of members must be like.
+const MEMBERS: &str = "give ID=PEER-ADDRESS@CLIENT-ADDRESS for each member, with commas between: \
+    1=10.0.0.1:7101@10.0.0.1:7001,2=10.0.0.2:7101@10.0.0.2:7001,3=10.0.0.3:7101@10.0.0.3:7001";
 
 macro_rules! flags {
     ($($(#[$meta:meta])* $name:ident: $type:ty;)*) => {
@@ -38,7 +42,7 @@ macro_rules! flags {
             $($(#[$meta])* #[arg(long)] pub(crate) $name: Option<$type>,)*
             /// A TOML file with any of these flags, without dashes before the name. A flag on the command
             /// line wins.
-            #[arg(long, value_name = "FILE")]
+            #[arg(long, value_name = "FILE", help_heading = "Node and cluster")]
             #[serde(skip)]
             pub(crate) config: Option<PathBuf>,
         }
@@ -53,117 +57,119 @@ macro_rules! flags {
 }
 
 flags! {
-    /// The name of this node, a number from 1.
-    #[arg(value_name = "N")]
+    /// Needed. The name of this node, a number from 1. A node keeps it for ever, and no other node ever has it.
+    #[arg(value_name = "N", help_heading = "Node and cluster")]
     id: u64;
-    /// The folder of its data. Created if missing.
-    #[arg(value_name = "DIR")]
+    /// Needed. The folder of its data, created if missing. Never copy it to run it elsewhere: see raft-kv journal copy.
+    #[arg(value_name = "DIR", help_heading = "Node and cluster")]
     data: PathBuf;
-    /// Where clients connect.
-    #[arg(value_name = "IP:PORT")]
+    /// Needed. Where clients connect, with redis-cli -c for example.
+    #[arg(value_name = "IP:PORT", help_heading = "Node and cluster")]
     listen: SocketAddr;
-    /// Where the other nodes connect.
-    #[arg(value_name = "IP:PORT")]
+    /// Needed. Where the other nodes connect.
+    #[arg(value_name = "IP:PORT", help_heading = "Node and cluster")]
     peer_listen: SocketAddr;
     /// The members of a new cluster, this node among them: ID=PEER-ADDRESS@CLIENT-ADDRESS,... each with another
     /// @HTTP-ADDRESS at its end where its page is to be found. Used when the data folder is empty. Without it a new
     /// node waits to be contacted.
-    #[arg(value_name = "LIST")]
+    #[arg(value_name = "LIST", help_heading = "Node and cluster")]
     members: String;
-    /// The name of the cluster. Without it, it is computed from --members.
-    #[arg(value_name = "UUID")]
+    /// The name of the cluster, the same on all nodes. Default: computed from --members. Needed where --members is not
+    /// given; RAFT INFO on another node says it.
+    #[arg(value_name = "UUID", help_heading = "Node and cluster")]
     cluster_id: String;
     /// How the log is kept: file or sqlite. Default: file.
-    #[arg(value_name = "KIND")]
+    #[arg(value_name = "KIND", help_heading = "Node and cluster")]
     journal: String;
     /// How nodes talk: tcp or grpc; the same on all nodes. Default: tcp.
-    #[arg(value_name = "KIND")]
+    #[arg(value_name = "KIND", help_heading = "Node and cluster")]
     transport: String;
-    /// How often a leader says that it leads. Default: 50.
-    #[arg(value_name = "MS")]
+    /// How often a leader says that it leads, in milliseconds. Default: 50.
+    #[arg(value_name = "MS", help_heading = "Elections and reads")]
     heartbeat_ms: u64;
-    /// How long a follower hears nothing before it campaigns. Default: 300.
-    #[arg(value_name = "MS")]
+    /// How long a follower hears nothing before it campaigns, in milliseconds; at least three times --heartbeat-ms.
+    /// Default: 300.
+    #[arg(value_name = "MS", help_heading = "Elections and reads")]
     election_timeout_ms: u64;
-    /// How much this node is to lead rather than another, from -128 to 127. Default: 0.
-    #[arg(value_name = "N", allow_negative_numbers = true)]
+    /// How much this node is to lead rather than another, from -128 (last) to 127 (first). Default: 0.
+    #[arg(value_name = "N", allow_negative_numbers = true, help_heading = "Elections and reads")]
     priority: i8;
-    /// Answer reads under a lease, without asking the others: the same on all nodes. Rests on clocks: see
-    /// --clock-drift-ppm.
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    /// Answer reads under a lease, without asking the others: the same on all nodes. Default: false. DANGEROUS on virtual
+    /// machines that are paused or moved, where a read may then be old: it rests on clocks, see --clock-drift-ppm.
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Elections and reads")]
     lease_reads: bool;
     /// With --lease-reads: by how much the clock of a node may go slower than another's, in millionths. Default:
     /// 10000.
-    #[arg(value_name = "PPM")]
+    #[arg(value_name = "PPM", help_heading = "Elections and reads")]
     clock_drift_ppm: u32;
-    /// When entries are made durable: always, interval:MS or never. Default: always. With the others a
-    /// power cut can lose acknowledged writes.
-    #[arg(value_name = "WHEN")]
+    /// When entries are made durable: always, interval:MS (milliseconds) or never. Default: always. The others are
+    /// DANGEROUS: a power cut can lose acknowledged writes.
+    #[arg(value_name = "WHEN", help_heading = "Disk")]
     fsync: String;
-    /// The size of a file of the log. Default: 16777216.
-    #[arg(value_name = "N")]
+    /// The size of a file of the log, in bytes. Default: 16777216, 16 MiB.
+    #[arg(value_name = "BYTES", help_heading = "Disk")]
     segment_bytes: u64;
     /// While few commands come, entries of up to so many bytes are written by the thread that does everything else too,
     /// instead of waking another one. A disk that hangs then stops the whole node, once; 0: never. Only of a log in
-    /// files. Default: 65536.
-    #[arg(value_name = "BYTES")]
+    /// files. Default: 65536, 64 KiB.
+    #[arg(value_name = "BYTES", help_heading = "Disk")]
     inline_bytes: u64;
     /// Take a snapshot after so many entries; 0: not because of their number. Default: 100000.
-    #[arg(value_name = "N")]
+    #[arg(value_name = "N", help_heading = "Disk")]
     snapshot_every: u64;
-    /// Take a snapshot after entries of this size; 0: not because of their size. Default: 1073741824.
-    #[arg(value_name = "BYTES")]
+    /// Take a snapshot after entries of so many bytes; 0: not because of their size. Default: 1073741824, 1 GiB.
+    #[arg(value_name = "BYTES", help_heading = "Disk")]
     snapshot_every_bytes: u64;
     /// But not before those entries have so many times the size of the last snapshot, or are ten times as many; 0:
-    /// however large that is.
-    /// Default: 4, and 0 if one of the two above is given.
-    #[arg(value_name = "N")]
+    /// however large that is. Default: 4, and 0 if one of the two above is given.
+    #[arg(value_name = "N", help_heading = "Disk")]
     snapshot_growth: u64;
     /// Entries before a snapshot that are kept for slow followers, which otherwise are sent the snapshot.
     /// Default: 10000, at most what --snapshot-every says.
-    #[arg(value_name = "N")]
+    #[arg(value_name = "N", help_heading = "Disk")]
     snapshot_keep: u64;
-    /// Read the stored log again and check it, so long after the last time; 0: only when asked by RAFT SCRUB. Default:
-    /// 86400000, a day.
-    #[arg(value_name = "MS")]
+    /// Read the stored log again and check it, so many milliseconds after the last time; 0: only when asked by RAFT
+    /// SCRUB. Default: 86400000, a day.
+    #[arg(value_name = "MS", help_heading = "Disk")]
     scrub_every_ms: u64;
-    /// How fast that reads. Default: 4194304.
-    #[arg(value_name = "N")]
+    /// How fast that reads, in bytes a second. Default: 4194304, 4 MiB.
+    #[arg(value_name = "BYTES", help_heading = "Disk")]
     scrub_bytes_per_second: u64;
     /// This node's certificate as PEM, and those between it and the CA. With it peers and clients must speak
     /// TLS. Read again on SIGHUP, and when it has changed.
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", help_heading = "Security")]
     tls_cert: PathBuf;
-    /// The key of the certificate.
-    #[arg(value_name = "FILE")]
+    /// The key of the certificate, as PEM. Only this node may be able to read it.
+    #[arg(value_name = "FILE", help_heading = "Security")]
     tls_key: PathBuf;
-    /// The certificate of the CA that has signed those of all nodes.
-    #[arg(value_name = "FILE")]
+    /// The certificate of the CA that has signed those of all nodes, as PEM.
+    #[arg(value_name = "FILE", help_heading = "Security")]
     tls_ca: PathBuf;
-    /// Clients must send AUTH with this password first. In the file of --config it is not shown to all who
-    /// list processes.
-    #[arg(value_name = "PASSWORD")]
+    /// Clients must send AUTH with this password first. Default: none. In the file of --config it is not shown to all
+    /// who list processes.
+    #[arg(value_name = "PASSWORD", help_heading = "Security")]
     requirepass: String;
-    /// Listen where other machines can connect, although no TLS is spoken there. Without this only loopback
+    /// DANGEROUS: listen where other machines can connect, although no TLS is spoken there: whoever reaches the port can
+    /// read and change everything. Default: false. Without this only loopback
     /// addresses are taken for --listen and --peer-listen without TLS, and for --sp and --http, which never have it.
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Security")]
     insecure: bool;
-    /// Clients at once. Default: 10000.
-    #[arg(value_name = "N")]
+    /// So many clients at once at most. Default: 10000.
+    #[arg(value_name = "N", help_heading = "Clients and watching")]
     max_clients: usize;
-    /// Also serve the thin protocol of the load generator here, without a password.
-    #[arg(value_name = "IP:PORT")]
+    /// Also serve the thin protocol of the load generator here, without a password and without TLS. Default: nowhere.
+    #[arg(value_name = "IP:PORT", help_heading = "Clients and watching")]
     sp: SocketAddr;
     /// Where a page shows the cluster live (/), with /metrics for Prometheus, /health, /ready, /live and /status. It
-    /// changes nothing and shows no data, has no password and no TLS.
-    #[arg(value_name = "IP:PORT")]
+    /// changes nothing and shows no data, has no password and no TLS. Default: nowhere.
+    #[arg(value_name = "IP:PORT", help_heading = "Clients and watching")]
     http: SocketAddr;
     /// Log the way of every N-th entry of the log, on each node that is told the same N: from its proposal, over the
-    /// followers' disks, to its answer. For looking closely; it costs.
-    #[arg(value_name = "N")]
+    /// followers' disks, to its answer. For looking closely; it costs. Default: none.
+    #[arg(value_name = "N", help_heading = "Clients and watching")]
     trace_every: NonZeroU64;
     /// What goes to stderr: off, error, warn, info, debug or trace. Default: info.
-    #[arg(value_name = "LEVEL")]
+    #[arg(value_name = "LEVEL", help_heading = "Clients and watching")]
     log: String;
 }
 
@@ -232,25 +238,34 @@ impl Settings {
         let flags = flags.or(file);
         let id = needed(flags.id, "id")?;
         if id == 0 {
-            return Err(Usage("--id must not be 0".into()));
+            return Err(Usage(
+                "--id must not be 0".into(),
+                "give this node a number from 1 that no other node has",
+            ));
         }
         let id = NodeId(id);
         let journal = match flags.journal.as_deref() {
             None => JournalKind::File,
-            Some(name) => JournalKind::named(name)
-                .ok_or_else(|| Usage(format!("--journal knows 'file' and 'sqlite', not '{name}'")))?,
+            Some(name) => JournalKind::named(name).ok_or_else(|| unknown_journal("--journal", name))?,
         };
         let transport = match flags.transport.as_deref() {
             None | Some("tcp") => TransportKind::Tcp,
             Some("grpc") => TransportKind::Grpc,
-            Some(other) => return Err(Usage(format!("--transport knows 'tcp' and 'grpc', not '{other}'"))),
+            Some(other) => {
+                let text = format!("--transport knows 'tcp' and 'grpc', not '{other}'");
+                return Err(Usage(text, "give --transport tcp or --transport grpc, the same on all nodes"));
+            }
         };
         let members = flags.members.as_deref().map(|list| members(list, id)).transpose()?;
         let cluster = match (&flags.cluster_id, &members) {
             (Some(text), _) => cluster(text)?,
             (None, Some(members)) => derived(members),
             (None, None) => {
-                return Err(Usage("--cluster-id is needed where --members is not given".into()));
+                return Err(Usage(
+                    "--cluster-id is needed where --members is not given".into(),
+                    "give --cluster-id with what RAFT INFO says on a node of the cluster that it is to join, or --members for a \
+                     new cluster",
+                ));
             }
         };
         let listen = needed(flags.listen, "listen")?;
@@ -258,7 +273,12 @@ impl Settings {
         let tls = match (flags.tls_cert, flags.tls_key, flags.tls_ca) {
             (Some(cert), Some(key), Some(ca)) => Some(TlsFiles { cert, key, ca }),
             (None, None, None) => None,
-            _ => return Err(Usage("--tls-cert, --tls-key and --tls-ca are needed together".into())),
+            _ => {
+                return Err(Usage(
+                    "--tls-cert, --tls-key and --tls-ca are needed together".into(),
+                    "give all three, or none of them",
+                ));
+            }
         };
         if flags.insecure != Some(true) {
             if tls.is_none() {
@@ -270,12 +290,20 @@ impl Settings {
         }
         let durability = durability(flags.fsync.as_deref().unwrap_or("always"))?;
         if journal == JournalKind::Sqlite && durability != Durability::Always {
-            return Err(Usage("--fsync 'always' is all that --journal sqlite knows".into()));
+            return Err(Usage(
+                "--fsync 'always' is all that --journal sqlite knows".into(),
+                "leave --fsync out, or give --journal file",
+            ));
         }
         let lease = match (flags.lease_reads, flags.clock_drift_ppm) {
             (Some(true), drift) => Some(Lease { max_drift_ppm: drift.unwrap_or(DRIFT_PPM) }),
             (_, None) => None,
-            (_, Some(_)) => return Err(Usage("--clock-drift-ppm is of no use without --lease-reads".into())),
+            (_, Some(_)) => {
+                return Err(Usage(
+                    "--clock-drift-ppm is of no use without --lease-reads".into(),
+                    "leave --clock-drift-ppm out, or give --lease-reads on all nodes",
+                ));
+            }
         };
         let snapshot_every = flags.snapshot_every.unwrap_or(100_000);
         // Who says when wants it then.
@@ -313,29 +341,49 @@ impl Settings {
             tls,
             password: flags.requirepass.filter(|text| !text.is_empty()).map(|text| Password::new(&text)),
             max_clients: flags.max_clients.unwrap_or(10_000),
-            log: log.parse().map_err(|_| Usage(format!("--log does not know the level '{log}'")))?,
+            log: log.parse().map_err(|_| {
+                let text = format!("--log does not know the level '{log}'");
+                Usage(text, "give off, error, warn, info, debug or trace")
+            })?,
         })
     }
 }
 
+/// A name that is no kind of journal.
+pub(crate) fn unknown_journal(flag: &str, name: &str) -> Usage {
+    Usage(
+        format!("{flag} knows 'file' and 'sqlite', not '{name}'"),
+        "give --journal file or --journal sqlite",
+    )
+}
+
 fn read(path: &Path) -> Result<Flags, Usage> {
     let name = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Usage(format!("--config: cannot read {name}: {error}")))?;
-    toml::from_str(&text).map_err(|error| Usage(format!("--config: {name}: {}", error.to_string().trim())))
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Usage(
+            format!("--config: cannot read {name}: {error}"),
+            "check the path, and that the user that raft-kv runs as may read it",
+        )
+    })?;
+    toml::from_str(&text).map_err(|error| {
+        let text = format!("--config: {name}: {}", error.to_string().trim());
+        Usage(text, "mend that line: a flag of raft-kv serve without its dashes, as in heartbeat-ms = 50; texts in quotes")
+    })
 }
 
 fn needed<T>(value: Option<T>, name: &str) -> Result<T, Usage> {
-    value.ok_or_else(|| Usage(format!("--{name} is needed")))
+    let next = "give it, or a --config file with it: raft-kv serve --help has examples";
+    value.ok_or_else(|| Usage(format!("--{name} is needed"), next))
 }
 
 /// Refuses an address that other machines can reach: whoever does could read and change everything.
 fn guarded(name: &str, address: Option<SocketAddr>) -> Result<(), Usage> {
     match address {
-        Some(address) if !address.ip().to_canonical().is_loopback() => Err(Usage(format!(
-            "--{name} {address} is open to other machines without TLS: listen on a loopback address, give \
-             --tls-cert, --tls-key and --tls-ca (--sp and --http have no TLS), or say --insecure"
-        ))),
+        Some(address) if !address.ip().to_canonical().is_loopback() => Err(Usage(
+            format!("--{name} {address} is open to other machines without TLS"),
+            "listen on a loopback address, give --tls-cert, --tls-key and --tls-ca (--sp and --http have no TLS), or say \
+             --insecure where nobody else reaches that network",
+        )),
         _ => Ok(()),
     }
 }
@@ -347,13 +395,20 @@ fn durability(text: &str) -> Result<Durability, Usage> {
         (_, Some(milliseconds)) if milliseconds > 0 => {
             Ok(Durability::Interval(Duration::from_millis(milliseconds)))
         }
-        _ => Err(Usage(format!("--fsync is always, interval:MILLISECONDS or never, not '{text}'"))),
+        _ => Err(Usage(
+            format!("--fsync is always, interval:MILLISECONDS or never, not '{text}'"),
+            "leave it out, which is always; the others can lose acknowledged writes",
+        )),
     }
 }
 
 /// Reads `--cluster-id`.
 pub(crate) fn cluster(text: &str) -> Result<ClusterId, Usage> {
-    let id = uuid::Uuid::try_parse(text).map_err(|_| Usage(format!("--cluster-id: '{text}' is no UUID")))?;
+    let id = uuid::Uuid::try_parse(text).map_err(|_| {
+        let next =
+            "give 32 hexadecimal digits: what RAFT INFO says, or for a new cluster what uuidgen prints";
+        Usage(format!("--cluster-id: '{text}' is no UUID"), next)
+    })?;
     Ok(ClusterId(id.as_u128()))
 }
 
@@ -363,7 +418,7 @@ fn derived(members: &Membership) -> ClusterId {
 }
 
 fn address(text: &str, item: &str) -> Result<String, Usage> {
-    let wrong = || Usage(format!("--members: '{text}' in '{item}' is not an address HOST:PORT"));
+    let wrong = || Usage(format!("--members: '{text}' in '{item}' is not an address HOST:PORT"), MEMBERS);
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let port: u16 = port.parse().map_err(|_| wrong())?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
@@ -377,7 +432,7 @@ fn address(text: &str, item: &str) -> Result<String, Usage> {
 
 /// A member at `PEER-ADDRESS@CLIENT-ADDRESS`, with an `@HTTP-ADDRESS` if it shows itself.
 pub(crate) fn member(id: NodeId, addresses: &str) -> Result<Member, Usage> {
-    let wrong = || Usage(format!("'{addresses}' is not PEER-ADDRESS@CLIENT-ADDRESS[@HTTP-ADDRESS]"));
+    let wrong = || Usage(format!("'{addresses}' is not PEER-ADDRESS@CLIENT-ADDRESS[@HTTP-ADDRESS]"), MEMBERS);
     let (peer, rest) = addresses.split_once('@').ok_or_else(wrong)?;
     let (client, http) = rest.split_once('@').map_or((rest, None), |(client, http)| (client, Some(http)));
     let member = Member::new(id, address(peer, addresses)?).with(CLIENT, address(client, addresses)?);
@@ -391,19 +446,26 @@ pub(crate) fn member(id: NodeId, addresses: &str) -> Result<Member, Usage> {
 pub(crate) fn members(list: &str, me: NodeId) -> Result<Membership, Usage> {
     let mut members: Vec<Member> = Vec::new();
     for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-        let wrong =
-            || Usage(format!("--members: '{item}' is not ID=PEER-ADDRESS@CLIENT-ADDRESS[@HTTP-ADDRESS]"));
+        let wrong = || {
+            Usage(
+                format!("--members: '{item}' is not ID=PEER-ADDRESS@CLIENT-ADDRESS[@HTTP-ADDRESS]"),
+                MEMBERS,
+            )
+        };
         let (id, addresses) = item.split_once('=').ok_or_else(wrong)?;
         let id = NodeId(id.trim().parse().map_err(|_| wrong())?);
         if id == NodeId(0) {
-            return Err(Usage("--members: a node id must not be 0".into()));
+            return Err(Usage("--members: a node id must not be 0".into(), MEMBERS));
         }
         if !addresses.contains('@') {
             return Err(wrong());
         }
         let member = member(id, addresses)?;
         if let Some(other) = members.iter().find(|other| other.id == id) {
-            return Err(Usage(format!("--members: node {} is listed twice", other.id)));
+            return Err(Usage(
+                format!("--members: node {} is listed twice", other.id),
+                "give each node an id of its own",
+            ));
         }
         let same = |other: &&Member| {
             let both = |name| {
@@ -415,14 +477,21 @@ pub(crate) fn members(list: &str, me: NodeId) -> Result<Membership, Usage> {
             other.address == member.address || both(CLIENT).is_some() || both(HTTP).is_some()
         };
         if let Some(other) = members.iter().find(same) {
-            return Err(Usage(format!("--members: nodes {} and {id} share an address", other.id)));
+            let text = format!("--members: nodes {} and {id} share an address", other.id);
+            return Err(Usage(
+                text,
+                "give each node addresses of its own: clients, peers and the page each need a port",
+            ));
         }
         members.push(member);
     }
     if !members.iter().any(|member| member.id == me) {
-        return Err(Usage(format!("--members does not list this node, {me}")));
+        return Err(Usage(
+            format!("--members does not list this node, {me}"),
+            "add this node to the list, which is the same on all nodes, or mend --id; a node that joins a cluster has no --members",
+        ));
     }
-    Membership::of_voters(members).map_err(|error| Usage(format!("--members: {error}")))
+    Membership::of_voters(members).map_err(|error| Usage(format!("--members: {error}"), MEMBERS))
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ fn a_session_ends_when_it_is_closed_or_not_used() {
     }
     let gone = |session: u64| {
         format!(
-            "-NOSESSION not done: session {session} is not open: it has expired, was closed, or never was"
+            "-NOSESSION not done: session {session} is not open: it has expired, was closed, or never was; RAFT SESSION OPEN opens another one"
         )
     };
     assert_eq!(client.call(&format!("RAFT SEQ 1 SESSION {short} INCR n")), gone(short));

@@ -172,7 +172,7 @@ pub(super) async fn command(server: &Server, args: &[Bytes], reply: &mut Reply) 
     // Changes nothing, and says how everything is.
     let config = match server.node.reconfigure(Settings::default()).await {
         Ok(config) => config,
-        Err(error) => return reply.error(&format!("CLUSTERDOWN {error}")),
+        Err(error) => return reply.error(&format!("CLUSTERDOWN {error}; ask another node")),
     };
     match (upper(args.first()).as_slice(), args.get(1..).unwrap_or_default()) {
         (b"GET", names) => {

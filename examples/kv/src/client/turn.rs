@@ -138,7 +138,11 @@ fn local(session: &Session, allowed: &Result<(), ReadError>, item: Item, output:
     match item {
         Item::Ready(reply) => translate(&reply, session.protocol, &mut output.buffer),
         Item::Data { .. } if session.reads == Reads::Stale && !session.server.has_replayed() => {
-            session.answer(output, |reply| reply.error("LOADING this node has not yet replayed its log"));
+            session.answer(output, |reply| {
+                reply.error(
+                    "LOADING this node has not yet replayed its log; ask again in a moment, or another node",
+                )
+            });
         }
         Item::Data { spec, args, .. } if allowed.is_ok() => {
             let args: Vec<&[u8]> = args.iter().skip(1).map(AsRef::as_ref).collect();
@@ -254,7 +258,11 @@ impl Batch {
                         let sentence = refusal::of_write(error, session.server.me(), slot);
                         session.answer(output, |reply| reply.error(&sentence));
                     }
-                    (None, None) => session.answer(output, |reply| reply.error("UNKNOWN no reply was kept")),
+                    (None, None) => session.answer(output, |reply| {
+                        reply.error(
+                            "UNKNOWN no reply was kept; look whether it was done before you send it again",
+                        )
+                    }),
                 },
             }
             output.relieve().await?;

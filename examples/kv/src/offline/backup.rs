@@ -17,6 +17,7 @@ use super::recover::membership;
 use super::restore::of_backup;
 use super::snapshots::Snapshots;
 use super::{Place, of_journal, of_open};
+use crate::advice;
 use crate::backup::{self, NewFile};
 use crate::exit::Exit;
 use crate::journal::View;
@@ -71,9 +72,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
         return of_folder(place, to);
     }
     let (Some(from), Some(to)) = (&arguments.from, &arguments.to) else {
-        return Err(Exit::usage("--from and --to are needed, or --data and --to, or --check".into()));
+        return Err(Exit::usage(
+            "--from and --to are needed, or --data and --to, or --check",
+            "raft-kv backup --help has an example of each",
+        ));
     };
-    let writing = |error: std::io::Error| Exit::other(format!("{}: {error}", to.display()));
+    let writing =
+        |error: std::io::Error| Exit::other(format!("{}: {error}", to.display()), advice::io(error.kind()));
     let mut file = NewFile::create(to).map_err(writing)?;
     let mut address = from.clone();
     let mut client = None;
@@ -88,28 +93,45 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
                 match error.strip_prefix("MOVED ").and_then(|rest| rest.split_once(' ')) {
                     Some((_, leader)) if arguments.tls_ca.is_none() => address = leader.to_owned(),
                     Some((_, leader)) => {
-                        return Err(Exit::other(format!(
-                            "{leader} leads: give it as --from, with its --tls-name"
-                        )));
+                        return Err(Exit::other(
+                            format!("{address} does not lead, {leader} does"),
+                            format!("give --from {leader}, with the --tls-name of that node"),
+                        ));
                     }
-                    None => return Err(Exit::other(format!("{address}: {error}"))),
+                    None => return Err(answered(&address, &error)),
                 }
             }
         }
     }
     let Some(mut client) = client else {
-        return Err(Exit::other(format!("{address}: no node says that it leads")));
+        return Err(Exit::other(
+            format!("{address}: no node says that it leads"),
+            "wait until one leads (RAFT INFO says who), then do the same again",
+        ));
     };
     loop {
         match client.call(&["RAFT", "BACKUP", "NEXT"])? {
             Answer::Text(piece) if piece.is_empty() => break,
             Answer::Text(piece) => file.write(&piece).map_err(writing)?,
-            Answer::Error(error) => return Err(Exit::other(format!("{address}: {error}"))),
+            Answer::Error(error) => return Err(answered(&address, &error)),
         }
     }
     let checked = file.finish().map_err(|error| of_backup(to, &error))?;
     println!("{}: {checked}", to.display());
     Ok(())
+}
+
+/// What a node has refused, and what helps.
+fn answered(address: &str, error: &str) -> Exit {
+    let next = match error.split(' ').next() {
+        Some("NOAUTH") => "give --password-file with the password of --requirepass",
+        Some("WRONGPASS") => "give --password-file with the right password: its first line, nothing else",
+        Some("CLUSTERDOWN" | "TRYAGAIN" | "LOADING" | "BUSY") => {
+            "wait until a node leads (RAFT INFO says who), then do the same again"
+        }
+        _ => "give the address of a node of raft-kv, and one of this version",
+    };
+    Exit::other(format!("{address}: {error}"), next)
 }
 
 /// Read of the log at a time, in bytes.
@@ -121,14 +143,18 @@ fn of_folder(place: &Place, to: &Path) -> Result<(), Exit> {
     let source = Named::new(place.kind()?, &place.dir)?;
     let view = View::new(source.kind, &source.dir).map_err(|error| of_open(&source.dir, &error))?;
     if let Some(damage) = damage(&view) {
-        return Err(Exit::data(format!("{source} is damaged, nothing was done: {damage}")));
+        return Err(Exit::data(
+            format!("{source} is damaged, nothing was done: {damage}"),
+            "let the node start there and repair it, then stop it, or make the backup of another node",
+        ));
     }
     let state = view.state();
     let (identity, membership) = (state.identity, membership(state, &source)?);
     let alone = !membership.is_joint() && membership.voters.iter().eq([&identity.node]);
     // The only voter has committed whatever it has written.
     let end = if alone { state.last.index } else { state.commit_hint };
-    let writing = |error: std::io::Error| Exit::other(format!("{}: {error}", to.display()));
+    let writing =
+        |error: std::io::Error| Exit::other(format!("{}: {error}", to.display()), advice::io(error.kind()));
     let mut file = NewFile::create(to).map_err(writing)?;
     let data = Shared::default();
     let upto = source.in_runtime(replayed(&source, &view, end, data.clone()))?;
@@ -152,7 +178,12 @@ fn of_folder(place: &Place, to: &Path) -> Result<(), Exit> {
 
 /// Executes what there is, up to `end` at least; the last entry that was.
 async fn replayed(source: &Named, view: &View, end: Index, data: Shared) -> Result<Index, Exit> {
-    let failed = |error: &dyn std::fmt::Display| Exit::data(format!("{source}: {error}"));
+    let failed = |error: &dyn std::fmt::Display| {
+        Exit::data(
+            format!("{source}: {error}"),
+            "make the backup of another node that is whole, or keep an earlier one",
+        )
+    };
     let snapshots = Snapshots::of(source.kind, &source.dir).await?;
     let store = snapshots.as_ref().map(|snapshots| &*snapshots.store);
     let mut replay =
@@ -187,22 +218,30 @@ struct Client {
 
 impl Client {
     fn connect(address: &str, arguments: &Arguments) -> Result<Self, Exit> {
-        let failed = |error: &dyn std::fmt::Display| Exit::other(format!("{address}: {error}"));
-        let plain = TcpStream::connect(address).map_err(|error| failed(&error))?;
+        let failed =
+            |error: std::io::Error| Exit::other(format!("{address}: {error}"), advice::io(error.kind()));
+        let plain = TcpStream::connect(address).map_err(failed)?;
         let limited =
             plain.set_read_timeout(Some(SILENCE)).and_then(|()| plain.set_write_timeout(Some(SILENCE)));
-        limited.map_err(|error| failed(&error))?;
+        limited.map_err(failed)?;
         let stream: Box<dyn Stream> = match (&arguments.tls_ca, &arguments.tls_name) {
-            (Some(ca), Some(name)) => Box::new(tls(plain, ca, name).map_err(|error| failed(&error))?),
+            (Some(ca), Some(name)) => Box::new(tls(plain, ca, name).map_err(|error| {
+                Exit::other(
+                    format!("{address}: --tls-ca {}, --tls-name {name}: {error}", ca.display()),
+                    "give the CA that has signed the certificates of the nodes, as PEM, and the name in that of this node",
+                )
+            })?),
             _ => Box::new(plain),
         };
         let mut client =
             Self { address: address.to_owned(), stream: BufReader::with_capacity(256 << 10, stream) };
         if let Some(path) = &arguments.password_file {
             let read = std::fs::read_to_string(path);
-            let text = read.map_err(|error| Exit::usage(format!("{}: {error}", path.display())))?;
+            let text = read.map_err(|error| {
+                Exit::usage(format!("--password-file {}: {error}", path.display()), advice::io(error.kind()))
+            })?;
             if let Answer::Error(error) = client.call(&["AUTH", text.trim_end_matches(['\r', '\n'])])? {
-                return Err(failed(&error));
+                return Err(answered(address, &error));
             }
         }
         Ok(client)
@@ -210,7 +249,16 @@ impl Client {
 
     fn call(&mut self, words: &[&str]) -> Result<Answer, Exit> {
         let answer = self.send(words).and_then(|()| self.answer());
-        answer.map_err(|error| Exit::other(format!("{}: {error}", self.address)))
+        answer.map_err(|error| {
+            let next = match error.kind() {
+                std::io::ErrorKind::Other => "give the address of a node of raft-kv; where it speaks TLS, --tls-ca and --tls-name",
+                std::io::ErrorKind::InvalidData => {
+                    "give the --tls-ca that has signed the certificates of the nodes, and the --tls-name of the node at --from; neither where it has no TLS"
+                }
+                kind => advice::io(kind),
+            };
+            Exit::other(format!("{}: {error}", self.address), next)
+        })
     }
 
     fn send(&mut self, words: &[&str]) -> std::io::Result<()> {
@@ -257,6 +305,9 @@ fn tls(
     let mut roots = RootCertStore::empty();
     for found in CertificateDer::pem_file_iter(ca)? {
         roots.add(found?)?;
+    }
+    if roots.is_empty() {
+        return Err("there is no certificate in it".into());
     }
     let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?

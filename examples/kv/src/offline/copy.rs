@@ -14,9 +14,17 @@ use raft_core::ids::{Index, LogId};
 
 use super::progress::Progress;
 use super::snapshots::Snapshots;
-use super::{Place, STEP_BYTES, STEP_ENTRIES, of_journal, of_open};
+use super::{AGAIN, Place, STEP_BYTES, STEP_ENTRIES, of_journal, of_open};
+use crate::advice;
 use crate::exit::Exit;
 use crate::journal::{JournalKind, View};
+
+/// For whoever finds that a folder is not to be used any more.
+pub(super) const CLOSED_BEFORE: &str =
+    "go on with what it became: of two copies of a node at most one may ever run";
+
+/// For whoever wants to write where something is.
+const ELSEWHERE: &str = "name a folder that is empty or does not exist yet";
 
 /// The name of the file with the text, in both kinds of journals.
 const CLOSED: &str = "CLOSED";
@@ -24,16 +32,20 @@ const CLOSED: &str = "CLOSED";
 /// Does it.
 pub(super) fn run(from: &Place, to: &Place) -> Result<(), Exit> {
     let Some(kind) = to.kind else {
-        return Err(Exit::usage("say what the copy is to be: file:DIR or sqlite:DIR".into()));
+        return Err(Exit::usage(
+            format!("{} says no kind of journal", to.dir.display()),
+            "say what the copy is to be: file:DIR or sqlite:DIR",
+        ));
     };
     let source = Named::new(from.kind()?, &from.dir)?;
     let target = Named::new(kind, &to.dir)?;
     let mut old = View::new(source.kind, &source.dir).map_err(|error| of_open(&source.dir, &error))?;
     if let Some(damage) = damage(&old) {
         // In a copy nothing would tell any more: its checksums are new.
-        return Err(Exit::data(format!(
-            "{source} is damaged, nothing was copied: {damage}; let the node start there and repair it"
-        )));
+        return Err(Exit::data(
+            format!("{source} is damaged, nothing was copied: {damage}"),
+            "let the node start there and repair it, then stop it and copy",
+        ));
     }
     let (unfinished, moved) = (format!("an unfinished copy of {source}"), format!("moved to {target}"));
     let was_closed = JournalKind::closed(&source.dir).map_err(|error| of_open(&source.dir, &error))?;
@@ -42,7 +54,7 @@ pub(super) fn run(from: &Place, to: &Place) -> Result<(), Exit> {
         // Cut between the last two steps.
         Some(why) if why == moved && begun => {}
         Some(why) => {
-            return Err(Exit::data(format!("{source} must not be copied: it was {why}")));
+            return Err(Exit::data(format!("{source} must not be copied: it was {why}"), CLOSED_BEFORE));
         }
         None => {
             if begun {
@@ -82,19 +94,20 @@ impl std::fmt::Display for Named {
 
 impl Named {
     pub(super) fn new(kind: JournalKind, dir: &Path) -> Result<Self, Exit> {
-        let dir = std::path::absolute(dir)
-            .map_err(|error| Exit::usage(format!("{} is no folder: {error}", dir.display())))?;
+        let dir = std::path::absolute(dir).map_err(|error| {
+            Exit::usage(format!("{} is no folder: {error}", dir.display()), advice::io(error.kind()))
+        })?;
         Ok(Self { kind, dir })
     }
 
     pub(super) fn failed(&self, what: &str, error: &io::Error) -> Exit {
-        Exit::other(format!("{self}: {what}: {error}"))
+        Exit::other(format!("{self}: {what}: {error}"), advice::io(error.kind()))
     }
 
     /// Runs something that waits for disks.
     pub(super) fn in_runtime<T>(&self, run: impl Future<Output = Result<T, Exit>>) -> Result<T, Exit> {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
-        runtime.map_err(|error| Exit::other(format!("{self}: no runtime: {error}")))?.block_on(run)
+        runtime.map_err(|error| self.failed("no runtime", &error))?.block_on(run)
     }
 
     /// Whether an earlier attempt of the same copy is there. Anything else but an empty folder is refused.
@@ -110,8 +123,8 @@ impl Named {
         let closed = JournalKind::closed(&self.dir).map_err(|error| of_open(&self.dir, &error))?;
         match closed {
             Some(why) if why == unfinished => Ok(true),
-            Some(why) => Err(Exit::other(format!("{self} is there already: {why}"))),
-            None => Err(Exit::other(format!("{self} is there already: nothing is overwritten"))),
+            Some(why) => Err(Exit::other(format!("{self} is there already: {why}"), ELSEWHERE)),
+            None => Err(Exit::other(format!("{self} is there already: nothing is overwritten"), ELSEWHERE)),
         }
     }
 
@@ -197,9 +210,9 @@ pub(super) async fn fill(
 /// Reads the copy back from the disk, and everything of the old one again.
 fn compare(old: &View, source: &Named, new: &View, target: &Named) -> Result<(), Exit> {
     let differs =
-        |what: &str| Exit::other(format!("{target}: {what} is not that of {source}; it stays closed"));
+        |what: &str| Exit::other(format!("{target}: {what} is not that of {source}; it stays closed"), AGAIN);
     if let Some(damage) = damage(new) {
-        return Err(Exit::data(format!("{target} is damaged, it stays closed: {damage}")));
+        return Err(Exit::data(format!("{target} is damaged, it stays closed: {damage}"), AGAIN));
     }
     let (a, b) = (old.state(), new.state());
     let same = [
@@ -225,7 +238,7 @@ fn compare(old: &View, source: &Named, new: &View, target: &Named) -> Result<(),
 /// The same for the entries of the old one: the new one may have more.
 pub(super) fn compare_entries(old: &View, source: &Named, new: &View, target: &Named) -> Result<(), Exit> {
     let differs =
-        |what: &str| Exit::other(format!("{target}: {what} is not that of {source}; it stays closed"));
+        |what: &str| Exit::other(format!("{target}: {what} is not that of {source}; it stays closed"), AGAIN);
     let a = old.state();
     let mut progress = Progress::new("compared", total(old));
     let mut next = a.purged.index.next();

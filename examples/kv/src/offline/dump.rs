@@ -9,6 +9,7 @@ use raft_core::session::{Packed, unpack_any};
 use serde_json::{Value, json};
 
 use super::{Place, STEP_BYTES, STEP_ENTRIES, of_journal, rows};
+use crate::advice;
 use crate::exit::Exit;
 use crate::show;
 
@@ -18,7 +19,7 @@ const SHOWN: usize = 16;
 /// Flags of `raft-kv journal dump`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The data folder.
+    /// The data folder of a node that is stopped.
     #[arg(value_name = "DIR")]
     place: Place,
     /// The first entry. Default: the first that is there.
@@ -39,7 +40,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Exit> {
     match dump(arguments, &mut out) {
         Ok(()) => Ok(()),
         Err(Stop::Reader(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(Stop::Reader(error)) => Err(Exit::other(format!("cannot write: {error}"))),
+        Err(Stop::Reader(error)) => {
+            Err(Exit::other(format!("cannot write to stdout: {error}"), advice::io(error.kind())))
+        }
         Err(Stop::Exit(exit)) => {
             // What was read is sound.
             let _ = out.flush();

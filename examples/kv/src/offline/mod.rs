@@ -16,28 +16,34 @@ use std::str::FromStr;
 
 use raft_core::backend::{JournalError, OpenError};
 
+use crate::advice;
 use crate::exit::Exit;
+use crate::help;
 use crate::journal::{JournalKind, View};
 
 /// What to do with a journal.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Says whose it is and what it holds.
+    #[command(after_help = help::INSPECT)]
     Inspect {
-        /// The data folder.
+        /// The data folder of a node that is stopped.
         #[arg(value_name = "DIR")]
         place: Place,
     },
     /// Reads everything and checks every sum. Exit code 3 if anything is not as it was written.
+    #[command(after_help = help::VERIFY)]
     Verify {
-        /// The data folder.
+        /// The data folder of a node that is stopped.
         #[arg(value_name = "DIR")]
         place: Place,
     },
     /// Writes what it holds, one line for each entry.
+    #[command(after_help = help::DUMP)]
     Dump(dump::Arguments),
     /// Moves a node: writes its journal again as another one, reads that back, and closes the old one for
     /// good. Of two copies of a node at most one may ever run.
+    #[command(after_help = help::COPY)]
     Copy {
         /// The data folder of a node that is stopped.
         #[arg(value_name = "FROM")]
@@ -77,9 +83,10 @@ impl Place {
         match JournalKind::found(&self.dir).as_slice() {
             [kind] => Ok(*kind),
             [] => Err(of_open(&self.dir, &OpenError::NotInitialised)),
-            _ => Err(Exit::usage(format!(
-                "{dir} holds journals of both kinds: say file:{dir} or sqlite:{dir}"
-            ))),
+            _ => Err(Exit::usage(
+                format!("{dir} holds journals of both kinds"),
+                format!("say file:{dir} or sqlite:{dir}"),
+            )),
         }
     }
 
@@ -96,16 +103,16 @@ fn of_open(dir: &Path, error: &OpenError) -> Exit {
         OpenError::Corrupt(_)
         | OpenError::Version { .. }
         | OpenError::Foreign(_)
-        | OpenError::Closed { .. } => Exit::data(text),
-        _ => Exit::other(text),
+        | OpenError::Closed { .. } => Exit::data(text, advice::open(error)),
+        _ => Exit::other(text, advice::open(error)),
     }
 }
 
 fn of_journal(dir: &Path, error: &JournalError) -> Exit {
     let text = format!("{}: {error}", dir.display());
     match error {
-        JournalError::Corrupt(_) => Exit::data(text),
-        _ => Exit::other(text),
+        JournalError::Corrupt(_) => Exit::data(text, advice::journal(error)),
+        _ => Exit::other(text, advice::journal(error)),
     }
 }
 
@@ -130,7 +137,11 @@ pub(crate) fn run(command: &Command) -> Result<(), Exit> {
         let _ = writeln!(out, "finding: {finding}");
     }
     if strict && !view.is_clean() {
-        return Err(Exit::data(format!("{} is not as it was written", place.dir.display())));
+        return Err(Exit::data(
+            format!("{} is not as it was written", place.dir.display()),
+            "start the node all the same: it says what it makes of it, repairs what can be repaired, and a member of a cluster \
+             takes what is missing from the leader; then replace the disk",
+        ));
     }
     Ok(())
 }
@@ -173,9 +184,13 @@ fn rows(kind: JournalKind, view: &View, dir: &Path) -> Result<Vec<(&'static str,
 const STEP_ENTRIES: u64 = 4096;
 const STEP_BYTES: u64 = 4 << 20;
 
+/// After something that was written and read back has not become the same.
+const AGAIN: &str = "nothing that was there before has changed: look at the disk (dmesg), then run the same command again, which begins anew";
+
 /// A name that nobody else has.
 fn random() -> Result<u128, Exit> {
     let drawn = ring::rand::generate::<[u8; 16]>(&ring::rand::SystemRandom::new());
-    let drawn = drawn.map_err(|_| Exit::other("the system has no random numbers".into()))?;
+    let drawn = drawn
+        .map_err(|_| Exit::other("the system has no random numbers", "see that /dev/urandom can be read"))?;
     Ok(u128::from_le_bytes(drawn.expose()))
 }

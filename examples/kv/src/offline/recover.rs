@@ -15,9 +15,9 @@ use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{ClusterId, Identity, Incarnation, Index, LogId, NodeId, StoreId};
 use raft_core::membership::Membership;
 
-use super::copy::{Named, compare_entries, damage, fill};
+use super::copy::{CLOSED_BEFORE, Named, compare_entries, damage, fill};
 use super::snapshots::Snapshots;
-use super::{Place, of_journal, of_open, random};
+use super::{AGAIN, Place, of_journal, of_open, random};
 use crate::exit::Exit;
 use crate::journal::{JournalKind, View};
 use crate::settings;
@@ -67,7 +67,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     match was_closed {
         // Cut between the last two steps.
         Some(why) if why == done && begun => {}
-        Some(why) => return Err(Exit::data(format!("{source} must not be recovered: it was {why}"))),
+        Some(why) => {
+            return Err(Exit::data(format!("{source} must not be recovered: it was {why}"), CLOSED_BEFORE));
+        }
         None => {
             let plan = Plan::new(arguments, &source, &old)?;
             if begun {
@@ -117,18 +119,18 @@ impl Plan {
     fn new(arguments: &Arguments, source: &Named, old: &View) -> Result<Self, Exit> {
         let state = old.state();
         if let Some(damage) = damage(old) {
-            return Err(Exit::data(format!(
-                "{source} is damaged, nothing was done: {damage}; start the node there first, with its old flags, \
-                 so that it finds out what is left"
-            )));
+            return Err(Exit::data(
+                format!("{source} is damaged, nothing was done: {damage}"),
+                "start the node there first, with its old flags, so that it finds out what is left; then stop it",
+            ));
         }
         let me = state.identity.node;
         let before = membership(state, source)?;
         let voters: BTreeSet<NodeId> = before.all_voters().collect();
         let gone: BTreeSet<NodeId> = voters.iter().copied().filter(|id| *id != me).collect();
         if gone.is_empty() {
-            let text = format!("node {me} is the only voter of {source}: nothing is lost, start it");
-            return Err(Exit::usage(text));
+            let text = format!("node {me} is the only voter of {source}: nothing is lost");
+            return Err(Exit::usage(text, "start it, as always"));
         }
         let after = forced(&arguments.force_members, me)?;
         loss(state, &voters, &gone, me);
@@ -136,19 +138,24 @@ impl Plan {
         match &arguments.lost_for_ever {
             Some(given) if ids(given)? == gone => {}
             _ => {
-                return Err(Exit::usage(format!(
-                    "nothing was done. If all this is so, and none of these nodes will ever run again, say \
-                     --lost-for-ever {list}"
-                )));
+                return Err(Exit::usage(
+                    "nothing was done",
+                    format!(
+                        "if all this is so, and none of these nodes will ever run again, say --lost-for-ever {list}"
+                    ),
+                ));
             }
         }
         let cluster = match &arguments.cluster_id {
-            Some(text) => settings::cluster(text).map_err(|error| Exit::usage(error.0))?,
+            Some(text) => settings::cluster(text)?,
             None => ClusterId(random()?),
         };
         if cluster == state.identity.cluster {
             let text = "--cluster-id: that is the old name, under which the lost nodes could come back";
-            return Err(Exit::usage(text.into()));
+            return Err(Exit::usage(
+                text,
+                "leave --cluster-id out, which makes a new name, or give another one",
+            ));
         }
         let store = StoreId(random()?);
         let identity = Identity { cluster, store, incarnation: Incarnation::default(), ..state.identity };
@@ -201,7 +208,12 @@ fn names(ids: &BTreeSet<NodeId>) -> String {
 fn ids(text: &str) -> Result<BTreeSet<NodeId>, Exit> {
     let id = |text: &str| text.trim().parse().map(NodeId);
     let ids: Result<_, _> = text.split(',').map(id).collect();
-    ids.map_err(|_| Exit::usage(format!("--lost-for-ever: '{text}' is not ID,ID,...")))
+    ids.map_err(|_| {
+        Exit::usage(
+            format!("--lost-for-ever: '{text}' is not ID,ID,..."),
+            "give numbers of nodes with commas between them, as in --lost-for-ever 2,3",
+        )
+    })
 }
 
 /// The membership that is in force at the end of the log.
@@ -212,13 +224,18 @@ pub(super) fn membership(state: &JournalState, source: &Named) -> Result<Members
         None => of_snapshot()?.and_then(|snapshots| snapshots.latest).map(|meta| meta.membership),
     };
     let found = found.filter(|found| !found.voters.is_empty());
-    found.ok_or_else(|| Exit::data(format!("{source} knows no members: there is nothing in it")))
+    found.ok_or_else(|| {
+        Exit::data(
+            format!("{source} knows no members: there is nothing in it"),
+            "give the data folder of a node that has been a member, or raft-kv restore from a backup",
+        )
+    })
 }
 
 /// This node as the only voter, the others as learners.
 fn forced(list: &str, me: NodeId) -> Result<Membership, Exit> {
     let mut forced = settings::members(list, me)
-        .map_err(|error| Exit::usage(error.0.replace("--members", "--force-members")))?;
+        .map_err(|error| Exit::usage(error.0.replace("--members", "--force-members"), error.1))?;
     forced.voters = BTreeSet::from([me]);
     Ok(forced)
 }
@@ -245,7 +262,7 @@ fn write(plan: &Plan, old: &View, source: &Named, target: &Named, unfinished: &s
 /// Reads everything back from the disk.
 fn compare(plan: &Plan, old: &View, source: &Named, new: &View, target: &Named) -> Result<(), Exit> {
     if let Some(damage) = damage(new) {
-        return Err(Exit::data(format!("{target} is damaged, it stays closed: {damage}")));
+        return Err(Exit::data(format!("{target} is damaged, it stays closed: {damage}"), AGAIN));
     }
     let state = new.state();
     let [membership, note] = &plan.record;
@@ -256,7 +273,7 @@ fn compare(plan: &Plan, old: &View, source: &Named, new: &View, target: &Named) 
     let range = membership.id.index..note.id.index.next();
     let record = new.entries(range, u64::MAX).map_err(|error| of_journal(&target.dir, &error))?;
     if !same || record != plan.record {
-        return Err(Exit::other(format!("{target} is not what was written; it stays closed")));
+        return Err(Exit::other(format!("{target} is not what was written; it stays closed"), AGAIN));
     }
     compare_entries(old, source, new, target)
 }

@@ -16,7 +16,8 @@ use raft_core::node::seed_snapshot;
 
 use super::copy::{Named, damage};
 use super::snapshots::{Snapshots, failed};
-use super::{of_journal, of_open, random};
+use super::{AGAIN, of_journal, of_open, random};
+use crate::advice;
 use crate::backup::{self, BadBackup, Head, Reader};
 use crate::exit::Exit;
 use crate::journal::{JournalKind, View};
@@ -53,11 +54,10 @@ pub(crate) struct Arguments {
 /// # Errors
 /// [`Exit`]
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
-    let kind = JournalKind::named(&arguments.journal).ok_or_else(|| {
-        Exit::usage(format!("--journal knows 'file' and 'sqlite', not '{}'", arguments.journal))
-    })?;
+    let kind = JournalKind::named(&arguments.journal)
+        .ok_or_else(|| settings::unknown_journal("--journal", &arguments.journal))?;
     if arguments.id == 0 {
-        return Err(Exit::usage("--id must not be 0".into()));
+        return Err(Exit::usage("--id must not be 0", "give the new node a number from 1"));
     }
     let target = Named::new(kind, &arguments.data)?;
     let name = arguments.from.display();
@@ -65,12 +65,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     // All of it, before anything is made of it.
     let checked = backup::check(&arguments.from, true).map_err(bad)?;
     let cluster = match &arguments.cluster_id {
-        Some(text) => settings::cluster(text).map_err(|error| Exit::usage(error.0))?,
+        Some(text) => settings::cluster(text)?,
         None => ClusterId(random()?),
     };
     if cluster == checked.head.cluster {
         let text = "--cluster-id: that is the cluster of the backup, with which this node must never talk";
-        return Err(Exit::usage(text.into()));
+        return Err(Exit::usage(text, "leave --cluster-id out, which makes a new name, or give another one"));
     }
     let unfinished = format!("an unfinished restore of {name}");
     if target.is_unfinished(&unfinished)? {
@@ -85,8 +85,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     };
     let member = Member::new(identity.node, arguments.peer_listen.to_string())
         .with(CLIENT, arguments.listen.to_string());
-    let membership =
-        Membership::of_voters([member]).map_err(|error| Exit::usage(format!("the new node: {error}")))?;
+    let membership = Membership::of_voters([member]).map_err(|error| {
+        Exit::usage(format!("the new node: {error}"), "give another --listen and --peer-listen")
+    })?;
     let reader = File::open(&arguments.from)
         .map_err(BadBackup::from)
         .and_then(|file| Reader::new(BufReader::new(file)));
@@ -94,11 +95,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     let made = target.in_runtime(write(&target, identity, &checked.head, membership, source, &unfinished))?;
     let mut new = View::new(kind, &target.dir).map_err(|error| of_open(&target.dir, &error))?;
     if let Some(damage) = damage(&new) {
-        return Err(Exit::data(format!("{target} is damaged, it stays closed: {damage}")));
+        return Err(Exit::data(format!("{target} is damaged, it stays closed: {damage}"), AGAIN));
     }
     let there = target.in_runtime(async { Snapshots::of(kind, &target.dir).await })?;
     if there.and_then(|snapshots| snapshots.latest).as_ref() != Some(&made) {
-        return Err(Exit::other(format!("{target} has not the snapshot that was written; it stays closed")));
+        let text = format!("{target} has not the snapshot that was written; it stays closed");
+        return Err(Exit::other(text, AGAIN));
     }
     new.release().map_err(|error| of_open(&target.dir, &error))?;
     println!("restored: {checked}");
@@ -117,8 +119,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
 pub(super) fn of_backup(path: &std::path::Path, error: &BadBackup) -> Exit {
     let text = format!("{}: {error}", path.display());
     match error {
-        BadBackup::Io(_) => Exit::other(text),
-        _ => Exit::data(text),
+        BadBackup::Io(_) => Exit::other(text, advice::backup(error)),
+        _ => Exit::data(text, advice::backup(error)),
     }
 }
 

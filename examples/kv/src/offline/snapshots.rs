@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use raft_core::backend::{SnapshotError, SnapshotMeta, SnapshotStore};
 
+use super::AGAIN;
 use super::progress::Progress;
+use crate::advice;
 use crate::exit::Exit;
 use crate::journal::JournalKind;
 
@@ -15,8 +17,8 @@ const READ_BYTES: usize = 256 << 10;
 pub(super) fn failed(dir: &Path, error: &SnapshotError) -> Exit {
     let text = format!("the snapshots in {}: {error}", dir.display());
     match error {
-        SnapshotError::Corrupt(_) => Exit::data(text),
-        _ => Exit::other(text),
+        SnapshotError::Corrupt(_) => Exit::data(text, advice::snapshot(error)),
+        _ => Exit::other(text, advice::snapshot(error)),
     }
 }
 
@@ -67,6 +69,9 @@ impl Snapshots {
         if done == *meta && store.latest().await.map_err(writing)?.as_ref() == Some(meta) {
             return Ok(());
         }
-        Err(Exit::other(format!("the snapshot in {} is not that of {}", to.display(), self.dir.display())))
+        Err(Exit::other(
+            format!("the snapshot in {} is not that of {}", to.display(), self.dir.display()),
+            AGAIN,
+        ))
     }
 }
