@@ -26,14 +26,14 @@ pub(crate) struct Args {
 }
 
 /// How a step ended.
-enum Ended {
+pub(crate) enum Ended {
     Passed,
     Failed,
     /// Not run, for this reason.
     Skipped(String),
 }
 
-type StepResult = Result<Ended, Failure>;
+pub(crate) type StepResult = Result<Ended, Failure>;
 
 /// A step by name.
 type Step = (&'static str, fn(&mut Ci) -> StepResult);
@@ -95,6 +95,14 @@ const NIGHTLY: &[Step] = &[
     ("nightly: crash", |_| this(&["crash", "--states", "1000000"])),
     ("nightly: planted bugs", |_| this(&["mutants"])),
     ("nightly: conformance", |_| this(&["conformance"])),
+    ("nightly: features", |_| this(&["release", "--dry-run", "--only", "features"])),
+    ("nightly: rust versions", |_| this(&["release", "--dry-run", "--only", "msrv"])),
+    ("nightly: public API", |_| {
+        this(&["release", "--dry-run", "--only", "external types", "--only", "semver"])
+    }),
+    ("nightly: packages", |_| {
+        this(&["release", "--dry-run", "--only", "manifests", "--only", "docs.rs", "--only", "package"])
+    }),
 ];
 
 /// What the steps leave behind.
@@ -161,7 +169,7 @@ fn seconds(duration: Duration) -> String {
     format!("{:.1}", duration.as_secs_f64())
 }
 
-const fn ended(passed: bool) -> Ended {
+pub(crate) const fn ended(passed: bool) -> Ended {
     if passed { Ended::Passed } else { Ended::Failed }
 }
 
@@ -236,7 +244,7 @@ fn guide() -> StepResult {
     Ok(ended(proc::run(&mut command)?))
 }
 
-fn deny() -> StepResult {
+pub(crate) fn deny() -> StepResult {
     if !proc::works(proc::cargo().args(["deny", "--version"])) {
         return Ok(Ended::Skipped(String::from("cargo-deny is not installed")));
     }

@@ -26,6 +26,7 @@ mod mutants;
 mod no_std;
 mod page;
 mod redis_cli;
+mod release;
 mod servers;
 mod sim;
 mod test;
@@ -86,6 +87,8 @@ enum Command {
     Mutants(mutants::Args),
     /// Runs the guide as a reader would, and looks up the commands that documents name.
     Guide(guide::Args),
+    /// Looks at everything that a release needs, and releases nothing.
+    Release(release::Args),
     /// A small redis-cli, for where there is none.
     RedisCli(redis_cli::Args),
     /// What mdBook asks while it builds the book in docs.
@@ -116,6 +119,7 @@ fn main() -> ExitCode {
         Command::Tidy(args) => tidy::run(&args),
         Command::Mutants(args) => mutants::run(&args),
         Command::Guide(args) => guide::run(&args),
+        Command::Release(args) => release::run(&args),
         Command::RedisCli(args) => redis_cli::run(&args),
         Command::Book(args) => book::run(&args),
         Command::Guard => guard::run(),

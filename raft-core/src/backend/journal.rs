@@ -325,6 +325,49 @@ pub enum OpenError {
 /// * **J18** What [`JournalReader::verify`] has passed reads back as it was written, and it says which entries are
 ///   damaged. Once damage was met and the entries up to it are purged, it is of no consequence to a later opening. A
 ///   purge that cannot be made, since more than entries is damaged, says so ([`JournalError::Corrupt`]).
+///
+/// # Examples
+/// One around another, that counts what is written. A whole one of its own is `examples/custom-journal`.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use async_trait::async_trait;
+/// use raft_core::backend::{Journal, JournalError, JournalReader, JournalState, JournalWrite};
+/// use raft_core::ids::LogId;
+///
+/// struct Counted<J> {
+///     inner: J,
+///     entries: usize,
+/// }
+///
+/// #[async_trait]
+/// impl<J: Journal> Journal for Counted<J> {
+///     async fn load(&mut self) -> Result<JournalState, JournalError> {
+///         self.inner.load().await
+///     }
+///
+///     async fn write(&mut self, write: JournalWrite) -> Result<(), JournalError> {
+///         let entries = write.entries.len();
+///         self.inner.write(write).await?;
+///         // Only what is durable counts, and nothing is answered before (J1).
+///         self.entries += entries;
+///         Ok(())
+///     }
+///
+///     async fn purge(&mut self, upto: LogId) -> Result<(), JournalError> {
+///         self.inner.purge(upto).await
+///     }
+///
+///     async fn reset(&mut self, to: LogId) -> Result<(), JournalError> {
+///         self.inner.reset(to).await
+///     }
+///
+///     fn reader(&self) -> Arc<dyn JournalReader> {
+///         self.inner.reader()
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Journal: Send + 'static {
     /// What a node needs to start. Called once, before anything else.

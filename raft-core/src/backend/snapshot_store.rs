@@ -79,6 +79,27 @@ pub enum SnapshotError {
 /// * **S3** Streaming in chunks: memory stays bounded whatever the size.
 /// * **S4** Old ones are dropped only after the new one is durable.
 /// * **S5** A damaged one is detected on read.
+///
+/// # Examples
+/// Reading the newest one, a piece at a time (`FileSnapshots` and `SqliteSnapshots` are stores that come with the library):
+///
+/// ```
+/// use raft_core::backend::{SnapshotError, SnapshotStore};
+///
+/// /// How many bytes the newest snapshot has, all of them read and so checked (S5).
+/// async fn check(store: &dyn SnapshotStore) -> Result<u64, SnapshotError> {
+///     let Some(meta) = store.latest().await? else { return Ok(0) };
+///     let mut reader = store.open(meta.id).await?;
+///     let mut read = 0;
+///     loop {
+///         let piece = reader.read(read, 64 << 10).await?;
+///         if piece.is_empty() {
+///             return Ok(read);
+///         }
+///         read += piece.len() as u64;
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait SnapshotStore: Send + Sync + 'static {
     /// The complete snapshot that covers most. It never goes back: finishing one that covers less

@@ -234,6 +234,48 @@ pub enum TransportError {
 /// * **T9** `shutdown` ends all tasks and frees the port; start and stop 100 times leak nothing.
 /// * **T10** An address change of a member is followed.
 /// * **T11** Wire versions N and N−1 interoperate.
+///
+/// # Examples
+/// One around another, whose members are found elsewhere than their addresses say:
+///
+/// ```
+/// use async_trait::async_trait;
+/// use raft_core::backend::{Inbox, Sent, Transport, TransportError};
+/// use raft_core::ids::Identity;
+/// use raft_core::membership::Member;
+/// use raft_core::message::{Envelope, Lane};
+///
+/// struct InThisRegion<T>(T);
+///
+/// impl<T> InThisRegion<T> {
+///     fn place(&self, member: &Member) -> Member {
+///         Member::new(member.id, member.address.replace(".example", ".eu.example"))
+///     }
+/// }
+///
+/// #[async_trait]
+/// impl<T: Transport> Transport for InThisRegion<T> {
+///     async fn start(&self, local: Identity, inbox: Inbox) -> Result<(), TransportError> {
+///         self.0.start(local, inbox).await
+///     }
+///
+///     fn send(&self, to: &Member, lane: Lane, envelope: Envelope) -> Sent {
+///         self.0.send(&self.place(to), lane, envelope)
+///     }
+///
+///     fn members(&self, members: &[Member]) {
+///         let placed: Vec<Member> = members.iter().map(|member| self.place(member)).collect();
+///         self.0.members(&placed);
+///     }
+///
+///     async fn shutdown(&self) {
+///         self.0.shutdown().await;
+///     }
+/// }
+///
+/// let member = Member::new(raft_core::ids::NodeId(1), "a.example:7101");
+/// assert_eq!(InThisRegion(()).place(&member).address, "a.eu.example:7101");
+/// ```
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
     /// Starts listening and delivering.

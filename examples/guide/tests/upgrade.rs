@@ -1,0 +1,327 @@
+//! A rolling upgrade: three nodes go on from folders that version 0.1.0 has written, speak wire version 1, and are
+//! replaced one after another by nodes of today, which speak 1 and 2, while writes go on. Nothing is lost, and no node of
+//! version 1 is told a word that it does not know.
+//!
+//! There has been one version of the folders so far, so `0.1.0` is what the program of today writes as well. The test is what the
+//! next version must keep passing: never edit what is in `tests/pinned`, add the folders of each release. A node that is kept
+//! to wire version 1 says exactly the bytes that are pinned beside the codec of raft-net-tcp. `BLESS=1` writes folders that are
+//! not there yet.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use raft_core::backend::{Inbox, OpenError, Sent, Transport, TransportError};
+use raft_core::ids::{ClusterId, GroupId, Identity, Index, NodeId};
+use raft_core::membership::{Member, Membership};
+use raft_core::message::{Envelope, Lane};
+use raft_core::status::Status;
+use raft_core::{Config, Node, NodeHandle};
+use raft_log_file::{FileJournal, FileSnapshots};
+use raft_net_tcp::TcpTransport;
+use raft_testkit::memory::Recorder;
+use raft_testkit::pinned;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Every release whose folders are pinned.
+const RELEASES: [&str; 1] = ["0.1.0"];
+const CLUSTER: ClusterId = ClusterId(7);
+const GROUP: GroupId = GroupId(0);
+const IDS: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+
+/// The wire versions of a node before the upgrade, and of one of today.
+const OLD: (u16, u16) = (1, 1);
+const NEW: (u16, u16) = raft_net_tcp::WIRE_VERSIONS;
+
+/// What the pinned folders hold: a snapshot covers the first of them.
+fn pinned_commands() -> Vec<String> {
+    (0..30).map(|number| format!("pinned {number}")).collect()
+}
+
+/// The pinned memberships have names in the place of addresses: which ports are free is known when a test runs.
+fn founders() -> Membership {
+    Membership::of_voters(IDS.map(|id| Member::new(id, format!("node-{}:7101", id.0)))).unwrap()
+}
+
+/// Where each name is now, as seen by one node.
+type Places = BTreeMap<NodeId, SocketAddr>;
+
+/// A transport whose members are somewhere else than their names say.
+struct Placed {
+    inner: TcpTransport,
+    places: Places,
+}
+
+impl Placed {
+    fn place(&self, member: &Member) -> Member {
+        let place = self.places.get(&member.id);
+        place.map_or_else(|| member.clone(), |place| Member::new(member.id, place.to_string()))
+    }
+}
+
+#[async_trait]
+impl Transport for Placed {
+    async fn start(&self, local: Identity, inbox: Inbox) -> Result<(), TransportError> {
+        self.inner.start(local, inbox).await
+    }
+
+    fn send(&self, to: &Member, lane: Lane, envelope: Envelope) -> Sent {
+        self.inner.send(&self.place(to), lane, envelope)
+    }
+
+    fn members(&self, members: &[Member]) {
+        let placed: Vec<Member> = members.iter().map(|member| self.place(member)).collect();
+        self.inner.members(&placed);
+    }
+
+    async fn shutdown(&self) {
+        self.inner.shutdown().await;
+    }
+}
+
+/// What was said on one connection, in each direction.
+#[derive(Default)]
+struct Heard {
+    dialler: Vec<u8>,
+    listener: Vec<u8>,
+}
+
+/// Everything that goes over the wire, by connection.
+#[derive(Clone, Default)]
+struct Wire(Arc<Mutex<Vec<Arc<Mutex<Heard>>>>>);
+
+impl Wire {
+    /// A place that leads to another, and hears what is said.
+    async fn relay(&self, to: SocketAddr) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let place = listener.local_addr().unwrap();
+        let wire = self.clone();
+        tokio::spawn(async move {
+            while let Ok((from, _)) = listener.accept().await {
+                let heard = Arc::<Mutex<Heard>>::default();
+                wire.0.lock().unwrap().push(Arc::clone(&heard));
+                tokio::spawn(async move {
+                    let Ok(onward) = TcpStream::connect(to).await else { return };
+                    let ((from_read, from_write), (to_read, to_write)) =
+                        (from.into_split(), onward.into_split());
+                    let other = Arc::clone(&heard);
+                    tokio::select! {
+                        () = pass(from_read, to_write, |bytes| heard.lock().unwrap().dialler.extend(bytes)) => {}
+                        () = pass(to_read, from_write, |bytes| other.lock().unwrap().listener.extend(bytes)) => {}
+                    }
+                });
+            }
+        });
+        place
+    }
+
+    /// On connections of version 1 only kinds of messages are seen that version 1 has. How many were seen on connections of
+    /// each version.
+    fn kinds_are_known(&self) -> BTreeMap<u8, usize> {
+        let mut frames = BTreeMap::new();
+        for heard in self.0.lock().unwrap().iter() {
+            let heard = heard.lock().unwrap();
+            // `RAFT`, length, checksum, and of a Welcome (1) the version.
+            let [_, _, _, _, length, _, _, _, _, _, 1, version, ..] = heard.listener[..] else { continue };
+            assert!(length > 0);
+            let mut rest = &heard.dialler[..];
+            for _hello_and_ready in 0..2 {
+                let Some(after) = rest.get(4..6) else { break };
+                let body = usize::from(u16::from_le_bytes([after[0], after[1]]));
+                rest = rest.get(10 + body..).unwrap_or_default();
+            }
+            while let [a, b, c, d, _, _, _, _, _, _, _, _, kind, ..] = *rest {
+                assert!(version > 1 || (1..=10).contains(&kind), "kind {kind} is of a later version");
+                *frames.entry(version).or_default() += 1;
+                rest = rest.get(8 + u32::from_le_bytes([a, b, c, d]) as usize..).unwrap_or_default();
+            }
+        }
+        frames
+    }
+}
+
+async fn pass(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin, hear: impl Fn(&[u8])) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        hear(&buffer[..count]);
+        if to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Where everybody listens, and where each dials the others.
+struct Network {
+    listen: Places,
+    dial: BTreeMap<NodeId, Places>,
+    wire: Wire,
+}
+
+impl Network {
+    async fn new() -> Self {
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let held = IDS.map(|id| (id, free()));
+        let listen: Places = held.iter().map(|(id, held)| (*id, held.local_addr().unwrap())).collect();
+        let (wire, mut dial) = (Wire::default(), BTreeMap::new());
+        for from in IDS {
+            let mut places = Places::new();
+            for to in IDS.into_iter().filter(|to| *to != from) {
+                places.insert(to, wire.relay(listen[&to]).await);
+            }
+            dial.insert(from, places);
+        }
+        Self { listen, dial, wire }
+    }
+
+    async fn start(&self, id: NodeId, data: &Path, versions: (u16, u16)) -> Running {
+        let options = raft_log_file::Options::default().segment_bytes(64 << 10);
+        let journal = match FileJournal::open(data, CLUSTER, GROUP, id, options.clone()).await {
+            Err(OpenError::NotInitialised) => {
+                FileJournal::create(data, CLUSTER, GROUP, id, Some(&founders()), options).await.unwrap()
+            }
+            opened => opened.unwrap(),
+        };
+        assert!(journal.findings().is_empty(), "{:?}", journal.findings());
+        let snapshots = FileSnapshots::open(&data.join("snapshots")).await.unwrap();
+        let mut options = raft_net_tcp::Options::default();
+        options.wire_versions = versions;
+        let inner = TcpTransport::new(self.listen[&id], options);
+        let data = Recorder::new();
+        let node = Node::builder(Config::new(id, CLUSTER))
+            .journal(journal)
+            .snapshots(Arc::new(snapshots))
+            .transport(Arc::new(Placed { inner, places: self.dial[&id].clone() }))
+            .state_machine(data.machine())
+            .start()
+            .await
+            .unwrap();
+        Running { node, data }
+    }
+}
+
+struct Running {
+    node: NodeHandle,
+    data: Recorder,
+}
+
+impl Running {
+    fn commands(&self) -> Vec<String> {
+        let text = |data: &[u8]| String::from_utf8(data.to_vec()).unwrap();
+        self.data.recorded().commands.iter().map(|command| text(&command.data)).collect()
+    }
+}
+
+/// Has one command executed, by whoever leads; sent again until it is known to be there, as a client would.
+async fn write(nodes: &[Running], command: &str) -> Index {
+    let of = |id: NodeId| nodes.iter().find(|running| running.node.id() == id);
+    loop {
+        let mut watch = nodes[0].node.watch();
+        let led = watch.until(|status| status.leader.as_ref().is_some_and(|l| of(l.id).is_some()));
+        let status = led.await.unwrap();
+        let Some(leader) = status.leader.as_ref().and_then(|leader| of(leader.id)) else { continue };
+        // It need not know yet that it leads, or leads no more.
+        let knows = |found: &Status| found.leader.as_ref().is_some_and(|l| l.id == leader.node.id());
+        leader.node.watch().until(|found| knows(found) || found.term > status.term).await.unwrap();
+        if let Ok(applied) = leader.node.propose(command.to_owned()).await {
+            return applied.id.index;
+        }
+    }
+}
+
+/// Ten commands, after which all of these nodes have applied them.
+async fn go_on(nodes: &[Running], expected: &mut Vec<String>, what: &str) {
+    let mut applied = Index::ZERO;
+    for number in 0..10 {
+        let command = format!("{what} {number}");
+        applied = write(nodes, &command).await;
+        expected.push(command);
+    }
+    for running in nodes {
+        running.node.watch().until(|status| status.applied_index >= applied).await.unwrap();
+    }
+}
+
+/// Where a node's folder is pinned, and that of its snapshots.
+fn files(release: &str, id: NodeId) -> [(PathBuf, PathBuf); 2] {
+    let pinned = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pinned");
+    let (node, below) = (format!("{release}-node-{}", id.0), PathBuf::from(id.0.to_string()));
+    let snapshots = below.join("snapshots");
+    [(pinned.join(format!("{node}.txt")), below), (pinned.join(format!("{node}-snapshots.txt")), snapshots)]
+}
+
+/// The pinned folders of a release, as folders below `dir`.
+async fn unpack(release: &str, dir: &Path) {
+    if std::env::var_os("BLESS").is_some() && !files(release, IDS[0])[0].0.exists() {
+        bless(release).await;
+    }
+    for (pinned, below) in IDS.into_iter().flat_map(|id| files(release, id)) {
+        let text = std::fs::read_to_string(pinned).unwrap();
+        pinned::write(&dir.join(below), &pinned::from_text(&text).unwrap()).unwrap();
+    }
+}
+
+/// How the pinned folders were made.
+async fn bless(release: &str) {
+    let (dir, network) = (tempfile::tempdir().unwrap(), Network::new().await);
+    let mut nodes = Vec::new();
+    for id in IDS {
+        nodes.push(network.start(id, &dir.path().join(id.0.to_string()), NEW).await);
+    }
+    for (number, command) in pinned_commands().iter().enumerate() {
+        write(&nodes, command).await;
+        if number == 20 {
+            for running in &nodes {
+                running.node.snapshot().await.unwrap();
+            }
+        }
+    }
+    for running in &nodes {
+        running.node.shutdown().await.unwrap();
+    }
+    drop(nodes);
+    for (pinned, below) in IDS.into_iter().flat_map(|id| files(release, id)) {
+        let mut files = pinned::read(&dir.path().join(below)).unwrap();
+        files.remove("LOCK");
+        std::fs::create_dir_all(pinned.parent().unwrap()).unwrap();
+        std::fs::write(pinned, pinned::to_text(&files)).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_replaced_one_after_another_while_writes_go_on() {
+    for release in RELEASES {
+        let (dir, network) = (tempfile::tempdir().unwrap(), Network::new().await);
+        unpack(release, dir.path()).await;
+        let data = |id: NodeId| dir.path().join(id.0.to_string());
+        let mut nodes = Vec::new();
+        for id in IDS {
+            nodes.push(network.start(id, &data(id), OLD).await);
+        }
+        let mut expected = pinned_commands();
+        go_on(&nodes, &mut expected, "all old").await;
+        assert_eq!(network.wire.kinds_are_known().into_keys().collect::<Vec<_>>(), [1]);
+        for (at, id) in IDS.into_iter().enumerate() {
+            // Writes go on while it is away, and again when it is back as what it is now.
+            let old = nodes.remove(at);
+            old.node.shutdown().await.unwrap();
+            drop(old);
+            go_on(&nodes, &mut expected, &format!("without {}", id.0)).await;
+            nodes.insert(at, network.start(id, &data(id), NEW).await);
+            go_on(&nodes, &mut expected, &format!("with {}", id.0)).await;
+        }
+        for running in &nodes {
+            // A command that was sent again because nobody knew of it stands there twice, one behind the other.
+            let mut commands = running.commands();
+            commands.dedup();
+            assert_eq!(commands, expected, "each write, in its order");
+        }
+        let frames = network.wire.kinds_are_known();
+        assert!(frames.keys().eq(&[1, 2]), "both versions were spoken: {frames:?}");
+        for running in &nodes {
+            running.node.shutdown().await.unwrap();
+        }
+    }
+}

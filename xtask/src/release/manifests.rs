@@ -1,0 +1,250 @@
+//! What stands in manifests and beside them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::Value;
+
+/// The packages of the workspace.
+fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
+    metadata["packages"].as_array().into_iter().flatten()
+}
+
+fn name(package: &Value) -> &str {
+    package["name"].as_str().unwrap_or_default()
+}
+
+/// The crates that users depend on: what is published. The others are examples and tools.
+pub(super) fn libraries(metadata: &Value) -> Vec<&Value> {
+    packages(metadata)
+        .filter(|package| name(package).starts_with("raft-") && name(package) != "raft-kv")
+        .collect()
+}
+
+/// The version of raft-core, which is that of all.
+pub(super) fn version(metadata: &Value) -> String {
+    let core = packages(metadata).find(|package| name(package) == "raft-core");
+    core.and_then(|package| package["version"].as_str()).unwrap_or("?").to_owned()
+}
+
+/// Packages of another version, and dependencies among them that ask for another.
+pub(super) fn versions(metadata: &Value) -> Vec<String> {
+    let version = version(metadata);
+    let ours: BTreeSet<&str> = packages(metadata).map(name).collect();
+    let mut wrong = Vec::new();
+    for package in packages(metadata) {
+        if package["version"] != *version {
+            wrong.push(format!("{}: version {}, raft-core has {version}", name(package), package["version"]));
+        }
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let on = name(dependency);
+            if ours.contains(on) && dependency["req"] != format!("^{version}") && dependency["kind"] != "dev"
+            {
+                wrong.push(format!("{}: asks for {on} {}, not {version}", name(package), dependency["req"]));
+            }
+        }
+    }
+    wrong
+}
+
+/// What a changelog lacks of a release.
+pub(super) fn changelog(text: &str, version: &str) -> Vec<String> {
+    let of_it = |line: &str| {
+        line.split_whitespace().nth(1).is_some_and(|word| word.trim_matches(['[', ']']) == version)
+    };
+    let mut lines = text.lines().skip_while(|line| !(line.starts_with("## ") && of_it(line)));
+    if lines.next().is_none() {
+        return vec![format!(
+            "CHANGELOG.md: has no section `## {version}`; rename `## Unreleased` to it, with the date"
+        )];
+    }
+    if lines.take_while(|line| !line.starts_with("## ")).all(|line| line.trim().is_empty()) {
+        return vec![format!("CHANGELOG.md: its section {version} is empty")];
+    }
+    Vec::new()
+}
+
+/// Fields that a registry asks for, or a reader.
+pub(super) fn fields(metadata: &Value) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for package in libraries(metadata) {
+        for field in ["description", "license", "repository", "rust_version"] {
+            if package[field].as_str().is_none_or(str::is_empty) {
+                wrong.push(format!(
+                    "{}/Cargo.toml: [package] must say {}",
+                    name(package),
+                    field.replace('_', "-")
+                ));
+            }
+        }
+    }
+    wrong
+}
+
+/// docs.rs builds without features unless it is told.
+pub(super) fn docs_rs(metadata: &Value) -> Vec<String> {
+    let told = |package: &Value| {
+        let said = &package["metadata"]["docs"]["rs"];
+        said["all-features"] == true && said["rustdoc-args"] == serde_json::json!(["--cfg", "docsrs"])
+    };
+    let untold = libraries(metadata).into_iter().filter(|package| !told(package));
+    untold
+        .map(|package| {
+            format!(
+                "{}/Cargo.toml: must say [package.metadata.docs.rs] all-features = true, rustdoc-args = [\"--cfg\", \"docsrs\"]",
+                name(package)
+            )
+        })
+        .collect()
+}
+
+/// The texts of both licences.
+pub(super) fn licences(root: &Path) -> Vec<String> {
+    let there = |file: &&str| std::fs::metadata(root.join(file)).is_ok_and(|found| found.len() > 500);
+    let missing = ["LICENSE-APACHE", "LICENSE-MIT"].into_iter().filter(|file| !there(file));
+    missing.map(|file| format!("{file}: must be there, with the whole text")).collect()
+}
+
+/// The packages that each version of Rust must be enough for.
+pub(super) fn rust_versions(metadata: &Value) -> BTreeMap<String, Vec<String>> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for package in packages(metadata) {
+        if let Some(version) = package["rust_version"].as_str() {
+            found.entry(version.to_owned()).or_default().push(name(package).to_owned());
+        }
+    }
+    found
+}
+
+/// The libraries, each behind those that it depends on.
+pub(super) fn order(metadata: &Value) -> Vec<String> {
+    let mut left = libraries(metadata);
+    let mut order = Vec::new();
+    while !left.is_empty() {
+        let waits = |package: &&Value| {
+            let on = package["dependencies"].as_array().into_iter().flatten();
+            on.filter(|on| on["kind"] != "dev").any(|on| left.iter().any(|other| name(other) == name(on)))
+        };
+        let (later, now): (Vec<_>, Vec<_>) = left.iter().copied().partition(|package| waits(package));
+        order.extend(now.iter().map(|package| name(package).to_owned()));
+        if now.is_empty() {
+            // Cargo allows no circle.
+            break;
+        }
+        left = later;
+    }
+    order
+}
+
+/// Files that the sources of a crate include from outside of its folder: they would not be in its package.
+pub(super) fn outside_includes(metadata: &Value, of: &str) -> Vec<String> {
+    let manifest = packages(metadata).find(|package| name(package) == of);
+    let folder = manifest.and_then(|package| Path::new(package["manifest_path"].as_str()?).parent());
+    let Some(folder) = folder else { return Vec::new() };
+    let mut wrong = Vec::new();
+    let mut folders = vec![folder.join("src")];
+    while let Some(below) = folders.pop() {
+        for path in std::fs::read_dir(&below).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            for (at, line) in text.lines().enumerate() {
+                let included = line.split("include_str!(\"").nth(1).and_then(|rest| rest.split('"').next());
+                let Some(included) = included else { continue };
+                let depth = below.strip_prefix(folder).map_or(0, |inside| inside.components().count());
+                if included.matches("../").count() > depth {
+                    let shown = path.strip_prefix(folder).unwrap_or(&path).display();
+                    wrong.push(format!("{of}/{shown}:{}: {included} would not be in the package", at + 1));
+                }
+            }
+        }
+    }
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn metadata() -> Value {
+        let package = |name: &str, on: &[&str]| {
+            let on: Vec<Value> =
+                on.iter().map(|on| json!({ "name": on, "req": "^1.2.0", "kind": null })).collect();
+            json!({ "name": name, "version": "1.2.0", "dependencies": on, "description": "d", "license": "MIT",
+                    "repository": "r", "rust_version": "1.89",
+                    "metadata": { "docs": { "rs": { "all-features": true, "rustdoc-args": ["--cfg", "docsrs"] } } } })
+        };
+        json!({ "packages": [
+            package("raft-testkit", &["raft-log-file", "raft-core"]),
+            package("raft-log-file", &["raft-core"]),
+            package("raft-core", &[]),
+            package("raft-kv", &["raft-core"]),
+        ]})
+    }
+
+    #[test]
+    fn what_is_well_passes_in_order_of_dependency() {
+        let good = metadata();
+        assert_eq!([versions(&good), fields(&good), docs_rs(&good)].concat(), [""; 0]);
+        assert_eq!(order(&good), ["raft-core", "raft-log-file", "raft-testkit"]);
+        assert_eq!(version(&good), "1.2.0");
+        assert_eq!(rust_versions(&good)["1.89"].len(), 4);
+    }
+
+    #[test]
+    fn each_fault_is_found() {
+        let broken = |change: fn(&mut Value)| {
+            let mut metadata = metadata();
+            change(&mut metadata["packages"][1]);
+            [versions(&metadata), fields(&metadata), docs_rs(&metadata)].concat()
+        };
+        type Change = fn(&mut Value);
+        let cases: [(Change, &str); 5] = [
+            (|p| p["version"] = "1.1.0".into(), "raft-log-file: version \"1.1.0\", raft-core has 1.2.0"),
+            (
+                |p| p["dependencies"][0]["req"] = "^1.1".into(),
+                "raft-log-file: asks for raft-core \"^1.1\", not 1.2.0",
+            ),
+            (|p| p["description"] = Value::Null, "raft-log-file/Cargo.toml: [package] must say description"),
+            (
+                |p| p["rust_version"] = Value::Null,
+                "raft-log-file/Cargo.toml: [package] must say rust-version",
+            ),
+            (
+                |p| p["metadata"] = Value::Null,
+                "raft-log-file/Cargo.toml: must say [package.metadata.docs.rs]",
+            ),
+        ];
+        for (change, expected) in cases {
+            let found = broken(change);
+            assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_changelog_has_a_section_with_something_in_it() {
+        assert_eq!(changelog("# C\n## [1.2.0] - 2026-01-01\n- x\n## 1.1.0\n", "1.2.0"), [""; 0]);
+        assert!(changelog("# C\n## Unreleased\n- x\n", "1.2.0")[0].contains("no section"));
+        assert!(changelog("## 1.2.0\n\n## 1.1.0\n- y\n", "1.2.0")[0].contains("is empty"));
+    }
+
+    #[test]
+    fn licences_and_includes_are_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(licences(dir.path()).len(), 2);
+        std::fs::create_dir_all(dir.path().join("src/a")).unwrap();
+        let (inside, outside) = ("include_str!(\"../../a.txt\")", "\ninclude_str!(\"../../docs/a.txt\")");
+        std::fs::write(dir.path().join("src/a/b.rs"), inside).unwrap();
+        std::fs::write(dir.path().join("src/c.rs"), outside).unwrap();
+        let manifest = dir.path().join("Cargo.toml");
+        let metadata = json!({ "packages": [{ "name": "raft-x", "manifest_path": manifest }] });
+        assert_eq!(
+            outside_includes(&metadata, "raft-x"),
+            ["raft-x/src/c.rs:2: ../../docs/a.txt would not be in the package"]
+        );
+    }
+}
