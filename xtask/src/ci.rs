@@ -42,14 +42,12 @@ const STEPS: &[Step] = &[
     ("fmt", |_| cargo(&["fmt", "--all", "--check"])),
     ("tidy", |_| tidy()),
     ("museum: a test for each bug", |_| Ok(ended(museum::list()?))),
-    ("fmt: custom-journal", |_| Ok(ended(proc::run(proc::cargo_outside("fmt")?.arg("--check"))?))),
+    ("fmt: custom-journal, template", |_| outside("fmt", &["--check"])),
     ("lock", |_| cargo(&["metadata", "--locked", "--format-version=1", "--quiet"])),
     ("clippy", |_| {
         cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])
     }),
-    ("clippy: custom-journal", |_| {
-        Ok(ended(proc::run(proc::cargo_outside("clippy")?.args(["--all-targets", "--", "-D", "warnings"]))?))
-    }),
+    ("clippy: custom-journal, template", |_| outside("clippy", &["--all-targets", "--", "-D", "warnings"])),
     ("core: no feature", |_| core(&["--no-default-features"])),
     ("core: std", |_| core(&["--no-default-features", "--features", "std"])),
     ("core: node", |_| core(&["--no-default-features", "--features", "node"])),
@@ -180,6 +178,15 @@ fn cargo(args: &[&str]) -> StepResult {
         return Ok(ended(proc::works(&mut command)));
     }
     Ok(ended(proc::run(&mut command)?))
+}
+
+/// The packages that are no members of the workspace.
+fn outside(subcommand: &str, args: &[&str]) -> StepResult {
+    let mut passed = true;
+    for package in proc::OUTSIDE {
+        passed &= proc::run(proc::cargo_outside(subcommand, package)?.args(args))?;
+    }
+    Ok(ended(passed))
 }
 
 /// raft-core with one set of features, linted: an unused import in one of them is an error.

@@ -39,7 +39,7 @@ pub(crate) struct Report {
     pub(crate) summary: String,
 }
 
-/// Runs the tests of raft-core without features, the doc tests, those of the journal outside of the workspace,
+/// Runs the tests of raft-core without features, the doc tests, those of the packages outside of the workspace,
 /// and then all tests of the workspace.
 pub(crate) fn all(no_nextest: bool) -> Result<Report, Failure> {
     let nextest = !no_nextest && proc::works(proc::cargo().args(["nextest", "--version"]));
@@ -59,7 +59,9 @@ pub(crate) fn all(no_nextest: bool) -> Result<Report, Failure> {
     };
     part(runner(nextest).args(["--package", "raft-core", "--no-default-features"]))?;
     part(proc::cargo().args(["test", "--workspace", "--doc", "--all-features", "--color", "never"]))?;
-    part(proc::cargo_outside("test")?.args(["--color", "never"]))?;
+    for package in proc::OUTSIDE {
+        part(proc::cargo_outside("test", package)?.args(["--color", "never"]))?;
+    }
     let mut everything = runner(nextest);
     everything.args(["--workspace", "--all-features"]);
     if !nextest {

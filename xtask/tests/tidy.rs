@@ -17,6 +17,7 @@ fn it_ends_with_one_where_it_finds_something_and_with_none_here() {
     };
     write("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = []\n");
     write("examples/custom-journal/Cargo.toml", "[workspace]\n");
+    write("examples/template/Cargo.toml", "[workspace]\n");
     write("README.md", "\n[a](gone.md)\n");
     let output = tidy(dir.path());
     let said = String::from_utf8_lossy(&output.stdout);

@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         }
         run(&mut command)?;
     }
-    run(proc::cargo_outside("test")?.args(["--quiet", "--no-fail-fast"]))?;
+    run(proc::cargo_outside("test", "custom-journal")?.args(["--quiet", "--no-fail-fast"]))?;
     let text = std::fs::read_to_string(&lines).context(|| String::from("the suites have left no lines"))?;
     let report = Report::read(&text)?;
     print!("{}", report.text());

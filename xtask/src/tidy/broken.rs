@@ -26,6 +26,7 @@ impl Tree {
         }
         tree.write("raft-core/src/backend/mod.rs", "pub trait Journal {}\npub trait Runtime {}\n");
         tree.write("examples/custom-journal/Cargo.toml", OUTSIDE);
+        tree.write("examples/template/Cargo.toml", OUTSIDE);
         tree.write("examples/custom-journal/src/lib.rs", "fn f() { let a = 1; }\n");
         tree.write("ARCHITECTURE.md", "# One page\n`raft-core/src/lib.rs`\n");
         tree.write("README.md", "# Read\n[the page](ARCHITECTURE.md#one-page)\n```rust\nlet a = 1;\n```\n");
@@ -59,7 +60,7 @@ impl Tree {
     }
 }
 
-/// The journal that is no member.
+/// Of a package that is no member.
 const OUTSIDE: &str = "[workspace]\n[package]\nname = \"custom-journal\"\nversion = \"1.0.0\"\n\
                        [lints.rust]\nunsafe_code = \"forbid\"\n[dependencies]\n";
 

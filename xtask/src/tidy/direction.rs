@@ -65,9 +65,9 @@ fn line_of(manifest: &str, on: &str, dev: bool) -> usize {
     0
 }
 
-/// The journal that is outside of the workspace must be what a user's would be: it knows the core, and in its
-/// tests the testkit.
-pub(super) fn outside(file: &str, manifest: &str) -> Vec<Finding> {
+/// What is outside of the workspace must be what a user's would be. A backend knows the core, and in its tests the
+/// testkit; a service knows what it likes.
+pub(super) fn outside(file: &str, manifest: &str, is_backend: bool) -> Vec<Finding> {
     let finding = |line, what: &str| Finding { file: file.into(), line, what: what.into() };
     let mut findings = Vec::new();
     if !manifest.lines().any(|line| line == "[workspace]") {
@@ -83,10 +83,11 @@ pub(super) fn outside(file: &str, manifest: &str) -> Vec<Finding> {
             _ if line.starts_with('[') => section = line,
             "raft-core" => {}
             "raft-testkit" if section == "[dev-dependencies]" => {}
-            _ if name.starts_with("raft-") || line.replace(' ', "").contains("workspace=true") => {
-                let what =
-                    "may depend on raft-core, in tests on raft-testkit, and take nothing from a workspace";
-                findings.push(finding(at + 1, what));
+            _ if line.replace(' ', "").contains("workspace=true") => {
+                findings.push(finding(at + 1, "must take nothing from a workspace"));
+            }
+            _ if is_backend && name.starts_with("raft-") => {
+                findings.push(finding(at + 1, "may depend on raft-core, in tests on raft-testkit"));
             }
             _ => {}
         }
@@ -192,14 +193,17 @@ mod tests {
 
     #[test]
     fn who_is_outside_knows_little() {
-        let lines = |more: &str| {
+        let checked = |more: &str, is_backend| {
             let manifest = format!("[workspace]\n[lints.rust]\nunsafe_code = \"forbid\"\n{more}");
-            outside("Cargo.toml", &manifest).iter().map(|finding| finding.line).collect::<Vec<_>>()
+            let found = outside("Cargo.toml", &manifest, is_backend);
+            found.iter().map(|finding| finding.line).collect::<Vec<_>>()
         };
+        let lines = |more| checked(more, true);
         assert_eq!(lines("[dependencies]\nraft-core = {}\n[dev-dependencies]\nraft-testkit = {}"), [0; 0]);
         assert_eq!(lines("[dependencies]\nraft-testkit = {}\nraft-log-file.path = \"\""), [5, 6]);
         assert_eq!(lines("[dependencies]\nbytes.workspace = true"), [5]);
-        assert_eq!(outside("Cargo.toml", "").len(), 2);
+        assert_eq!(checked("[dependencies]\nraft-log-file = {}\nbytes.workspace = true", false), [6]);
+        assert_eq!(outside("Cargo.toml", "", true).len(), 2);
     }
 
     #[test]

@@ -78,8 +78,11 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Finding>, Failure> {
     let documents = documents(root)?;
     let metadata = proc::metadata_of(root)?;
     let mut findings = direction::crates(root, &metadata);
-    let outside = "examples/custom-journal/Cargo.toml";
-    findings.extend(direction::outside(outside, &read(root, &root.join(outside))?.text));
+    for package in proc::OUTSIDE {
+        let outside = format!("examples/{package}/Cargo.toml");
+        let manifest = read(root, &root.join(&outside))?.text;
+        findings.extend(direction::outside(&outside, &manifest, package != "template"));
+    }
     for file in &rust {
         findings.extend(direction::modules(file, &direction::traits(&rust)));
         findings.extend(words::banned(file));

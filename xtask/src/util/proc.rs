@@ -42,11 +42,13 @@ pub(crate) fn target_dir() -> Result<PathBuf, Failure> {
     dir.map(PathBuf::from).ok_or_else(|| Failure::new("cargo metadata names no target_directory"))
 }
 
-/// A cargo for the package that is no member of the workspace, as one of a user would be. It builds where the
-/// workspace does: most of what it needs is there.
-pub(crate) fn cargo_outside(subcommand: &str) -> Result<Command, Failure> {
+/// The packages that are no members of the workspace, as one of a user would be, in `examples`.
+pub(crate) const OUTSIDE: [&str; 2] = ["custom-journal", "template"];
+
+/// A cargo for one of [`OUTSIDE`]. It builds where the workspace does: most of what it needs is there.
+pub(crate) fn cargo_outside(subcommand: &str, package: &str) -> Result<Command, Failure> {
     let mut command = cargo();
-    command.args([subcommand, "--manifest-path", "examples/custom-journal/Cargo.toml"]);
+    command.arg(subcommand).arg("--manifest-path").arg(format!("examples/{package}/Cargo.toml"));
     if subcommand != "fmt" {
         command.arg("--locked").arg("--target-dir").arg(target_dir()?);
     }

@@ -1,0 +1,50 @@
+//! One node a process; see README.md.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use clap::Parser;
+use raft_core::ids::NodeId;
+use raft_core::membership::{Member, Membership};
+use template::clients::{self, CLIENTS};
+use template::service;
+use tokio::net::TcpListener;
+
+/// One node of a replicated service.
+#[derive(Parser)]
+struct Args {
+    /// Which of the members this is.
+    #[arg(long)]
+    id: u64,
+    /// Its folder. A new node is made there if it is empty.
+    #[arg(long)]
+    data: PathBuf,
+    /// All members that found the cluster, the same on all of them: where peers reach each, and where clients do.
+    #[arg(long, value_name = "ID=PEERS@CLIENTS,...", value_delimiter = ',', value_parser = member)]
+    members: Vec<Member>,
+}
+
+fn member(text: &str) -> Result<Member, String> {
+    let parts = text.split_once('=').and_then(|(id, at)| Some((id, at.split_once('@')?)));
+    let (id, (peers, clients)) = parts.ok_or("ID=HOST:PORT@HOST:PORT")?;
+    let id = id.parse().map_err(|error| format!("{id}: {error}"))?;
+    Ok(Member::new(NodeId(id), peers).with(CLIENTS, clients))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let args = Args::parse();
+    let (id, founders) = (NodeId(args.id), Membership::of_voters(args.members)?);
+    let me = founders.member(id).ok_or("this node is none of the members")?;
+    let listener = TcpListener::bind(me.attributes.get(CLIENTS).ok_or("no port for clients")?).await?;
+    let (node, machine) = service::start(id, &args.data, me.address.parse()?, Some(&founders)).await?;
+
+    tokio::select! {
+        () = clients::serve(listener, node.clone(), machine) => {}
+        asked = tokio::signal::ctrl_c() => asked?,
+        stopped = node.stopped() => stopped?,
+    }
+    // A leader hands over.
+    node.shutdown().await?;
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! A node, from its parts.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use raft_core::backend::OpenError;
+use raft_core::ids::{ClusterId, GroupId, NodeId};
+use raft_core::membership::Membership;
+use raft_core::{Config, Node, NodeHandle};
+use raft_log_file::{FileJournal, FileSnapshots};
+use raft_net_tcp::TcpTransport;
+
+use crate::machine::Machine;
+
+/// Draw one of your own, once and for good (`uuidgen`): nodes of different clusters refuse each other by it.
+const CLUSTER: ClusterId = ClusterId(0x5a1e_0c55_7f7c_4b0e_9d1b_3f0c_2b6a_e4d8);
+const GROUP: GroupId = GroupId(0);
+
+/// Starts a node on files in a folder, and TCP. A new one begins with the founders; with none it waits until it is
+/// added by `NodeHandle::change_membership`.
+///
+/// In production, rather create by a command of its own: a disk that was not mounted looks like a new node.
+///
+/// # Errors
+/// Whatever does not open, or does not start.
+pub async fn start(
+    id: NodeId,
+    data: &Path,
+    listen: SocketAddr,
+    founders: Option<&Membership>,
+) -> Result<(NodeHandle, Machine), Box<dyn Error + Send + Sync>> {
+    let options = raft_log_file::Options::default;
+    let journal = match FileJournal::open(data, CLUSTER, GROUP, id, options()).await {
+        Err(OpenError::NotInitialised) => {
+            FileJournal::create(data, CLUSTER, GROUP, id, founders, options()).await?
+        }
+        opened => opened?,
+    };
+    let snapshots = FileSnapshots::open(&data.join("snapshots")).await?;
+    // Without TLS whoever reaches this port can vote: `docs/security.md`.
+    let transport = TcpTransport::new(listen, raft_net_tcp::Options::default());
+    let machine = Machine::default();
+    let node = Node::builder(Config::new(id, CLUSTER))
+        .journal(journal)
+        .snapshots(Arc::new(snapshots))
+        .transport(Arc::new(transport))
+        .state_machine(machine.clone())
+        .start()
+        .await?;
+    Ok((node, machine))
+}
