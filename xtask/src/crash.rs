@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::util::{Context, Failure, json as json_file, proc, table};
+use crate::util::{Context, Failure, json as json_file, proc, progress::Progress, table};
 
 /// Flags of `cargo xtask crash`.
 #[derive(clap::Args)]
@@ -43,8 +43,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
         .env("RAFT_CRASH_REPORT", &file)
         .stdin(Stdio::null())
         .stdout(Stdio::null());
+    // Cargo shows by itself how far it is.
+    let mut build = proc::cargo();
+    build.args(["test", "--release", "--package", "raft-log-file", "--test", "crash", "--no-run"]);
+    if !proc::run(&mut build)? {
+        return Err(Failure::new("the test does not compile: see above"));
+    }
     eprintln!("$ {}", proc::shown(&command));
+    let progress = Progress::spinner("looks at states after crashes");
     let ended = command.status().context(|| proc::shown(&command))?;
+    drop(progress);
     let text = std::fs::read_to_string(&file).context(|| String::from("there is no report"))?;
     let lines: Vec<Value> = text
         .lines()

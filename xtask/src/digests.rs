@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 
 use crate::Outcome;
-use crate::util::{Failure, proc};
+use crate::util::{Failure, proc, progress::Progress};
 
 /// Flags of `cargo xtask digests`.
 #[derive(clap::Args)]
@@ -46,10 +46,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
             proc::stdout(&mut command).map(|text| digests(&text))
         })
     };
+    let progress = Progress::spinner("runs the same seeds in two ways");
     let started: Vec<_> = WAYS.iter().zip(programs).map(|(way, program)| run(way, program)).collect();
     let ended =
         started.into_iter().map(|way| way.join().unwrap_or_else(|_| Err(Failure::new("a thread panicked"))));
     let found = ended.collect::<Result<Vec<_>, Failure>>()?;
+    drop(progress);
     let [one, other] = &found[..] else { return Err(Failure::new("there are two ways")) };
     let different: Vec<&String> =
         one.keys().chain(other.keys()).filter(|seed| one.get(*seed) != other.get(*seed)).collect();

@@ -20,6 +20,7 @@ mod failover;
 mod fuzz;
 mod guard;
 mod guide;
+mod help;
 mod model;
 mod museum;
 mod mutants;
@@ -34,15 +35,16 @@ mod tidy;
 mod util;
 mod verdict;
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// What a command says: whether the thing it checks holds, or why it could not find out.
 type Outcome = Result<bool, util::Failure>;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Builds, demo cluster, tests and CI of this workspace")]
+#[command(name = "cargo xtask", about = "Builds, demo cluster, tests and CI of this workspace", after_help = help::MAIN, max_term_width = 100)]
 struct Args {
     #[command(subcommand)]
     command: Command,
@@ -51,52 +53,87 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Starts real processes, writes, kills the leader again and again, and counts what was lost.
+    #[command(after_help = help::DEMO)]
     Demo(demo::Args),
     /// Increments a counter in sessions while leaders are killed: every increment must count once.
+    #[command(after_help = help::COUNT)]
     Count(count::Args),
     /// Measures how fast it is, inside and outside, beside its peers and the limits of the machine.
+    #[command(after_help = help::BENCH)]
     Bench(bench::Args),
     /// Measures what a large state costs: a snapshot, and a new node that is sent it, under load.
+    #[command(after_help = help::CATCH_UP)]
     CatchUp(catch_up::Args),
     /// Harms real processes and the network between them, and checks that the clients saw one copy of the
     /// data.
+    #[command(after_help = help::CHAOS)]
     Chaos(chaos::Args),
     /// Starts the same processes and leaves them running until ctrl-c, enter or the end of stdin.
+    #[command(after_help = help::CLUSTER)]
     Cluster(cluster::Args),
     /// Runs every test.
+    #[command(after_help = help::TEST)]
     Test(test::Args),
     /// Runs every check that a change must pass.
+    #[command(after_help = help::CI)]
     Ci(ci::Args),
     /// Holds every backend against every clause of its contract, and shows the suites broken ones.
+    #[command(after_help = help::CONFORMANCE)]
     Conformance(conformance::Args),
     /// Looks at states of the file journal after crashes, by the million.
+    #[command(after_help = help::CRASH)]
     Crash(crash::Args),
     /// Runs the same seeds in two builds and environments: all that happens must be the same.
+    #[command(after_help = help::DIGESTS)]
     Digests(digests::Args),
     /// Hunts for bytes that a decoder cannot stand.
+    #[command(after_help = help::FUZZ)]
     Fuzz(fuzz::Args),
     /// Explores every state that a small cluster can come to.
+    #[command(after_help = help::MODEL)]
     Model(model::Args),
     /// Shows the page of raft-kv to a real browser, and kills the leader.
+    #[command(after_help = help::PAGE)]
     Page(page::Args),
     /// Runs whole clusters in simulation, with faults, each from one seed.
+    #[command(after_help = help::SIM)]
     Sim(sim::Args),
     /// Checks what no compiler does: directions, banned words, links, format documents.
+    #[command(after_help = help::TIDY)]
     Tidy(tidy::Args),
     /// Plants known bugs in a copy of the workspace, and says what catches each.
+    #[command(after_help = help::MUTANTS)]
     Mutants(mutants::Args),
     /// Runs the guide as a reader would, and looks up the commands that documents name.
+    #[command(after_help = help::GUIDE)]
     Guide(guide::Args),
     /// Looks at everything that a release needs, and releases nothing.
     Release(release::Args),
     /// A small redis-cli, for where there is none.
+    #[command(after_help = help::REDIS_CLI)]
     RedisCli(redis_cli::Args),
+    /// Prints what a shell needs to complete commands and flags.
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// The shell that is to complete.
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
     /// What mdBook asks while it builds the book in docs.
     #[command(hide = true)]
     Book(book::Args),
     /// Kills what it was told of when its parent is gone.
     #[command(hide = true)]
     Guard,
+}
+
+/// Of what there is at this moment, so that it cannot go stale.
+fn completions(shell: clap_complete::Shell) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "xtask", &mut script);
+    // Whoever reads it may stop at any line.
+    let _ = std::io::stdout().write_all(&script);
+    Ok(true)
 }
 
 fn main() -> ExitCode {
@@ -121,6 +158,7 @@ fn main() -> ExitCode {
         Command::Guide(args) => guide::run(&args),
         Command::Release(args) => release::run(&args),
         Command::RedisCli(args) => redis_cli::run(&args),
+        Command::Completions { shell } => completions(shell),
         Command::Book(args) => book::run(&args),
         Command::Guard => guard::run(),
     };

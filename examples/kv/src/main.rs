@@ -21,6 +21,8 @@ mod advice;
 mod backup;
 mod client;
 mod command;
+#[cfg(test)]
+mod deploy;
 mod exit;
 mod health;
 mod help;

@@ -28,7 +28,7 @@ use crate::tls::Certificates;
 use crate::{client, http, thin};
 
 /// A stop may take so long before it is forced.
-const STOP: Duration = Duration::from_secs(4);
+pub(crate) const STOP: Duration = Duration::from_secs(4);
 
 /// And so long for the last replies.
 const LAST_REPLIES: Duration = Duration::from_millis(500);

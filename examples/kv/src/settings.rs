@@ -21,6 +21,9 @@ pub(crate) const CLIENT: &str = "client";
 /// The attribute of a member that says where it shows itself.
 pub(crate) const HTTP: &str = "http";
 
+/// So many clients at once if nothing is said.
+pub(crate) const MAX_CLIENTS: usize = 10_000;
+
 /// What is declared of the clocks if nothing is said, in millionths: far more than crystals and NTP come to.
 pub(crate) const DRIFT_PPM: u32 = 10_000;
 
@@ -340,7 +343,7 @@ impl Settings {
             ),
             tls,
             password: flags.requirepass.filter(|text| !text.is_empty()).map(|text| Password::new(&text)),
-            max_clients: flags.max_clients.unwrap_or(10_000),
+            max_clients: flags.max_clients.unwrap_or(MAX_CLIENTS),
             log: log.parse().map_err(|_| {
                 let text = format!("--log does not know the level '{log}'");
                 Usage(text, "give off, error, warn, info, debug or trace")

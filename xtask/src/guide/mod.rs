@@ -12,7 +12,7 @@ use std::process::Command;
 use crate::Outcome;
 use crate::guard::Guard;
 use crate::tidy;
-use crate::util::{Context, Failure, proc};
+use crate::util::{Context, Failure, proc, progress::Progress};
 
 /// Flags of `cargo xtask guide`.
 #[derive(clap::Args)]
@@ -46,7 +46,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
         let chapter = script::Chapter::new(format!("docs/guide/{name}.md"), &text);
         if wanted && !chapter.is_empty() {
             eprintln!("running {}", chapter.file);
+            let progress = (!args.show).then(|| Progress::spinner("runs its commands"));
             findings.extend(chapter.run(&tools.path, &guard, args.show)?);
+            drop(progress);
             ran.push(name);
         }
     }

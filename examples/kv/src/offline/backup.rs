@@ -13,6 +13,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto};
 
 use super::copy::{Named, damage};
+use super::progress::Progress;
 use super::recover::membership;
 use super::restore::of_backup;
 use super::snapshots::Snapshots;
@@ -109,13 +110,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
             "wait until one leads (RAFT INFO says who), then do the same again",
         ));
     };
+    let progress = Progress::open("fetched");
     loop {
         match client.call(&["RAFT", "BACKUP", "NEXT"])? {
             Answer::Text(piece) if piece.is_empty() => break,
-            Answer::Text(piece) => file.write(&piece).map_err(writing)?,
+            Answer::Text(piece) => {
+                file.write(&piece).map_err(writing)?;
+                progress.add(piece.len() as u64);
+            }
             Answer::Error(error) => return Err(answered(&address, &error)),
         }
     }
+    drop(progress);
     let checked = file.finish().map_err(|error| of_backup(to, &error))?;
     println!("{}: {checked}", to.display());
     Ok(())
@@ -160,9 +166,12 @@ fn of_folder(place: &Place, to: &Path) -> Result<(), Exit> {
     let upto = source.in_runtime(replayed(&source, &view, end, data.clone()))?;
     let store = std::mem::take(&mut *data.lock());
     let mut stream = backup::Stream::new(identity.cluster, identity.node, membership, store);
+    let progress = Progress::open("written");
     while let Some(piece) = stream.next() {
         file.write(&piece).map_err(writing)?;
+        progress.add(piece.len() as u64);
     }
+    drop(progress);
     let checked = file.finish().map_err(|error| of_backup(to, &error))?;
     println!("{}: {checked}", to.display());
     if upto < state.last.index {
@@ -188,6 +197,7 @@ async fn replayed(source: &Named, view: &View, end: Index, data: Shared) -> Resu
     let store = snapshots.as_ref().map(|snapshots| &*snapshots.store);
     let mut replay =
         Replay::begin(Box::new(Machine::new(data)), store).await.map_err(|error| failed(&error))?;
+    let progress = Progress::entries("executed", end.0.saturating_sub(replay.upto().index.0));
     while replay.upto().index < end {
         let next = replay.upto().index.next();
         let entries = view.entries(next..end.next(), LOG_BYTES);
@@ -195,6 +205,7 @@ async fn replayed(source: &Named, view: &View, end: Index, data: Shared) -> Resu
         if entries.is_empty() {
             return Err(failed(&format!("entry {next} is not there")));
         }
+        progress.add(entries.len() as u64);
         replay.execute(entries).await.map_err(|error| failed(&error))?;
     }
     Ok(replay.upto().index)

@@ -191,7 +191,7 @@ pub(super) async fn fill(
     if state.purged != LogId::ZERO {
         new.reset(state.purged).await.map_err(failed)?;
     }
-    let mut progress = Progress::new("copied", total(old));
+    let progress = Progress::entries("copied", total(old));
     let mut next = state.purged.index.next();
     while let Some(range) = steps(old, next) {
         let entries = old.entries(range, STEP_BYTES).map_err(|error| of_journal(&source.dir, &error))?;
@@ -240,7 +240,7 @@ pub(super) fn compare_entries(old: &View, source: &Named, new: &View, target: &N
     let differs =
         |what: &str| Exit::other(format!("{target}: {what} is not that of {source}; it stays closed"), AGAIN);
     let a = old.state();
-    let mut progress = Progress::new("compared", total(old));
+    let progress = Progress::entries("compared", total(old));
     let mut next = a.purged.index.next();
     while let Some(range) = steps(old, next) {
         let theirs = old.entries(range, STEP_BYTES).map_err(|error| of_journal(&source.dir, &error))?;

@@ -1,6 +1,6 @@
 //! `raft-kv journal dump`: what a journal holds, as text or as JSON, one line for each entry.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::Index;
@@ -8,6 +8,7 @@ use raft_core::membership::Membership;
 use raft_core::session::{Packed, unpack_any};
 use serde_json::{Value, json};
 
+use super::progress::Progress;
 use super::{Place, STEP_BYTES, STEP_ENTRIES, of_journal, rows};
 use crate::advice;
 use crate::exit::Exit;
@@ -80,6 +81,9 @@ fn dump(arguments: &Arguments, out: &mut impl Write) -> Result<(), Stop> {
     let state = view.state();
     let mut next = Index(from.unwrap_or(0)).max(state.purged.index.next());
     let end = to.map_or(state.last.index, Index).min(state.last.index).next();
+    let left = end.0.saturating_sub(next.0);
+    // Not between the lines that somebody reads.
+    let progress = (!io::stdout().is_terminal()).then(|| Progress::entries("dumped", left));
     while next < end {
         let upto = end.min(Index(next.0.saturating_add(STEP_ENTRIES)));
         let entries = view.entries(next..upto, STEP_BYTES);
@@ -92,6 +96,9 @@ fn dump(arguments: &Arguments, out: &mut impl Write) -> Result<(), Stop> {
                 writeln!(out, "{} {} {kind} {}", id.index, id.term, text(entry))?;
             }
             next = entry.id.index.next();
+        }
+        if let Some(progress) = &progress {
+            progress.add(entries.len() as u64);
         }
         if entries.is_empty() {
             break;

@@ -1,43 +1,50 @@
-//! How far a copy has come: a bar on a terminal, plain lines elsewhere.
+//! How far something has come: a bar on a terminal, with the time that is left; nothing elsewhere.
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// One pass over a journal.
+const ENTRIES: &str = "{msg} {bar:30} {pos}/{len} entries, {eta} left";
+const BYTES: &str = "{msg} {bar:30} {bytes}/{total_bytes}, {eta} left";
+const OPEN: &str = "{spinner} {msg} {bytes}, {bytes_per_sec}, {elapsed} so far";
+
+/// One pass over something long. It is gone when this is dropped.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
-    what: &'static str,
-    done: u64,
-    total: u64,
-    /// The next plain line is due at so many entries.
-    due: u64,
 }
 
 impl Progress {
     /// A pass over `total` entries.
-    pub(super) fn new(what: &'static str, total: u64) -> Self {
+    pub(super) fn entries(what: &'static str, total: u64) -> Self {
+        Self::new(what, ENTRIES, Some(total))
+    }
+
+    /// A pass over `total` bytes.
+    pub(super) fn bytes(what: &'static str, total: u64) -> Self {
+        Self::new(what, BYTES, Some(total))
+    }
+
+    /// Bytes of which nobody knows how many there will be.
+    pub(super) fn open(what: &'static str) -> Self {
+        Self::new(what, OPEN, None)
+    }
+
+    fn new(what: &'static str, template: &'static str, total: Option<u64>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{msg:>8} {bar:30} {pos}/{len} entries, {eta} left");
-            let bar = ProgressBar::new(total).with_message(what);
+            let style = ProgressStyle::with_template(template);
+            let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new).with_message(what);
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Self { bar, what, done: 0, total, due: total / 10 }
+        Self { bar }
     }
 
-    /// So many entries more.
-    pub(super) fn add(&mut self, entries: u64) {
-        self.done += entries;
-        match &self.bar {
-            Some(bar) => bar.set_position(self.done),
-            None if self.done >= self.due => {
-                eprintln!("{}: {} of {} entries", self.what, self.done, self.total);
-                self.due = self.done + self.total / 10;
-            }
-            None => {}
+    /// So many more.
+    pub(super) fn add(&self, more: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc(more);
         }
     }
 }
@@ -46,6 +53,17 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// A template that cannot be read would silently become another one.
+    #[test]
+    fn templates_are_understood() {
+        for template in [super::ENTRIES, super::BYTES, super::OPEN] {
+            indicatif::ProgressStyle::with_template(template).unwrap();
         }
     }
 }

@@ -15,6 +15,7 @@ use raft_core::membership::{Member, Membership};
 use raft_core::node::seed_snapshot;
 
 use super::copy::{Named, damage};
+use super::progress::Progress;
 use super::snapshots::{Snapshots, failed};
 use super::{AGAIN, of_journal, of_open, random};
 use crate::advice;
@@ -91,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     let reader = File::open(&arguments.from)
         .map_err(BadBackup::from)
         .and_then(|file| Reader::new(BufReader::new(file)));
-    let source = Source(reader.map_err(bad)?);
+    let source = Source(reader.map_err(bad)?, Progress::bytes("restored", checked.file_bytes));
     let made = target.in_runtime(write(&target, identity, &checked.head, membership, source, &unfinished))?;
     let mut new = View::new(kind, &target.dir).map_err(|error| of_open(&target.dir, &error))?;
     if let Some(damage) = damage(&new) {
@@ -125,7 +126,7 @@ pub(super) fn of_backup(path: &std::path::Path, error: &BadBackup) -> Exit {
 }
 
 /// The data of a backup, as a state machine would give it.
-struct Source<R>(Reader<R>);
+struct Source<R>(Reader<R>, Progress);
 
 #[async_trait]
 impl<R: Read + Send + 'static> SnapshotSource for Source<R> {
@@ -134,7 +135,9 @@ impl<R: Read + Send + 'static> SnapshotSource for Source<R> {
             what: "read the backup".into(),
             cause: error.to_string().into(),
         });
-        Ok(next?.map(Bytes::from))
+        let next = next?.map(Bytes::from);
+        self.1.add(next.as_ref().map_or(0, |piece| piece.len() as u64));
+        Ok(next)
     }
 }
 

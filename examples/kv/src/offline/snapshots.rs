@@ -53,7 +53,7 @@ impl Snapshots {
         let created = store.create(meta.id, meta.upto, meta.membership.clone()).await;
         let mut writer = created.map_err(writing)?;
         let mut reader = self.store.open(meta.id).await.map_err(reading)?;
-        let mut progress = Progress::new("copied of the snapshot", meta.content.total_bytes);
+        let progress = Progress::bytes("copied of the snapshot", meta.content.total_bytes);
         let mut offset = writer.received_bytes();
         loop {
             let piece = reader.read(offset, READ_BYTES).await.map_err(reading)?;
