@@ -55,6 +55,8 @@ const STEPS: &[Step] = &[
     ("core: peering", |_| core(&["--no-default-features", "--features", "peering"])),
     ("core: metrics", |_| core(&["--no-default-features", "--features", "metrics"])),
     ("core: tracing", |_| core(&["--no-default-features", "--features", "tracing"])),
+    ("core: trace", |_| core(&["--no-default-features", "--features", "trace"])),
+    ("core: slots", |_| core(&["--no-default-features", "--features", "slots"])),
     ("core: tls", |_| core(&["--no-default-features", "--features", "tls"])),
     ("core: no runtime", |_| no_runtime()),
     ("core: no_std", |_| Ok(ended(no_std::check()?))),

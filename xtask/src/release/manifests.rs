@@ -16,9 +16,13 @@ fn name(package: &Value) -> &str {
 
 /// The crates that users depend on: what is published. The others are examples and tools.
 pub(super) fn libraries(metadata: &Value) -> Vec<&Value> {
-    packages(metadata)
-        .filter(|package| name(package).starts_with("raft-") && name(package) != "raft-kv")
-        .collect()
+    let top = Path::new(metadata["workspace_root"].as_str().unwrap_or_default());
+    let published = |package: &&Value| {
+        let manifest = package["manifest_path"].as_str().map(Path::new);
+        let inside = manifest.and_then(|manifest| manifest.strip_prefix(top).ok());
+        inside.is_some_and(|inside| !inside.starts_with("examples") && !inside.starts_with("xtask"))
+    };
+    packages(metadata).filter(published).collect()
 }
 
 /// The version of raft-core, which is that of all.
@@ -174,11 +178,12 @@ mod tests {
         let package = |name: &str, on: &[&str]| {
             let on: Vec<Value> =
                 on.iter().map(|on| json!({ "name": on, "req": "^1.2.0", "kind": null })).collect();
-            json!({ "name": name, "version": "1.2.0", "dependencies": on, "description": "d", "license": "MIT",
+            let folder = if name == "raft-kv" { "examples/kv" } else { name };
+            json!({ "name": name, "manifest_path": format!("/w/{folder}/Cargo.toml"), "version": "1.2.0", "dependencies": on, "description": "d", "license": "MIT",
                     "repository": "r", "rust_version": "1.89",
                     "metadata": { "docs": { "rs": { "all-features": true, "rustdoc-args": ["--cfg", "docsrs"] } } } })
         };
-        json!({ "packages": [
+        json!({ "workspace_root": "/w", "packages": [
             package("raft-testkit", &["raft-log-file", "raft-core"]),
             package("raft-log-file", &["raft-core"]),
             package("raft-core", &[]),
