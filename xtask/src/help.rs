@@ -91,6 +91,11 @@ Examples:
 
 It needs Chromium.";
 
+pub(crate) const RELEASE: &str = "\
+Examples:
+  cargo xtask release --dry-run
+  cargo xtask release --list";
+
 pub(crate) const SIM: &str = "\
 Examples:
   cargo xtask sim --seeds 0..1000

@@ -108,6 +108,7 @@ enum Command {
     #[command(after_help = help::GUIDE)]
     Guide(guide::Args),
     /// Looks at everything that a release needs, and releases nothing.
+    #[command(after_help = help::RELEASE)]
     Release(release::Args),
     /// A small redis-cli, for where there is none.
     #[command(after_help = help::REDIS_CLI)]
