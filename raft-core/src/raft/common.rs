@@ -8,10 +8,10 @@ use core::time::Duration;
 
 use super::addressed::Addressed;
 use super::compact::Compaction;
+use super::install::Receive;
 use super::members::{self, OpenChange, Reach};
 use super::outbox::Outbox;
 use super::promise::Promise;
-use super::receive::Receive;
 use super::timers::{Jitter, Timer, Timers};
 use super::{Event, Fetch, disk};
 use crate::backend::{HardState, Vote};

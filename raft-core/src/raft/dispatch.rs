@@ -1,7 +1,7 @@
 //! What comes in from peers and from the election timer, and whom it goes to. What a rule says stands with the roles.
 
 use super::timers::Timer;
-use super::{Event, Next, Raft, Role, election, follower, leader, members, receive};
+use super::{Event, Next, Raft, Role, election, follower, install, leader, members};
 use crate::backend::{HardState, Vote};
 use crate::error::Violation;
 use crate::ids::{Index, LogId, NodeId, Term};
@@ -69,7 +69,7 @@ impl Raft {
             }
             Message::Snapshot(chunk) if self.accept_leader(from) => {
                 if let Role::Follower(follower) = &mut self.role {
-                    receive::on_chunk(follower, &mut self.common, from, chunk);
+                    install::on_chunk(follower, &mut self.common, from, chunk);
                 }
             }
             Message::SnapshotReply(reply) => {

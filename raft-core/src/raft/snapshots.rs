@@ -1,5 +1,5 @@
 //! What goes in and comes out where snapshots are concerned (§7). The rules are in `compact.rs` (taking and
-//! purging), `receive.rs` and `leader/snapshot.rs`.
+//! purging), `install.rs` and `leader/snapshot.rs`.
 
 use core::ops::Range;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::common::Wanted;
 use super::output::{Piece, ReadChunk, TakeSnapshot, Unreadable};
-use super::{Next, Raft, Role, compact, receive};
+use super::{Next, Raft, Role, compact, install};
 use crate::backend::{SnapshotId, SnapshotMeta};
 use crate::error::Violation;
 use crate::ids::{FetchId, Index, LogId, NodeId};
@@ -147,13 +147,13 @@ impl Raft {
     /// What the store is to do next with a snapshot that comes in. `None` while the last one was not answered.
     #[must_use]
     pub fn poll_piece(&mut self) -> Option<Piece> {
-        receive::poll_piece(&mut self.common)
+        install::poll_piece(&mut self.common)
     }
 
     /// The store has begun the snapshot, or has written a piece: this many bytes of it are there.
     pub fn handle_piece_written(&mut self, now: Time, snapshot: SnapshotId, received: u64) {
         if self.begin(now) {
-            receive::written(&mut self.common, snapshot, received);
+            install::written(&mut self.common, snapshot, received);
             self.settle();
         }
     }
@@ -162,7 +162,7 @@ impl Raft {
     /// will be told what is there when it asks again.
     pub fn handle_piece_failed(&mut self, now: Time, snapshot: SnapshotId) {
         if self.begin(now) {
-            receive::failed(&mut self.common, snapshot);
+            install::failed(&mut self.common, snapshot);
             self.settle();
         }
     }
@@ -177,7 +177,7 @@ impl Raft {
             _ => None,
         };
         let upto = snapshot.upto;
-        receive::received(&mut self.common, follower, snapshot);
+        install::received(&mut self.common, follower, snapshot);
         if self.common.receive.resetting().is_some() {
             match self.role {
                 Role::Follower(_) => {}
@@ -196,7 +196,7 @@ impl Raft {
     /// until `handle_reset`. A failure is one of the journal: `handle_write_failed`.
     #[must_use]
     pub fn poll_reset(&mut self) -> Option<LogId> {
-        receive::poll_reset(&mut self.common)
+        install::poll_reset(&mut self.common)
     }
 
     /// The journal is empty after `to`, durably.
@@ -206,7 +206,7 @@ impl Raft {
                 Role::Follower(follower) => Some(follower),
                 _ => None,
             };
-            receive::reset(&mut self.common, follower, to);
+            install::reset(&mut self.common, follower, to);
             self.settle();
         }
     }
@@ -215,13 +215,13 @@ impl Raft {
     /// what waits for an entry up to its end will not learn what became of it.
     #[must_use]
     pub fn poll_install(&mut self) -> Option<SnapshotMeta> {
-        receive::poll_install(&mut self.common)
+        install::poll_install(&mut self.common)
     }
 
     /// The state machine's state is that of the snapshot.
     pub fn handle_installed(&mut self, now: Time, upto: LogId) {
         if self.begin(now) {
-            receive::installed(&mut self.common, upto);
+            install::installed(&mut self.common, upto);
             self.settle();
         }
     }

@@ -7,7 +7,7 @@ use super::election::Candidate;
 use super::follower::Follower;
 use super::leader::Leader;
 use super::timers::Timer;
-use super::{Event, Next, Raft, Role, election, invariants, leader, members, receive};
+use super::{Event, Next, Raft, Role, election, install, invariants, leader, members};
 use crate::backend::{HardState, Vote};
 use crate::ids::{NodeId, Term};
 use crate::status::Why;
@@ -110,7 +110,7 @@ impl Raft {
         let common = &mut self.common;
         members::follow(common);
         members::resolve(common);
-        receive::drop_needless(common);
+        install::drop_needless(common);
         common.log.tail.evict(common.log.persisted(), common.config.tail_limit_bytes);
         self.announce();
         self.check();

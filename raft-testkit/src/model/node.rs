@@ -390,8 +390,9 @@ impl NodeState {
                 let reset = |raft: &mut Raft| raft.poll_reset().map(Doing::Reset);
                 let purge = |raft: &mut Raft| raft.poll_purge().map(Doing::Purge);
                 let raft = &mut self.raft;
+                // In the driver's order: a purge may come before a write that is due.
                 self.doing =
-                    raft.poll_write().map(Doing::Write).or_else(|| reset(raft)).or_else(|| purge(raft));
+                    reset(raft).or_else(|| purge(raft)).or_else(|| raft.poll_write().map(Doing::Write));
                 moved |= self.doing.is_some();
             }
             moved |= self.pull_snapshots(left);

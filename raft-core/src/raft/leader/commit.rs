@@ -18,7 +18,7 @@ pub(super) fn advance(leader: &Leader, common: &mut Common) -> bool {
         leader.progress.get(&id).map_or(crate::ids::Index::ZERO, |progress| progress.match_index)
     });
     let Some(index) = on_majority else { return false };
-    if index < leader.first || common.log.term_of(index) != Some(common.term()) {
+    if index < leader.noop_index || common.log.term_of(index) != Some(common.term()) {
         return false;
     }
     common.log.commit_to(index)

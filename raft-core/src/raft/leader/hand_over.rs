@@ -33,10 +33,10 @@ pub(super) fn on_heartbeat_reply(leader: &mut Leader, common: &mut Common, from:
     let Some(progress) = leader.progress.get(&from) else { return };
     let preferred = progress.priority > common.config.priority
         && !progress.slow
-        && progress.match_index >= leader.settled
+        && progress.match_index >= leader.commit_before_last_round
         && common.membership().voters.contains(&from);
     let settled_in = common.now >= leader.since + patience(common) && common.now >= common.may_hand_over_at;
-    if preferred && settled_in && leader.transfer.is_none() && common.log.commit() >= leader.first {
+    if preferred && settled_in && leader.transfer.is_none() && common.log.commit() >= leader.noop_index {
         // Of several the one with the most of it.
         let priority = progress.priority;
         let to = transfer::best(leader, common, |other| other.priority >= priority);

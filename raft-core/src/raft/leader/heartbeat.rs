@@ -15,7 +15,8 @@ pub(super) fn begin_round(leader: &mut Leader, common: &mut Common) {
     leader.round += 1;
     leader.lease.begin(leader.round, common.now);
     // What was committed when the last round began: who lacks some of it lags by more than a heartbeat.
-    (leader.settled, leader.settling) = (leader.settling, common.log.commit());
+    (leader.commit_before_last_round, leader.commit_at_last_round) =
+        (leader.commit_at_last_round, common.log.commit());
     reads::join_round(leader, common);
     let peers: Vec<NodeId> = leader.progress.keys().copied().collect();
     for peer in peers {

@@ -56,7 +56,7 @@ pub(super) fn begin(
     if let Some(transfer) = &leader.transfer {
         return Err(ChangeError::Transferring { to: transfer.to });
     }
-    if common.log.commit() < leader.first || leader.retiring {
+    if common.log.commit() < leader.noop_index || leader.retiring {
         return Err(ChangeError::NotReady { term: common.term() });
     }
     let at = common.log.membership().map(|(at, _)| *at).unwrap_or_default();
@@ -192,7 +192,8 @@ pub(super) fn follow(leader: &mut Leader, common: &mut Common) {
 pub(super) fn advance(leader: &mut Leader, common: &mut Common) -> Next {
     follow(leader, common);
     let Some((at, membership)) = common.log.membership() else { return Next::Stay };
-    if at.index > common.log.commit() || common.log.commit() < leader.first || leader.transfer.is_some() {
+    if at.index > common.log.commit() || common.log.commit() < leader.noop_index || leader.transfer.is_some()
+    {
         return Next::Stay;
     }
     if membership.is_joint() {

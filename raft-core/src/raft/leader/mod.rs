@@ -34,7 +34,7 @@ pub(crate) use progress::Progress;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Leader {
     /// The index of this term's no-op: nothing is read or counted as committed before it.
-    first: Index,
+    noop_index: Index,
     progress: BTreeMap<NodeId, Progress>,
     /// The peer that was last looked at for an append.
     turn: NodeId,
@@ -45,8 +45,8 @@ pub(crate) struct Leader {
     /// Since when it leads.
     since: Time,
     /// The commit index when the round before the last began, and when the last did.
-    settled: Index,
-    settling: Index,
+    commit_before_last_round: Index,
+    commit_at_last_round: Index,
     /// The round that had last begun when its disk began to hang.
     hangs_since: Option<u64>,
     transfer: Option<transfer::Transfer>,
@@ -81,15 +81,15 @@ impl Leader {
         });
         let progress = progress.collect();
         let mut leader = Self {
-            first: next,
+            noop_index: next,
             progress,
             turn: NodeId(0),
             round: 0,
             lease: lease::Lease::default(),
             reads: reads::Reads::default(),
             since: now,
-            settled: Index::ZERO,
-            settling: Index::ZERO,
+            commit_before_last_round: Index::ZERO,
+            commit_at_last_round: Index::ZERO,
             hangs_since: None,
             transfer: None,
             proposed: VecDeque::new(),
@@ -148,7 +148,7 @@ impl Leader {
 
     /// Whether it may answer reads without asking anybody, and for how long still.
     pub(crate) fn lease_left(&self, common: &Common, now: Time) -> Option<Duration> {
-        let until = lease::until(self, common).filter(|_| common.log.commit() >= self.first)?;
+        let until = lease::until(self, common).filter(|_| common.log.commit() >= self.noop_index)?;
         Some(until.since(now)).filter(|left| !left.is_zero())
     }
 
@@ -358,7 +358,7 @@ impl Leader {
     #[cfg(feature = "trace")]
     pub(crate) fn hash_protocol<H: core::hash::Hasher>(&self, state: &mut H) {
         use core::hash::Hash;
-        (self.first, self.round, &self.reads, &self.transfer, &self.proposed).hash(state);
+        (self.noop_index, self.round, &self.reads, &self.transfer, &self.proposed).hash(state);
         // What was committed a round ago only ranks those who may take over.
         (self.lease.void(), self.hangs_since).hash(state);
         (&self.changing, self.retiring).hash(state);

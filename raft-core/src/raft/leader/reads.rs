@@ -124,7 +124,7 @@ impl Reads {
 /// Whether a round should begin for reads that wait.
 pub(super) fn wants_round(leader: &Leader, common: &Common) -> bool {
     let reads = &leader.reads;
-    !reads.waiting.is_empty() && reads.confirming.is_none() && common.log.commit() >= leader.first
+    !reads.waiting.is_empty() && reads.confirming.is_none() && common.log.commit() >= leader.noop_index
 }
 
 /// The round that begins now confirms all that wait.
@@ -143,7 +143,7 @@ pub(super) fn advance(leader: &mut Leader, common: &mut Common) {
         join_round(leader, common);
     }
     let leased = lease::holds(leader, common);
-    if leased && !leader.reads.waiting.is_empty() && common.log.commit() >= leader.first {
+    if leased && !leader.reads.waiting.is_empty() && common.log.commit() >= leader.noop_index {
         let readers = core::mem::take(&mut leader.reads.waiting);
         leader.reads.confirm(common, readers, common.log.commit(), true);
     }

@@ -72,7 +72,7 @@ pub(super) fn best(
         membership.voters.contains(id) && is_able(progress, common) && is_suitable(progress)
     });
     let preference = |(id, progress): &(&NodeId, &Progress)| {
-        let has_all = progress.match_index >= leader.settled;
+        let has_all = progress.match_index >= leader.commit_before_last_round;
         let name = core::cmp::Reverse(**id);
         (progress.heard, !progress.slow, has_all, progress.priority, progress.match_index, name)
     };
