@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::util::{Context, Failure, json as json_file, proc, table};
-use crate::{Outcome, museum, no_std, page, sim, test, tidy};
+use crate::{Outcome, museum, no_std, page, release, sim, test, tidy};
 
 /// Flags of `cargo xtask ci`.
 #[derive(clap::Args)]
@@ -66,7 +66,6 @@ const STEPS: &[Step] = &[
     ("book", |_| book()),
     ("guide", |_| guide()),
     ("deny", |_| deny()),
-    ("benches", |_| benches()),
     ("tools: redis-cli", |_| redis_cli()),
     ("tools: redis-py", |_| redis_py()),
     ("tools: browser", |_| browser()),
@@ -94,15 +93,15 @@ const NIGHTLY: &[Step] = &[
     ("nightly: model", |_| tool("raft-model", &["--states", "12000000"])),
     ("nightly: crash", |_| this(&["crash", "--states", "1000000"])),
     ("nightly: planted bugs", |_| this(&["mutants"])),
+    ("nightly: benches", |_| benches()),
     ("nightly: conformance", |_| this(&["conformance"])),
-    ("nightly: features", |_| this(&["release", "--dry-run", "--only", "features"])),
-    ("nightly: rust versions", |_| this(&["release", "--dry-run", "--only", "msrv"])),
-    ("nightly: public API", |_| {
-        this(&["release", "--dry-run", "--only", "external types", "--only", "semver"])
-    }),
-    ("nightly: packages", |_| {
-        this(&["release", "--dry-run", "--only", "manifests", "--only", "docs.rs", "--only", "package"])
-    }),
+    ("nightly: features", |_| release::step("features")),
+    ("nightly: rust versions", |_| release::step("msrv")),
+    ("nightly: external types", |_| release::step("external types")),
+    ("nightly: public API", |_| release::step("semver")),
+    ("nightly: manifests", |_| release::step("manifests")),
+    ("nightly: docs.rs", |_| release::step("docs.rs")),
+    ("nightly: packages", |_| release::step("package")),
 ];
 
 /// What the steps leave behind.

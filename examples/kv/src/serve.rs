@@ -61,10 +61,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Exit> {
     };
     let mut told = std::pin::pin!(told);
 
-    let hangup = match &settings.tls {
-        Some(_) => Some(signal(SignalKind::hangup()).map_err(no_signals)?),
-        None => None,
-    };
+    // Always: a node that has nothing to read again must not end of it.
+    let hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
     let (node, server) = tokio::select! {
         biased;
         signal = &mut told => {
@@ -87,11 +85,18 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Exit> {
     }
 }
 
+/// A node without TLS is told to read its certificates again.
+async fn nothing_to_reload(mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        tracing::info!("SIGHUP: there is no TLS, so nothing is read again");
+    }
+}
+
 /// Opens everything, from what is most often wrong to what is changed for good.
 async fn start(
     settings: &Settings,
     config: Config,
-    hangup: Option<Signal>,
+    hangup: Signal,
 ) -> Result<(NodeHandle, Arc<Server>), Exit> {
     let certificates = match &settings.tls {
         Some(files) => {
@@ -139,8 +144,9 @@ async fn start(
         .map_err(|reason| fatal(&reason, settings.id))?;
     let parts = Parts { node: node.clone(), data, reader, last: state.last.index, connections, spans };
     let server = Arc::new(Server::new(parts, settings));
-    if let (Some(certificates), Some(hangup)) = (&certificates, hangup) {
-        tokio::spawn(Arc::clone(certificates).follow(hangup));
+    match &certificates {
+        Some(certificates) => drop(tokio::spawn(Arc::clone(certificates).follow(hangup))),
+        None => drop(tokio::spawn(nothing_to_reload(hangup))),
     }
     tokio::spawn(accept(Arc::clone(&server), clients, certificates));
     if let Some(listener) = thin {

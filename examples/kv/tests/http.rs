@@ -137,9 +137,11 @@ fn pages_of_members_may_read_and_others_may_not() {
 #[test]
 fn without_a_quorum_a_node_is_alive_and_not_ready() {
     let mut cluster = Cluster::start_http(3, &[]);
+    let address = cluster.nodes[0].http.unwrap();
+    // Else the word of the first leader may still be on its way.
+    until("there is no leader", || ask(address, "/ready").code == 200);
     cluster.nodes[1].kill();
     cluster.nodes[2].kill();
-    let address = cluster.nodes[0].http.unwrap();
     until("node 1 still believes in a leader", || ask(address, "/ready").code == 503);
     let ready = ask(address, "/ready").json();
     assert_eq!(ready["ready"], false);

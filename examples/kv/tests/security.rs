@@ -199,6 +199,16 @@ fn a_client_needs_no_certificate_but_not_a_wrong_one() {
 }
 
 #[test]
+fn a_node_without_tls_outlives_a_reload() {
+    let mut cluster = Cluster::start(1);
+    let leader = cluster.leader();
+    let node = &cluster.nodes[leader];
+    node.signal("-HUP");
+    until(node, "it says so", || node.log().contains("there is no TLS, so nothing is read again"));
+    assert_eq!(node.connect().call("SET k v"), "OK");
+}
+
+#[test]
 fn certificates_that_cannot_be_used_are_named() {
     let ca = Authority::new();
     let cluster = planned(2, &ca);

@@ -48,6 +48,29 @@ fn an_entry_is_followed_from_its_proposal_over_all_disks_to_its_answer() {
     }
 }
 
+/// Who comes back is sent what the leader has applied long ago: that is no second way of the same entry.
+#[test]
+fn what_is_sent_again_to_one_that_was_away_is_not_told_of_again() {
+    let mut cluster = Cluster::start_with(3, &["--trace-every", "5"]);
+    let (leader, away) = cluster.leader_and_follower();
+    cluster.nodes[away].kill();
+    let mut client = cluster.nodes[leader].connect();
+    for number in 0..20 {
+        assert_eq!(client.call(&format!("SET key {number}")), "OK");
+    }
+    cluster.nodes[away].start();
+    let applied = |node: &common::Node, index: u64| said(&node.log(), index).contains(&"applied".into());
+    until("it has caught up", || applied(&cluster.nodes[away], 15));
+    for number in 0..10 {
+        assert_eq!(client.call(&format!("SET key {number}")), "OK");
+    }
+    until("the leader has gone on", || applied(&cluster.nodes[leader], 25));
+    let said = said(&cluster.nodes[leader].log(), 15);
+    for once in ["committed", "applied", "answered"] {
+        assert_eq!(said.iter().filter(|one| *one == once).count(), 1, "{once}: {said:?}");
+    }
+}
+
 #[test]
 fn nothing_is_followed_that_nobody_asked_for() {
     let mut cluster = Cluster::start(1);

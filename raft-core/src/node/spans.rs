@@ -38,6 +38,13 @@ struct Way {
     committed: bool,
 }
 
+/// An event in a span.
+macro_rules! event {
+    ($way:expr, $($what:tt)+) => {
+        tracing::info!(target: "raft::entry", parent: &$way.span, $($what)+)
+    };
+}
+
 impl EntrySpans {
     /// One of so many entries is followed.
     #[must_use]
@@ -74,9 +81,13 @@ impl EntrySpans {
     fn with(&self, raft: &Raft, entries: &[Entry], mut tell: impl FnMut(&mut Way)) {
         if tracing::enabled!(target: "raft::entry", tracing::Level::INFO) {
             let mut open = self.open();
-            for entry in self.followed(entries) {
-                if open.get(&entry.id.index).is_some_and(|way| way.term != entry.id.term) {
-                    open.remove(&entry.id.index);
+            let applied = raft.applied_index();
+            // What is applied here has come to its end; it is only sent to others again, or by others.
+            for entry in self.followed(entries).filter(|entry| entry.id.index > applied) {
+                if open.get(&entry.id.index).is_some_and(|way| way.term != entry.id.term)
+                    && let Some(other) = open.remove(&entry.id.index)
+                {
+                    event!(other, "cut away");
                 }
                 if open.len() >= OPEN && !open.contains_key(&entry.id.index) {
                     continue;
@@ -107,20 +118,14 @@ impl Way {
     }
 }
 
-/// An event in a span.
-macro_rules! event {
-    ($way:expr, $($what:tt)+) => {
-        tracing::info!(target: "raft::entry", parent: &$way.span, $($what)+)
-    };
-}
-
 impl Observer for EntrySpans {
     fn started(&self, _: &Raft, _: Time) {}
 
     fn input(&self, raft: &Raft, _: Time, input: Input<'_>) {
         match input {
             Input::Message(envelope) => match &envelope.message {
-                Message::Append(append) => {
+                // Of an earlier term it is refused.
+                Message::Append(append) if envelope.term >= raft.view().hard.term => {
                     self.with(raft, &append.entries, |way| event!(way, from = %envelope.from, "received"));
                 }
                 Message::AppendReply(AppendReply::Matched { matched }) => self.upto(*matched, |way| {
@@ -169,9 +174,22 @@ impl Observer for EntrySpans {
             },
             Output::Write(write) => {
                 if let Some(from) = write.truncate_from {
-                    for way in self.open().split_off(&from).into_values() {
-                        event!(way, "cut away");
-                    }
+                    // What replaces it may have been received before.
+                    let first = write.entries.first().map_or(from, |entry| entry.id.index);
+                    let comes = |index: Index, term: Term| {
+                        let place =
+                            index.0.checked_sub(first.0).and_then(|place| usize::try_from(place).ok());
+                        place
+                            .and_then(|place| write.entries.get(place))
+                            .is_some_and(|entry| entry.id.term == term)
+                    };
+                    self.open().retain(|index, way| {
+                        let stays = *index < from || comes(*index, way.term);
+                        if !stays {
+                            event!(way, "cut away");
+                        }
+                        stays
+                    });
                 }
                 self.with(raft, &write.entries, |way| {
                     way.ticket = Some(write.ticket);

@@ -139,6 +139,8 @@ fn records(rest: &mut &[u8], below: u64) -> Result<BTreeMap<u64, Record>, Malfor
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use super::*;
     use crate::ids::Index;
     use crate::session::{Decision, Mark, Op};

@@ -7,7 +7,7 @@
 //! damaged is refused, and there is no switch to accept the loss.
 //!
 //! ```
-#![doc = include_str!("../../../examples/custom-journal/src/lib.rs")]
+#![doc = include_str!("custom-journal.rs")]
 //! # fn main() {}
 //! ```
 //!
@@ -16,7 +16,7 @@
 //! The whole of `tests/conformance.rs`. `cargo test` says `j01_acknowledged_survives_reopening ... ok` and so on.
 //!
 //! ```ignore
-#![doc = include_str!("../../../examples/custom-journal/tests/conformance.rs")]
+#![doc = include_str!("custom-journal-tests.rs")]
 //! ```
 //!
 //! The package is `examples/custom-journal`, outside of the workspace as yours is.

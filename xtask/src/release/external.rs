@@ -37,6 +37,11 @@ fn walk(doc: &Value, value: &Value, found: &mut BTreeSet<String>) {
             found.insert(parts.join("::"));
         }
     }
+    // What is passed on under a name of ours: `pub use`.
+    if let Some(id) = value["use"].get("id").filter(|id| !id.is_null()) {
+        let again = serde_json::json!({ "path": value["use"]["source"], "id": id });
+        walk(doc, &again, found);
+    }
     match value {
         Value::Array(all) => all.iter().for_each(|value| walk(doc, value, found)),
         Value::Object(all) => all.values().for_each(|value| walk(doc, value, found)),
@@ -109,19 +114,24 @@ mod tests {
                 "1": { "crate_id": 0, "inner": { "function": { "sig": { "inputs": [["a", named(10)], ["b", named(11)]] } } } },
                 "2": { "crate_id": 0, "inner": { "impl": { "is_synthetic": false, "blanket_impl": null, "trait": { "path": "S", "id": 12 } } } },
                 "3": { "crate_id": 0, "inner": { "impl": { "is_synthetic": false, "blanket_impl": {}, "trait": { "path": "T", "id": 13 } } } },
+                "5": { "crate_id": 0, "inner": { "use": { "source": "tonic::Status", "name": "Status", "id": 14, "is_glob": false } } },
                 "4": { "crate_id": 5, "inner": { "function": { "sig": { "output": named(13) } } } },
             },
             "paths": {
                 "10": { "crate_id": 7, "path": ["bytes", "Bytes"] },
                 "11": { "crate_id": 1, "path": ["std", "vec", "Vec"] },
                 "12": { "crate_id": 8, "path": ["serde", "ser", "Serialize"] },
+                "14": { "crate_id": 10, "path": ["tonic", "Status"] },
                 "13": { "crate_id": 9, "path": ["other", "Blanket"] },
             },
         });
         let found = foreign(&doc);
-        assert_eq!(found, BTreeSet::from(["bytes::Bytes", "serde::ser::Serialize"].map(String::from)));
-        assert_eq!(differences("x", &found, &["bytes::*", "serde::ser::Serialize"]), [""; 0]);
-        let wrong = differences("x", &found, &["bytes::Bytes", "tokio::*"]);
+        assert_eq!(
+            found,
+            BTreeSet::from(["bytes::Bytes", "serde::ser::Serialize", "tonic::Status"].map(String::from))
+        );
+        assert_eq!(differences("x", &found, &["bytes::*", "serde::ser::Serialize", "tonic::*"]), [""; 0]);
+        let wrong = differences("x", &found, &["bytes::Bytes", "tonic::Status", "tokio::*"]);
         assert!(
             wrong.len() == 2
                 && wrong[0].contains("serde::ser::Serialize stands")

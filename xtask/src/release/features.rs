@@ -51,7 +51,7 @@ pub(super) fn check(metadata: &Value) -> StepResult {
         for set in powerset(package) {
             let mut command = proc::cargo();
             command.args([
-                "check",
+                "clippy",
                 "--quiet",
                 "--locked",
                 "--lib",
@@ -59,7 +59,7 @@ pub(super) fn check(metadata: &Value) -> StepResult {
                 name,
                 "--no-default-features",
             ]);
-            command.args(["--features", &set.join(",")]);
+            command.args(["--features", &set.join(","), "--", "-D", "warnings"]);
             passed &= proc::run(&mut command)?;
         }
     }

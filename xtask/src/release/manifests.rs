@@ -35,6 +35,7 @@ pub(super) fn version(metadata: &Value) -> String {
 pub(super) fn versions(metadata: &Value) -> Vec<String> {
     let version = version(metadata);
     let ours: BTreeSet<&str> = packages(metadata).map(name).collect();
+    let published: BTreeSet<&str> = libraries(metadata).into_iter().map(name).collect();
     let mut wrong = Vec::new();
     for package in packages(metadata) {
         if package["version"] != *version {
@@ -45,6 +46,16 @@ pub(super) fn versions(metadata: &Value) -> Vec<String> {
             if ours.contains(on) && dependency["req"] != format!("^{version}") && dependency["kind"] != "dev"
             {
                 wrong.push(format!("{}: asks for {on} {}, not {version}", name(package), dependency["req"]));
+            }
+            if ours.contains(on)
+                && dependency["kind"] == "dev"
+                && dependency["req"] != "*"
+                && published.contains(name(package))
+            {
+                wrong.push(format!(
+                    "{}: its dev-dependency {on} has a version, and may be published later: give its path alone",
+                    name(package)
+                ));
             }
         }
     }
@@ -208,11 +219,15 @@ mod tests {
             [versions(&metadata), fields(&metadata), docs_rs(&metadata)].concat()
         };
         type Change = fn(&mut Value);
-        let cases: [(Change, &str); 5] = [
+        let cases: [(Change, &str); 6] = [
             (|p| p["version"] = "1.1.0".into(), "raft-log-file: version \"1.1.0\", raft-core has 1.2.0"),
             (
                 |p| p["dependencies"][0]["req"] = "^1.1".into(),
                 "raft-log-file: asks for raft-core \"^1.1\", not 1.2.0",
+            ),
+            (
+                |p| p["dependencies"][0]["kind"] = "dev".into(),
+                "raft-log-file: its dev-dependency raft-core has a version",
             ),
             (|p| p["description"] = Value::Null, "raft-log-file/Cargo.toml: [package] must say description"),
             (

@@ -61,6 +61,16 @@ const STEPS: &[Step] = &[
     ("package", |release| package(&release.metadata)),
 ];
 
+/// One of the steps, with how it ended: what was skipped has not passed.
+pub(crate) fn step(name: &str) -> StepResult {
+    let (_, step) = STEPS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .ok_or_else(|| Failure::new(format!("there is no step {name:?}")))?;
+    let metadata = proc::metadata()?;
+    step(&Release { version: manifests::version(&metadata), baseline: last_tag(), metadata })
+}
+
 pub(crate) fn run(args: &Args) -> Outcome {
     if args.list {
         STEPS.iter().for_each(|(name, _)| println!("{name}"));

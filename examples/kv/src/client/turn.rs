@@ -10,6 +10,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use raft_core::ReadPolicy;
 use raft_core::error::{ProposeError, ReadError};
+use raft_core::ids::LogId;
 use raft_core::session::{Mark, SessionRefusal};
 use raft_core::{Applied, NodeHandle};
 
@@ -233,11 +234,14 @@ impl Batch {
         if let Some((traffic, begun)) = timed {
             traffic.proposed(count, begun, &result);
         }
-        if let (Some(spans), Ok(applied)) = (&server.spans, &result)
-            && let Some(Ok(last)) = applied.last()
-            && spans.follows(last.id.index)
-        {
-            spans.answered(last, &session.address);
+        if let (Some(spans), Ok(applied)) = (&server.spans, &result) {
+            let mut told = LogId::ZERO;
+            for applied in applied.iter().flatten().filter(|applied| spans.follows(applied.id.index)) {
+                if applied.id != told {
+                    told = applied.id;
+                    spans.answered(applied, &session.address);
+                }
+            }
         }
         let (mut applied, error) = match result {
             Ok(applied) => (applied.into_iter(), None),

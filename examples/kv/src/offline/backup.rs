@@ -132,8 +132,14 @@ fn answered(address: &str, error: &str) -> Exit {
     let next = match error.split(' ').next() {
         Some("NOAUTH") => "give --password-file with the password of --requirepass",
         Some("WRONGPASS") => "give --password-file with the right password: its first line, nothing else",
+        Some("CLUSTERDOWN") if error.contains("in limbo") || error.contains("was removed") => {
+            "give --from the address of a node that is a member (RAFT INFO of another one says who is)"
+        }
         Some("CLUSTERDOWN" | "TRYAGAIN" | "LOADING" | "BUSY") => {
             "wait until a node leads (RAFT INFO says who), then do the same again"
+        }
+        Some("ERR") if !error.contains("unknown command") => {
+            "do the same again; if it is refused again, the node's log says more"
         }
         _ => "give the address of a node of raft-kv, and one of this version",
     };

@@ -1,0 +1,1 @@
+../../../examples/custom-journal/tests/conformance.rs
