@@ -56,8 +56,9 @@ pub enum StoreError {
 /// * The log is not kept for ever. What is purged from it must be in the store or in a snapshot; since only a snapshot
 ///   allows to purge, taking one syncs first, so that a node that comes up need not install what it had.
 /// * What was not synced is executed again, which takes time.
-/// * redb reuses the pages that a transaction has replaced only once a later one is synced: without any its file would
-///   grow with every write.
+/// * redb keeps the pages of the last synced state, also those that were replaced since, and reuses them after a later
+///   sync: without one its file comes to hold that state and the present one. Replaced pages that were never synced it
+///   reuses at once, so that the file does not grow with every write.
 ///
 /// A synced transaction also saves redb's list of free pages (`set_quick_repair`): else opening after a crash would
 /// read the whole file.

@@ -1,5 +1,5 @@
 //! Three nodes on files and TCP, each with a store and a runtime of its own: without its runtime a node is gone
-//! at once, as killed.
+//! at once, as killed, and its store's file is put back to what a killed process leaves.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raft_core::backend::OpenError;
-use raft_core::ids::{ClusterId, GroupId, NodeId};
+use raft_core::ids::{ClusterId, GroupId, Index, NodeId};
 use raft_core::membership::{Change, Member, Membership};
 use raft_core::node::ReadPolicy;
 use raft_core::node::typed::{decode, encode};
@@ -24,6 +24,8 @@ const GROUP: GroupId = GroupId(0);
 struct Running {
     node: NodeHandle,
     store: Store,
+    /// What the store had when it was opened.
+    had: Index,
     runtime: Runtime,
 }
 
@@ -33,7 +35,7 @@ impl Running {
         folder: PathBuf,
         listen: SocketAddr,
         founders: Option<Membership>,
-    ) -> (NodeHandle, Store) {
+    ) -> (NodeHandle, Store, Index) {
         let options = raft_log_file::Options::default;
         let journal = match FileJournal::open(&folder, CLUSTER, GROUP, id, options()).await {
             Err(OpenError::NotInitialised) => {
@@ -43,6 +45,7 @@ impl Running {
         };
         let snapshots = FileSnapshots::open(&folder.join("snapshots")).await.unwrap();
         let store = Store::open(&store_of(&folder), Options::default()).unwrap();
+        let had = store.applied().unwrap().index;
         let mut config = Config::new(id, CLUSTER);
         // So that what the tests write is purged.
         (config.snapshot_every_entries, config.snapshot_keep_entries) = (20, 5);
@@ -54,20 +57,28 @@ impl Running {
             .start()
             .await
             .unwrap();
-        (node, store)
+        (node, store, had)
     }
 
     fn start(id: u64, folder: &Path, listen: SocketAddr, founders: Option<&Membership>) -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().unwrap();
         let begin = Self::begin(NodeId(id), folder.join(id.to_string()), listen, founders.cloned());
-        let (node, store) = runtime.block_on(begin);
-        Self { node, store, runtime }
+        let (node, store, had) = runtime.block_on(begin);
+        Self { node, store, had, runtime }
     }
 
-    /// No task of it gets another turn.
-    fn kill(self) {
+    /// No task of it gets another turn, and nothing of its store is synced any more. Returns how far that had executed.
+    fn kill(self) -> Index {
         drop(self.runtime);
+        let executed = self.store.applied().unwrap().index;
+        let path = self.store.path().to_path_buf();
+        let killed = path.with_extension("killed");
+        std::fs::copy(&path, &killed).unwrap();
+        // It is closed, which syncs it all.
+        drop(self.store);
+        std::fs::rename(killed, path).unwrap();
+        executed
     }
 }
 
@@ -98,15 +109,16 @@ async fn leader(nodes: &[Running]) -> &Running {
     }
 }
 
-/// Adds up, each command once however often it has to be sent, and returns the sum.
-async fn add(nodes: &[Running], times: u64, mut sum: u64) -> u64 {
+/// Adds up, each command once however often it has to be sent. Returns the entry of the last one.
+async fn add(nodes: &[Running], times: u64, sum: &mut u64) -> Index {
     let session = loop {
         if let Ok(session) = leader(nodes).await.node.open_session(None).await {
             break session;
         }
     };
+    let mut acknowledged = Index::ZERO;
     for _ in 0..times {
-        sum += 1;
+        *sum += 1;
         let mut call = session.call(encode(&Ask::Add("n".into(), 1)).unwrap()).unwrap();
         let applied = loop {
             match call.send(&leader(nodes).await.node).await {
@@ -114,9 +126,10 @@ async fn add(nodes: &[Running], times: u64, mut sum: u64) -> u64 {
                 Err(error) => assert!(error.may_be_sent_again(), "{error}"),
             }
         };
-        assert_eq!(decode::<Answer>(&applied.response).unwrap(), Ok(Done::Sum(sum)));
+        assert_eq!(decode::<Answer>(&applied.response).unwrap(), Ok(Done::Sum(*sum)));
+        acknowledged = applied.id.index;
     }
-    sum
+    acknowledged
 }
 
 /// What every node says after a barrier: the same.
@@ -140,11 +153,17 @@ async fn what_was_acknowledged_is_there_once_after_kills_and_on_new_nodes() {
     let start = |id| tokio::task::block_in_place(|| start(id));
 
     let mut nodes: Vec<Running> = (1..=3).map(start).collect();
-    let mut sum = add(&nodes, 30, 0).await;
+    let mut sum = 0;
+    let mut acknowledged = add(&nodes, 30, &mut sum).await;
     // All at once: what their stores had not synced is in their journals.
-    tokio::task::block_in_place(|| nodes.drain(..).for_each(Running::kill));
+    let executed: Vec<Index> = tokio::task::block_in_place(|| nodes.drain(..).map(Running::kill).collect());
     nodes = (1..=3).map(start).collect();
-    sum = add(&nodes, 10, sum).await;
+    // Stores that had executed what was acknowledged, and have it no more.
+    let mut lost = 0;
+    for (executed, running) in executed.into_iter().zip(&nodes) {
+        lost += usize::from(executed >= acknowledged && running.had < acknowledged);
+    }
+    acknowledged = add(&nodes, 10, &mut sum).await;
     all_have(&nodes, sum).await;
 
     // The leader alone, a few times; the others go on.
@@ -152,11 +171,14 @@ async fn what_was_acknowledged_is_there_once_after_kills_and_on_new_nodes() {
         let led = leader(&nodes).await.node.id();
         let at = nodes.iter().position(|running| running.node.id() == led).unwrap();
         let killed = nodes.swap_remove(at);
-        tokio::task::block_in_place(|| killed.kill());
-        sum = add(&nodes, 30, sum).await;
+        let executed = tokio::task::block_in_place(|| killed.kill());
+        let before = acknowledged;
+        acknowledged = add(&nodes, 30, &mut sum).await;
         nodes.push(start(led.0));
+        lost += usize::from(executed >= before && nodes[2].had < before);
         all_have(&nodes, sum).await;
     }
+    assert!(lost > 0, "a kill took what was acknowledged from a store");
 
     // A store that is gone comes back from the snapshot and the log of its own node.
     let last = nodes.pop().unwrap();
@@ -177,10 +199,10 @@ async fn what_was_acknowledged_is_there_once_after_kills_and_on_new_nodes() {
     led.node.change_membership(joins, options).await.unwrap();
     let joined = nodes.last().unwrap();
     assert!(joined.node.status().snapshot.is_some(), "it came by a snapshot");
-    sum = add(&nodes, 5, sum).await;
+    add(&nodes, 5, &mut sum).await;
     all_have(&nodes, sum).await;
     for running in &nodes {
         running.node.shutdown().await.unwrap();
     }
-    tokio::task::block_in_place(|| nodes.drain(..).for_each(Running::kill));
+    tokio::task::block_in_place(|| nodes.drain(..).for_each(|running| drop(running.runtime)));
 }

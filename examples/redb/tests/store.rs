@@ -96,6 +96,21 @@ async fn with_a_bound_of_so_many_bytes_no_more_is_lost() {
     }
 }
 
+#[tokio::test]
+async fn the_file_does_not_grow_with_writes_that_are_never_synced() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&folder.path().join("a"), Options::default()).unwrap();
+    let mut sizes = Vec::new();
+    // 8 MB in all, of which 40 kB are there at a time.
+    for index in 1..=2_000 {
+        ask(&mut store, index, &Ask::Put(format!("key-{}", index % 10), vec![1; 4_000])).await.unwrap();
+        if index % 1_000 == 0 {
+            sizes.push(std::fs::metadata(store.path()).unwrap().len());
+        }
+    }
+    assert_eq!(sizes[0], sizes[1]);
+}
+
 /// A snapshot that can be read up to a point.
 struct Half {
     meta: SnapshotMeta,

@@ -1,6 +1,7 @@
 //! One node a process; see README.md.
 
 use std::error::Error;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -22,6 +23,10 @@ struct Args {
     /// All members that found the cluster, the same on all of them: where peers reach each, and where clients do.
     #[arg(long, value_name = "ID=PEERS@CLIENTS,...", value_delimiter = ',', value_parser = member)]
     members: Vec<Member>,
+    /// Listens at this address of the machine, with the ports of the member: 0.0.0.0 in a container whose own name
+    /// leads elsewhere. Else where the member's hosts lead.
+    #[arg(long, value_name = "IP")]
+    listen: Option<IpAddr>,
 }
 
 fn member(text: &str) -> Result<Member, String> {
@@ -36,8 +41,10 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let args = Args::parse();
     let (id, founders) = (NodeId(args.id), Membership::of_voters(args.members)?);
     let me = founders.member(id).ok_or("this node is none of the members")?;
-    let listener = TcpListener::bind(me.attributes.get(CLIENTS).ok_or("no port for clients")?).await?;
-    let (node, machine) = service::start(id, &args.data, me.address.parse()?, Some(&founders)).await?;
+    let clients_at = me.attributes.get(CLIENTS).ok_or("no port for clients")?;
+    let listener = TcpListener::bind(service::listen_at(clients_at, args.listen).await?).await?;
+    let peers_at = service::listen_at(&me.address, args.listen).await?;
+    let (node, machine) = service::start(id, &args.data, peers_at, Some(&founders)).await?;
 
     tokio::select! {
         () = clients::serve(listener, node.clone(), machine) => {}

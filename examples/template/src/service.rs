@@ -1,7 +1,8 @@
 //! A node, from its parts.
 
 use std::error::Error;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +18,20 @@ use crate::machine::Machine;
 /// Draw one of your own, once and for good (`uuidgen`): nodes of different clusters refuse each other by it.
 const CLUSTER: ClusterId = ClusterId(0x5a1e_0c55_7f7c_4b0e_9d1b_3f0c_2b6a_e4d8);
 const GROUP: GroupId = GroupId(0);
+
+/// Where to listen for what others reach at `address`, `HOST:PORT`: there, or at that port of `ip`.
+///
+/// # Errors
+/// No such host, or no port.
+pub async fn listen_at(address: &str, ip: Option<IpAddr>) -> io::Result<SocketAddr> {
+    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, format!("{address} is no HOST:PORT"));
+    if let Some(ip) = ip {
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        return Ok(SocketAddr::new(ip, port.ok_or_else(invalid)?));
+    }
+    let mut found = tokio::net::lookup_host(address).await?;
+    found.next().ok_or_else(invalid)
+}
 
 /// Starts a node on files in a folder, and TCP. A new one begins with the founders; with none it waits until it is
 /// added by `NodeHandle::change_membership`.
@@ -50,4 +65,24 @@ pub async fn start(
         .start()
         .await?;
     Ok((node, machine))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_listens_where_its_name_leads_or_where_it_is_told() {
+        let ip = IpAddr::from([127, 0, 0, 1]);
+        assert_eq!(listen_at("127.0.0.1:7401", None).await.unwrap(), SocketAddr::new(ip, 7401));
+        let found = listen_at("localhost:7401", None).await.unwrap();
+        assert!(found.ip().is_loopback() && found.port() == 7401, "{found}");
+        // Only others need to know the name.
+        let any = IpAddr::from([0, 0, 0, 0]);
+        assert_eq!(listen_at("node-1.invalid:7401", Some(any)).await.unwrap(), SocketAddr::new(any, 7401));
+        for wrong in ["localhost", "localhost:http", "localhost:99999", ""] {
+            assert!(listen_at(wrong, None).await.is_err(), "{wrong}");
+            assert!(listen_at(wrong, Some(any)).await.is_err(), "{wrong}");
+        }
+    }
 }

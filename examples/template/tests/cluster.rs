@@ -38,12 +38,12 @@ impl Running {
 }
 
 /// A line, and what is said to it.
-async fn say(address: &str, line: &str) -> String {
+async fn say(address: &str, line: impl AsRef<[u8]>) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+    stream.write_all(&[line.as_ref(), b"\n"].concat()).await.unwrap();
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).await.unwrap();
-    answer.trim_end().to_owned()
+    answer.strip_suffix('\n').unwrap().to_owned()
 }
 
 /// As a client would: on to who leads, and again where it was not done.
@@ -83,6 +83,13 @@ async fn what_was_acknowledged_survives_the_leader_and_a_restart() {
         assert_eq!(ask(std::slice::from_ref(node), "get a").await, "value one two");
     }
     assert!(say(&nodes[0].clients, "what").await.starts_with("error"));
+    // No node takes what it could not give back as it was.
+    for node in &nodes {
+        assert_eq!(say(&node.clients, b"set a \xff").await, "error: not UTF-8");
+    }
+    assert_eq!(ask(&nodes, "set c  two words \r").await, "ok");
+    assert_eq!(ask(&nodes, "get c").await, "value  two words ");
+    assert_eq!(ask(&nodes, "get a").await, "value one two");
 
     let led = nodes[0].node.watch().until(|status| status.leader.is_some()).await.unwrap();
     let led = led.leader.as_ref().unwrap().id;
