@@ -14,7 +14,7 @@ use raft_core::message::Lane;
 use tokio::net::TcpStream;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use crate::group::{Executor, Group, Guard};
 use crate::handshake::{self, Said};
@@ -54,7 +54,10 @@ impl From<hyper::Error> for Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        Self::of(io_error(status))
+        // A server that wants a proof, and got none from this side.
+        let unproven = status.code() == Code::Unauthenticated;
+        let error = io_error(status);
+        if unproven { Self::Insecure(error) } else { Self::of(error) }
     }
 }
 

@@ -138,7 +138,7 @@ async fn serve(stream: TcpStream, router: Router, shared: &Shared) {
         return;
     }
     let from = stream.peer_addr().ok();
-    let host = || from.map_or_else(String::new, |from| from.ip().to_string());
+    let host = || crate::serve::host(from);
     let accepted = shared.security.accept(stream);
     let secured = match tokio::time::timeout(options.handshake_timeout, accepted).await {
         Ok(Ok(secured)) => secured,

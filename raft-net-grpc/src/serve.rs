@@ -19,6 +19,9 @@ use crate::transport::Shared;
 
 /// A welcome or a refusal, and how it ended.
 pub(crate) const REPLIES: usize = 4;
+/// Why a stream is turned away.
+pub(crate) const TOO_MANY: &str = "too many streams";
+pub(crate) const LATE: &str = "no handshake in time";
 
 /// A stream that somebody has opened.
 pub(crate) struct Visitor {
@@ -61,17 +64,27 @@ impl Visitor {
         match frame {
             Ok(Some(frame)) => handshake::read(frame).map_err(End::Misbehaved),
             Ok(None) => Err(End::Over),
-            Err(status) => Err(match status.code() {
-                // The sender's doing: a frame over the limit, bytes that are no frame.
-                Code::InvalidArgument | Code::OutOfRange | Code::Internal | Code::Unimplemented
-                    if !is_broken(&status) =>
-                {
-                    End::Misbehaved(WireError::Stream(status.message().into()))
-                }
-                _ => End::Over,
-            }),
+            Err(status) => Err(misbehaviour(&status).map_or(End::Over, End::Misbehaved)),
         }
     }
+}
+
+/// What is wrong with what was read, if that and not the connection is what broke.
+pub(crate) fn misbehaviour(status: &Status) -> Option<WireError> {
+    match status.code() {
+        // The sender's doing: a frame over the limit, bytes that are no frame.
+        Code::InvalidArgument | Code::OutOfRange | Code::Internal | Code::Unimplemented
+            if !is_broken(status) =>
+        {
+            Some(WireError::Stream(status.message().into()))
+        }
+        _ => None,
+    }
+}
+
+/// The other side, as the log names it.
+pub(crate) fn host(from: Option<SocketAddr>) -> String {
+    from.map_or_else(String::new, |from| from.ip().to_string())
 }
 
 /// Whether the status only says that the connection is gone.
@@ -94,13 +107,12 @@ pub(crate) async fn serve(mut visitor: Visitor, shared: &Arc<Shared>) {
         Ok(Ok(None) | Err(End::Over)) => return hang_up(&visitor),
         Ok(Err(End::Misbehaved(error))) => {
             // Anybody can call, as often as he likes.
-            let host = visitor.from.map_or_else(String::new, |from| from.ip().to_string());
-            shared.log_stranger(&host, &error);
+            shared.log_stranger(&host(visitor.from), &error);
             return misbehaved(&visitor, &error, shared);
         }
         Err(_) => {
-            count(&shared.counters.turned_away);
-            let late = Status::deadline_exceeded("no handshake in time");
+            shared.turn_away(visitor.from, LATE);
+            let late = Status::deadline_exceeded(LATE);
             let _ = visitor.replies.try_send(Err(late));
             return hang_up(&visitor);
         }

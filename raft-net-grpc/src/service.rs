@@ -1,6 +1,7 @@
 //! The gRPC service: what the listener shows, and what can be added to a server of your own.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
@@ -29,6 +30,9 @@ use crate::transport::{GrpcTransport, Options, SLACK_BYTES, Shared};
 /// Who is at the other end of a connection, as proven by something stronger than its word, such as its
 /// certificate. A layer of your own server puts it into the extensions of a request; the handshake must then
 /// name the same node.
+///
+/// It names no cluster, so whoever puts it in must have checked that too: one CA may sign for two clusters, and both have
+/// a node 1. Without it everybody is admitted, but by [`RaftService::authenticated_only`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authenticated(pub NodeId);
 
@@ -49,7 +53,11 @@ pub(crate) struct Over(pub(crate) Arc<Group>);
 
 /// Where the connection of a request comes from, where it is ours.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CameFrom(pub(crate) Option<std::net::SocketAddr>);
+pub(crate) struct CameFrom(pub(crate) Option<SocketAddr>);
+
+/// In a request whose stream is not served unless something has proven who is at its other end.
+#[derive(Clone, Copy, Debug)]
+struct ProofDemanded;
 
 /// What runs now, if anything does.
 pub(crate) type Host = Arc<RwLock<Option<Arc<Shared>>>>;
@@ -60,13 +68,29 @@ pub(crate) type Host = Arc<RwLock<Option<Arc<Shared>>>>;
 /// It answers while the transport runs. Limits of connections are then those of your server; set its HTTP/2
 /// keep-alive, so that dead peers are noticed. [`of_groups`](Self::of_groups) has several transports behind one.
 #[derive(Clone, Debug)]
-pub struct RaftService(RaftServer<Handler>);
+pub struct RaftService {
+    server: RaftServer<Handler>,
+    proof_demanded: bool,
+}
 
 impl RaftService {
     pub(crate) fn new(host: Host, options: &Options) -> Self {
-        let limit = usize::try_from(options.frame_limit_bytes).unwrap_or(usize::MAX);
-        let server = RaftServer::new(Handler(Hosts::One(host)));
-        Self(server.max_decoding_message_size(limit.saturating_add(SLACK_BYTES)))
+        Self::over(Hosts::One(host), options.frame_limit_bytes)
+    }
+
+    fn over(hosts: Hosts, limit_bytes: u64) -> Self {
+        let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX).saturating_add(SLACK_BYTES);
+        let server = RaftServer::new(Handler(hosts)).max_decoding_message_size(limit);
+        Self { server, proof_demanded: false }
+    }
+
+    /// The same for peers only that have proven who they are ([`Authenticated`]): any other stream ends at once as
+    /// `UNAUTHENTICATED`, counted and logged once by the first of the transports that runs. For every server that has
+    /// TLS around it: a layer that is forgotten, or does not see some path, then lets nobody in instead of everybody.
+    #[must_use]
+    pub fn authenticated_only(mut self) -> Self {
+        self.proof_demanded = true;
+        self
     }
 
     /// One service for several transports, each of a node of another group: whoever dials says in its first frame
@@ -88,9 +112,7 @@ impl RaftService {
             patience,
             waiting: Semaphore::new(most),
         };
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let server = RaftServer::new(Handler(Hosts::Groups(groups)));
-        Self(server.max_decoding_message_size(limit.saturating_add(SLACK_BYTES)))
+        Self::over(Hosts::Groups(groups), limit)
     }
 }
 
@@ -112,7 +134,11 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        self.0.call(request.map(ShortGreeting::new))
+        let mut request = request.map(ShortGreeting::new);
+        if self.proof_demanded {
+            request.extensions_mut().insert(ProofDemanded);
+        }
+        self.server.call(request)
     }
 }
 
@@ -198,18 +224,53 @@ fn running(host: &Host) -> Option<Arc<Shared>> {
     host.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
+impl Hosts {
+    /// The first that runs: it counts and logs what cannot be told to be for any of them.
+    fn any(&self) -> Option<Arc<Shared>> {
+        match self {
+            Self::One(host) => running(host),
+            Self::Groups(groups) => groups.any(),
+        }
+    }
+}
+
 impl Groups {
+    fn any(&self) -> Option<Arc<Shared>> {
+        self.hosts.iter().find_map(running)
+    }
+
+    /// A stream that is not served, though its group is not known.
+    fn turn_away(&self, from: Option<SocketAddr>, why: &str) {
+        if let Some(shared) = self.any() {
+            shared.turn_away(from, why);
+        }
+    }
+
     /// The first frame, and whom it is for: the transport of its group. Where all run and none is of that group, or
     /// it names none, one of them says so. `None` if one that does not run yet may be meant.
     async fn find(
         &self,
         frames: &mut Streaming<Frame>,
+        from: Option<SocketAddr>,
     ) -> Result<(Option<Frame>, Option<Arc<Shared>>), Status> {
         let Ok(_waiting) = self.waiting.try_acquire() else {
-            return Err(Status::resource_exhausted("too many streams"));
+            self.turn_away(from, serve::TOO_MANY);
+            return Err(Status::resource_exhausted(serve::TOO_MANY));
         };
-        let first = tokio::time::timeout(self.patience, frames.message()).await;
-        let first = first.map_err(|_| Status::deadline_exceeded("no handshake in time"))??;
+        let first = match tokio::time::timeout(self.patience, frames.message()).await {
+            Ok(Ok(first)) => first,
+            Ok(Err(status)) => {
+                if let (Some(error), Some(shared)) = (serve::misbehaviour(&status), self.any()) {
+                    count(&shared.counters.misbehaved);
+                    shared.log_stranger(&serve::host(from), &error);
+                }
+                return Err(status);
+            }
+            Err(_) => {
+                self.turn_away(from, serve::LATE);
+                return Err(Status::deadline_exceeded(serve::LATE));
+            }
+        };
         let group = match first.as_ref().and_then(|frame| frame.kind.as_ref()) {
             Some(Kind::Hello(hello)) => hello.identity.as_ref().map(|identity| GroupId(identity.group)),
             _ => None,
@@ -234,26 +295,31 @@ impl Handler {
         lane: Lane,
     ) -> Result<Response<Replies>, Status> {
         let (replies, stream) = mpsc::channel(serve::REPLIES);
-        let (meta, extensions, mut frames) = request.into_parts();
+        let extensions = request.extensions();
+        let layer = extensions.get::<Authenticated>().map(|proof| Arc::new(*proof) as Arc<dyn Proof>);
+        let proof = extensions.get::<Proven>().map(|Proven(proof)| Arc::clone(proof)).or(layer);
+        let group = extensions.get::<Over>().map(|Over(group)| Arc::clone(group));
+        let from = extensions.get::<CameFrom>().map_or_else(|| request.remote_addr(), |CameFrom(from)| *from);
+        if proof.is_none() && extensions.get::<ProofDemanded>().is_some() {
+            // Before it takes the place of anybody.
+            let why = "it has not proven which node it is";
+            if let Some(shared) = self.0.any() {
+                count(&shared.counters.refused);
+                shared.log_stranger(&serve::host(from), &why);
+            }
+            return Err(Status::unauthenticated(why));
+        }
+        let mut frames = request.into_inner();
         let (first, running) = match &self.0 {
             Hosts::One(host) => (None, running(host)),
-            Hosts::Groups(groups) => groups.find(&mut frames).await?,
+            Hosts::Groups(groups) => groups.find(&mut frames, from).await?,
         };
-        let request = Request::from_parts(meta, extensions, frames);
         match running {
             Some(shared) => {
                 let Ok(permit) = Arc::clone(&shared.streams).try_acquire_owned() else {
-                    count(&shared.counters.turned_away);
-                    return Err(Status::resource_exhausted("too many streams"));
+                    shared.turn_away(from, serve::TOO_MANY);
+                    return Err(Status::resource_exhausted(serve::TOO_MANY));
                 };
-                let extensions = request.extensions();
-                let layer = extensions.get::<Authenticated>().map(|proof| Arc::new(*proof) as Arc<dyn Proof>);
-                let proof = extensions.get::<Proven>().map(|Proven(proof)| Arc::clone(proof)).or(layer);
-                let group = extensions.get::<Over>().map(|Over(group)| Arc::clone(group));
-                let from = extensions
-                    .get::<CameFrom>()
-                    .map_or_else(|| request.remote_addr(), |CameFrom(from)| *from);
-                let frames = request.into_inner();
                 let visitor = Visitor { first, frames, replies, proof, group, lane, from };
                 let tasks = Arc::clone(&shared.tasks);
                 let task = async move {

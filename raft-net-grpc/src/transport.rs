@@ -23,6 +23,7 @@ use crate::lane::is_sendable;
 use crate::listen::{self, Router};
 use crate::peer::{Dialled, Peer};
 use crate::security::{Plain, Security};
+use crate::serve;
 use crate::service::{Host, RaftService};
 
 /// What a message may have on the wire beyond what it counts for, in bytes.
@@ -165,6 +166,12 @@ impl Shared {
 }
 
 impl Shared {
+    /// A stream that is not served: one too many, or too slow to say who it is.
+    pub(crate) fn turn_away(&self, from: Option<SocketAddr>, why: &str) {
+        count(&self.counters.turned_away);
+        self.log_stranger(&serve::host(from), &why);
+    }
+
     /// Says once that a peer was admitted and then said what no peer says: without TLS anybody may be it.
     pub(crate) fn log_misbehaviour(&self, peer: NodeId, lane: Lane, why: &WireError) {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,7 +244,7 @@ impl GrpcTransport {
     /// The same with mutual TLS on every connection, in and out (feature `tls`): a peer's certificate must be for the
     /// node that it says it is, in this cluster. Whoever comes without one, with another's, or in plain text is
     /// refused, logged once and counted. Does not concern a server of your own: give it TLS of its own, and
-    /// [`Authenticated`](crate::Authenticated).
+    /// [`Authenticated`](crate::Authenticated), which [`RaftService::authenticated_only`] demands.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_tls(self, identity: raft_core::tls::TlsIdentity) -> Self {

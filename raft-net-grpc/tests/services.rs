@@ -4,6 +4,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use raft_core::backend::{Sent, SentDropped, Transport};
 use raft_core::ids::{GroupId, Identity, NodeId};
@@ -12,6 +13,7 @@ use raft_core::message::{Envelope, Lane, PeerEvent};
 use raft_net_grpc::proto::refused::Why;
 use raft_net_grpc::{Authenticated, GrpcTransport, Options, RaftService};
 use support::raw::{self, Talk};
+use support::warnings::Warnings;
 use support::{Node, Seen, heartbeat, identity};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Code;
@@ -181,6 +183,105 @@ async fn what_a_layer_has_proven_must_be_what_the_peer_says() {
     assert_eq!(seen.recv().await.unwrap(), Seen::Message(heartbeat(1, 2, 8)));
     transport.shutdown().await;
     drop(right);
+    drop(server.stop);
+    server.task.await.unwrap();
+}
+
+/// Who has proven nothing is let in by `service()`, and not by this.
+#[tokio::test]
+async fn t06_a_service_for_authenticated_peers_only_refuses_all_others() {
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    let (sender, mut seen) = mpsc::unbounded_channel();
+    let (front, _inbox) = support::inbox(sender);
+    let transport = GrpcTransport::without_listener(Options::default());
+    transport.start(identity(2), front).await.unwrap();
+    let services =
+        [transport.service(), RaftService::of_groups([&transport])].map(RaftService::authenticated_only);
+    let mut refused = 0;
+    for service in services {
+        let open = Server::of(service.clone(), None).await;
+        for lane in ["Control", "Bulk", "Control"] {
+            let hello = raw::hello(&identity(1), 2, (1, 1));
+            let talk = Talk::open(raw::connect(open.address).await, lane, hello).await;
+            assert_eq!(talk.err().unwrap().code(), Code::Unauthenticated);
+            refused += 1;
+            assert_eq!(transport.stats().refused, refused);
+        }
+        drop(open.stop);
+        open.task.await.unwrap();
+
+        let layered = Server::of(service, Some(Authenticated(NodeId(1)))).await;
+        let right = Talk::greet(raw::connect(layered.address).await, "Control", identity(1), 2).await;
+        right.say(raw::heartbeat(1, 2, 8)).await;
+        assert_eq!(next_message(&mut seen).await, heartbeat(1, 2, 8));
+        drop(right);
+        drop(layered.stop);
+        layered.task.await.unwrap();
+    }
+    let warnings = warnings.all();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("has not proven"), "{warnings:?}");
+
+    // A node that is refused so says it as well, and comes back later.
+    let open = Server::of(transport.service().authenticated_only(), None).await;
+    let a = Node::start(identity(1), Options::default()).await;
+    a.transport.members(&[Member::new(NodeId(2), open.address.to_string())]);
+    while a.transport.stats().refused == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(a.transport.stats().dialled, 0);
+    a.transport.shutdown().await;
+    transport.shutdown().await;
+    drop(open.stop);
+    open.task.await.unwrap();
+}
+
+/// Nobody can tell yet whom they mean: the first transport that runs counts them, and says so once.
+#[tokio::test]
+async fn t07_who_does_not_say_which_group_it_means_is_counted_and_logged() {
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    let (sender, _seen) = mpsc::unbounded_channel();
+    let (front, _inbox) = support::inbox(sender);
+    let transports = |patience, streams| {
+        let mut options = Options::default();
+        (options.handshake_timeout, options.connections) = (patience, streams);
+        [(); 2].map(|()| GrpcTransport::without_listener(options.clone()))
+    };
+    let impatient = transports(Duration::from_millis(20), 8);
+    // The first of them does not run.
+    impatient[1].start(identity(2), front.clone()).await.unwrap();
+    let server = Server::of(RaftService::of_groups(&impatient), None).await;
+    for times in 1..=3 {
+        let status = Talk::silent(raw::connect(server.address).await).await.unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+        assert_eq!(impatient[1].stats().turned_away, times);
+    }
+    assert_eq!(warnings.all().len(), 1, "{:?}", warnings.all());
+    assert_eq!(impatient[0].stats().turned_away + impatient[0].stats().misbehaved, 0);
+    impatient[1].shutdown().await;
+    drop(server.stop);
+    server.task.await.unwrap();
+
+    // One that waits for each is all that may; who says something senseless does not wait.
+    let narrow = transports(Duration::from_secs(600), 1);
+    narrow[0].start(identity(2), front).await.unwrap();
+    let server = Server::of(RaftService::of_groups(&narrow), None).await;
+    for times in 1..=3 {
+        let garbage = bytes::Bytes::from_static(&[0xff; 16]);
+        let talk = Talk::open(raw::connect(server.address).await, "Bulk", garbage).await;
+        assert!(talk.is_err());
+        assert_eq!(narrow[0].stats().misbehaved, times);
+    }
+    assert_eq!(warnings.all().len(), 2, "{:?}", warnings.all());
+    let silent = [(); 3].map(|()| async { Talk::silent(raw::connect(server.address).await).await });
+    let [a, b, c] = silent;
+    let first = tokio::select! { ended = a => ended, ended = b => ended, ended = c => ended };
+    assert_eq!(first.unwrap_err().code(), Code::ResourceExhausted);
+    assert_eq!(narrow[0].stats().turned_away, 1);
+    assert_eq!(warnings.all().len(), 3, "{:?}", warnings.all());
+    narrow[0].shutdown().await;
     drop(server.stop);
     server.task.await.unwrap();
 }

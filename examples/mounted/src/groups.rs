@@ -17,7 +17,7 @@ use raft_net_grpc::{GrpcTransport, RaftService};
 use raft_redb::Store;
 use tokio::net::TcpListener;
 
-use crate::listener::Listener;
+use crate::listener::{Limits, Listener};
 use crate::service::{StartError, mount, node};
 
 /// The nodes that one process has in its groups.
@@ -52,7 +52,7 @@ impl Groups {
         }
         // Whoever dials says which group it means.
         let service = RaftService::of_groups(transports.iter().map(AsRef::as_ref));
-        let listener = Listener::serve(socket, mount(Router::new(), service))?;
+        let listener = Listener::serve(socket, mount(Router::new(), service), Limits::default())?;
         Ok(Self { nodes, listener })
     }
 

@@ -1,10 +1,12 @@
 //! The routes: what each outcome of Raft is in HTTP.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -24,6 +26,10 @@ pub(crate) struct Keys {
     pub(crate) patience: Duration,
     /// The largest value, in bytes.
     pub(crate) limit_bytes: usize,
+    /// How long a value may take to come.
+    pub(crate) body: Duration,
+    /// It is to be left alone, since it is going to shut down.
+    pub(crate) draining: Arc<AtomicBool>,
 }
 
 /// Says whether a write that has no answer may have been done: `not-applied` or `unknown`.
@@ -38,10 +44,15 @@ pub(crate) fn routes(keys: Keys) -> Router {
         .with_state(keys)
 }
 
-/// Whether this node is of use to a client: it runs and knows a leader. 503 begins when it shuts down.
+/// Whether this node is of use to a client: it runs and knows a leader. 503 begins before it shuts down. A node that
+/// stops by itself, such as for its disk, leaves a status in which somebody leads, and a port that answers.
 async fn health(State(keys): State<Keys>) -> Response {
     let status = keys.node.status();
     match &status.leader {
+        _ if keys.draining.load(Ordering::Acquire) => {
+            (StatusCode::SERVICE_UNAVAILABLE, String::from("shutting down\n"))
+        }
+        _ if has_stopped(&keys.node).await => (StatusCode::SERVICE_UNAVAILABLE, String::from("stopped\n")),
         Some(leader) if status.removed => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("removed; {} leads\n", leader.id))
         }
@@ -49,6 +60,14 @@ async fn health(State(keys): State<Keys>) -> Response {
         None => (StatusCode::SERVICE_UNAVAILABLE, format!("{}, nobody leads\n", status.role)),
     }
     .into_response()
+}
+
+async fn has_stopped(node: &NodeHandle) -> bool {
+    tokio::select! {
+        biased;
+        _ = node.stopped() => true,
+        () = std::future::ready(()) => false,
+    }
 }
 
 /// Any node answers, with all that was acknowledged anywhere before the request came.
@@ -71,7 +90,16 @@ async fn read(State(keys): State<Keys>, Path(key): Path<String>) -> Response {
     }
 }
 
-async fn write(State(keys): State<Keys>, Path(key): Path<String>, value: Bytes) -> Response {
+async fn write(State(keys): State<Keys>, Path(key): Path<String>, request: Request) -> Response {
+    // Who sends a byte a minute holds a connection, of which there are so many.
+    let value = match tokio::time::timeout(keys.body, Bytes::from_request(request, &())).await {
+        Ok(Ok(value)) => value,
+        Ok(Err(rejected)) => return rejected.into_response(),
+        Err(_) => {
+            let late = "the body has not come in time\n";
+            return (StatusCode::REQUEST_TIMEOUT, [(OUTCOME, NOT_APPLIED)], late).into_response();
+        }
+    };
     let typed = TypedNode::<Ask, Answer>::new(keys.node.clone());
     let ask = Ask::Put(key.clone(), value.into());
     match in_time(&keys, typed.propose(&ask)).await {

@@ -5,21 +5,22 @@
 //! | --- | --- |
 //! | `http` | `GET` and `PUT` of a key, health: what each outcome of Raft is in HTTP |
 //! | `grpc` | the tonic service |
-//! | `listener` | one port for all of it, and its end |
+//! | `listener`, `idle` | one port for all of it, its bounds and its end |
 //! | `service` | puts a node together and mounts it |
 //! | `groups` | many groups behind one port |
 //!
 //! The data is in [`raft_redb`]. Nothing here is encrypted: whoever reaches the port can vote. Put TLS around the
-//! listener and have it name the node that a certificate is for ([`raft_net_grpc::Authenticated`]), or keep the port
-//! to a network that you trust.
+//! listener, have it name the node that a certificate is for ([`raft_net_grpc::Authenticated`]) and demand that
+//! ([`raft_net_grpc::RaftService::authenticated_only`]), or keep the port to a network that you trust.
 
 pub mod groups;
 mod grpc;
 mod http;
+mod idle;
 mod listener;
 mod service;
 
-pub use listener::Listener;
+pub use listener::{Limits, Listener};
 pub use service::{Service, Setup, StartError};
 
 /// What the `.proto` becomes.

@@ -5,15 +5,48 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tonic::codegen::Service;
 
-/// Bounds of the port; the transport's own listener has the same.
-const CONNECTIONS: usize = 1024;
+use crate::idle::{Held, UnderWay};
+
+/// Bounds of a port. Clients and peers share it, so what is unbounded for clients shuts peers out. (The transport's own
+/// listener is for peers only and has narrower ones, [`raft_net_grpc::Options`].)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Connections at once; one more is closed as soon as it is there. Default 1024.
+    pub connections: usize,
+    /// From connecting to the end of the first request's headers. Default 10 s.
+    pub first_request: Duration,
+    /// A connection on which no request is under way is closed after this. Default 60 s.
+    pub idle: Duration,
+    /// How long the body of a client's request may take. Default 10 s.
+    pub body: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            first_request: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            body: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Requests at once on one HTTP/2 connection: a peer has one.
+const STREAMS: u32 = 64;
+const HEADER_BYTES: u32 = 16 << 10;
+/// How long a connection may still end what is under way when it is closed for being idle.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Peers that are dead must be noticed: see [`raft_net_grpc::RaftService`].
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(10));
 /// What one stream of a peer, and one connection, may send before it is taken, in bytes.
@@ -32,10 +65,10 @@ impl Listener {
     ///
     /// # Errors
     /// If the socket cannot say where it listens.
-    pub fn serve(socket: TcpListener, router: Router) -> io::Result<Self> {
+    pub fn serve(socket: TcpListener, router: Router, limits: Limits) -> io::Result<Self> {
         let (address, (stop, stopped)) = (socket.local_addr()?, watch::channel(false));
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(socket, router, stopped));
+        tasks.spawn(accept(socket, router, limits, stopped));
         Ok(Self { address, stop, tasks })
     }
 
@@ -62,16 +95,18 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-async fn accept(socket: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+async fn accept(socket: TcpListener, router: Router, limits: Limits, mut stopped: watch::Receiver<bool>) {
     let (mut connections, stop) = (JoinSet::new(), stopped.clone());
     loop {
         tokio::select! {
             biased;
             () = told(&mut stopped) => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = socket.accept(), if connections.len() < CONNECTIONS => match accepted {
+            accepted = socket.accept() => match accepted {
+                // It is told at once, instead of waiting in the system's queue for who may never leave.
+                Ok(_) if connections.len() >= limits.connections => {}
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), stop.clone()));
+                    connections.spawn(connection(stream, router.clone(), limits, stop.clone()));
                 }
                 // Out of descriptors, most likely: let some be closed.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -84,27 +119,41 @@ async fn accept(socket: TcpListener, router: Router, mut stopped: watch::Receive
 }
 
 /// Serves one connection, HTTP/1 or HTTP/2, to its end.
-async fn connection(stream: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, router: Router, limits: Limits, mut stopped: watch::Receiver<bool>) {
     // Raft's messages are small and urgent.
     if stream.set_nodelay(true).is_err() {
         return;
     }
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE.0)
         .keep_alive_timeout(KEEP_ALIVE.1)
         .initial_stream_window_size(WINDOW_BYTES.0)
-        .initial_connection_window_size(WINDOW_BYTES.1);
-    let mut connection =
-        std::pin::pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
-    // How it ended concerns the other side only.
-    tokio::select! {
+        .initial_connection_window_size(WINDOW_BYTES.1)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADER_BYTES);
+    let under_way = UnderWay::default();
+    let requests = under_way.clone();
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let held = requests.begin();
+        let answer = router.clone().call(request);
+        async move { answer.await.map(|answer| answer.map(|body| Held::new(body, held))) }
+    });
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // How it ended concerns the other side only. The builder waits without a bound to learn which version is spoken, so
+    // the bound is around all of it.
+    let is_idle = tokio::select! {
         _ = connection.as_mut() => return,
-        () = told(&mut stopped) => {}
-    }
+        () = told(&mut stopped) => false,
+        () = under_way.idle(limits.first_request, limits.idle) => true,
+    };
     connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
+    if is_idle {
+        let _ = tokio::time::timeout(LAST_WORDS, connection).await;
+    } else {
+        let _ = connection.await;
+    }
 }

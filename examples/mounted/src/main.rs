@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use raft_core::ids::NodeId;
 use raft_core::membership::{Member, Membership};
-use raft_mounted::{Service, Setup};
+use raft_mounted::{Limits, Service, Setup};
 use tokio::net::TcpListener;
 
 /// Keys with values over HTTP and gRPC, replicated; all on one port.
@@ -39,7 +39,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let address = founders.member(id).ok_or("this node is none of the members")?.address.to_string();
     let socket = TcpListener::bind(&address).await?;
     let patience = Duration::from_millis(args.patience_ms);
-    let setup = Setup { id, data: args.data, address, founders: Some(founders), patience };
+    let limits = Limits::default();
+    let setup = Setup { id, data: args.data, address, founders: Some(founders), patience, limits };
     let service = Service::start(setup, socket).await?;
 
     tokio::select! {

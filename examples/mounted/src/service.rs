@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -21,7 +22,7 @@ use tonic::server::NamedService;
 
 use crate::grpc;
 use crate::http::{self, Keys};
-use crate::listener::Listener;
+use crate::listener::{Limits, Listener};
 
 /// Drawn once, for good; replace it by your own (`uuidgen`).
 const CLUSTER: ClusterId = ClusterId(0x9c1d_7f40_52ab_4e6b_8d3a_11f6_0c57_e2b4);
@@ -39,6 +40,8 @@ pub struct Setup {
     pub founders: Option<Membership>,
     /// How long a client waits for an answer.
     pub patience: Duration,
+    /// What the port allows.
+    pub limits: Limits,
 }
 
 /// Why a node did not start.
@@ -54,6 +57,9 @@ pub enum StartError {
     /// Its store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The thread that opened it.
+    #[error("opening the store: {0}")]
+    Opening(#[from] tokio::task::JoinError),
     /// The node itself.
     #[error(transparent)]
     Node(#[from] FatalReason),
@@ -81,7 +87,10 @@ pub(crate) async fn node(
         opened => opened?,
     };
     let snapshots = FileSnapshots::open(&data.join("snapshots")).await?;
-    let store = Store::open(&data.join("store.redb"), raft_redb::Options::default())?;
+    let path = data.join("store.redb");
+    // It reads, and after a crash writes.
+    let open = move || Store::open(&path, raft_redb::Options::default());
+    let store = tokio::task::spawn_blocking(open).await??;
     let mut config = Config::new(id, CLUSTER);
     config.group = group;
     let node = Node::builder(config)
@@ -111,6 +120,7 @@ pub struct Service {
     node: NodeHandle,
     store: Store,
     listener: Listener,
+    draining: Arc<AtomicBool>,
 }
 
 impl Service {
@@ -126,13 +136,20 @@ impl Service {
         let (node, store) =
             node(setup.id, GroupId(0), &setup.data, setup.founders.as_ref(), &transport).await?;
 
-        let keys =
-            Keys { node: node.clone(), store: store.clone(), patience: setup.patience, limit_bytes: 1 << 20 };
+        let (patience, limits, draining) = (setup.patience, setup.limits, Arc::default());
+        let keys = Keys {
+            node: node.clone(),
+            store: store.clone(),
+            patience,
+            limit_bytes: 1 << 20,
+            body: limits.body,
+            draining: Arc::clone(&draining),
+        };
         let mut router = http::routes(keys);
-        router = mount(router, grpc::service(node.clone(), store.clone()));
+        router = router.merge(grpc::routes(node.clone(), store.clone(), limits.body + patience));
         router = mount(router, transport.service());
-        let listener = Listener::serve(socket, router)?;
-        Ok(Self { node, store, listener })
+        let listener = Listener::serve(socket, router, limits)?;
+        Ok(Self { node, store, listener, draining })
     }
 
     /// Its node.
@@ -147,11 +164,18 @@ impl Service {
         &self.store
     }
 
+    /// Makes `/health` say 503 from now on, while all else goes on: call it some seconds before
+    /// [`shutdown`](Self::shutdown) if a balancer asks that often.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
     /// Hands leadership over, answers what is under way, closes.
     ///
     /// # Errors
     /// Why the node had stopped before.
     pub async fn shutdown(self, patience: Duration) -> Result<(), Arc<FatalReason>> {
+        self.drain();
         let ended = self.node.shutdown().await;
         self.listener.shutdown(patience).await;
         ended

@@ -12,19 +12,30 @@ use tokio::net::TcpListener;
 
 const GROUPS: u64 = 8;
 
-/// Writes to a group through whoever leads it.
-async fn add(processes: &[Groups], group: GroupId, key: &str) -> u64 {
+/// Writes to a group through whoever leads it. It asks again whatever the error was, also where nobody can tell what
+/// became of the command: put twice it is the same.
+async fn put(processes: &[Groups], group: GroupId, value: &str) {
     loop {
         for process in processes {
             let (node, _) = process.of(group).unwrap();
             let typed = TypedNode::<Ask, Answer>::new(node.clone());
-            match typed.propose(&Ask::Add(key.into(), 1)).await {
-                Ok(Ok(Done::Sum(sum))) => return sum,
+            match typed.propose(&Ask::Put("n".into(), value.into())).await {
+                Ok(Ok(Done::Was(_))) => return,
                 Ok(other) => panic!("{other:?}"),
                 Err(_) => tokio::task::yield_now().await,
             }
         }
     }
+}
+
+/// What a node of the group has, once it has all that was acknowledged: one key, and this.
+async fn value(process: &Groups, group: GroupId) -> String {
+    let (node, store) = process.of(group).unwrap();
+    while node.read_barrier_with(ReadPolicy::Follower).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.count().unwrap(), 1, "{group}");
+    String::from_utf8(store.value("n").unwrap().unwrap()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,27 +55,29 @@ async fn groups_behind_one_port_have_each_its_own_log() {
     }
 
     for group in (0..GROUPS).map(GroupId) {
-        // Nothing of another group is in it.
-        assert_eq!(add(&processes, group, "n").await, 1, "{group}");
+        put(&processes, group, &format!("one of {group}")).await;
     }
     for process in &processes {
         for group in (0..GROUPS).map(GroupId) {
-            let (node, store) = process.of(group).unwrap();
-            while node.read_barrier_with(ReadPolicy::Follower).await.is_err() {
-                tokio::task::yield_now().await;
-            }
-            assert_eq!((store.number("n").unwrap(), store.count().unwrap()), (Some(1), 1));
+            // Nothing of another group is in it.
+            assert_eq!(value(process, group).await, format!("one of {group}"));
         }
     }
     assert!((0..100).all(|n| processes[0].group_of(&n.to_string()) == processes[1].group_of(&n.to_string())));
 
     // A group is led by whom it likes, whatever the others do.
     let (node, _) = processes[0].of(GroupId(3)).unwrap();
-    let led = node.watch().until(|status| status.leader.is_some()).await.unwrap();
-    let led = led.leader.as_ref().unwrap().id;
-    let (leads, _) =
-        processes.iter().map(|p| p.of(GroupId(3)).unwrap()).find(|(n, _)| n.id() == led).unwrap();
-    let next = leads.transfer_leadership(None).await.unwrap();
+    let (led, next) = loop {
+        let led = node.watch().until(|status| status.leader.is_some()).await.unwrap();
+        let led = led.leader.as_ref().unwrap().id;
+        let (leads, _) =
+            processes.iter().map(|p| p.of(GroupId(3)).unwrap()).find(|(n, _)| n.id() == led).unwrap();
+        // It may have lost it meanwhile.
+        if let Ok(next) = leads.transfer_leadership(None).await {
+            break (led, next);
+        }
+        tokio::task::yield_now().await;
+    };
     node.watch()
         .until(|status| status.leader.as_ref().is_some_and(|leader| leader.id == next))
         .await
@@ -75,7 +88,10 @@ async fn groups_behind_one_port_have_each_its_own_log() {
     let gone = processes.swap_remove(0);
     gone.shutdown(Duration::from_secs(20)).await.unwrap();
     for group in (0..GROUPS).map(GroupId) {
-        assert_eq!(add(&processes, group, "n").await, 2, "{group}");
+        put(&processes, group, &format!("two of {group}")).await;
+        for process in &processes {
+            assert_eq!(value(process, group).await, format!("two of {group}"));
+        }
     }
     for process in processes {
         process.shutdown(Duration::from_secs(20)).await.unwrap();

@@ -8,7 +8,8 @@
 //! * A snapshot is a read transaction: it sees one moment, however long it is read.
 //! * An installed snapshot is one transaction as well, and synced: whatever stops it leaves the old data.
 //!
-//! redb's calls block, so they are made on tokio's threads for that.
+//! redb's calls block: the machine makes them on tokio's threads for that, and so should whoever opens or reads the
+//! [`Store`].
 
 mod command;
 mod machine;

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 pub(crate) mod raw;
+pub(crate) mod warnings;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};

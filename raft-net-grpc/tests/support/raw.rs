@@ -75,6 +75,16 @@ impl Talk {
         Ok(Self { frames, replies })
     }
 
+    /// Opens a stream and says nothing, for as long as the listener does not either.
+    pub(crate) async fn silent(channel: Channel) -> Result<(), Status> {
+        let (_held, stream) = mpsc::channel::<Bytes>(1);
+        let mut client = tonic::client::Grpc::new(channel);
+        client.ready().await.unwrap();
+        let path = PathAndQuery::from_static("/raft.v1.Raft/Control");
+        let request = tonic::Request::new(ReceiverStream::new(stream));
+        client.streaming(request, path, Raw).await.map(drop)
+    }
+
     /// Opens a stream, shakes hands as this node with that one, and is welcome.
     pub(crate) async fn greet(channel: Channel, lane: &'static str, identity: Identity, to: u64) -> Self {
         let mut talk = Self::open(channel, lane, hello(&identity, to, (1, 1))).await.unwrap();
