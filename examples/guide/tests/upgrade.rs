@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use raft_core::backend::{Inbox, OpenError, Sent, Transport, TransportError};
+use raft_core::error::ProposeError;
 use raft_core::ids::{ClusterId, GroupId, Identity, Index, NodeId};
 use raft_core::membership::{Member, Membership};
 use raft_core::message::{Envelope, Lane};
@@ -208,9 +209,13 @@ struct Running {
 }
 
 impl Running {
+    /// What it has executed, each command of the log once.
     fn commands(&self) -> Vec<String> {
         let text = |data: &[u8]| String::from_utf8(data.to_vec()).unwrap();
-        self.data.recorded().commands.iter().map(|command| text(&command.data)).collect()
+        let commands = self.data.recorded().commands;
+        let places = commands.iter().map(|command| (command.id.index, command.position));
+        assert!(places.is_sorted_by(|one, next| one < next), "executed twice, or not in order: {commands:?}");
+        commands.iter().map(|command| text(&command.data)).collect()
     }
 }
 
@@ -225,8 +230,12 @@ async fn write(nodes: &[Running], command: &str) -> Index {
         // It need not know yet that it leads, or leads no more.
         let knows = |found: &Status| found.leader.as_ref().is_some_and(|l| l.id == leader.node.id());
         leader.node.watch().until(|found| knows(found) || found.term > status.term).await.unwrap();
-        if let Ok(applied) = leader.node.propose(command.to_owned()).await {
-            return applied.id.index;
+        match leader.node.propose(command.to_owned()).await {
+            Ok(applied) => return applied.id.index,
+            Err(error @ (ProposeError::Fatal(_) | ProposeError::TooLarge { .. })) => {
+                panic!("node {}: {error}", leader.node.id())
+            }
+            Err(_) => {}
         }
     }
 }
@@ -313,7 +322,7 @@ async fn nodes_are_replaced_one_after_another_while_writes_go_on() {
             go_on(&nodes, &mut expected, &format!("with {}", id.0)).await;
         }
         for running in &nodes {
-            // A command that was sent again because nobody knew of it stands there twice, one behind the other.
+            // A command that was sent again because nobody knew of it stands in the log twice, one behind the other.
             let mut commands = running.commands();
             commands.dedup();
             assert_eq!(commands, expected, "each write, in its order");
