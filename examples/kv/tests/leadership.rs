@@ -26,13 +26,13 @@ impl Writer {
     /// One attempt: `Ok` with the reply, `Err(true)` if it may have been done.
     fn attempt(&mut self, line: &str) -> Result<String, bool> {
         if self.client.is_none() {
-            let stream = std::net::TcpStream::connect(self.addresses[self.at]);
-            if stream.is_err() {
+            // Once: between two attempts the node may have gone.
+            let Some(client) = Client::try_connect(self.addresses[self.at]) else {
                 self.at = (self.at + 1) % self.addresses.len();
                 std::thread::sleep(Duration::from_millis(1));
                 return Err(false);
-            }
-            self.client = Some(Client::connect(self.addresses[self.at]));
+            };
+            self.client = Some(client);
         }
         let client = self.client.as_mut().unwrap();
         let reply = client.try_send(line).ok().and_then(|()| client.try_reply());
