@@ -35,7 +35,8 @@ pub(super) fn version(metadata: &Value) -> String {
 pub(super) fn versions(metadata: &Value) -> Vec<String> {
     let version = version(metadata);
     let ours: BTreeSet<&str> = packages(metadata).map(name).collect();
-    let published: BTreeSet<&str> = libraries(metadata).into_iter().map(name).collect();
+    let order = order(metadata);
+    let place = |package: &str| order.iter().position(|one| one == package);
     let mut wrong = Vec::new();
     for package in packages(metadata) {
         if package["version"] != *version {
@@ -47,13 +48,11 @@ pub(super) fn versions(metadata: &Value) -> Vec<String> {
             {
                 wrong.push(format!("{}: asks for {on} {}, not {version}", name(package), dependency["req"]));
             }
-            if ours.contains(on)
-                && dependency["kind"] == "dev"
-                && dependency["req"] != "*"
-                && published.contains(name(package))
-            {
+            let later =
+                place(name(package)).is_some_and(|mine| place(on).is_some_and(|theirs| theirs > mine));
+            if dependency["kind"] == "dev" && later && dependency["req"] != "*" {
                 wrong.push(format!(
-                    "{}: its dev-dependency {on} has a version, and may be published later: give its path alone",
+                    "{}: its dev-dependency {on} has a version, and is published later: give its path alone",
                     name(package)
                 ));
             }
@@ -202,6 +201,10 @@ mod tests {
         ]})
     }
 
+    fn push(package: &mut Value, dependency: Value) {
+        package["dependencies"].as_array_mut().unwrap().push(dependency);
+    }
+
     #[test]
     fn what_is_well_passes_in_order_of_dependency() {
         let good = metadata();
@@ -209,6 +212,10 @@ mod tests {
         assert_eq!(order(&good), ["raft-core", "raft-log-file", "raft-testkit"]);
         assert_eq!(version(&good), "1.2.0");
         assert_eq!(rust_versions(&good)["1.89"].len(), 4);
+        let mut dev = good;
+        dev["packages"][0]["dependencies"][1]["kind"] = "dev".into();
+        push(&mut dev["packages"][1], json!({ "name": "raft-testkit", "req": "*", "kind": "dev" }));
+        assert_eq!(versions(&dev), [""; 0]);
     }
 
     #[test]
@@ -226,8 +233,8 @@ mod tests {
                 "raft-log-file: asks for raft-core \"^1.1\", not 1.2.0",
             ),
             (
-                |p| p["dependencies"][0]["kind"] = "dev".into(),
-                "raft-log-file: its dev-dependency raft-core has a version",
+                |p| push(p, json!({ "name": "raft-testkit", "req": "^1.2.0", "kind": "dev" })),
+                "raft-log-file: its dev-dependency raft-testkit has a version, and is published later",
             ),
             (|p| p["description"] = Value::Null, "raft-log-file/Cargo.toml: [package] must say description"),
             (
