@@ -351,3 +351,173 @@ fn questions_are_compared() {
         assert_ne!(protocol(&raft), before, "on probation: {probation}");
     }
 }
+
+/// What `EntrySpans` tells of a follower, as a subscriber hears it.
+#[cfg(feature = "tracing")]
+mod ways {
+    use std::num::NonZeroU64;
+    use std::sync::{Arc, Mutex};
+
+    use raft_core::node::{EntrySpans, Input, Observer, Output};
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
+    use super::*;
+
+    /// Numbers of a span, or the words of an event.
+    #[derive(Default)]
+    struct Fields {
+        term: u64,
+        index: u64,
+        message: String,
+    }
+
+    impl Visit for Fields {
+        fn record_u64(&mut self, field: &Field, value: u64) {
+            match field.name() {
+                "term" => self.term = value,
+                "index" => self.index = value,
+                _ => {}
+            }
+        }
+
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            if field.name() == "message" {
+                self.message = format!("{value:?}");
+            }
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Heard {
+        spans: Arc<Mutex<Vec<LogId>>>,
+        lines: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Subscriber for Heard {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, span: &Attributes<'_>) -> Id {
+            let mut fields = Fields::default();
+            span.record(&mut fields);
+            let mut spans = self.spans.lock().unwrap();
+            spans.push(LogId::new(fields.term, fields.index));
+            Id::from_u64(spans.len() as u64)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            let mut fields = Fields::default();
+            event.record(&mut fields);
+            let span = event.parent().expect("it is in a span").into_u64() as usize;
+            let id = self.spans.lock().unwrap()[span - 1];
+            self.lines.lock().unwrap().push(format!("{id} {}", fields.message));
+        }
+    }
+
+    /// Node 1, and who follows the entries that it gets.
+    struct Watched {
+        raft: Raft,
+        spans: EntrySpans,
+        heard: Heard,
+    }
+
+    impl Watched {
+        fn new() -> Self {
+            let every = NonZeroU64::new(1).unwrap();
+            Self { raft: node(config(false)), spans: EntrySpans::new(every), heard: Heard::default() }
+        }
+
+        /// Says what was told since the last time. `term` is the leader's.
+        fn append(
+            &mut self,
+            from: u64,
+            term: u64,
+            prev: LogId,
+            entries: &[LogId],
+            commit: u64,
+        ) -> Vec<String> {
+            let entry = |id: &LogId| Entry { id: *id, kind: EntryKind::Noop, data: Bytes::new() };
+            let entries = entries.iter().map(entry).collect::<Vec<_>>().into();
+            let message = Message::Append(Append { prev, entries, commit: Index(commit) });
+            let (group, to) = (GroupId(0), NodeId(1));
+            let envelope = Envelope { group, from: NodeId(from), to, term: Term(term), message };
+            tracing::subscriber::with_default(self.heard.clone(), || {
+                self.spans.input(&self.raft, Time::ZERO, Input::Message(&envelope));
+                self.raft.handle_message(Time::ZERO, envelope);
+                self.pull();
+            });
+            std::mem::take(&mut *self.heard.lines.lock().unwrap())
+        }
+
+        /// As the driver does.
+        fn pull(&mut self) {
+            let now = Time::ZERO;
+            loop {
+                if let Some(out) = self.raft.poll_message() {
+                    self.spans.output(&self.raft, Output::Message(&out.envelope));
+                } else if let Some(write) = self.raft.poll_write() {
+                    self.spans.output(&self.raft, Output::Write(&write));
+                    self.spans.input(&self.raft, now, Input::Written(write.ticket));
+                    self.raft.handle_written(now, write.ticket);
+                } else if let Some(apply) = self.raft.poll_apply() {
+                    self.spans.output(&self.raft, Output::Apply(&apply));
+                    self.spans.input(&self.raft, now, Input::Applied(apply.through.index));
+                    self.raft.handle_applied(now, apply.through.index);
+                } else if let Some(fetch) = self.raft.poll_fetch() {
+                    let founding = Entry {
+                        id: LogId::new(0, 1),
+                        kind: EntryKind::Membership,
+                        data: membership().encode(),
+                    };
+                    self.raft.handle_fetched(now, fetch.id, vec![founding]);
+                } else {
+                    break;
+                }
+            }
+        }
+    }
+
+    const FOUNDING: LogId = LogId { term: Term(0), index: Index(1) };
+
+    #[test]
+    fn what_a_later_leader_replaces_is_cut_away_and_nothing_else() {
+        let mut node = Watched::new();
+        let (old, new) = (LogId::new(1, 2), LogId::new(2, 2));
+        let told = node.append(2, 1, FOUNDING, &[old], 0);
+        assert_eq!(told, ["1.2 received", "1.2 to the journal", "1.2 durable", "1.2 acknowledges"]);
+        let told = node.append(3, 2, FOUNDING, &[new], 2);
+        let way = ["received", "to the journal", "durable", "acknowledges", "committed", "applied"];
+        let of = |id: &str| {
+            told.iter().filter_map(|line| line.strip_prefix(id)).map(str::trim_start).collect::<Vec<_>>()
+        };
+        assert_eq!((of("1.2"), of("2.2")), (vec!["cut away"], way.to_vec()), "{told:?}");
+        // Who is sent it once more has it.
+        assert_eq!(node.append(3, 2, FOUNDING, &[new], 2), [""; 0]);
+    }
+
+    #[test]
+    fn the_word_of_a_deposed_leader_is_no_news() {
+        let mut node = Watched::new();
+        node.append(3, 2, FOUNDING, &[LogId::new(2, 2)], 0);
+        assert_eq!(node.append(2, 1, FOUNDING, &[LogId::new(1, 2)], 0), [""; 0]);
+        assert_eq!(node.append(3, 2, LogId::new(2, 2), &[], 2), ["2.2 committed", "2.2 applied"]);
+    }
+
+    #[test]
+    fn what_is_refused_is_neither_in_the_log_nor_applied() {
+        let mut node = Watched::new();
+        // It lacks the entry before.
+        assert_eq!(node.append(2, 1, LogId::new(1, 2), &[LogId::new(1, 3)], 0), ["1.3 received"]);
+        let told = node.append(3, 2, FOUNDING, &[LogId::new(2, 2), LogId::new(2, 3)], 3);
+        assert!(told.iter().all(|line| !line.starts_with("1.3")), "{told:?}");
+        assert!(told.contains(&String::from("2.3 applied")), "{told:?}");
+    }
+}

@@ -25,14 +25,14 @@ const OPEN: usize = 1024;
 #[derive(Debug)]
 pub struct EntrySpans {
     every: NonZeroU64,
-    open: Mutex<BTreeMap<Index, Way>>,
+    /// Two entries may be under way for one place: one that is in the log, and one that a later leader wants there.
+    open: Mutex<BTreeMap<(Index, Term), Way>>,
 }
 
 /// How far an entry has come here.
 #[derive(Debug)]
 struct Way {
     span: Span,
-    term: Term,
     ticket: Option<WriteTicket>,
     acknowledged: Vec<NodeId>,
     committed: bool,
@@ -65,7 +65,7 @@ impl EntrySpans {
     }
 
     /// Only the protocol's task comes here: never waited for.
-    fn open(&self) -> MutexGuard<'_, BTreeMap<Index, Way>> {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<(Index, Term), Way>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -84,22 +84,20 @@ impl EntrySpans {
             let applied = raft.applied_index();
             // What is applied here has come to its end; it is only sent to others again, or by others.
             for entry in self.followed(entries).filter(|entry| entry.id.index > applied) {
-                if open.get(&entry.id.index).is_some_and(|way| way.term != entry.id.term)
-                    && let Some(other) = open.remove(&entry.id.index)
-                {
-                    event!(other, "cut away");
+                let key = (entry.id.index, entry.id.term);
+                if open.len() < OPEN || open.contains_key(&key) {
+                    tell(open.entry(key).or_insert_with(|| Way::new(raft, entry)));
                 }
-                if open.len() >= OPEN && !open.contains_key(&entry.id.index) {
-                    continue;
-                }
-                tell(open.entry(entry.id.index).or_insert_with(|| Way::new(raft, entry)));
             }
         }
     }
 
-    /// Ways up to an index.
-    fn upto(&self, index: Index, mut tell: impl FnMut(&mut Way)) {
-        self.open().range_mut(..=index).for_each(|(_, way)| tell(way));
+    /// Ways of what is in the log up to an index.
+    fn upto(&self, raft: &Raft, upto: Index, mut tell: impl FnMut(Term, &mut Way)) {
+        let mut open = self.open();
+        let there = |(index, term): &(Index, Term)| raft.term_of(*index) == Some(*term);
+        let ways = open.range_mut(..(upto.next(), Term::ZERO)).filter(|(key, _)| there(key));
+        ways.for_each(|((_, term), way)| tell(*term, way));
     }
 }
 
@@ -114,7 +112,7 @@ impl Way {
             index = entry.id.index.0,
             bytes = entry.data.len(),
         );
-        Self { span, term: entry.id.term, ticket: None, acknowledged: Vec::new(), committed: false }
+        Self { span, ticket: None, acknowledged: Vec::new(), committed: false }
     }
 }
 
@@ -128,12 +126,14 @@ impl Observer for EntrySpans {
                 Message::Append(append) if envelope.term >= raft.view().hard.term => {
                     self.with(raft, &append.entries, |way| event!(way, from = %envelope.from, "received"));
                 }
-                Message::AppendReply(AppendReply::Matched { matched }) => self.upto(*matched, |way| {
-                    if way.term == envelope.term && !way.acknowledged.contains(&envelope.from) {
-                        way.acknowledged.push(envelope.from);
-                        event!(way, by = %envelope.from, "acknowledged");
-                    }
-                }),
+                Message::AppendReply(AppendReply::Matched { matched }) => {
+                    self.upto(raft, *matched, |term, way| {
+                        if term == envelope.term && !way.acknowledged.contains(&envelope.from) {
+                            way.acknowledged.push(envelope.from);
+                            event!(way, by = %envelope.from, "acknowledged");
+                        }
+                    })
+                }
                 _ => {}
             },
             Input::Written(ticket) => self.open().values_mut().for_each(|way| {
@@ -144,15 +144,16 @@ impl Observer for EntrySpans {
             }),
             Input::Applied(through) => {
                 let mut open = self.open();
-                let rest = open.split_off(&through.next());
-                for way in std::mem::replace(&mut *open, rest).into_values() {
+                let rest = open.split_off(&(through.next(), Term::ZERO));
+                // The others were for a place that another entry has.
+                for way in std::mem::replace(&mut *open, rest).into_values().filter(|way| way.committed) {
                     event!(way, "applied");
                 }
             }
             // A snapshot has come in its place.
             Input::Installed(upto) => {
                 let mut open = self.open();
-                *open = open.split_off(&upto.index.next());
+                *open = open.split_off(&(upto.index.next(), Term::ZERO));
             }
             _ => {}
         }
@@ -164,27 +165,27 @@ impl Observer for EntrySpans {
                 Message::Append(append) => {
                     self.with(raft, &append.entries, |way| event!(way, to = %envelope.to, "sent"));
                 }
-                Message::AppendReply(AppendReply::Matched { matched }) => self.upto(*matched, |way| {
-                    if way.ticket.is_none() && !way.acknowledged.contains(&envelope.to) {
-                        way.acknowledged.push(envelope.to);
-                        event!(way, to = %envelope.to, "acknowledges");
-                    }
-                }),
+                Message::AppendReply(AppendReply::Matched { matched }) => {
+                    self.upto(raft, *matched, |_, way| {
+                        if way.ticket.is_none() && !way.acknowledged.contains(&envelope.to) {
+                            way.acknowledged.push(envelope.to);
+                            event!(way, to = %envelope.to, "acknowledges");
+                        }
+                    })
+                }
                 _ => {}
             },
             Output::Write(write) => {
                 if let Some(from) = write.truncate_from {
-                    // What replaces it may have been received before.
                     let first = write.entries.first().map_or(from, |entry| entry.id.index);
+                    // What is written instead may have been received before.
                     let comes = |index: Index, term: Term| {
-                        let place =
-                            index.0.checked_sub(first.0).and_then(|place| usize::try_from(place).ok());
-                        place
-                            .and_then(|place| write.entries.get(place))
-                            .is_some_and(|entry| entry.id.term == term)
+                        let place = index.0.checked_sub(first.0).and_then(|at| usize::try_from(at).ok());
+                        let entry = place.and_then(|place| write.entries.get(place));
+                        entry.is_some_and(|entry| entry.id.term == term)
                     };
-                    self.open().retain(|index, way| {
-                        let stays = *index < from || comes(*index, way.term);
+                    self.open().retain(|(index, term), way| {
+                        let stays = *index < from || comes(*index, *term);
                         if !stays {
                             event!(way, "cut away");
                         }
@@ -196,7 +197,7 @@ impl Observer for EntrySpans {
                     event!(way, "to the journal");
                 });
             }
-            Output::Apply(apply) => self.upto(apply.through.index, |way| {
+            Output::Apply(apply) => self.upto(raft, apply.through.index, |_, way| {
                 if !way.committed {
                     way.committed = true;
                     event!(way, "committed");
