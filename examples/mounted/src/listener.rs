@@ -27,6 +27,8 @@ pub struct Limits {
     pub first_request: Duration,
     /// A connection on which no request is under way is closed after this. Default 60 s.
     pub idle: Duration,
+    /// How long it may still end what is under way then. Default 500 ms.
+    pub last_words: Duration,
     /// How long the body of a client's request may take. Default 10 s.
     pub body: Duration,
 }
@@ -37,6 +39,7 @@ impl Default for Limits {
             connections: 1024,
             first_request: Duration::from_secs(10),
             idle: Duration::from_secs(60),
+            last_words: Duration::from_millis(500),
             body: Duration::from_secs(10),
         }
     }
@@ -45,8 +48,6 @@ impl Default for Limits {
 /// Requests at once on one HTTP/2 connection: a peer has one.
 const STREAMS: u32 = 64;
 const HEADER_BYTES: u32 = 16 << 10;
-/// How long a connection may still end what is under way when it is closed for being idle.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Peers that are dead must be noticed: see [`raft_net_grpc::RaftService`].
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(10));
 /// What one stream of a peer, and one connection, may send before it is taken, in bytes.
@@ -152,7 +153,7 @@ async fn connection(stream: TcpStream, router: Router, limits: Limits, mut stopp
     };
     connection.as_mut().graceful_shutdown();
     if is_idle {
-        let _ = tokio::time::timeout(LAST_WORDS, connection).await;
+        let _ = tokio::time::timeout(limits.last_words, connection).await;
     } else {
         let _ = connection.await;
     }
