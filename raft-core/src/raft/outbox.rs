@@ -47,6 +47,12 @@ impl Outbox {
         self.queue.pop_front()
     }
 
+    /// Whoever asked for votes is no candidate any more, or one of another term: what of it has not left, while its term
+    /// was on its way to the disk, would only disturb.
+    pub(crate) fn ask_no_more(&mut self) {
+        self.queue.retain(|waiting| !matches!(waiting.message, Message::Vote(_)));
+    }
+
     /// Forgets what is meant for one peer, which is out of reach.
     pub(crate) fn forget(&mut self, peer: NodeId) {
         self.queue.retain(|waiting| waiting.to != peer);

@@ -44,7 +44,7 @@ impl Raft {
                 leader.end(&mut self.common);
             }
             Role::Follower(follower) => follower.end(&mut self.common),
-            Role::Candidate(_) => {}
+            Role::Candidate(_) => self.common.outbox.ask_no_more(),
         }
     }
 

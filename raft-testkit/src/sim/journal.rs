@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use raft_core::backend::{Journal, JournalError, JournalReader, JournalState, JournalWrite, Verified};
 use raft_core::entry::Entry;
 use raft_core::ids::{Index, LogId};
-use raft_log_file::{LogReader, Store};
+use raft_log_file::{LogReader, Options, Store};
 use tokio::sync::Notify;
 
 use super::coverage::Point;
@@ -41,6 +41,8 @@ struct Shared {
     segment_first: AtomicU64,
     /// One durable image in so many writes is read back.
     read_back_every: u64,
+    /// How it is opened then.
+    options: Options,
 }
 
 impl Shared {
@@ -72,13 +74,15 @@ pub(crate) struct Parts {
     pub(crate) oracle: Arc<Oracle>,
     /// One durable image in so many writes is read back.
     pub(crate) read_back_every: u64,
+    /// How it is opened then: as the node opens it.
+    pub(crate) options: Options,
 }
 
 impl SimJournal {
     /// A journal over an open store. Its background task starts now.
     #[must_use]
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { drive, store, oracle, read_back_every } = parts;
+        let Parts { drive, store, oracle, read_back_every, options } = parts;
         let (core, owner) = (Arc::clone(&drive.core), drive.owner);
         let shared = Arc::new(Shared {
             drive,
@@ -90,6 +94,7 @@ impl SimJournal {
             spare_done: Notify::new(),
             segment_first: AtomicU64::new(0),
             read_back_every,
+            options,
         });
         core.spawn(owner, idle(Arc::clone(&shared)));
         Self(shared)
@@ -176,7 +181,8 @@ impl Journal for SimJournal {
             unsynced.retain(|name| entries || !name.starts_with("seg-"));
             let count = shared.oracle.write_done(shared.drive.node(), &unsynced);
             if shared.read_back_every > 0 && count.is_multiple_of(shared.read_back_every) {
-                super::lives::read_back(shared.drive.node(), &shared.drive.disk, &shared.oracle);
+                let drive = &shared.drive;
+                super::lives::read_back(drive.node(), &drive.disk, &shared.oracle, shared.options.clone());
             }
         }
         if matches!(result, Err(JournalError::NoSpace { .. })) && lock(&shared.store).load().is_ok() {

@@ -144,12 +144,12 @@ fn file_owner(node: usize) -> raft_log_file::Owner {
 }
 
 /// Opens a copy of what the disk would have after a power cut, and compares.
-pub(crate) fn read_back(node: usize, disk: &SimDisk, oracle: &Oracle) {
+pub(crate) fn read_back(node: usize, disk: &SimDisk, oracle: &Oracle, options: Options) {
     if oracle.is_damaged(node) {
         return;
     }
     let copy = SimDisk::of(&disk.durable_folder(""), Rng::new(1));
-    match Store::open(Arc::new(copy.boot()), file_owner(node), Options::default(), 7) {
+    match Store::open(Arc::new(copy.boot()), file_owner(node), options, 7) {
         Ok(store) => match (store.load(), store.reader()) {
             (Ok(state), reader) => {
                 let all = state.purged.index.next()..state.last.index.next();
@@ -418,6 +418,7 @@ impl World {
             store,
             oracle: Arc::clone(&self.oracle),
             read_back_every: self.plan.read_back_every,
+            options: self.options(),
         });
         let town = Arc::clone(&self.town);
         let ended = {

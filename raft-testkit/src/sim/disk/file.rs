@@ -42,7 +42,9 @@ enum Bytes {
 
 impl Bytes {
     pub(super) fn of(buf: &[u8]) -> Self {
-        if buf.first() == Some(&0) && buf.iter().all(|byte| *byte == 0) {
+        const ZEROS: [u8; super::BLOCK] = [0; super::BLOCK];
+        let is_zero = |part: &[u8]| ZEROS.starts_with(part);
+        if buf.first() == Some(&0) && buf.chunks(super::BLOCK).all(is_zero) {
             Self::Zeros(buf.len())
         } else {
             Self::Some(buf.to_vec())
