@@ -455,6 +455,20 @@ fn candidates_follow_a_leader_of_their_term() {
     assert_eq!(status.vote, Vote::For(ME));
 }
 
+/// The same: what of its requests has not left, while its term was on its way to the disk, goes with its candidacy. One
+/// that has learned meanwhile that it has no vote would disturb those who have (§6).
+#[test]
+fn who_follows_a_leader_asks_for_no_more_votes() {
+    let mut node = Node::new();
+    node.time_out();
+    node.hear(A, 0, ballot(true, 1, Ballot::Granted));
+    assert_eq!((node.status().role, node.status().term), (RoleKind::Candidate, Term(1)));
+    node.hear(B, 1, append(id(0, 1), &[id(1, 2)], 0));
+    let sent = node.settle();
+    assert!(!sent.is_empty(), "it answers");
+    assert!(!sent.iter().any(|envelope| matches!(envelope.message, Message::Vote(_))), "{sent:?}");
+}
+
 /// Figure 2, Candidates 4 (§5.2): if its time runs out it begins anew; by asking first whether it would win, so
 /// that a node that cannot win does not count terms up (dissertation §9.6).
 #[test]

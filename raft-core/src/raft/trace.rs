@@ -42,6 +42,10 @@ pub struct View {
     pub round: u64,
     /// Until when, by its own clock, a leader counts a quorum as bound to it (dissertation §6.4.1).
     pub lease_until: Option<Time>,
+    /// On a leader: to whom it is handing over.
+    pub handing_over_to: Option<NodeId>,
+    /// Whether a write to its journal has been under way for longer than its patience (M11).
+    pub disk_hangs: bool,
 }
 
 impl Raft {
@@ -72,6 +76,11 @@ impl Raft {
                 Role::Leader(leader) => leader.lease_until(common),
                 _ => None,
             },
+            handing_over_to: match &self.role {
+                Role::Leader(leader) => leader.handing_over_to(),
+                _ => None,
+            },
+            disk_hangs: common.disk.hangs,
         }
     }
 

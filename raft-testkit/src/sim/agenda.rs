@@ -94,6 +94,8 @@ pub(crate) enum What {
     },
     /// A node is made to campaign.
     Rival(usize),
+    /// All others take a node's process for dead.
+    TakenForDead(usize),
     /// The end of one.
     Mend(Mend),
     /// A node is started.

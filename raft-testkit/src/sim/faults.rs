@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use raft_core::ids::{NodeId, Term};
+use raft_core::message::PeerEvent;
 use raft_core::status::RoleKind;
 
 use super::agenda::{Mend, What};
@@ -108,6 +109,7 @@ impl World {
             | Fault::Deaf { .. }
             | Fault::Lonely { .. }
             | Fault::Break { .. }
+            | Fault::TakenForDead { .. }
             | Fault::Stall { .. } => self.trouble_network(fault),
             Fault::Slow { .. } | Fault::Hang { .. } | Fault::Full { .. } | Fault::Fail { .. } => {
                 self.trouble_disk(fault)
@@ -119,9 +121,7 @@ impl World {
             | Fault::Wipe { .. }
             | Fault::SetBack { .. } => self.harm_disk(fault),
             Fault::Transfer { to } => self.transfer(*to),
-            Fault::Siege { hand_over, for_, restart, tries } => {
-                self.besiege(*hand_over, *for_, *restart, tries)
-            }
+            Fault::Siege { .. } => self.besiege(fault),
             Fault::Snapshot { who } => self.take_snapshot(*who),
             Fault::Halves(halves) => self.set_apart(halves),
             Fault::Change { .. } | Fault::Return | Fault::Reconfigure { .. } => self.operate(fault),
@@ -277,7 +277,15 @@ impl World {
                 if a == b {
                     return false;
                 }
-                self.network.break_connection(a, b);
+                self.network.break_connection(a, b, PeerEvent::Down);
+                true
+            }
+            Fault::TakenForDead { who, by } => {
+                let (Some(who), Some(by)) = (self.running(who), self.running(by)) else { return false };
+                if who == by {
+                    return false;
+                }
+                self.network.break_connection(who, by, PeerEvent::Gone);
                 true
             }
             Fault::Stall { from, to, lane, for_ } => {
@@ -312,19 +320,18 @@ impl World {
     }
 
     /// The leader is cut off, and others are made to campaign.
-    fn besiege(
-        &mut self,
-        hand_over: Option<Nanos>,
-        for_: Nanos,
-        restart: Option<Nanos>,
-        tries: &[Nanos],
-    ) -> bool {
+    fn besiege(&mut self, siege: &Fault) -> bool {
+        let Fault::Siege { hand_over, for_, restart, tries, dead } = siege else { return false };
+        let (hand_over, for_, restart) = (*hand_over, *for_, *restart);
         let Some(leader) = self.running(Who::Leader) else { return false };
         if hand_over.is_some() {
             self.transfer(None);
         }
         let begins = hand_over.unwrap_or_default();
         self.agenda.after(begins, What::CutOff { node: leader, for_, friends: 0 });
+        if let Some(after) = dead {
+            self.agenda.after(begins + after, What::TakenForDead(leader));
+        }
         let others: Vec<usize> = (0..self.slots.len()).filter(|other| *other != leader).collect();
         if let Some(after) = restart {
             for node in others.iter().copied().filter(|node| self.slots[*node].up) {
@@ -348,6 +355,17 @@ impl World {
         if let Some(reach) = self.reach(node) {
             self.oracle.note(Some(node), Tag::Fault, [node as u64, 1, 0, 0], || "is made to campaign".into());
             reach.handle.campaign();
+        }
+    }
+
+    /// All others believe that a node's process is gone.
+    pub(crate) fn take_for_dead(&self, node: usize) {
+        if self.is_calm() {
+            return;
+        }
+        self.oracle.note(Some(node), Tag::Fault, [node as u64, 3, 0, 0], || "is taken for dead".into());
+        for other in (0..self.slots.len()).filter(|other| *other != node) {
+            self.network.break_connection(node, other, PeerEvent::Gone);
         }
     }
 

@@ -161,7 +161,7 @@ impl Features {
 }
 
 /// By how much the slowest of these clocks is behind the fastest, in millionths of what that shows, rounded up.
-fn slower_ppm(clocks: &[u64]) -> u32 {
+pub(super) fn slower_ppm(clocks: &[u64]) -> u32 {
     let (Some(least), Some(most)) = (clocks.iter().min(), clocks.iter().max()) else { return 1 };
     let slower = ((most - least) * 1_000_000).div_ceil(*most) + 1;
     u32::try_from(slower).unwrap_or(u32::MAX)
@@ -209,43 +209,6 @@ impl Plan {
             self.draw_rot(&mut Rng::stream(seed, 25));
         }
         self.faults.sort_by_key(|(at, _)| *at);
-    }
-
-    /// A few runs with leases are made for them alone: clocks that go as differently as is declared, answers that
-    /// come late, reads through whomever, and leaders that are cut off again and again while others are made to
-    /// campaign about when the promises end.
-    pub(super) fn besiege(&mut self, seed: u64) {
-        let mut rng = Rng::stream(seed, 22);
-        if self.features.reads.lease_drift_ppm.is_none() || self.nodes < 2 || !rng.chance(300) {
-            return;
-        }
-        let timeout = self.election.as_nanos() as u64;
-        let drift = *rng.pick(&[0, 20_000, 100_000]);
-        self.clocks = (0..self.nodes).map(|_| 1_000_000 - drift + rng.below(2 * drift + 1)).collect();
-        self.features.reads.lease_drift_ppm = Some(slower_ppm(&self.clocks));
-        if rng.chance(600) {
-            self.net.spike_ppm = rng.between(20_000, 300_000) as u32;
-            self.net.spike_most = rng.between(timeout / 4, timeout * 2);
-        }
-        self.load.clients = rng.between(2, 6);
-        self.load.think = 2 * self.duration * self.load.clients / rng.between(600, 1200);
-        (self.load.reads_per_mille, self.load.anywhere_per_mille) = (600, 600);
-        self.faults.clear();
-        let mut at = S;
-        while at < self.duration {
-            let many = rng.between(2, 12);
-            let mut tries: Vec<Nanos> =
-                (0..many).map(|_| rng.between(timeout / 2, timeout * 3 / 2)).collect();
-            tries.sort_unstable();
-            let fault = Fault::Siege {
-                hand_over: rng.chance(250).then(|| rng.skewed(MS / 10, timeout)),
-                for_: timeout * 2,
-                restart: rng.chance(300).then(|| rng.skewed(MS / 10, timeout / 2)),
-                tries: if rng.chance(800) { tries } else { Vec::new() },
-            };
-            self.faults.push((at, fault));
-            at += rng.between(timeout * 3, timeout * 8);
-        }
     }
 
     /// Bits that flip at rest, under a node that goes on.

@@ -244,9 +244,9 @@ impl SimNetwork {
         queue.last = queue.last.max(until);
     }
 
-    /// Breaks the connection between two nodes, if there is one.
-    pub(crate) fn break_connection(&self, a: usize, b: usize) {
-        self.close(a, b, PeerEvent::Down);
+    /// Breaks the connection between two nodes, if there is one, and tells both why.
+    pub(crate) fn break_connection(&self, a: usize, b: usize, event: PeerEvent) {
+        self.close(a, b, event);
     }
 
     /// Nothing has come through a cut connection for too long.

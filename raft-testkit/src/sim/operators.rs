@@ -63,6 +63,11 @@ async fn make(oracle: &Oracle, reach: &Reach, changes: Vec<Change>, options: Cha
     }
 }
 
+/// A longer election timeout, as an operator may want one.
+pub(crate) fn longer(election: Duration) -> Duration {
+    election * 3 / 2
+}
+
 impl World {
     /// Does what an operator wants. Whether there was anything to do.
     pub(crate) fn operate(&mut self, fault: &Fault) -> bool {
@@ -89,7 +94,7 @@ impl World {
                     ..Settings::default()
                 };
                 if *slower {
-                    settings.election_timeout = Some(self.plan.election * 3 / 2);
+                    settings.election_timeout = Some(longer(self.plan.election));
                 }
                 let Some(reach) = self.running(*who).and_then(|node| self.reach(node)) else { return false };
                 let oracle = Arc::clone(&self.oracle);

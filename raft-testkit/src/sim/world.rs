@@ -20,6 +20,7 @@ use super::halves::Halves;
 use super::history;
 use super::lives::{Damage, Slot};
 use super::network::SimNetwork;
+use super::operators::longer;
 use super::oracle::{Operation, Oracle, Totals, Violation};
 use super::plan::Plan;
 use super::rng::Rng;
@@ -117,7 +118,8 @@ impl World {
         let core = Arc::clone(executor.core());
         let agenda = Agenda::new(Arc::clone(&core));
         let clocks: Vec<_> = (0..all).map(|node| plan.clock(node)).collect();
-        let oracle = Arc::new(Oracle::new(Arc::clone(&core), &clocks, keep_events));
+        let timeouts = (plan.election, longer(plan.election));
+        let oracle = Arc::new(Oracle::new(Arc::clone(&core), &clocks, timeouts, keep_events));
         let network =
             SimNetwork::new(all, plan.net, Rng::stream(seed, 11), agenda.clone(), Arc::clone(&oracle));
         let slot = |node: usize| {
@@ -252,6 +254,7 @@ impl World {
             What::CutOff { node, for_, friends } => self.cut_off(node, for_, friends),
             What::Apart { sides, ways, for_ } => self.cut_apart(sides, ways, for_),
             What::Rival(node) => self.rival(node),
+            What::TakenForDead(node) => self.take_for_dead(node),
             What::Rejoin(node) => self.rejoin(node),
             What::Mend(mend) => self.mend(mend),
             What::Boot { node, life } => {

@@ -164,6 +164,12 @@ impl Leader {
         self.round
     }
 
+    /// To whom leadership is being handed over.
+    #[cfg(feature = "trace")]
+    pub(super) fn handing_over_to(&self) -> Option<NodeId> {
+        self.transfer.as_ref().map(|transfer| transfer.to)
+    }
+
     /// Other timeouts hold from now on.
     pub(crate) fn on_reconfigured(&self, common: &mut Common) {
         common.timers.set(Timer::Heartbeat, common.now);

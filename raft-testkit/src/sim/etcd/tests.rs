@@ -22,6 +22,8 @@ fn view(role: RoleKind, in_term: u64, last: u64) -> View {
         alarm: None,
         round: 0,
         lease_until: None,
+        handing_over_to: None,
+        disk_hangs: false,
     };
     view.hard.term = Term(in_term);
     view

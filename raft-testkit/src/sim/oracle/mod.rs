@@ -12,6 +12,7 @@
 //! | commit-retracted | nobody cuts away what is committed | §5.4 |
 //! | commit-not-durable | what is committed is synced on a quorum | §5.4, J1 |
 //! | lease | while a leader has a lease nobody else is elected | dissertation §6.4.1 |
+//! | hand-over | a leader whose disk hangs gives way; whoever does, does so to one that can lead, and not again and again | M11 |
 //! | stale-answer | an answer of one term counts in no other | §5.1, dissertation §6.4 |
 //! | match-not-durable | what a leader counts as acknowledged is synced there | Figure 2 (matchIndex) |
 //! | ack-not-durable | what is acknowledged is synced | Figure 2 |
@@ -33,10 +34,12 @@
 
 mod clients;
 mod disks;
+mod hand_over;
 mod members;
 mod protocol;
 mod snapshots;
 
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -62,6 +65,7 @@ pub const CHECKERS: &[&str] = &[
     "commit-retracted",
     "commit-not-durable",
     "lease",
+    "hand-over",
     "stale-answer",
     "match-not-durable",
     "ack-not-durable",
@@ -186,6 +190,8 @@ pub(crate) struct Model {
     pub(crate) answer_of: Option<(Term, u64)>,
     /// When it last dealt with anything, and when it last led.
     pub(crate) seen_at: (Nanos, Nanos),
+    /// As a leader, who may give way.
+    pub(crate) hand_over: hand_over::Watch,
 }
 
 /// What is known of the whole run.
@@ -193,6 +199,8 @@ pub(crate) struct State {
     pub(crate) nodes: Vec<Model>,
     /// Each node's clock.
     pub(crate) clocks: Vec<Clock>,
+    /// The shortest and the longest election timeout that a node may have.
+    pub(crate) timeouts: (Duration, Duration),
     pub(crate) leaders: BTreeMap<Term, usize>,
     /// The highest round that a leader of each term has asked for.
     pub(crate) rounds: BTreeMap<Term, u64>,
@@ -237,9 +245,10 @@ pub struct Totals {
 }
 
 impl Oracle {
-    /// An oracle for nodes who have these clocks, and who all have the initial entry.
+    /// An oracle for nodes who have these clocks, these election timeouts, the shortest and the longest, and the initial
+    /// entry.
     #[must_use]
-    pub fn new(core: Arc<Core>, clocks: &[Clock], keep_events: bool) -> Self {
+    pub fn new(core: Arc<Core>, clocks: &[Clock], timeouts: (Duration, Duration), keep_events: bool) -> Self {
         let nodes = clocks.iter().map(|clock| Model { ppm: clock.speeds[0].1, ..Model::default() }).collect();
         let state = State {
             nodes,
@@ -247,6 +256,7 @@ impl Oracle {
             rounds: BTreeMap::new(),
             beliefs: vec![vec![(Term::ZERO, Index::ZERO); clocks.len()]; clocks.len()],
             clocks: clocks.to_vec(),
+            timeouts,
             candidates: BTreeMap::new(),
             votes: BTreeMap::new(),
             committed: Vec::new(),

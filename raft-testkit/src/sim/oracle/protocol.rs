@@ -15,6 +15,7 @@ use raft_core::time::Time;
 use super::super::coverage::Point;
 use super::super::events::Tag;
 use super::super::executor::Nanos;
+use super::hand_over::Watch;
 use super::members::{is_quorum, short};
 use super::{Oracle, State, changed_its_mind, number, place};
 
@@ -32,8 +33,9 @@ impl Observer for Ear {
         self.oracle.lock().started(at, self.node, raft);
     }
 
-    fn input(&self, raft: &Raft, _now: Time, input: Input<'_>) {
+    fn input(&self, raft: &Raft, now: Time, input: Input<'_>) {
         let mut state = self.oracle.lock();
+        state.nodes[self.node].hand_over.input(now, raft, &input);
         state.nodes[self.node].answer_of = match input {
             Input::Message(Envelope {
                 term,
@@ -105,6 +107,7 @@ impl State {
         let model = &mut self.nodes[node];
         model.view = Some(view);
         model.full = false;
+        model.hand_over = Watch::default();
         if view.hard.term < model.shown {
             let what = format!("it comes up in term {}, after {}", view.hard.term, model.shown);
             self.violated(at, "term-went-back", Some(node), what);
@@ -130,6 +133,7 @@ impl State {
                 self.check_lease(at, node, view, *later, *other);
             }
         }
+        self.check_hand_over(at, node, before, raft);
         if view == before {
             return;
         }

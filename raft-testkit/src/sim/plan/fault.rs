@@ -249,6 +249,15 @@ pub enum Fault {
         restart: Option<Nanos>,
         /// When one of the others is told to campaign, after the cut.
         tries: Vec<Nanos>,
+        /// So long after the cut, the others take its process for dead.
+        dead: Option<Nanos>,
+    },
+    /// A connection breaks, and each end is told that the other's process is gone, which it is not.
+    TakenForDead {
+        /// One end.
+        who: Who,
+        /// The other.
+        by: Who,
     },
     /// An operator changes the members, all wishes as one change.
     Change {
@@ -307,6 +316,19 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// A node gets a longer election timeout, and nothing else that is new.
+    pub(super) const fn slower(who: Who) -> Self {
+        Self::Reconfigure {
+            who,
+            priority: None,
+            window: None,
+            tail_bytes: None,
+            append_bytes: None,
+            uncommitted_bytes: None,
+            slower: true,
+        }
+    }
+
     /// Its kind, for counting.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -330,6 +352,7 @@ impl Fault {
             Self::Deaf { .. } => "deaf-or-mute",
             Self::Lonely { .. } => "new-leader-cut-off",
             Self::Break { .. } => "connection-broken",
+            Self::TakenForDead { .. } => "taken-for-dead",
             Self::Stall { .. } => "lane-stalled",
             Self::Slow { .. } => "disk-slow",
             Self::Hang { .. } => "disk-hangs",

@@ -5,6 +5,7 @@
 //! at once hides what a run with little of it shows.
 
 mod fault;
+mod shapes;
 
 use core::fmt;
 use core::time::Duration;
@@ -194,6 +195,9 @@ impl Plan {
         plan.narrow(seed);
         plan.besiege(seed);
         plan.draw_operations(seed);
+        plan.unsettle(seed);
+        plan.leave_behind(seed);
+        plan.draw_rumours(seed);
         plan.draw_speeds(seed);
         plan
     }
@@ -436,46 +440,6 @@ impl Plan {
         let for_ = rng.skewed(timeout / 2, timeout * 8);
         let rival = rng.chance(500).then(|| rng.skewed(MS / 10, timeout / 2));
         Fault::Lonely { after, for_, friends, rival }
-    }
-
-    /// A few runs are made for one thing alone: leader after leader that is cut off with what it has written,
-    /// which is how logs come to differ most, with one entry in an append; and for answers that arrive two
-    /// leaders later.
-    fn narrow(&mut self, seed: u64) {
-        let mut rng = Rng::stream(seed, 4);
-        if self.nodes < 3 || !rng.chance(100) {
-            return;
-        }
-        let timeout = self.election.as_nanos() as u64;
-        (self.append_bytes, self.window) = (1, *rng.pick(&[1, 1, 8]));
-        let late = rng.chance(500);
-        // Two nodes hand leadership to each other: what was said in one of its terms meets a leader in another.
-        let swings = late && rng.chance(500);
-        if late {
-            self.net.overtake_ppm = rng.between(10_000, 200_000) as u32;
-            self.net.overtake_most = rng.between(timeout, timeout * 20);
-        }
-        // Much is asked, also of those who led before.
-        self.load.clients = rng.between(4, 8);
-        self.load.think = 2 * self.duration * self.load.clients / rng.between(1000, 2000);
-        self.load.reads_per_mille = rng.between(300, 700) as u32;
-        self.faults.clear();
-        let mut at = S;
-        while at < self.duration {
-            let fault = match rng.below(10) {
-                _ if swings => Fault::Transfer { to: Some(self.faults.len() % 2) },
-                0 => Fault::Kill { who: Who::Leader, down: rng.skewed(MS, timeout * 4) },
-                1 if late => Fault::Transfer { to: None },
-                2..=4 => Fault::Campaign { who: self.who(&mut rng) },
-                _ => self.lonely(&mut rng),
-            };
-            self.faults.push((at, fault));
-            at += if swings {
-                rng.between(timeout / 4, timeout)
-            } else {
-                rng.between(timeout / 4, timeout * 3)
-            };
-        }
     }
 }
 
