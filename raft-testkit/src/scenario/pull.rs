@@ -9,7 +9,8 @@ use super::describe;
 use super::interpreter::{Done, ENOUGH, World};
 
 impl World {
-    /// Pulls a node until nothing moves, as its driver would: messages first, then the journal.
+    /// Pulls a node until nothing moves, as its driver would: messages first, then the journal, which forgets before it
+    /// writes.
     pub(super) fn drain(&mut self, id: NodeId) -> Done {
         if self.node(id)?.raft.is_none() {
             return Ok(());
@@ -17,11 +18,12 @@ impl World {
         for _ in 0..ENOUGH {
             let heard = self.pull_events(id)?;
             let sent = self.pull_messages(id)?;
+            let forgot = self.pull_floor(id)?;
             let wrote = self.pull_write(id)?;
             let replaced = self.pull_snapshots(id)?;
             let applied = self.pull_apply(id)?;
             let fetched = self.pull_fetch(id)?;
-            if !(sent || heard || wrote || fetched || applied || replaced) {
+            if !(sent || heard || forgot || wrote || fetched || applied || replaced) {
                 return Ok(());
             }
         }

@@ -71,7 +71,7 @@ impl World {
 
     /// Pulls what concerns snapshots, as a driver does before anything is executed. Whether there was any.
     pub(super) fn pull_snapshots(&mut self, id: NodeId) -> Result<bool, String> {
-        let mut moved = self.pull_journal(id)?;
+        let mut moved = false;
         let next = self.snapshots.len() as u128 + 1;
         let node = self.node(id)?;
         let Some(raft) = &mut node.raft else { return Ok(false) };
@@ -99,7 +99,7 @@ impl World {
     }
 
     /// The journal forgets, or begins anew, when it is free.
-    fn pull_journal(&mut self, id: NodeId) -> Result<bool, String> {
+    pub(super) fn pull_floor(&mut self, id: NodeId) -> Result<bool, String> {
         let now = self.now;
         let node = self.node(id)?;
         let free = node.writing.is_none() && !node.disk_held;
