@@ -311,6 +311,7 @@ pub enum PeerEvent {
     Up,
     /// The last connection broke. It may come back: no hint of anything.
     Down,
-    /// It broke, and an immediate attempt to connect again was refused or reset: the process is gone.
+    /// It broke, and an immediate attempt to connect again was refused or reset: the process is gone, as far as one can
+    /// tell. What is in between may refuse as well: a hint that ends waiting, and that no promise ends with.
     Gone,
 }

@@ -84,7 +84,7 @@ fn candidate() -> (Raft, Time) {
     raft.handle_timeout(now);
     let grant = VoteReply { pre: true, asked: Term(1), ballot: Ballot::Granted };
     hear(&mut raft, now, 2, 0, Message::VoteReply(grant));
-    assert_eq!(settle(&mut raft, now).len(), 4, "two pre-votes, two votes");
+    assert_eq!(settle(&mut raft, now).len(), 2, "two votes; the pre-votes had not left and were taken back");
     assert_eq!(raft.role_kind(), RoleKind::Candidate);
     (raft, now)
 }

@@ -224,7 +224,7 @@ pub enum TransportError {
 /// * **T4** A peer that is down, slow or silent costs a bounded queue and no one else anything;
 ///   reconnecting backs off with jitter and is unlimited.
 /// * **T5** Connection up and loss are reported, promptly on reset or close; [`PeerEvent::Gone`] if an
-///   immediate reconnect is refused or reset.
+///   immediate reconnect is refused or reset. That is a hint: something in between may refuse as well.
 /// * **T6** The handshake checks magic, wire version range, cluster id, node id both ways, store id and
 ///   incarnation (by [`Inbox::admit`]); anything else is refused, logged once and counted.
 ///   Who was connected as no member and becomes one shakes hands anew: only members are remembered.

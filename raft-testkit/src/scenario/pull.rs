@@ -10,7 +10,7 @@ use super::interpreter::{Done, ENOUGH, World};
 
 impl World {
     /// Pulls a node until nothing moves, as its driver would: messages first, then the journal, which forgets before it
-    /// writes.
+    /// writes (one that is held back begins writes alone).
     pub(super) fn drain(&mut self, id: NodeId) -> Done {
         if self.node(id)?.raft.is_none() {
             return Ok(());

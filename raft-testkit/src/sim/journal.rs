@@ -182,7 +182,11 @@ impl Journal for SimJournal {
             let count = shared.oracle.write_done(shared.drive.node(), &unsynced);
             if shared.read_back_every > 0 && count.is_multiple_of(shared.read_back_every) {
                 let drive = &shared.drive;
-                super::lives::read_back(drive.node(), &drive.disk, &shared.oracle, shared.options.clone());
+                // Now and then as after a change of the options: what is there says of itself how large it is.
+                let other = count.is_multiple_of(shared.read_back_every * 16);
+                let larger = |options: &Options| options.clone().segment_bytes(options.segment_bytes * 2);
+                let options = if other { larger(&shared.options) } else { shared.options.clone() };
+                super::lives::read_back(drive.node(), &drive.disk, &shared.oracle, options);
             }
         }
         if matches!(result, Err(JournalError::NoSpace { .. })) && lock(&shared.store).load().is_ok() {

@@ -31,15 +31,18 @@ pub(super) fn advance(leader: &mut Leader, common: &mut Common) {
 /// A follower has answered: it may be one to give way to.
 pub(super) fn on_heartbeat_reply(leader: &mut Leader, common: &mut Common, from: NodeId) {
     let Some(progress) = leader.progress.get(&from) else { return };
+    let upto = leader.commit_before_last_round;
+    // What it said in this term, and that it lags by no more than a heartbeat.
+    let fit = |other: &Progress| other.acked_round > 0 && !other.slow && other.match_index >= upto;
     let preferred = progress.priority > common.config.priority
-        && !progress.slow
-        && progress.match_index >= leader.commit_before_last_round
+        && fit(progress)
+        && transfer::is_able(progress, common)
         && common.membership().voters.contains(&from);
     let settled_in = common.now >= leader.since + patience(common) && common.now >= common.may_hand_over_at;
     if preferred && settled_in && leader.transfer.is_none() && common.log.commit() >= leader.noop_index {
         // Of several the one with the most of it.
         let priority = progress.priority;
-        let to = transfer::best(leader, common, |other| other.priority >= priority);
+        let to = transfer::best(leader, common, |other| other.priority >= priority && fit(other));
         begin(leader, common, to, HandOver::Priority);
     }
 }

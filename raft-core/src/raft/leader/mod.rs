@@ -90,7 +90,7 @@ impl Leader {
             since: now,
             commit_before_last_round: Index::ZERO,
             commit_at_last_round: Index::ZERO,
-            hangs_since: None,
+            hangs_since: common.disk.hangs.then_some(0),
             transfer: None,
             proposed: VecDeque::new(),
             uncommitted_bytes: 0,

@@ -54,7 +54,7 @@ pub(super) fn begin(
 
 /// Whether a follower answers, or has not had the time to since this node began to lead, and may lead as
 /// far as its disk is concerned.
-fn is_able(progress: &Progress, common: &Common) -> bool {
+pub(super) fn is_able(progress: &Progress, common: &Common) -> bool {
     progress.rolled_back.is_none()
         && !progress.probation
         && common.now.since(progress.contact) < common.config.election_timeout

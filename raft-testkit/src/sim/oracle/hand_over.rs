@@ -31,6 +31,7 @@ struct Said {
     round: u64,
     /// It may not take over: its disk is slow, or it is on probation.
     unfit: bool,
+    priority: i8,
 }
 
 /// What is known of a node that may lead.
@@ -38,8 +39,9 @@ struct Said {
 pub(crate) struct Watch {
     /// When the last input came, by its own clock.
     now: Time,
-    /// The term in which the rest was learned, since this node leads it.
+    /// The term in which the rest was learned, since this node leads it, and when it began to.
     term: Term,
+    leads_since: Time,
     said: BTreeMap<NodeId, Said>,
     /// The last round, and what was committed when it began and when the one before it did, or less.
     round: u64,
@@ -64,10 +66,10 @@ impl Watch {
         else {
             return;
         };
-        let HeartbeatReply { round, slow, probation, .. } = *reply;
+        let HeartbeatReply { round, slow, probation, priority, .. } = *reply;
         if *term == self.term && *term == raft.view().hard.term && (1..=self.round).contains(&round) {
             let before = self.said.get(from).map_or(0, |said| said.round);
-            let said = Said { at: now, round: round.max(before), unfit: slow || probation };
+            let said = Said { at: now, round: round.max(before), unfit: slow || probation, priority };
             self.said.insert(*from, said);
         }
     }
@@ -75,7 +77,15 @@ impl Watch {
     fn leads(&mut self, before: View, view: View) {
         if self.term != view.hard.term {
             let Self { now, last, last_perhaps, wanted, .. } = *self;
-            *self = Self { now, term: view.hard.term, last, last_perhaps, wanted, ..Self::default() };
+            *self = Self {
+                now,
+                leads_since: now,
+                term: view.hard.term,
+                last,
+                last_perhaps,
+                wanted,
+                ..Self::default()
+            };
         }
         let since = self.hangs_since.unwrap_or(self.round);
         self.hangs_since = view.disk_hangs.then_some(since);
@@ -115,8 +125,9 @@ impl State {
 
     fn gives_way(&mut self, at: Nanos, node: usize, to: NodeId, raft: &Raft) {
         let me = NodeId(node as u64 + 1);
+        let status = raft.status(Time::ZERO);
         // One that was removed goes in any case (§6).
-        let Some(why) = raft.status(Time::ZERO).hand_over.filter(|_| self.votes(raft, me)) else { return };
+        let Some(why) = status.hand_over.filter(|_| self.votes(raft, me)) else { return };
         let (shortest, _) = self.timeouts;
         let target = &self.nodes[node_of(to)];
         let has = target.log.len() as u64;
@@ -132,6 +143,10 @@ impl State {
             Some(format!("which has last said {said:?}; since round {since} it would have to be prompt"))
         } else if why == HandOver::Priority && has < committed.0 && !harmed {
             Some(format!("which has {has} entries; {committed} was committed two rounds ago"))
+        } else if why == HandOver::Priority && said.is_none_or(|said| said.priority <= status.priority) {
+            Some(format!("which has last said {said:?}; its own priority is {}", status.priority))
+        } else if why == HandOver::Priority && now.since(watch.leads_since) < shortest * PAUSE_TIMEOUTS {
+            Some("it has only begun to lead".to_owned())
         } else {
             None
         };
@@ -147,7 +162,8 @@ impl State {
         let (shortest, longest) = self.timeouts;
         let watch = &self.nodes[node].hand_over;
         let now = watch.now;
-        let may = rested(watch.last_perhaps, now, longest);
+        // An input that changes nothing does not make a node look; nor is every beginning seen.
+        let may = rested(watch.last_perhaps, now, longest + longest / (PAUSE_TIMEOUTS / 2));
         let Some(since) = watch.hangs_since.filter(|_| may) else { return };
         // A round may have been begun at that moment. Of one that has become a member since, nothing counts at first.
         let since = (since + 1).max(watch.members.1);
@@ -163,8 +179,12 @@ impl State {
         }
     }
 
-    /// Whether a node votes in the membership in force, and will.
+    /// Whether a node votes in the membership in force, and will; not while that has not begun to be written, for until
+    /// then nobody but the node knows it.
     fn votes(&self, raft: &Raft, id: NodeId) -> bool {
-        self.membership_of(raft).is_some_and(|members| members.voters.contains(&id))
+        let view = raft.view();
+        self.in_force(raft, view.last.index).is_some_and(|(index, term, members)| {
+            LogId { term, index } == view.membership && members.voters.contains(&id)
+        })
     }
 }

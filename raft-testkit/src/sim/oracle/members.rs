@@ -108,7 +108,7 @@ impl State {
         })
     }
 
-    fn in_force(&self, raft: &Raft, last: Index) -> Option<(Index, Term, &Membership)> {
+    pub(super) fn in_force(&self, raft: &Raft, last: Index) -> Option<(Index, Term, &Membership)> {
         let term_of = |index: Index| {
             let known = self.committed.get(place(index)).map(|item| item.term);
             // What it has purged it has in a snapshot, and that is committed.

@@ -192,12 +192,15 @@ impl Plan {
         plan.features = Features::draw(seed, plan.nodes, &plan.clocks);
         plan.draw_faults(seed);
         plan.draw_more_faults(seed);
-        plan.narrow(seed);
-        plan.besiege(seed);
+        let narrow = plan.narrow(seed);
+        let besieged = plan.besiege(seed);
         plan.draw_operations(seed);
-        plan.unsettle(seed);
-        plan.leave_behind(seed);
-        plan.draw_rumours(seed);
+        if besieged {
+            plan.unsettle(seed);
+        }
+        if !narrow && !besieged && !plan.leave_behind(seed) {
+            plan.draw_rumours(seed);
+        }
         plan.draw_speeds(seed);
         plan
     }

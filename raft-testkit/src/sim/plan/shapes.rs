@@ -12,10 +12,10 @@ impl Plan {
     /// A few runs are made for one thing alone: leader after leader that is cut off with what it has written,
     /// which is how logs come to differ most, with one entry in an append; and for answers that arrive two
     /// leaders later.
-    pub(super) fn narrow(&mut self, seed: u64) {
+    pub(super) fn narrow(&mut self, seed: u64) -> bool {
         let mut rng = Rng::stream(seed, 4);
         if self.nodes < 3 || !rng.chance(100) {
-            return;
+            return false;
         }
         let timeout = self.election.as_nanos() as u64;
         (self.append_bytes, self.window) = (1, *rng.pick(&[1, 1, 8]));
@@ -47,15 +47,16 @@ impl Plan {
                 rng.between(timeout / 4, timeout * 3)
             };
         }
+        true
     }
 
     /// A few runs with leases are made for them alone: clocks that go as differently as is declared, answers that
     /// come late, reads through whomever, and leaders that are cut off again and again while others are made to
     /// campaign about when the promises end.
-    pub(super) fn besiege(&mut self, seed: u64) {
+    pub(super) fn besiege(&mut self, seed: u64) -> bool {
         let mut rng = Rng::stream(seed, 22);
         if self.features.reads.lease_drift_ppm.is_none() || self.nodes < 2 || !rng.chance(300) {
-            return;
+            return false;
         }
         let timeout = self.election.as_nanos() as u64;
         let drift = *rng.pick(&[0, 20_000, 100_000]);
@@ -85,6 +86,7 @@ impl Plan {
             self.faults.push((at, fault));
             at += rng.between(timeout * 3, timeout * 8);
         }
+        true
     }
 
     /// Half of the runs that are made for leases try something else as well, or instead: settings that are shorter after
@@ -92,8 +94,7 @@ impl Plan {
     /// a target that is told to take over when its leader has just given up waiting.
     pub(super) fn unsettle(&mut self, seed: u64) {
         let mut rng = Rng::stream(seed, 28);
-        let besieged = self.faults.iter().any(|(_, fault)| matches!(fault, Fault::Siege { .. }));
-        if !besieged || !rng.chance(500) {
+        if !rng.chance(500) {
             return;
         }
         match rng.below(3) {
@@ -159,12 +160,11 @@ impl Plan {
 
     /// A few runs are made for a follower that is sent a snapshot while the entries that it lacks are still on their way:
     /// what it gets then ends beyond the snapshot, and it does not know yet that any of it is committed.
-    pub(super) fn leave_behind(&mut self, seed: u64) {
+    pub(super) fn leave_behind(&mut self, seed: u64) -> bool {
         let mut rng = Rng::stream(seed, 30);
-        let besieged = self.faults.iter().any(|(_, fault)| matches!(fault, Fault::Siege { .. }));
-        let Some(snapshots) = self.features.snapshots.as_mut() else { return };
-        if besieged || self.nodes < 3 || !rng.chance(120) {
-            return;
+        let Some(snapshots) = self.features.snapshots.as_mut() else { return false };
+        if self.nodes < 3 || !rng.chance(120) {
+            return false;
         }
         (snapshots.every_entries, snapshots.every_bytes) = (rng.between(3, 5), 0);
         (snapshots.keep_entries, snapshots.keep_bytes, snapshots.ballast) = (0, 0, 0);
@@ -187,6 +187,7 @@ impl Plan {
             }
             at += all + rng.between(timeout * 2, timeout * 8);
         }
+        true
     }
 
     /// In some runs a connection breaks now and then, and the next attempt is refused although the process is there: what
