@@ -6,8 +6,8 @@ use raft_core::ids::LogId;
 use raft_core::message::{Message, SnapshotReply};
 use raft_core::raft::{Piece, Unreadable};
 
-use super::disk::{Part, Snapshot};
 use super::{Node, World};
+use crate::disk::{Part, Snapshot};
 
 /// What a store and the state machine are at.
 #[derive(Default)]
