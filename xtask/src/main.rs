@@ -137,8 +137,48 @@ fn completions(shell: clap_complete::Shell) -> Outcome {
     Ok(true)
 }
 
+/// What helps when a command could not do its work, unless the failure knows better.
+const fn next(command: &Command) -> &'static str {
+    match command {
+        Command::Demo(_)
+        | Command::Count(_)
+        | Command::CatchUp(_)
+        | Command::Chaos(_)
+        | Command::Cluster(_)
+        | Command::Guide(_)
+        | Command::Page(_) => {
+            "read what the nodes said: their logs are in the folder that is named above, if they came up. With --help \
+             a command says what it needs"
+        }
+        Command::Bench(_) => {
+            "run the part that failed alone (cargo xtask bench --quick --only PART); docs/performance.md says how to \
+             install each peer"
+        }
+        Command::Ci(_) | Command::Test(_) | Command::Tidy(_) | Command::Release(_) => {
+            "mend what is said above, then run that step alone: cargo xtask ci --list names them, --only STEP runs one"
+        }
+        Command::Conformance(_)
+        | Command::Crash(_)
+        | Command::Digests(_)
+        | Command::Fuzz(_)
+        | Command::Model(_)
+        | Command::Sim(_)
+        | Command::Mutants(_) => {
+            "if the compiler complains above, mend that; else --help says what the command takes, and examples"
+        }
+        Command::RedisCli(_) => {
+            "is there a node? cargo xtask cluster starts three and says where; -p names the port"
+        }
+        Command::Completions { .. } | Command::Book(_) | Command::Guard => {
+            "--help says what the command takes"
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let outcome = match Args::parse().command {
+    let command = Args::parse().command;
+    let usually = next(&command);
+    let outcome = match command {
         Command::Demo(args) => demo::run(&args),
         Command::Count(args) => count::run(&args),
         Command::Bench(args) => bench::run(&args),
@@ -167,8 +207,30 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(failure) => {
-            eprintln!("xtask: {failure}");
+            eprintln!("xtask: {failure}\nnext: {}", failure.helps().unwrap_or(usually));
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What helps names commands: each must be one that there is.
+    #[test]
+    fn what_helps_names_commands_that_there_are() {
+        let commands =
+            ["xtask demo", "xtask bench", "xtask ci", "xtask sim", "xtask redis-cli", "xtask tidy"];
+        let mut named = 0;
+        for command in commands {
+            let helps = next(&Args::parse_from(command.split(' ')).command);
+            for words in helps.split("cargo xtask ").skip(1) {
+                let name = words.split([' ', ',', ')', ';']).next().unwrap_or_default();
+                assert!(Args::command().find_subcommand(name).is_some(), "{name:?} in {helps:?}");
+                named += 1;
+            }
+        }
+        assert!(named >= 4, "{named}");
     }
 }

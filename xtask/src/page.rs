@@ -50,7 +50,8 @@ pub(crate) fn missing() -> Result<Option<String>, Failure> {
     if apt(&install)? && is_there() {
         return Ok(None);
     }
-    Err(Failure::new(format!("apt-get could not install {}", PACKAGES.join(" and "))))
+    Err(Failure::new(format!("apt-get could not install {}", PACKAGES.join(" and ")))
+        .next("install a browser and its driver by hand; chromedriver must be in the PATH"))
 }
 
 #[cfg(unix)]

@@ -439,7 +439,8 @@ fn folder(options: &Options) -> Result<(PathBuf, Option<tempfile::TempDir>), Fai
     std::fs::create_dir_all(dir).context(|| format!("cannot create {}", dir.display()))?;
     let mut inside = std::fs::read_dir(dir).context(|| format!("cannot read {}", dir.display()))?;
     if inside.next().is_some() {
-        return Err(Failure::new(format!("{} is not empty", dir.display())));
+        let what = format!("{} is not empty", dir.display());
+        return Err(Failure::new(what).next("name a new or an empty folder with --dir"));
     }
     Ok((dir.clone(), None))
 }

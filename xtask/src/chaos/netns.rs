@@ -31,7 +31,8 @@ impl Namespaces {
     /// Makes them. An error says what this machine does not allow.
     pub(super) fn start(nodes: usize) -> Result<Self, Failure> {
         if !proc::works(Command::new("ip").arg("-V")) {
-            return Err(Failure::new("there is no `ip` (iproute2)"));
+            return Err(Failure::new("there is no `ip`")
+                .next("install iproute2, or leave the kernel's network out: cargo xtask chaos --help"));
         }
         let process = std::process::id();
         let [.., high, low] = process.to_be_bytes();

@@ -31,7 +31,8 @@ pub(crate) fn free(count: usize) -> Result<Vec<SocketAddr>, Failure> {
             found.push(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         }
     }
-    Err(Failure::new(format!("no {count} free ports between {LOW} and {HIGH} on loopback")))
+    Err(Failure::new(format!("no {count} free ports between {LOW} and {HIGH} on loopback"))
+        .next("see who holds them: ss -ltnp"))
 }
 
 /// The first digits of ten ports in a row on which nobody listens: 1234 for 12340 to 12349.
@@ -45,7 +46,8 @@ pub(crate) fn ten() -> Result<u16, Failure> {
             return Ok(first);
         }
     }
-    Err(Failure::new(format!("no ten free ports in a row between {LOW} and {HIGH} on loopback")))
+    Err(Failure::new(format!("no ten free ports in a row between {LOW} and {HIGH} on loopback"))
+        .next("see who holds them: ss -ltnp"))
 }
 
 fn locks() -> Result<PathBuf, Failure> {
