@@ -17,6 +17,20 @@ pub(crate) const HAND_OVER_TIMEOUTS: u32 = 10;
 /// while its clocks stand still breaks it: do not use leases there. Costs: after the loss of a leader nobody is elected
 /// before the promises are over, so the hint that its process is gone (M5) helps little; for an election timeout after
 /// its own start a node votes for nobody.
+///
+/// ```
+/// use raft_core::error::ConfigError;
+/// use raft_core::ids::{ClusterId, NodeId};
+/// use raft_core::{Config, Lease};
+///
+/// let mut config = Config::new(NodeId(1), ClusterId(0x3b1f));
+/// // Crystals and NTP come to 700 for one clock: to 1400 between two that are wrong in opposite ways.
+/// config.lease = Some(Lease { max_drift_ppm: 1400 });
+/// assert_eq!(config.validate(), Ok(()));
+/// // To say that the clocks are perfect is never true.
+/// config.lease = Some(Lease { max_drift_ppm: 0 });
+/// assert!(matches!(config.validate(), Err(ConfigError::Drift { .. })));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// By how much the clock of one node may go slower than that of another, in millionths. Crystals are
@@ -191,6 +205,19 @@ const PASSES_BYTES: u64 = 16 << 20;
 
 impl Config {
     /// The defaults for a node of a cluster.
+    ///
+    /// ```
+    /// use raft_core::Config;
+    /// use raft_core::ids::{ClusterId, NodeId};
+    ///
+    /// let mut config = Config::new(NodeId(1), ClusterId(0x3b1f));
+    /// assert_eq!(config.validate(), Ok(()), "the defaults work");
+    /// assert_eq!(config.heartbeat_interval * 6, config.election_timeout);
+    /// // For a cluster over far places, say what differs.
+    /// config.heartbeat_interval *= 4;
+    /// config.election_timeout *= 4;
+    /// assert_eq!(config.validate(), Ok(()));
+    /// ```
     #[must_use]
     pub const fn new(id: NodeId, cluster: ClusterId) -> Self {
         Self {
@@ -237,6 +264,22 @@ impl Config {
 
     /// These settings with others in their place.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use raft_core::ids::{ClusterId, NodeId};
+    /// use raft_core::{Config, Settings};
+    ///
+    /// let config = Config::new(NodeId(1), ClusterId(0x3b1f));
+    /// // Fewer heartbeats alone would not fit the election timeout: both, or neither.
+    /// let heartbeat_interval = Some(Duration::from_millis(200));
+    /// let half = Settings { heartbeat_interval, ..Settings::default() };
+    /// assert!(config.with(&half).is_err());
+    /// let both = Settings { election_timeout: Some(Duration::from_secs(1)), ..half };
+    /// assert_eq!(config.with(&both)?.election_timeout, Duration::from_secs(1));
+    /// # Ok::<(), raft_core::error::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ConfigError`], which names the setting and what it must be.
     pub fn with(&self, settings: &Settings) -> Result<Self, ConfigError> {
@@ -268,6 +311,19 @@ impl Config {
     }
 
     /// Whether these settings can work.
+    ///
+    /// ```
+    /// use raft_core::Config;
+    /// use raft_core::error::ConfigError;
+    /// use raft_core::ids::{ClusterId, NodeId};
+    ///
+    /// let mut config = Config::new(NodeId(1), ClusterId(0x3b1f));
+    /// assert_eq!(config.validate(), Ok(()));
+    /// config.snapshot_chunk_bytes = 17 << 20;
+    /// // More than transports pass in one message.
+    /// let Err(ConfigError::TooLarge { what, limit_bytes, .. }) = config.validate() else { panic!() };
+    /// assert_eq!((what, limit_bytes), ("snapshot_chunk_bytes", 16 << 20));
+    /// ```
     ///
     /// # Errors
     /// [`ConfigError`], which names the setting and what it must be.

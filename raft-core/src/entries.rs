@@ -11,6 +11,18 @@ use crate::entry::Entry;
 /// A list of entries that never changes. A clone shares it; one entry alone takes no memory of its own.
 ///
 /// It is read as a slice, and made of a vector or an iterator.
+///
+/// ```
+/// use raft_core::entries::Entries;
+/// use raft_core::entry::{Entry, EntryKind};
+/// use raft_core::ids::{Index, LogId};
+///
+/// let noop = |index| Entry { id: LogId::new(3, index), kind: EntryKind::Noop, data: "".into() };
+/// let for_the_journal: Entries = (17..20).map(noop).collect();
+/// let for_a_follower = for_the_journal.clone();
+/// assert_eq!(for_a_follower.as_ptr(), for_the_journal.as_ptr());
+/// assert_eq!(for_a_follower.last().map(|last| last.id.index), Some(Index(19)));
+/// ```
 #[derive(Clone, Default)]
 pub struct Entries(List);
 
@@ -68,6 +80,20 @@ impl IntoIterator for Entries {
 }
 
 /// The entries of a list, which others may have too.
+///
+/// ```
+/// use raft_core::entries::Entries;
+/// use raft_core::entry::{Entry, EntryKind};
+/// use raft_core::ids::LogId;
+///
+/// let noop = |index| Entry { id: LogId::new(3, index), kind: EntryKind::Noop, data: "".into() };
+/// let entries = Entries::from([noop(17), noop(18)]);
+/// let kept = entries.clone();
+/// let mut taken = entries.into_iter();
+/// assert_eq!(taken.next(), Some(noop(17)));
+/// // What is taken here is still in the lists of others.
+/// assert_eq!((taken.len(), kept.len()), (1, 2));
+/// ```
 #[derive(Clone, Debug)]
 pub struct IntoIter {
     list: Entries,

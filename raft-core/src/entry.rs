@@ -12,6 +12,27 @@ use serde::{Deserialize, Serialize};
 use crate::ids::LogId;
 
 /// What the bytes of an entry are. The number is part of the wire and journal formats.
+///
+/// Each kind of entry has its own decoder:
+///
+/// ```
+/// use raft_core::entry::{Entry, EntryKind, unpack};
+/// use raft_core::ids::{LogId, NodeId};
+/// use raft_core::membership::{Member, Membership};
+///
+/// let founders = Membership::of_voters([Member::new(NodeId(1), "10.0.0.1:7101")]).unwrap();
+/// let entry =
+///     Entry { id: LogId::new(0, 1), kind: EntryKind::Membership, data: founders.encode() };
+/// let says = match entry.kind {
+///     EntryKind::Noop => "nothing".into(),
+///     EntryKind::Commands => format!("{} commands", unpack(&entry.data).unwrap().len()),
+///     EntryKind::Membership => {
+///         format!("{} voters", Membership::decode(&entry.data).unwrap().voters.len())
+///     }
+///     EntryKind::Session => "a session".into(),
+/// };
+/// assert_eq!(says, "1 voters");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum EntryKind {
@@ -29,6 +50,14 @@ pub enum EntryKind {
 
 impl EntryKind {
     /// The kind with this number, if there is one.
+    ///
+    /// ```
+    /// use raft_core::entry::EntryKind;
+    ///
+    /// assert_eq!(EntryKind::from_u8(1), Some(EntryKind::Commands));
+    /// // Of a later version, or damage: nobody here can read such an entry.
+    /// assert_eq!(EntryKind::from_u8(4), None);
+    /// ```
     #[must_use]
     pub const fn from_u8(number: u8) -> Option<Self> {
         Some(match number {
@@ -41,6 +70,13 @@ impl EntryKind {
     }
 
     /// Its number in wire and journal formats.
+    ///
+    /// ```
+    /// use raft_core::entry::EntryKind;
+    ///
+    /// let kinds = [EntryKind::Noop, EntryKind::Commands, EntryKind::Membership, EntryKind::Session];
+    /// assert_eq!(kinds.map(EntryKind::as_u8), [0, 1, 2, 3]);
+    /// ```
     #[must_use]
     pub const fn as_u8(self) -> u8 {
         self as u8
@@ -48,6 +84,17 @@ impl EntryKind {
 }
 
 /// One record of the log.
+///
+/// ```
+/// use raft_core::entry::{Entry, EntryKind, pack};
+/// use raft_core::ids::LogId;
+///
+/// let data = pack(&["put a".into()]);
+/// let entry = Entry { id: LogId::new(3, 17), kind: EntryKind::Commands, data };
+/// // One goes to the journal, one to each follower: the bytes are there once.
+/// let copy = entry.clone();
+/// assert_eq!(copy.data.as_ptr(), entry.data.as_ptr());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Where it stands and who wrote it there.
@@ -63,6 +110,20 @@ impl Entry {
     pub const OVERHEAD_BYTES: u64 = 64;
 
     /// What this entry counts for in every bound: its data and a fixed overhead, in bytes.
+    ///
+    /// ```
+    /// use raft_core::entry::{Entry, EntryKind};
+    /// use raft_core::ids::LogId;
+    ///
+    /// let entry = |size| Entry {
+    ///     id: LogId::new(3, 17),
+    ///     kind: EntryKind::Commands,
+    ///     data: vec![7; size].into(),
+    /// };
+    /// assert_eq!(entry(1000).cost_bytes(), 1000 + Entry::OVERHEAD_BYTES);
+    /// // Entries without bytes fill a window too, so that there are never too many of them.
+    /// assert_eq!((1 << 20) / entry(0).cost_bytes(), 16_384);
+    /// ```
     #[must_use]
     pub fn cost_bytes(&self) -> u64 {
         self.data.len() as u64 + Self::OVERHEAD_BYTES
@@ -77,6 +138,17 @@ const PACK_HEADER: usize = 5;
 const PACK_EACH: usize = 4;
 
 /// The size of [`pack`]'s result for commands of these sizes, in bytes.
+///
+/// To know whether commands fit one entry, before they are copied:
+///
+/// ```
+/// use bytes::Bytes;
+/// use raft_core::entry::{pack, packed_len};
+///
+/// let commands: [Bytes; 2] = ["put a".into(), "del b".into()];
+/// let bytes = commands.iter().map(Bytes::len).sum();
+/// assert_eq!(packed_len(commands.len(), bytes), pack(&commands).len());
+/// ```
 #[must_use]
 pub fn packed_len(count: usize, command_bytes: usize) -> usize {
     PACK_HEADER + PACK_EACH * count + command_bytes
@@ -119,6 +191,14 @@ pub fn pack(commands: &[Bytes]) -> Bytes {
 }
 
 /// The bytes of an entry are not what [`pack`] writes.
+///
+/// ```
+/// use raft_core::entry::{pack, unpack};
+///
+/// let packed = pack(&["put a".into()]);
+/// let error = unpack(&packed.slice(..packed.len() - 1)).unwrap_err();
+/// assert_eq!(error.to_string(), "packed commands are malformed: a command exceeds the entry");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("packed commands are malformed: {what}")]
 pub struct MalformedPack {
@@ -127,6 +207,17 @@ pub struct MalformedPack {
 }
 
 /// Undoes [`pack`]. Each command is a slice of `data`; nothing is copied.
+///
+/// ```
+/// use raft_core::entry::{MalformedPack, pack, unpack};
+///
+/// let data = pack(&["put a".into(), "del b".into()]);
+/// let commands = unpack(&data)?;
+/// assert_eq!(commands, ["put a", "del b"]);
+/// // Each is a part of the entry: it keeps all of that in memory as long as it lives.
+/// assert!(data.as_ptr_range().contains(&commands[1].as_ptr()));
+/// # Ok::<(), MalformedPack>(())
+/// ```
 ///
 /// # Errors
 /// [`MalformedPack`] if the bytes are of another format or do not add up. Never panics and never

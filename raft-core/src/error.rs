@@ -9,6 +9,20 @@ use crate::ids::{LogId, NodeId, Term};
 use crate::membership::Member;
 
 /// What a failed request has left behind.
+///
+/// ```
+/// use raft_core::error::Outcome;
+///
+/// let may_send_again = |outcome, idempotent: bool| match outcome {
+///     Outcome::NotApplied => true,
+///     Outcome::Unknown => idempotent,
+///     Outcome::Applied => false,
+/// };
+/// // To add one twice is not the same as once; to set a value twice is.
+/// assert!(!may_send_again(Outcome::Unknown, false));
+/// assert!(may_send_again(Outcome::Unknown, true));
+/// assert!(may_send_again(Outcome::NotApplied, false));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It did not happen and never will: it may be sent again.
@@ -85,6 +99,19 @@ pub enum ProposeError {
 
 impl ProposeError {
     /// Whether the command may have been applied.
+    ///
+    /// ```
+    /// use raft_core::error::{Outcome, ProposeError};
+    /// use raft_core::ids::{LogId, NodeId, Term};
+    ///
+    /// let failed = [
+    ///     ProposeError::Transferring { to: NodeId(2) },
+    ///     ProposeError::Superseded { by: LogId::new(4, 18) },
+    ///     ProposeError::Unknown { term: Term(3) },
+    /// ];
+    /// let again = failed.iter().filter(|error| error.outcome() == Outcome::NotApplied);
+    /// assert_eq!(again.count(), 2);
+    /// ```
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         match self {
@@ -95,6 +122,21 @@ impl ProposeError {
 }
 
 /// Why a linearizable read cannot be answered. A read changes nothing: it may always be sent again.
+///
+/// ```
+/// use raft_core::error::ReadError;
+/// use raft_core::ids::NodeId;
+/// use raft_core::membership::Member;
+///
+/// // Where to ask next, if not here.
+/// let elsewhere = |error: ReadError| match error {
+///     ReadError::NotLeader { leader } => leader.map(|member| member.address),
+///     _ => None,
+/// };
+/// let leader = Some(Member::new(NodeId(2), "10.0.0.2:7101"));
+/// assert_eq!(elsewhere(ReadError::NotLeader { leader }).as_deref(), Some("10.0.0.2:7101"));
+/// assert_eq!(elsewhere(ReadError::Overloaded), None);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -116,6 +158,20 @@ pub enum ReadError {
 }
 
 /// Why leadership was not handed over. The old leader leads on, unless it says otherwise.
+///
+/// ```
+/// use raft_core::error::TransferError;
+/// use raft_core::ids::NodeId;
+///
+/// // Whether the same may be asked for again with another target.
+/// let try_another = |error: &TransferError| {
+///     matches!(error, TransferError::BadTarget { .. } | TransferError::TimedOut { .. })
+/// };
+/// let error = TransferError::TimedOut { to: NodeId(3) };
+/// assert!(try_another(&error));
+/// assert_eq!(error.to_string(), "node 3 did not take over in time");
+/// assert!(!try_another(&TransferError::NobodyReachable));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransferError {
@@ -154,6 +210,21 @@ pub enum TransferError {
 }
 
 /// Why settings were not taken on. Nothing has changed.
+///
+/// ```
+/// use raft_core::error::{ConfigError, ReconfigureError};
+/// use raft_core::ids::{ClusterId, NodeId};
+/// use raft_core::{Config, Settings};
+///
+/// fn reload(config: &Config, settings: &Settings) -> Result<Config, ReconfigureError> {
+///     Ok(config.with(settings)?)
+/// }
+///
+/// let config = Config::new(NodeId(1), ClusterId(0x3b1f));
+/// let settings = Settings { window_bytes: Some(0), ..Settings::default() };
+/// let expected = ReconfigureError::Config(ConfigError::Zero { what: "window_bytes" });
+/// assert_eq!(reload(&config, &settings), Err(expected));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReconfigureError {
@@ -167,6 +238,20 @@ pub enum ReconfigureError {
 
 /// What speaks against a membership change at this moment, although it makes sense: it would put the
 /// cluster's availability at risk, never its safety.
+///
+/// What an operator is told who would add a fourth voter while one of three is down:
+///
+/// ```
+/// use raft_core::error::Objection;
+/// use raft_core::ids::NodeId;
+///
+/// let objection =
+///     Objection::NoLiveQuorum { voters: 4, alive: 2, needed: 3, silent: vec![NodeId(3), NodeId(4)] };
+/// assert_eq!(
+///     objection.to_string(),
+///     "of 4 voters 3 would have to be alive, but only 2 are; silent: 3 4"
+/// );
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Objection {
@@ -221,6 +306,17 @@ pub enum Objection {
 impl Objection {
     /// Whether `force` overrides it. It does not where a new voter may not vote yet: should the leader die before it
     /// has caught up, nobody could ever be elected again.
+    ///
+    /// ```
+    /// use raft_core::error::Objection;
+    /// use raft_core::ids::NodeId;
+    ///
+    /// let node = NodeId(4);
+    /// let slow = Objection::Lagging { node, lag_entries: 5000, limit_entries: 1000 };
+    /// assert!(slow.yields_to_force(), "the others wait for it, but all goes on");
+    /// let empty = Objection::Probation { node, lag_entries: 5000 };
+    /// assert!(!empty.yields_to_force());
+    /// ```
     #[must_use]
     pub const fn yields_to_force(&self) -> bool {
         matches!(
@@ -230,6 +326,17 @@ impl Objection {
     }
 
     /// Whether it may pass by waiting: a new voter that has to catch up.
+    ///
+    /// ```
+    /// use raft_core::error::Objection;
+    /// use raft_core::ids::NodeId;
+    ///
+    /// let new = Objection::NotLearned { node: NodeId(4) };
+    /// assert!(new.is_catching_up());
+    /// // This one passes only if somebody starts node 3 again.
+    /// let alone = Objection::NoLiveQuorum { voters: 2, alive: 1, needed: 2, silent: vec![NodeId(3)] };
+    /// assert!(!alone.is_catching_up());
+    /// ```
     #[must_use]
     pub const fn is_catching_up(&self) -> bool {
         !matches!(self, Self::NoLiveQuorum { .. })
@@ -237,6 +344,19 @@ impl Objection {
 }
 
 /// Why a membership change was not made, or may not have been.
+///
+/// ```
+/// use raft_core::error::ChangeError;
+/// use raft_core::ids::NodeId;
+/// use raft_core::membership::PlanError;
+///
+/// // To remove what is not there is a success for whoever wants it gone.
+/// let gone = |result: Result<(), ChangeError>| {
+///     matches!(result, Ok(()) | Err(ChangeError::Plan(PlanError::NotAMember(_))))
+/// };
+/// assert!(gone(Err(PlanError::NotAMember(NodeId(9)).into())));
+/// assert!(!gone(Err(PlanError::NoVoters.into())));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChangeError {
@@ -294,6 +414,17 @@ pub enum ChangeError {
 
 impl ChangeError {
     /// Whether the membership may have been changed.
+    ///
+    /// ```
+    /// use raft_core::error::{ChangeError, Outcome};
+    /// use raft_core::ids::{LogId, Term};
+    ///
+    /// let busy = ChangeError::InProgress { at: LogId::new(3, 17) };
+    /// assert_eq!(busy.outcome(), Outcome::NotApplied);
+    /// // Look at the membership in force before asking again.
+    /// let lost = ChangeError::Unknown { term: Term(3) };
+    /// assert_eq!(lost.outcome(), Outcome::Unknown);
+    /// ```
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         match self {
@@ -304,6 +435,20 @@ impl ChangeError {
 }
 
 /// Settings that cannot work.
+///
+/// ```
+/// use raft_core::Config;
+/// use raft_core::error::ConfigError;
+/// use raft_core::ids::{ClusterId, NodeId};
+///
+/// let mut config = Config::new(NodeId(1), ClusterId(0x3b1f));
+/// config.command_limit_bytes = 0;
+/// // A program with names of its own for settings can say which one it is.
+/// match config.validate() {
+///     Err(ConfigError::Zero { what }) => assert_eq!(what, "command_limit_bytes"),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -388,6 +533,20 @@ pub enum ConfigError {
 }
 
 /// Why a snapshot was not taken when asked for. Nothing was lost: it may be asked for again.
+///
+/// A job that asks for one every night has no reason to complain of an idle node:
+///
+/// ```
+/// use raft_core::error::SnapshotFailed;
+///
+/// let failed = |result: Result<(), SnapshotFailed>| match result {
+///     Err(SnapshotFailed::Nothing) | Ok(()) => None,
+///     Err(error) => Some(error.to_string()),
+/// };
+/// assert_eq!(failed(Err(SnapshotFailed::Nothing)), None);
+/// let told = failed(Err(SnapshotFailed::NoStore));
+/// assert_eq!(told.as_deref(), Some("this node has no snapshot store"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotFailed {
@@ -409,6 +568,18 @@ pub enum SnapshotFailed {
 }
 
 /// Why a pass over the stored log came to no end. Nothing was changed.
+///
+/// ```
+/// use raft_core::backend::JournalError;
+/// use raft_core::error::ScrubFailed;
+///
+/// // The disk is to be looked at, or the node is only going down.
+/// let is_alarm = |error: &ScrubFailed| matches!(error, ScrubFailed::Journal(_));
+/// let io = JournalError::Io { what: "read 00000017.log".into(), cause: "input/output error".into() };
+/// let error = ScrubFailed::Journal(io);
+/// assert!(is_alarm(&error) && !is_alarm(&ScrubFailed::ShuttingDown));
+/// assert_eq!(error.to_string(), "read 00000017.log: input/output error");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScrubFailed {
@@ -424,6 +595,18 @@ pub enum ScrubFailed {
 }
 
 /// A safety invariant does not hold. The node must stop rather than go on.
+///
+/// ```
+/// use raft_core::error::{FatalReason, Violation};
+/// use raft_core::ids::{NodeId, Term};
+///
+/// let violation = Violation::TwoLeaders { term: Term(4), first: NodeId(1), second: NodeId(3) };
+/// // What stands in the log of a node that has stopped for it.
+/// assert_eq!(
+///     FatalReason::from(violation).to_string(),
+///     "a safety invariant does not hold: nodes 1 and 3 both lead term 4"
+/// );
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -475,6 +658,15 @@ pub enum Violation {
 impl Violation {
     /// Whether the node that found it must stop. A vetoed election is only reported: the node does not
     /// lead, and stands still until a leader contacts it.
+    ///
+    /// ```
+    /// use raft_core::error::Violation;
+    /// use raft_core::ids::{NodeId, Term};
+    ///
+    /// let vetoed = Violation::VetoedElection { term: Term(4), by: NodeId(3) };
+    /// assert!(!vetoed.is_fatal());
+    /// assert!(Violation::Local { what: "applied is beyond committed" }.is_fatal());
+    /// ```
     #[must_use]
     pub const fn is_fatal(&self) -> bool {
         !matches!(self, Self::VetoedElection { .. })
@@ -482,6 +674,18 @@ impl Violation {
 }
 
 /// Why a node stopped for good.
+///
+/// ```
+/// use raft_core::error::FatalReason;
+/// use raft_core::ids::{Index, NodeId};
+///
+/// // Nodes that must not be started again on what they have: a membership change replaces them.
+/// let replace =
+///     |reason: &FatalReason| matches!(reason, FatalReason::RolledBack { .. } | FatalReason::Refused { .. });
+/// let set_back = FatalReason::RolledBack { by: NodeId(1), acknowledged: Index(17) };
+/// assert!(replace(&set_back));
+/// assert!(!replace(&FatalReason::StateMachine("division by zero".into())));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FatalReason {
@@ -539,6 +743,16 @@ pub enum FatalReason {
 impl FatalReason {
     /// Whether it stopped because its disk is full: what was acknowledged is there, and when there is space again the
     /// node may be built and started anew, in the same process, on a journal that was opened anew (J9).
+    ///
+    /// ```
+    /// use raft_core::backend::JournalError;
+    /// use raft_core::error::FatalReason;
+    ///
+    /// let full = FatalReason::from(JournalError::NoSpace { needed: 4096 });
+    /// assert!(full.is_out_of_space(), "make space, then start it again");
+    /// let failed = FatalReason::from(JournalError::Poisoned { cause: "fsync failed".into() });
+    /// assert!(!failed.is_out_of_space());
+    /// ```
     #[must_use]
     pub const fn is_out_of_space(&self) -> bool {
         matches!(self, Self::Journal(crate::backend::JournalError::NoSpace { .. }))

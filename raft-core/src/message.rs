@@ -15,6 +15,16 @@ use crate::ids::{GroupId, Index, LogId, NodeId, Term};
 use crate::membership::Member;
 
 /// Which of a peer's two queues a message takes (T3).
+///
+/// A transport with one connection sends the urgent ones first:
+///
+/// ```
+/// use raft_core::message::Lane;
+///
+/// let mut waiting = [(Lane::Bulk, "entries"), (Lane::Control, "a heartbeat"), (Lane::Bulk, "more")];
+/// waiting.sort_by_key(|(lane, _)| *lane);
+/// assert_eq!(waiting.map(|(_, what)| what), ["a heartbeat", "entries", "more"]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Lane {
     /// Small and urgent: votes, heartbeats, transfers, and every answer. Never waits behind bulk.
@@ -24,6 +34,23 @@ pub enum Lane {
 }
 
 /// A message with its addresses.
+///
+/// ```
+/// use raft_core::ids::{GroupId, Index, NodeId, Term};
+/// use raft_core::message::{Envelope, Heartbeat, HeartbeatReply, Message};
+///
+/// let heartbeat = Envelope {
+///     group: GroupId(0),
+///     from: NodeId(1),
+///     to: NodeId(2),
+///     term: Term(4),
+///     message: Message::Heartbeat(Heartbeat { commit: Index(17), round: 9 }),
+/// };
+/// let reply = Message::HeartbeatReply(HeartbeatReply { round: 9, ..HeartbeatReply::default() });
+/// // The way back.
+/// let answer = Envelope { from: heartbeat.to, to: heartbeat.from, message: reply, ..heartbeat };
+/// assert_eq!((answer.to, answer.term), (NodeId(1), Term(4)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Envelope {
     /// The group both belong to.
@@ -40,6 +67,25 @@ pub struct Envelope {
 
 impl Envelope {
     /// The lane that it must take.
+    ///
+    /// ```
+    /// use raft_core::entries::Entries;
+    /// use raft_core::ids::{GroupId, Index, LogId, NodeId, Term};
+    /// use raft_core::message::{Append, AppendReply, Envelope, Lane, Message};
+    ///
+    /// let append = Append { prev: LogId::ZERO, commit: Index::ZERO, entries: Entries::default() };
+    /// let request = Envelope {
+    ///     group: GroupId(0),
+    ///     from: NodeId(1),
+    ///     to: NodeId(2),
+    ///     term: Term(4),
+    ///     message: Message::Append(append),
+    /// };
+    /// assert_eq!(request.lane(), Lane::Bulk);
+    /// // Its answer does not wait behind entries that go the other way.
+    /// let message = Message::AppendReply(AppendReply::Matched { matched: Index::ZERO });
+    /// assert_eq!(Envelope { message, ..request }.lane(), Lane::Control);
+    /// ```
     #[must_use]
     pub const fn lane(&self) -> Lane {
         match self.message {
@@ -50,6 +96,18 @@ impl Envelope {
 }
 
 /// What one node says to another.
+///
+/// What a network lets through on which nobody is elected, for a test:
+///
+/// ```
+/// use raft_core::ids::LogId;
+/// use raft_core::message::{Message, TimeoutNow, VoteRequest};
+///
+/// let passes = |message: &Message| !matches!(message, Message::Vote(_) | Message::VoteReply(_));
+/// let request = VoteRequest { pre: true, transfer: false, last: LogId::new(3, 17), told: 0 };
+/// assert!(!passes(&Message::Vote(request)));
+/// assert!(passes(&Message::TimeoutNow(TimeoutNow { round: 9 })));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Message {
@@ -82,6 +140,17 @@ pub enum Message {
 impl Message {
     /// What a peer of this wire version is told: what it has no field for is left out. `None` if it has no
     /// such message; then it is not sent. Both transports of this project count their wire versions alike.
+    ///
+    /// ```
+    /// use raft_core::message::{Message, ReadIndex, TimeoutNow};
+    ///
+    /// let order = Message::TimeoutNow(TimeoutNow { round: 9 });
+    /// assert_eq!(order.clone().for_version(2), Some(order.clone()));
+    /// // Version 1 has the order, but no field for the round.
+    /// assert_eq!(order.for_version(1), Some(Message::TimeoutNow(TimeoutNow { round: 0 })));
+    /// // It has no such question.
+    /// assert_eq!(Message::ReadIndex(ReadIndex { id: 7 }).for_version(1), None);
+    /// ```
     #[must_use]
     pub fn for_version(self, version: u16) -> Option<Self> {
         if version >= 2 {
@@ -107,6 +176,18 @@ impl Message {
 }
 
 /// Asks for a vote (§5.2, RequestVote) or for a pre-vote (dissertation §9.6).
+///
+/// ```
+/// use raft_core::ids::LogId;
+/// use raft_core::message::VoteRequest;
+///
+/// let pre = VoteRequest { pre: true, transfer: false, last: LogId::new(3, 17), told: 0 };
+/// // It would win: now it asks for the votes themselves.
+/// let request = VoteRequest { pre: false, ..pre };
+/// // A voter whose log goes further denies its own to both (§5.4.1).
+/// let mine = LogId::new(3, 20);
+/// assert!(request.last < mine && pre.last < mine);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VoteRequest {
     /// Only asks whether it would win: nobody's term or vote changes.
@@ -121,6 +202,21 @@ pub struct VoteRequest {
 }
 
 /// A voter's answer.
+///
+/// How an election among three stands after two answers:
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use raft_core::ids::NodeId;
+/// use raft_core::membership::{Member, Membership, VoteResult};
+/// use raft_core::message::Ballot;
+///
+/// let voters = Membership::of_voters((1..=3).map(|id| Member::new(NodeId(id), ""))).unwrap();
+/// let ballots = BTreeMap::from([(NodeId(1), Ballot::Granted), (NodeId(2), Ballot::Denied)]);
+/// let yes = |id| ballots.get(&id).map(|ballot| *ballot == Ballot::Granted);
+/// assert_eq!(voters.vote_result(yes), VoteResult::Pending);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Ballot {
     /// Yes.
@@ -132,6 +228,18 @@ pub enum Ballot {
 }
 
 /// The answer to a [`VoteRequest`].
+///
+/// ```
+/// use raft_core::ids::Term;
+/// use raft_core::message::{Ballot, VoteReply};
+///
+/// // This candidate has asked for votes in term 5.
+/// let counts = |reply: &VoteReply| !reply.pre && reply.asked == Term(5);
+/// let vote = VoteReply { pre: false, asked: Term(5), ballot: Ballot::Granted };
+/// assert!(counts(&vote));
+/// assert!(!counts(&VoteReply { pre: true, ..vote }), "said only that it would vote");
+/// assert!(!counts(&VoteReply { asked: Term(4), ..vote }), "was asked in another term");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VoteReply {
     /// Whether it answers a pre-vote: a pre-vote's answer is never a vote.
@@ -145,6 +253,16 @@ pub struct VoteReply {
 
 /// Keeps followers from campaigning, tells how far they may commit, and collects their confirmation
 /// for waiting reads (dissertation §6.4).
+///
+/// ```
+/// use raft_core::ids::Index;
+/// use raft_core::message::Heartbeat;
+///
+/// // What stands beyond 17 in the follower's log may be other entries than those that are committed.
+/// let (commit, matched) = (Index(20), Index(17));
+/// let heartbeat = Heartbeat { commit: commit.min(matched), round: 9 };
+/// assert_eq!(heartbeat.commit, Index(17));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// The leader's commit index, but never beyond what this follower is known to match.
@@ -154,6 +272,21 @@ pub struct Heartbeat {
 }
 
 /// The answer to a [`Heartbeat`].
+///
+/// ```
+/// use raft_core::ids::Index;
+/// use raft_core::message::HeartbeatReply;
+///
+/// let mut known = Index(12);
+/// let reply =
+///     HeartbeatReply { round: 9, matched: Index(17), last: Index(20), ..HeartbeatReply::default() };
+/// // The answer to an append was lost: its leader need not send entries 13 to 17 again.
+/// known = known.max(reply.matched);
+/// assert_eq!(known, Index(17));
+/// // A store that was set back: it has acknowledged more than its log has now.
+/// let set_back = HeartbeatReply { last: Index(9), ..reply };
+/// assert!(set_back.last < known);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HeartbeatReply {
     /// The round it answers, from 1; 0 for a heartbeat of an earlier term: such an answer tells its sender the
@@ -178,6 +311,18 @@ pub struct HeartbeatReply {
 }
 
 /// Tells a follower to campaign (dissertation §3.10).
+///
+/// ```
+/// use raft_core::ids::LogId;
+/// use raft_core::message::{TimeoutNow, VoteRequest};
+///
+/// let order = TimeoutNow { round: 9 };
+/// // Who is told asks for votes at once and says by which order, so that voters need not wait until their
+/// // promises to the old leader are over.
+/// let request =
+///     VoteRequest { pre: false, transfer: true, last: LogId::new(3, 17), told: order.round };
+/// assert_eq!(request.told, 9);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TimeoutNow {
     /// The heartbeat round that the leader had last begun: from here on its lease is void until a quorum has
@@ -186,6 +331,16 @@ pub struct TimeoutNow {
 }
 
 /// A follower asks its leader for a read index. Wire version 2.
+///
+/// ```
+/// use raft_core::message::ReadIndex;
+///
+/// let question = ReadIndex { id: 7 };
+/// assert_eq!(question.id & ReadIndex::END, 0);
+/// // A node that has lost entries asks for the end of the leader's log.
+/// let on_probation = ReadIndex { id: 8 | ReadIndex::END };
+/// assert_ne!(on_probation.id & ReadIndex::END, 0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReadIndex {
     /// Chosen by the follower, never twice, not even after a restart: an answer to an older question must not pass
@@ -201,6 +356,19 @@ impl ReadIndex {
 }
 
 /// The answer to a [`ReadIndex`]. Wire version 2.
+///
+/// ```
+/// use raft_core::ids::Index;
+/// use raft_core::message::{ReadIndex, ReadIndexReply};
+///
+/// let question = ReadIndex { id: 7 };
+/// let reply = ReadIndexReply { id: 7, index: Some(Index(17)) };
+/// // The follower answers its client as soon as it has executed entry 17.
+/// let may_answer = |applied: Index| {
+///     reply.id == question.id && reply.index.is_some_and(|index| applied >= index)
+/// };
+/// assert_eq!([Index(16), Index(17)].map(may_answer), [false, true]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReadIndexReply {
     /// What it answers.
@@ -211,6 +379,23 @@ pub struct ReadIndexReply {
 }
 
 /// AppendEntries (§5.3).
+///
+/// ```
+/// use raft_core::entries::Entries;
+/// use raft_core::entry::{Entry, EntryKind};
+/// use raft_core::ids::{Index, LogId};
+/// use raft_core::message::Append;
+///
+/// let noop = |index| Entry { id: LogId::new(4, index), kind: EntryKind::Noop, data: "".into() };
+/// let entries = Entries::from([noop(18), noop(19)]);
+/// let append = Append { prev: LogId::new(3, 17), commit: Index(17), entries };
+/// // A follower takes them only if its log has 3.17, and then follows on without a hole.
+/// let mut next = append.prev.index;
+/// for entry in &append.entries {
+///     next = next.next();
+///     assert_eq!(entry.id.index, next);
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Append {
     /// What the leader's log has directly before `entries`.
@@ -222,6 +407,22 @@ pub struct Append {
 }
 
 /// The answer to an [`Append`].
+///
+/// Where the logs agree at most, by what a leader is told:
+///
+/// ```
+/// use raft_core::ids::{Index, LogId};
+/// use raft_core::message::AppendReply;
+///
+/// let at_most = |reply: AppendReply| match reply {
+///     AppendReply::Matched { matched } => matched,
+///     AppendReply::Rejected { hint, .. } => hint.index,
+/// };
+/// let hint = LogId::new(2, 25);
+/// let reply = AppendReply::Rejected { prev: Index(40), hint, last: Index(61) };
+/// // It need not try 39, 38 and so on one by one.
+/// assert_eq!(at_most(reply), Index(25));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum AppendReply {
     /// My log matches yours through `matched`, and that much is durable here. Says only what an append
@@ -244,6 +445,29 @@ pub enum AppendReply {
 }
 
 /// A piece of a snapshot (§7, InstallSnapshot). One without bytes asks how much of it is there.
+///
+/// A snapshot of 10 bytes in pieces of 4:
+///
+/// ```
+/// use bytes::Bytes;
+/// use raft_core::ids::{LogId, NodeId};
+/// use raft_core::membership::{Member, Membership};
+/// use raft_core::message::SnapshotChunk;
+///
+/// let whole = Bytes::from_static(b"a=1 b=2 c!");
+/// # let membership = Membership::of_voters([Member::new(NodeId(1), "10.0.0.1:7101")]).unwrap().encode();
+/// let piece = |offset: usize| SnapshotChunk {
+///     upto: LogId::new(3, 17),
+///     snapshot: 0xd5,
+///     membership: membership.clone(),
+///     offset: offset as u64,
+///     total: 10,
+///     checksum: 0x1f0e_77c2,
+///     data: whole.slice(offset..(offset + 4).min(10)),
+/// };
+/// let last = piece(8);
+/// assert_eq!(last.offset + last.data.len() as u64, last.total);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SnapshotChunk {
     /// The last log id that the snapshot covers.
@@ -263,6 +487,15 @@ pub struct SnapshotChunk {
 }
 
 /// The answer to a [`SnapshotChunk`].
+///
+/// ```
+/// use raft_core::message::SnapshotReply;
+///
+/// // The connection was lost: the leader goes on where the receiver's store ends, not from the start.
+/// let total = 1 << 20;
+/// let reply = SnapshotReply { snapshot: 0xd5, received: 768 << 10, installed: false };
+/// assert_eq!(total - reply.received, 256 << 10);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SnapshotReply {
     /// The snapshot it speaks of.
@@ -275,6 +508,17 @@ pub struct SnapshotReply {
 }
 
 /// Something that a node learns about itself from a peer.
+///
+/// ```
+/// use raft_core::ids::Index;
+/// use raft_core::message::Notice;
+///
+/// // A node that was removed by entry 40 and added again by entry 52 hears of the first only now.
+/// let member_by = Index(52);
+/// let out = |notice: Notice| matches!(notice, Notice::Removed { since } if since > member_by);
+/// assert!(!out(Notice::Removed { since: Index(40) }));
+/// assert!(out(Notice::Removed { since: Index(60) }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Notice {
@@ -294,6 +538,26 @@ pub enum Notice {
 }
 
 /// A message on its way out, with the member it goes to.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use raft_core::ids::{GroupId, Index, NodeId, Term};
+/// use raft_core::membership::Member;
+/// use raft_core::message::{Envelope, Heartbeat, Lane, Message, Outgoing};
+///
+/// let envelope = Envelope {
+///     group: GroupId(0),
+///     from: NodeId(1),
+///     to: NodeId(2),
+///     term: Term(4),
+///     message: Message::Heartbeat(Heartbeat { commit: Index(17), round: 9 }),
+/// };
+/// let to = Arc::new(Member::new(NodeId(2), "10.0.0.2:7101"));
+/// let outgoing = Outgoing { to, lane: envelope.lane(), envelope };
+/// // All that a transport has to know to send it.
+/// assert_eq!((outgoing.to.address.as_str(), outgoing.lane), ("10.0.0.2:7101", Lane::Control));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outgoing {
     /// The receiver with its address.
@@ -305,6 +569,16 @@ pub struct Outgoing {
 }
 
 /// What a transport says about a connection to a peer (T5).
+///
+/// ```
+/// use raft_core::message::PeerEvent;
+///
+/// // Only of a process that is gone it is certain that it leads no more: nobody waits for an election
+/// // timeout then (M5).
+/// let at_once = |event| event == PeerEvent::Gone;
+/// let events = [PeerEvent::Up, PeerEvent::Down, PeerEvent::Gone];
+/// assert_eq!(events.map(at_once), [false, false, true]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PeerEvent {
     /// A connection with a completed handshake is there.

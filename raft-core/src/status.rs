@@ -9,6 +9,15 @@ use crate::ids::{Index, LogId, NodeId, Term};
 use crate::membership::{Member, Membership};
 
 /// The states of a node (§5.1, Figure 4), and limbo.
+///
+/// ```
+/// use raft_core::status::RoleKind;
+///
+/// // Who asks for votes, or asks whether it would get them, knows of no leader.
+/// let campaigns = |role| matches!(role, RoleKind::PreCandidate | RoleKind::Candidate);
+/// assert!(campaigns(RoleKind::PreCandidate) && !campaigns(RoleKind::Follower));
+/// assert_eq!(RoleKind::PreCandidate.to_string(), "pre-candidate");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RoleKind {
@@ -37,6 +46,17 @@ impl core::fmt::Display for RoleKind {
 }
 
 /// Why the role, the term or the known leader changed.
+///
+/// What a program may log when a role changes:
+///
+/// ```
+/// use raft_core::ids::Term;
+/// use raft_core::status::{RoleKind, Why};
+///
+/// let (role, term, why) = (RoleKind::Follower, Term(4), Why::QuorumLost);
+/// let line = format!("{role} in term {term}: {why}");
+/// assert_eq!(line, "follower in term 4: it heard of no quorum");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Why {
@@ -104,6 +124,22 @@ impl core::fmt::Display for Why {
 }
 
 /// How a node's journal does (M11).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use raft_core::status::Disk;
+///
+/// // When to wake somebody up.
+/// let alarm = |disk| match disk {
+///     Disk::Prompt | Disk::Slow => false,
+///     Disk::Hangs { since } => since > Duration::from_secs(10),
+///     // It does not become less full by itself.
+///     Disk::Full { .. } | Disk::Failed => true,
+/// };
+/// assert!(!alarm(Disk::Hangs { since: Duration::from_secs(1) }));
+/// assert!(alarm(Disk::Full { since: Duration::ZERO }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Disk {
     /// Writes end within an election timeout.
@@ -126,6 +162,16 @@ pub enum Disk {
 }
 
 /// Why a leader handed over of its own accord.
+///
+/// ```
+/// use raft_core::status::HandOver;
+///
+/// // One of them means that a disk is to be looked at, the other that all is as it was wished.
+/// let sick = |why: Option<HandOver>| why == Some(HandOver::DiskHangs);
+/// assert!(sick(Some(HandOver::DiskHangs)));
+/// assert!(!sick(Some(HandOver::Priority)));
+/// assert_eq!(HandOver::Priority.to_string(), "another node is to be preferred");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HandOver {
@@ -145,6 +191,18 @@ impl core::fmt::Display for HandOver {
 }
 
 /// A peer as a leader sees it.
+///
+/// ```
+/// use raft_core::status::PeerState;
+///
+/// // What a leader sends a peer next.
+/// let sends = |state| match state {
+///     PeerState::Probe => "one append, then waits for its answer",
+///     PeerState::Replicate => "appends without waiting",
+///     PeerState::Snapshot => "pieces of a snapshot",
+/// };
+/// assert_eq!(sends(PeerState::Replicate), "appends without waiting");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PeerState {
     /// Looking for the place where the logs agree: one append at a time.
@@ -156,6 +214,40 @@ pub enum PeerState {
 }
 
 /// How far a snapshot has come on its way.
+///
+/// How far a node has come that begins with a leader's snapshot:
+///
+/// ```
+/// # use raft_core::backend::JournalState;
+/// # use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, LogId, NodeId, StoreId, Term};
+/// # use raft_core::membership::{Member, Membership};
+/// # use raft_core::message::{Envelope, Message, SnapshotChunk};
+/// # use raft_core::raft::Restored;
+/// # use raft_core::time::Time;
+/// # use raft_core::{Config, Raft};
+/// # let (group, node, now) = (GroupId(0), NodeId(2), Time::ZERO);
+/// # let incarnation = Incarnation::default();
+/// # let identity = Identity { cluster: ClusterId(1), group, node, store: StoreId(7), incarnation };
+/// # let journal = JournalState::empty(identity);
+/// # let restored = Restored { journal, snapshot: None, applied: LogId::ZERO };
+/// # let mut raft = Raft::new(Config::new(node, ClusterId(1)), restored, now).unwrap();
+/// # let members = (1..=2).map(|id| Member::new(NodeId(id), format!("10.0.0.{id}:7101")));
+/// # let chunk = SnapshotChunk {
+/// #     upto: LogId::new(3, 17),
+/// #     snapshot: 0xd5,
+/// #     membership: Membership::of_voters(members).unwrap().encode(),
+/// #     offset: 0,
+/// #     total: 4000,
+/// #     checksum: 0,
+/// #     data: vec![7; 1000].into(),
+/// # };
+/// # let message = Message::Snapshot(chunk);
+/// # raft.handle_message(now, Envelope { group, from: NodeId(1), to: node, term: Term(3), message });
+/// // A first piece has come, and is not in the store yet.
+/// let transfer = raft.status(now).receiving.unwrap();
+/// assert_eq!(transfer.upto, LogId::new(3, 17));
+/// assert_eq!((transfer.received_bytes, transfer.total_bytes), (0, 4000));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SnapshotTransfer {
@@ -168,6 +260,42 @@ pub struct SnapshotTransfer {
 }
 
 /// One peer, on a leader.
+///
+/// Who lags, as a leader sees it that was just elected:
+///
+/// ```
+/// # use raft_core::backend::JournalState;
+/// # use raft_core::entry::{Entry, EntryKind};
+/// # use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, StoreId, Term};
+/// # use raft_core::membership::{Member, Membership};
+/// # use raft_core::raft::Restored;
+/// # use raft_core::time::Time;
+/// # use raft_core::{Config, Raft};
+/// use raft_core::status::{PeerState, PeerStatus};
+/// # let (cluster, node, now) = (ClusterId(1), NodeId(1), Time::ZERO);
+/// # let (group, incarnation) = (GroupId(0), Incarnation::default());
+/// # let mut membership = Membership::of_voters([Member::new(node, "10.0.0.1:7101")]).unwrap();
+/// # membership.members.insert(NodeId(2), Member::new(NodeId(2), "10.0.0.2:7101"));
+/// # let data = membership.encode();
+/// # let first = Entry { id: LogId::new(0, 1), kind: EntryKind::Membership, data };
+/// # let mut journal =
+/// #     JournalState::empty(Identity { cluster, group, node, store: StoreId(7), incarnation });
+/// # journal.last = first.id;
+/// # journal.terms = vec![(Index(1), Term(0))];
+/// # journal.memberships = vec![first];
+/// # let restored = Restored { journal, snapshot: None, applied: LogId::ZERO };
+/// # let mut raft = Raft::new(Config::new(node, cluster), restored, now).unwrap();
+/// # raft.handle_timeout(now);
+/// # while let Some(write) = raft.poll_write() {
+/// #     raft.handle_written(now, write.ticket);
+/// # }
+///
+/// let status = raft.status(now);
+/// let behind = |peer: &&PeerStatus| peer.match_index < status.commit_index;
+/// let peer = status.peers.iter().find(behind).unwrap();
+/// // The learner has not answered yet: where the logs agree is being looked for.
+/// assert_eq!((peer.id, peer.state, peer.contact_age), (NodeId(2), PeerState::Probe, None));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerStatus {
@@ -192,6 +320,18 @@ pub struct PeerStatus {
 }
 
 /// Counts since the node started.
+///
+/// ```
+/// use raft_core::status::Counters;
+///
+/// // Counts only grow, so that what happened between two looks is their difference.
+/// let mut before = Counters::default();
+/// before.elections = 2;
+/// let mut after = before;
+/// after.elections = 5;
+/// let between = after.elections - before.elections;
+/// assert!(between > 1, "the cluster has no rest");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Counters {
@@ -222,6 +362,23 @@ pub struct Counters {
 }
 
 /// What is known of the stored log as it is on the disk, from reading it again in the background.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use raft_core::status::Scrub;
+///
+/// // Whether all that is stored was read without damage within a day.
+/// let sound = |scrub: &Scrub| {
+///     scrub.damages == 0
+///         && scrub.failure.is_none()
+///         && scrub.pass_age.is_some_and(|age| age < Duration::from_secs(86_400))
+/// };
+/// let mut scrub = Scrub::default();
+/// assert!(!sound(&scrub), "nothing is known yet");
+/// scrub.pass_age = Some(Duration::from_secs(3600));
+/// assert!(sound(&scrub));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Scrub {
@@ -245,6 +402,20 @@ pub struct Scrub {
 }
 
 /// What waits for a node's protocol at this moment, and the bound of each: see `docs/limits.md`.
+///
+/// ```
+/// use raft_core::status::Load;
+///
+/// // How full the fuller of the two queues is, in per cent: slow clients down before they are refused.
+/// let fill = |load: &Load| {
+///     let queued = load.queued_bytes * 100 / load.queued_limit_bytes;
+///     queued.max(load.received_bytes * 100 / load.received_limit_bytes)
+/// };
+/// let mut load = Load::default();
+/// (load.queued_bytes, load.queued_limit_bytes) = (48 << 20, 64 << 20);
+/// (load.received_bytes, load.received_limit_bytes) = (1 << 20, 16 << 20);
+/// assert_eq!(fill(&load), 75);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Load {
@@ -263,6 +434,42 @@ pub struct Load {
 }
 
 /// What a node knows of itself at one moment.
+///
+/// Whether a node serves clients, and why if not:
+///
+/// ```
+/// # use raft_core::backend::JournalState;
+/// # use raft_core::entry::{Entry, EntryKind};
+/// # use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, StoreId, Term};
+/// # use raft_core::membership::{Member, Membership};
+/// # use raft_core::raft::Restored;
+/// # use raft_core::time::Time;
+/// # use raft_core::{Config, Raft};
+/// use raft_core::status::{RoleKind, Status};
+/// # let (cluster, node, now) = (ClusterId(1), NodeId(1), Time::ZERO);
+/// # let (group, incarnation) = (GroupId(0), Incarnation::default());
+/// # let data = Membership::of_voters([Member::new(node, "10.0.0.1:7101")]).unwrap().encode();
+/// # let first = Entry { id: LogId::new(0, 1), kind: EntryKind::Membership, data };
+/// # let mut journal =
+/// #     JournalState::empty(Identity { cluster, group, node, store: StoreId(7), incarnation });
+/// # journal.last = first.id;
+/// # journal.terms = vec![(Index(1), Term(0))];
+/// # journal.memberships = vec![first];
+/// # let restored = Restored { journal, snapshot: None, applied: LogId::ZERO };
+/// # let mut raft = Raft::new(Config::new(node, cluster), restored, now).unwrap();
+///
+/// let serves = |status: &Status| match (status.role, &status.leader) {
+///     (RoleKind::Leader, _) => Ok(()),
+///     (_, Some(leader)) => Err(format!("ask {}", leader.address)),
+///     (role, None) => Err(format!("{role}: {}", status.why)),
+/// };
+/// assert_eq!(serves(&raft.status(now)), Err("follower: it started".into()));
+/// raft.handle_timeout(now);
+/// # while let Some(write) = raft.poll_write() {
+/// #     raft.handle_written(now, write.ticket);
+/// # }
+/// assert_eq!(serves(&raft.status(now)), Ok(()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {

@@ -13,6 +13,24 @@ use super::{Member, Membership};
 use crate::ids::NodeId;
 
 /// One wish. Several together are one change.
+///
+/// A node moves to another machine, and a fourth comes, in one change:
+///
+/// ```
+/// use raft_core::ids::NodeId;
+/// use raft_core::membership::change::plan;
+/// use raft_core::membership::{Change, Member, Membership};
+///
+/// let members = (1..=3).map(|id| Member::new(NodeId(id), format!("10.0.0.{id}:7101")));
+/// let founders = Membership::of_voters(members).unwrap();
+/// let changes = [
+///     Change::Update(Member::new(NodeId(3), "10.0.9.3:7101")),
+///     Change::AddLearner(Member::new(NodeId(4), "10.0.0.4:7101")),
+/// ];
+/// let after = plan(&founders, &changes).unwrap().after;
+/// assert_eq!(after.member(NodeId(3)).unwrap().address, "10.0.9.3:7101");
+/// assert!(after.learners().eq([NodeId(4)]));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Change {
@@ -37,6 +55,19 @@ pub enum Change {
 }
 
 /// Why a list of changes makes no sense for a membership. It never will, as long as that is in force.
+///
+/// ```
+/// use raft_core::ids::NodeId;
+/// use raft_core::membership::change::plan;
+/// use raft_core::membership::{Change, Member, Membership, PlanError};
+///
+/// let members = (1..=2).map(|id| Member::new(NodeId(id), format!("10.0.0.{id}:7101")));
+/// let founders = Membership::of_voters(members).unwrap();
+/// let nobody = [Change::Remove(NodeId(1)), Change::Demote(NodeId(2))];
+/// assert_eq!(plan(&founders, &nobody), Err(PlanError::NoVoters));
+/// let error = plan(&founders, &[Change::Promote(NodeId(7))]).unwrap_err();
+/// assert_eq!(error.to_string(), "node 7 is not a member");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
@@ -67,6 +98,24 @@ pub enum PlanError {
 }
 
 /// What a change comes to: what is in force before and after, and each entry on the way.
+///
+/// It says in words what an operator should know before agreeing to it:
+///
+/// ```
+/// use raft_core::ids::NodeId;
+/// use raft_core::membership::change::plan;
+/// use raft_core::membership::{Change, Member, Membership};
+///
+/// let members = (1..=3).map(|id| Member::new(NodeId(id), format!("10.0.0.{id}:7101")));
+/// let founders = Membership::of_voters(members).unwrap();
+/// let plan = plan(&founders, &[Change::Remove(NodeId(3))]).unwrap();
+/// assert_eq!(
+///     plan.to_string(),
+///     "now: voters 1 2 3; 2 of 3 must be alive, 1 may fail\n\
+///      step 1: joint, a majority of 1 2 3 and one of 1 2 decide together\n\
+///      then: voters 1 2; 2 of 2 must be alive, 0 may fail\n"
+/// );
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Plan {
@@ -80,21 +129,73 @@ pub struct Plan {
 
 impl Plan {
     /// Who votes then and not now.
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::change::plan;
+    /// use raft_core::membership::{Change, Member, Membership};
+    ///
+    /// let members = (1..=3).map(|id| Member::new(NodeId(id), format!("10.0.0.{id}:7101")));
+    /// let mut membership = Membership::of_voters(members).unwrap();
+    /// membership.voters.remove(&NodeId(3));
+    /// // Node 3 is there already: it need not be reached for the first time, but its vote is new.
+    /// let plan = plan(&membership, &[Change::Promote(NodeId(3))]).unwrap();
+    /// assert!(plan.new_voters().eq([NodeId(3)]));
+    /// assert_eq!(plan.joining().count(), 0);
+    /// ```
     pub fn new_voters(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.after.voters.difference(&self.before.voters).copied()
     }
 
     /// Who is a member then and not now.
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::change::plan;
+    /// use raft_core::membership::{Change, Member, Membership};
+    ///
+    /// let alone = Membership::of_voters([Member::new(NodeId(1), "10.0.0.1:7101")]).unwrap();
+    /// let new = |id| Change::AddLearner(Member::new(NodeId(id), format!("10.0.0.{id}:7101")));
+    /// let plan = plan(&alone, &[new(2), new(3), Change::Promote(NodeId(2))]).unwrap();
+    /// // Both have to be started, whether they vote or not.
+    /// assert!(plan.joining().eq([NodeId(2), NodeId(3)]));
+    /// ```
     pub fn joining(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.after.members.keys().copied().filter(|id| !self.before.is_member(*id))
     }
 
     /// Who is a member now and not then.
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::change::plan;
+    /// use raft_core::membership::{Change, Member, Membership};
+    ///
+    /// let members = (1..=3).map(|id| Member::new(NodeId(id), format!("10.0.0.{id}:7101")));
+    /// let founders = Membership::of_voters(members).unwrap();
+    /// let plan = plan(&founders, &[Change::Demote(NodeId(2)), Change::Remove(NodeId(3))]).unwrap();
+    /// // Which machines may be switched off then. Node 2 goes on as a learner.
+    /// assert!(plan.leaving().eq([NodeId(3)]));
+    /// ```
     pub fn leaving(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.before.members.keys().copied().filter(|id| !self.after.is_member(*id))
     }
 
     /// Whether the voters change, so that it goes through joint consensus (§6).
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::change::plan;
+    /// use raft_core::membership::{Change, Member, Membership};
+    ///
+    /// let alone = Membership::of_voters([Member::new(NodeId(1), "10.0.0.1:7101")]).unwrap();
+    /// let add = Change::AddLearner(Member::new(NodeId(2), "10.0.0.2:7101"));
+    /// let learner = plan(&alone, &[add.clone()]).unwrap();
+    /// assert!(!learner.is_joint(), "one entry brings it");
+    /// let voter = plan(&alone, &[add, Change::Promote(NodeId(2))]).unwrap();
+    /// assert!(voter.is_joint());
+    /// assert_eq!((learner.steps.len(), voter.steps.len()), (1, 3));
+    /// ```
     #[must_use]
     pub fn is_joint(&self) -> bool {
         self.before.voters != self.after.voters
@@ -150,12 +251,32 @@ impl fmt::Display for List {
 
 impl Membership {
     /// How many of the (incoming) voters it takes to decide.
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::{Member, Membership};
+    ///
+    /// let voters = |count| Membership::of_voters((1..=count).map(|id| Member::new(NodeId(id), "")));
+    /// let quorums = [3, 4, 5].map(|count| voters(count).unwrap().quorum());
+    /// assert_eq!(quorums, [2, 3, 3]);
+    /// assert_eq!(Membership::default().quorum(), 0, "nobody decides");
+    /// ```
     #[must_use]
     pub fn quorum(&self) -> usize {
         if self.voters.is_empty() { 0 } else { majority(self.voters.len()) }
     }
 
     /// How many of the (incoming) voters may fail while the others go on.
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::{Member, Membership};
+    ///
+    /// // A fourth voter makes no cluster safer, a fifth does.
+    /// let voters = |count| Membership::of_voters((1..=count).map(|id| Member::new(NodeId(id), "")));
+    /// let tolerances = [3, 4, 5].map(|count| voters(count).unwrap().tolerance());
+    /// assert_eq!(tolerances, [1, 1, 2]);
+    /// ```
     #[must_use]
     pub fn tolerance(&self) -> usize {
         self.voters.len() - self.quorum()
@@ -163,6 +284,23 @@ impl Membership {
 }
 
 /// What `changes`, as one, come to where `before` is in force.
+///
+/// ```
+/// use raft_core::ids::NodeId;
+/// use raft_core::membership::change::plan;
+/// use raft_core::membership::{Change, Member, Membership, PlanError};
+///
+/// let members = (1..=3).map(|id| Member::new(NodeId(id), format!("10.0.0.{id}:7101")));
+/// let founders = Membership::of_voters(members).unwrap();
+/// let new = Member::new(NodeId(4), "10.0.0.4:7101");
+/// let plan_of_it = plan(&founders, &[Change::Replace { old: NodeId(3), new }])?;
+/// // Node 4 learns, then both sets decide, then the new one.
+/// let [learns, joint, new] = &plan_of_it.steps[..] else { panic!("three entries") };
+/// assert!(learns.learners().eq([NodeId(4)]) && joint.is_joint() && !new.is_member(NodeId(3)));
+/// // And nothing else begins meanwhile.
+/// assert_eq!(plan(joint, &[Change::Remove(NodeId(1))]), Err(PlanError::Joint));
+/// # Ok::<(), PlanError>(())
+/// ```
 ///
 /// # Errors
 /// [`PlanError`]; the first that does not fit.

@@ -14,6 +14,16 @@ pub use change::{Change, Plan, PlanError};
 pub use quorum::VoteResult;
 
 /// A member's record: where it is reached and what its users attached to it.
+///
+/// ```
+/// use raft_core::ids::NodeId;
+/// use raft_core::membership::Member;
+///
+/// // The cluster's own traffic goes to the address; where clients are welcome is an attribute.
+/// let member = Member::new(NodeId(2), "10.0.0.2:7101").with("clients", "10.0.0.2:8080");
+/// assert_eq!(member.address, "10.0.0.2:7101");
+/// assert_eq!(member.attributes["clients"], "10.0.0.2:8080");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Member {
@@ -27,12 +37,31 @@ pub struct Member {
 
 impl Member {
     /// A member without attributes.
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::Member;
+    ///
+    /// let member = Member::new(NodeId(2), "raft-2.example:7101");
+    /// assert_eq!(member.id, NodeId(2));
+    /// assert!(member.attributes.is_empty());
+    /// ```
     #[must_use]
     pub fn new(id: NodeId, address: impl Into<String>) -> Self {
         Self { id, address: address.into(), attributes: BTreeMap::new() }
     }
 
     /// The same with one more attribute.
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::Member;
+    ///
+    /// let member = Member::new(NodeId(2), "10.0.0.2:7101").with("zone", "a").with("clients", "none");
+    /// // Of two values for one name the later one counts.
+    /// let member = member.with("zone", "b");
+    /// assert_eq!((member.attributes["zone"].as_str(), member.attributes.len()), ("b", 2));
+    /// ```
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.attributes.insert(name.into(), value.into());
@@ -71,6 +100,17 @@ pub struct Membership {
 }
 
 /// A membership that cannot be.
+///
+/// ```
+/// use raft_core::ids::NodeId;
+/// use raft_core::membership::{Member, Membership, MembershipError};
+///
+/// // The same line twice in a list of founders.
+/// let members = [1, 2, 2].map(|id| Member::new(NodeId(id), "10.0.0.1:7101"));
+/// let error = Membership::of_voters(members).unwrap_err();
+/// assert_eq!(error, MembershipError::Duplicate(NodeId(2)));
+/// assert_eq!(error.to_string(), "node 2 is listed twice");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MembershipError {
@@ -108,6 +148,18 @@ struct Encoded {
 impl Membership {
     /// A membership in which every member votes.
     ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::{Member, Membership, MembershipError};
+    ///
+    /// let hosts = ["a.example:7101", "b.example:7101", "c.example:7101"];
+    /// let members = (1..).zip(hosts).map(|(id, host)| Member::new(NodeId(id), host));
+    /// let founders = Membership::of_voters(members)?;
+    /// assert!(founders.voters.contains(&NodeId(3)) && !founders.is_joint());
+    /// assert_eq!(Membership::of_voters([]), Err(MembershipError::NoVoters));
+    /// # Ok::<(), MembershipError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`MembershipError::Duplicate`] or [`MembershipError::NoVoters`].
     pub fn of_voters(members: impl IntoIterator<Item = Member>) -> Result<Self, MembershipError> {
@@ -125,6 +177,18 @@ impl Membership {
 
     /// Whether it is one that can be in force.
     ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::{Member, Membership, MembershipError};
+    ///
+    /// let members = (1..=3).map(|id| Member::new(NodeId(id), format!("10.0.0.{id}:7101")));
+    /// let mut membership = Membership::of_voters(members)?;
+    /// // Changed by hand: it votes, and nobody knows where it is.
+    /// membership.members.remove(&NodeId(3));
+    /// assert_eq!(membership.check(), Err(MembershipError::Unknown(NodeId(3))));
+    /// # Ok::<(), MembershipError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`MembershipError::NoVoters`], [`MembershipError::Unknown`] or [`MembershipError::Leaving`].
     pub fn check(&self) -> Result<(), MembershipError> {
@@ -141,30 +205,92 @@ impl Membership {
     }
 
     /// Whether two voter sets are in force (§6).
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::change::plan;
+    /// use raft_core::membership::{Change, Member, Membership};
+    ///
+    /// let members = (1..=3).map(|id| Member::new(NodeId(id), format!("10.0.0.{id}:7101")));
+    /// let founders = Membership::of_voters(members).unwrap();
+    /// let plan = plan(&founders, &[Change::Remove(NodeId(3))]).unwrap();
+    /// // On the way from three voters to two both sets have to agree, once.
+    /// let joint: Vec<bool> = plan.steps.iter().map(Membership::is_joint).collect();
+    /// assert_eq!(joint, [true, false]);
+    /// ```
     #[must_use]
     pub fn is_joint(&self) -> bool {
         !self.outgoing.is_empty()
     }
 
     /// Whether no members are known: limbo.
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::{Member, Membership};
+    ///
+    /// // What a new node has until a leader sends it the log.
+    /// assert!(Membership::default().is_empty());
+    /// let alone = Membership::of_voters([Member::new(NodeId(1), "10.0.0.1:7101")]).unwrap();
+    /// assert!(!alone.is_empty());
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.voters.is_empty()
     }
 
     /// Whether `id` votes, in either set.
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::change::plan;
+    /// use raft_core::membership::{Change, Member, Membership};
+    ///
+    /// let members = (1..=3).map(|id| Member::new(NodeId(id), format!("10.0.0.{id}:7101")));
+    /// let founders = Membership::of_voters(members).unwrap();
+    /// let plan = plan(&founders, &[Change::Demote(NodeId(3))]).unwrap();
+    /// // Its vote counts as long as the old set counts.
+    /// let votes: Vec<bool> = plan.steps.iter().map(|step| step.is_voter(NodeId(3))).collect();
+    /// assert_eq!(votes, [true, false]);
+    /// ```
     #[must_use]
     pub fn is_voter(&self, id: NodeId) -> bool {
         self.voters.contains(&id) || self.outgoing.contains(&id)
     }
 
     /// Whether `id` is a member of any kind.
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::{Member, Membership};
+    ///
+    /// let mut membership = Membership::of_voters([Member::new(NodeId(1), "10.0.0.1:7101")]).unwrap();
+    /// membership.members.insert(NodeId(2), Member::new(NodeId(2), "10.0.0.2:7101"));
+    /// // A learner belongs to the cluster without a vote.
+    /// assert!(membership.is_member(NodeId(2)) && !membership.is_voter(NodeId(2)));
+    /// assert!(!membership.is_member(NodeId(3)));
+    /// ```
     #[must_use]
     pub fn is_member(&self, id: NodeId) -> bool {
         self.members.contains_key(&id)
     }
 
     /// The member of that name.
+    ///
+    /// Where to send a client that asked the wrong node:
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::{Member, Membership};
+    ///
+    /// let members = (1..=3).map(|id| {
+    ///     Member::new(NodeId(id), format!("10.0.0.{id}:7101")).with("clients", format!("10.0.0.{id}:80"))
+    /// });
+    /// let membership = Membership::of_voters(members).unwrap();
+    /// let clients = |id| membership.member(id)?.attributes.get("clients").map(String::as_str);
+    /// assert_eq!(clients(NodeId(2)), Some("10.0.0.2:80"));
+    /// assert_eq!(clients(NodeId(9)), None);
+    /// ```
     #[must_use]
     pub fn member(&self, id: NodeId) -> Option<&Member> {
         self.members.get(&id)
@@ -172,6 +298,18 @@ impl Membership {
 
     /// The entry by which `id` became a member; zero for a founder, for who is none, and where the entry was
     /// written by a version that did not say.
+    ///
+    /// ```
+    /// use raft_core::ids::{LogId, NodeId};
+    /// use raft_core::membership::{Member, Membership};
+    ///
+    /// let members = (1..=2).map(|id| Member::new(NodeId(id), format!("10.0.0.{id}:7101")));
+    /// let mut membership = Membership::of_voters(members).unwrap();
+    /// membership.admitted.insert(NodeId(2), LogId::new(3, 40));
+    /// // What a node says of node 2 that knows it from before entry 3.40 is of another time.
+    /// assert!(membership.admitted(NodeId(2)) > LogId::new(3, 17));
+    /// assert_eq!(membership.admitted(NodeId(1)), LogId::ZERO, "a founder");
+    /// ```
     #[must_use]
     pub fn admitted(&self, id: NodeId) -> LogId {
         self.admitted.get(&id).copied().unwrap_or(LogId::ZERO)
@@ -187,17 +325,56 @@ impl Membership {
     }
 
     /// Members that do not vote, in order of their names.
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::{Member, Membership};
+    ///
+    /// let mut membership = Membership::of_voters([Member::new(NodeId(2), "10.0.0.2:7101")]).unwrap();
+    /// for id in [NodeId(3), NodeId(1)] {
+    ///     membership.members.insert(id, Member::new(id, format!("10.0.0.{id}:7101")));
+    /// }
+    /// assert!(membership.learners().eq([NodeId(1), NodeId(3)]));
+    /// ```
     pub fn learners(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.members.keys().copied().filter(|id| !self.is_voter(*id))
     }
 
     /// All voters of both sets, each once, in order of their names.
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::change::plan;
+    /// use raft_core::membership::{Change, Member, Membership};
+    ///
+    /// let members = (1..=3).map(|id| Member::new(NodeId(id), format!("10.0.0.{id}:7101")));
+    /// let founders = Membership::of_voters(members).unwrap();
+    /// let new = Member::new(NodeId(4), "10.0.0.4:7101");
+    /// let plan = plan(&founders, &[Change::Replace { old: NodeId(1), new }]).unwrap();
+    /// // Whom a leader has to reach while two sets decide.
+    /// let joint = plan.steps.iter().find(|step| step.is_joint()).unwrap();
+    /// assert!(joint.all_voters().eq([1, 2, 3, 4].map(NodeId)));
+    /// ```
     pub fn all_voters(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.voters.union(&self.outgoing).copied()
     }
 
     /// What is in force once joint is left: the incoming voters, without those that are leaving (§6,
     /// `C_new`). The same if it is not joint.
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::change::plan;
+    /// use raft_core::membership::{Change, Member, Membership};
+    ///
+    /// let members = (1..=3).map(|id| Member::new(NodeId(id), format!("10.0.0.{id}:7101")));
+    /// let founders = Membership::of_voters(members).unwrap();
+    /// let plan = plan(&founders, &[Change::Remove(NodeId(3))]).unwrap();
+    /// let joint = &plan.steps[0];
+    /// // A leader that is elected while joint knows from that alone how it ends.
+    /// assert!(joint.is_member(NodeId(3)));
+    /// assert_eq!(joint.left_joint(), plan.after);
+    /// ```
     #[must_use]
     pub fn left_joint(&self) -> Self {
         let mut after = self.clone();
@@ -209,6 +386,19 @@ impl Membership {
     }
 
     /// As the data of an entry of kind `Membership`.
+    ///
+    /// The first entry of a new cluster's log:
+    ///
+    /// ```
+    /// use raft_core::entry::{Entry, EntryKind};
+    /// use raft_core::ids::{LogId, NodeId};
+    /// use raft_core::membership::{Member, Membership};
+    ///
+    /// let founders = Membership::of_voters([Member::new(NodeId(1), "10.0.0.1:7101")]).unwrap();
+    /// let first =
+    ///     Entry { id: LogId::new(0, 1), kind: EntryKind::Membership, data: founders.encode() };
+    /// assert_eq!(Membership::decode(&first.data), Ok(founders));
+    /// ```
     #[must_use]
     pub fn encode(&self) -> bytes::Bytes {
         let Self { members, voters, outgoing, leaving, mut admitted } = self.clone();
@@ -237,6 +427,19 @@ impl Membership {
     }
 
     /// Undoes [`encode`](Self::encode) and checks the result.
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::{Member, Membership, MembershipError};
+    ///
+    /// let bytes = Membership::of_voters([Member::new(NodeId(1), "10.0.0.1:7101")])?.encode();
+    /// assert!(Membership::decode(&bytes)?.is_voter(NodeId(1)));
+    /// assert_eq!(Membership::decode(&bytes[1..]), Err(MembershipError::Malformed));
+    /// // A membership as bytes can say what none may be: this one has no voters.
+    /// let limbo = Membership::default().encode();
+    /// assert_eq!(Membership::decode(&limbo), Err(MembershipError::NoVoters));
+    /// # Ok::<(), MembershipError>(())
+    /// ```
     ///
     /// # Errors
     /// [`MembershipError::Malformed`] for other bytes, or what [`check`](Self::check) says.

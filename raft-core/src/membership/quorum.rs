@@ -30,6 +30,17 @@ impl Membership {
     ///
     /// Used for match indexes (§5.3: committed when on a majority) and for contact times. While joint
     /// the lesser of the two sets counts. `None` without voters.
+    ///
+    /// ```
+    /// use raft_core::ids::{Index, NodeId};
+    /// use raft_core::membership::{Member, Membership};
+    ///
+    /// let voters = Membership::of_voters((1..=3).map(|id| Member::new(NodeId(id), ""))).unwrap();
+    /// // How far each one's log matches the leader's, durably. Two of three have entry 17.
+    /// let matched = [Index(20), Index(17), Index(9)];
+    /// let committed = voters.quorum_value(|id| matched[id.0 as usize - 1]);
+    /// assert_eq!(committed, Some(Index(17)));
+    /// ```
     #[must_use]
     pub fn quorum_value<T: Copy + Ord>(&self, mut of: impl FnMut(NodeId) -> T) -> Option<T> {
         let mut one = |set: &BTreeSet<NodeId>| {
@@ -54,6 +65,19 @@ impl Membership {
     }
 
     /// How a vote stands, where `of` gives each voter's answer, or `None` while it is silent.
+    ///
+    /// ```
+    /// use raft_core::ids::NodeId;
+    /// use raft_core::membership::{Member, Membership, VoteResult};
+    ///
+    /// let voters = Membership::of_voters((1..=5).map(|id| Member::new(NodeId(id), ""))).unwrap();
+    /// let mut answers = [Some(true), Some(true), Some(false), None, None];
+    /// let result = |answers: &[Option<bool>]| voters.vote_result(|id| answers[id.0 as usize - 1]);
+    /// assert_eq!(result(&answers), VoteResult::Pending);
+    /// answers[3] = Some(true);
+    /// // Nobody has to wait for the last.
+    /// assert_eq!(result(&answers), VoteResult::Won);
+    /// ```
     #[must_use]
     pub fn vote_result(&self, mut of: impl FnMut(NodeId) -> Option<bool>) -> VoteResult {
         let mut one = |set: &BTreeSet<NodeId>| {

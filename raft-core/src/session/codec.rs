@@ -32,6 +32,17 @@ const NONE: u32 = u32::MAX;
 
 impl Limits {
     /// What a table within these bounds takes at most in the head of a snapshot, in bytes.
+    ///
+    /// ```
+    /// use raft_core::session::{Limits, Table};
+    ///
+    /// let mut limits = Limits::DEFAULT;
+    /// assert!(limits.encoded_bytes() <= Table::ENCODED_LIMIT_BYTES);
+    /// // Sessions and commands that are not acknowledged take a little each, answers what they are.
+    /// let before = limits.encoded_bytes();
+    /// limits.answer_bytes += 1 << 20;
+    /// assert_eq!(limits.encoded_bytes(), before + (1 << 20));
+    /// ```
     #[must_use]
     pub const fn encoded_bytes(&self) -> u64 {
         let sessions = self.sessions as u64 * SESSION_HEAD as u64;

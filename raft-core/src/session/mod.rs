@@ -33,6 +33,23 @@ use crate::error::Outcome;
 use crate::ids::{LogId, SessionId};
 
 /// What makes a command one of a session.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use raft_core::ids::{Index, LogId};
+/// use raft_core::session::{Decision, Limits, Mark, Op, Place, Table};
+///
+/// let mut table = Table::new();
+/// let open = Op::Open { timeout: Duration::from_secs(60), limits: Limits::DEFAULT };
+/// let session = table.execute(Index(12), open).unwrap();
+/// let mark = Mark { session, sequence: 1, acknowledged_below: 1 };
+/// let place = |index| Place { id: LogId::new(3, index), position: 0 };
+/// assert_eq!(table.decide(mark, place(13)), Decision::Execute);
+/// table.answered(mark, b"done");
+/// // The client got no answer and sends it again: it gets the answer, and nothing is done twice.
+/// assert_eq!(table.decide(mark, place(14)), Decision::Answer(place(13), (*b"done").into()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mark {
     /// The session.
@@ -44,6 +61,22 @@ pub struct Mark {
 }
 
 /// Bounds of the table. Part of the log, with each opening.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use raft_core::Config;
+/// use raft_core::ids::{ClusterId, NodeId};
+///
+/// let mut config = Config::new(NodeId(1), ClusterId(0x3b1f));
+/// // Few clients, that are away for an hour at times.
+/// config.sessions.sessions = 100;
+/// config.sessions.timeout = Duration::from_secs(3600);
+/// assert_eq!(config.validate(), Ok(()));
+/// // More than there is room for in the head of a snapshot.
+/// config.sessions.answer_bytes = 1 << 30;
+/// assert!(config.validate().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Limits {
@@ -75,6 +108,20 @@ impl Limits {
     pub const SHORTEST: Duration = Duration::from_secs(1);
 
     /// What a client gets that wants a session to live so long without being used.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use raft_core::session::Limits;
+    ///
+    /// let limits = Limits::DEFAULT;
+    /// let minutes = |count: u64| Duration::from_secs(60 * count);
+    /// assert_eq!(limits.grant(Some(minutes(2))), minutes(2));
+    /// // Nobody gets more than the bound, and nobody nothing.
+    /// assert_eq!(limits.grant(Some(minutes(60))), minutes(5));
+    /// assert_eq!(limits.grant(Some(Duration::ZERO)), Limits::SHORTEST);
+    /// assert_eq!(limits.grant(None), minutes(5));
+    /// ```
     #[must_use]
     pub fn grant(&self, wanted: Option<Duration>) -> Duration {
         let longest = self.timeout.max(Self::SHORTEST);
@@ -90,6 +137,21 @@ impl Default for Limits {
 
 /// Why a command of a session, or something about a session, was not done. It stands in the log and all
 /// nodes refuse it alike.
+///
+/// ```
+/// use raft_core::ids::{Index, SessionId};
+/// use raft_core::session::{Op, SessionRefusal, Table};
+///
+/// // A client comes back after its session has expired.
+/// let session = SessionId(12);
+/// let keep_alive = Op::KeepAlive { session, acknowledged_below: 1 };
+/// let refusal = Table::new().execute(Index(90), keep_alive).unwrap_err();
+/// assert_eq!(refusal, SessionRefusal::NotOpen { session });
+/// assert_eq!(
+///     refusal.to_string(),
+///     "session 12 is not open: it has expired, was closed, or never was"
+/// );
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionRefusal {
@@ -155,6 +217,19 @@ pub enum SessionRefusal {
 
 impl SessionRefusal {
     /// What this attempt has left behind. An earlier one that was not answered is another matter.
+    ///
+    /// ```
+    /// use raft_core::error::Outcome;
+    /// use raft_core::ids::{LogId, SessionId};
+    /// use raft_core::session::SessionRefusal;
+    ///
+    /// let full = SessionRefusal::Full { records: 131_072, limit: 131_072 };
+    /// assert_eq!(full.outcome(), Outcome::NotApplied);
+    /// // This is as good as an answer for whoever only has to know that it is done.
+    /// let session = SessionId(12);
+    /// let done = SessionRefusal::AnswerNotKept { session, sequence: 1, at: LogId::new(3, 13) };
+    /// assert_eq!(done.outcome(), Outcome::Applied);
+    /// ```
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         match self {

@@ -31,6 +31,17 @@ const MAGIC: [u8; 4] = *b"RSLT";
 pub const SECTOR: usize = 512;
 
 /// What distinguishes one kind of slots from another.
+///
+/// ```
+/// use raft_core::slots::Layout;
+///
+/// let votes = Layout { kind: *b"VOTE", version: 1, stride: 4096 };
+/// let peers = Layout { kind: *b"PEER", version: 1, stride: 4096 };
+/// let record = votes.encode(0, 0, 4, b"for node 2").unwrap();
+/// assert_eq!(votes.decode(0, &record).record.unwrap().body, b"for node 2");
+/// // A file that was put in the place of another is found out.
+/// assert_eq!(peers.decode(0, &record).broken[0], Some("a record of another place"));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     /// What the records are.
@@ -42,6 +53,21 @@ pub struct Layout {
 }
 
 /// A valid copy of a record.
+///
+/// Which of two slots is in force:
+///
+/// ```
+/// use raft_core::slots::{Layout, Record};
+///
+/// let layout = Layout { kind: *b"VOTE", version: 1, stride: 512 };
+/// let read = |generation, body| {
+///     let slot = Layout::slot_of(generation);
+///     layout.decode(slot, &layout.encode(slot, 0, generation, body).unwrap()).record
+/// };
+/// let records = [read(4, b"for node 2"), read(5, b"for node 3")];
+/// let newest = records.into_iter().flatten().max_by_key(|record| record.generation);
+/// assert_eq!(newest, Some(Record { generation: 5, version: 1, body: b"for node 3".into() }));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Counts the writes.
@@ -53,6 +79,17 @@ pub struct Record {
 }
 
 /// What a slot holds.
+///
+/// ```
+/// use raft_core::slots::Layout;
+///
+/// let layout = Layout { kind: *b"VOTE", version: 1, stride: 512 };
+/// let copy = |copy, generation| layout.encode(0, copy, generation, b"for node 2").unwrap();
+/// // The machine stopped between the two copies of generation 6.
+/// let state = layout.decode(0, &[copy(0, 6), copy(1, 4)].concat());
+/// assert!(state.uneven);
+/// assert_eq!(state.record.map(|record| record.generation), Some(6));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SlotState {
     /// The newest valid copy.
@@ -65,6 +102,19 @@ pub struct SlotState {
 
 impl SlotState {
     /// Whether it needs no repair.
+    ///
+    /// ```
+    /// use raft_core::slots::Layout;
+    ///
+    /// let layout = Layout { kind: *b"VOTE", version: 1, stride: 512 };
+    /// let copy = |copy| layout.encode(0, copy, 4, b"for node 2").unwrap();
+    /// let mut bytes = [copy(0), copy(1)].concat();
+    /// assert!(layout.decode(0, &bytes).is_sound());
+    /// // A bit of the second copy rots: the value is there, and both are to be written again.
+    /// bytes[512 + 40] ^= 1;
+    /// let state = layout.decode(0, &bytes);
+    /// assert!(state.record.is_some() && !state.is_sound());
+    /// ```
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.broken == [None, None] && !self.uneven
@@ -73,24 +123,65 @@ impl SlotState {
 
 impl Layout {
     /// The slot that a generation goes to.
+    ///
+    /// ```
+    /// use raft_core::slots::Layout;
+    ///
+    /// // What is written never overwrites what was written last.
+    /// let newest = 41;
+    /// assert_ne!(Layout::slot_of(newest + 1), Layout::slot_of(newest));
+    /// assert_eq!([40, 41, 42].map(Layout::slot_of), [0, 1, 0]);
+    /// ```
     #[must_use]
     pub const fn slot_of(generation: u64) -> u8 {
         (generation % 2) as u8
     }
 
     /// The size of a slot's file, in bytes.
+    ///
+    /// ```
+    /// use raft_core::slots::Layout;
+    ///
+    /// let layout = Layout { kind: *b"VOTE", version: 1, stride: 512 };
+    /// // A new file: nothing was ever written to either copy.
+    /// let state = layout.decode(0, &vec![0; layout.slot_bytes()]);
+    /// assert_eq!(state.broken, [Some("never written"); 2]);
+    /// ```
     #[must_use]
     pub const fn slot_bytes(&self) -> usize {
         self.stride * 2
     }
 
     /// The largest body, in bytes.
+    ///
+    /// ```
+    /// use raft_core::slots::{HEADER, Layout};
+    ///
+    /// let layout = Layout { kind: *b"VOTE", version: 1, stride: 512 };
+    /// let limit = layout.body_limit();
+    /// // What fits goes to the disk as one sector.
+    /// assert_eq!(layout.encode(0, 0, 4, &vec![7; limit]).map(|bytes| bytes.len()), Some(512));
+    /// assert_eq!(layout.encode(0, 0, 4, &vec![7; limit + 1]), None);
+    /// assert_eq!(limit + HEADER, 512);
+    /// ```
     #[must_use]
     pub const fn body_limit(&self) -> usize {
         self.stride - HEADER
     }
 
     /// One copy, padded to whole sectors; `None` if the body is too large.
+    ///
+    /// ```
+    /// use raft_core::slots::Layout;
+    ///
+    /// let layout = Layout { kind: *b"VOTE", version: 1, stride: 4096 };
+    /// let generation = 5;
+    /// let slot = Layout::slot_of(generation);
+    /// let copies = [0, 1].map(|copy| layout.encode(slot, copy, generation, b"for node 2").unwrap());
+    /// // Each goes to its own place in the slot's file. They are not the same bytes.
+    /// assert_eq!(copies[0].len(), 512);
+    /// assert_ne!(copies[0], copies[1]);
+    /// ```
     #[must_use]
     pub fn encode(&self, slot: u8, copy: u8, generation: u64, body: &[u8]) -> Option<Vec<u8>> {
         if body.len() > self.body_limit() {
@@ -112,6 +203,19 @@ impl Layout {
     }
 
     /// Reads a slot. Never fails: what cannot be read is broken.
+    ///
+    /// ```
+    /// use raft_core::slots::Layout;
+    ///
+    /// let layout = Layout { kind: *b"VOTE", version: 1, stride: 512 };
+    /// let mut bytes = layout.encode(0, 0, 4, b"for node 2").unwrap();
+    /// bytes.extend(layout.encode(0, 1, 4, b"for node 2").unwrap());
+    /// // The first copy is overwritten with rubbish.
+    /// bytes[..512].fill(0xee);
+    /// let state = layout.decode(0, &bytes);
+    /// assert_eq!(state.broken, [Some("no record"), None]);
+    /// assert_eq!(state.record.unwrap().body, b"for node 2");
+    /// ```
     #[must_use]
     pub fn decode(&self, slot: u8, bytes: &[u8]) -> SlotState {
         let mut state = SlotState::default();

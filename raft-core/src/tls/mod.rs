@@ -34,6 +34,19 @@ use crate::backend::Refusal;
 use crate::ids::{ClusterId, NodeId};
 
 /// Why certificates cannot be used.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use raft_core::tls::{Pem, TlsError, TlsIdentity};
+/// use rustls::time_provider::DefaultTimeProvider;
+///
+/// // The files are there and somebody forgot to fill them.
+/// let pem = Pem { chain: Vec::new(), key: Vec::new(), ca: Vec::new() };
+/// let error = TlsIdentity::new(&pem, Arc::new(DefaultTimeProvider)).unwrap_err();
+/// assert_eq!(error, TlsError::Empty { what: "the key" });
+/// assert_eq!(error.to_string(), "the key: there is none in it");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
@@ -76,6 +89,31 @@ struct Shared {
 }
 
 /// A node's certificate, key and CA. Cheap to clone; clones see each other's [`reload`](Self::reload).
+///
+/// Both sides of a connection are made from one, here in memory and up to the first message:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use raft_core::ids::{ClusterId, NodeId};
+/// # use raft_core::tls::{Pem, TlsIdentity, node_name};
+/// # use rustls::time_provider::DefaultTimeProvider;
+/// # let (cluster, node) = (ClusterId(0x3b1f), NodeId(7));
+/// # let made = rcgen::generate_simple_self_signed([node_name(cluster, node)]).unwrap();
+/// # let chain = made.cert.pem().into_bytes();
+/// # let pem = Pem { ca: chain.clone(), key: made.signing_key.serialize_pem().into(), chain };
+/// use rustls::{ClientConnection, ServerConnection};
+///
+/// let identity = TlsIdentity::new(&pem, Arc::new(DefaultTimeProvider))?;
+/// let name = TlsIdentity::server_name(cluster, node)?;
+/// let mut dials = ClientConnection::new(identity.client(), name)?;
+/// let mut listens = ServerConnection::new(identity.server())?;
+/// let mut wire = Vec::new();
+/// dials.write_tls(&mut wire)?;
+/// listens.read_tls(&mut &wire[..])?;
+/// listens.process_new_packets()?;
+/// assert!(listens.wants_write(), "it answers");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct TlsIdentity(Arc<Shared>);
 
@@ -88,6 +126,25 @@ impl core::fmt::Debug for TlsIdentity {
 impl TlsIdentity {
     /// From PEM bytes. `time` says when now is; `rustls::time_provider::DefaultTimeProvider` asks the system.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use raft_core::ids::{ClusterId, NodeId};
+    /// use raft_core::tls::{Pem, TlsError, TlsIdentity, node_name};
+    /// use rustls::time_provider::DefaultTimeProvider;
+    ///
+    /// // A cluster of one node may do with a certificate that it has signed itself.
+    /// let name = node_name(ClusterId(0x3b1f), NodeId(7));
+    /// let made = rcgen::generate_simple_self_signed([name]).unwrap();
+    /// let (own, key) = (made.cert.pem().into_bytes(), made.signing_key.serialize_pem().into_bytes());
+    /// let pem = Pem { ca: own.clone(), chain: own, key };
+    /// assert!(TlsIdentity::new(&pem, Arc::new(DefaultTimeProvider)).is_ok());
+    /// let other = rcgen::generate_simple_self_signed(["else".to_string()]).unwrap();
+    /// let swapped = Pem { key: other.signing_key.serialize_pem().into(), ..pem };
+    /// let error = TlsIdentity::new(&swapped, Arc::new(DefaultTimeProvider)).unwrap_err();
+    /// assert!(matches!(error, TlsError::Unusable(_)));
+    /// ```
+    ///
     /// # Errors
     /// [`TlsError`]
     pub fn new(pem: &Pem, time: Arc<dyn TimeProvider>) -> Result<Self, TlsError> {
@@ -96,6 +153,32 @@ impl TlsIdentity {
     }
 
     /// Other certificates for all connections made from now on. After an error the old ones stay.
+    ///
+    /// Before the old certificate expires, without a restart:
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use raft_core::ids::{ClusterId, NodeId};
+    /// # use raft_core::tls::{Pem, TlsError, TlsIdentity, node_name};
+    /// # use rustls::time_provider::DefaultTimeProvider;
+    /// # let (cluster, node) = (ClusterId(0x3b1f), NodeId(7));
+    /// # let sign = |name: String| {
+    /// #     let made = rcgen::generate_simple_self_signed([name]).unwrap();
+    /// #     let chain = made.cert.pem().into_bytes();
+    /// #     Pem { ca: chain.clone(), key: made.signing_key.serialize_pem().into(), chain }
+    /// # };
+    /// # let (old, new) = (sign("node-7.example".into()), sign(node_name(cluster, node)));
+    /// let identity = TlsIdentity::new(&old, Arc::new(DefaultTimeProvider))?;
+    /// // The transport has a clone. The old certificate is not of this node, the new one is.
+    /// let of_the_transport = identity.clone();
+    /// assert!(of_the_transport.check_own(cluster, node).is_err());
+    /// identity.reload(&new)?;
+    /// of_the_transport.check_own(cluster, node)?;
+    /// // A file that was written half does no harm.
+    /// assert!(identity.reload(&Pem { chain: Vec::new(), ..new }).is_err());
+    /// of_the_transport.check_own(cluster, node)?;
+    /// # Ok::<(), TlsError>(())
+    /// ```
     ///
     /// # Errors
     /// [`TlsError`]
@@ -110,18 +193,64 @@ impl TlsIdentity {
     }
 
     /// For the listening side of the next connection.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use raft_core::ids::{ClusterId, NodeId};
+    /// # use raft_core::tls::{Pem, TlsError, TlsIdentity, node_name};
+    /// # use rustls::time_provider::DefaultTimeProvider;
+    /// # let made = rcgen::generate_simple_self_signed([node_name(ClusterId(1), NodeId(7))]).unwrap();
+    /// # let chain = made.cert.pem().into_bytes();
+    /// # let pem = Pem { ca: chain.clone(), key: made.signing_key.serialize_pem().into(), chain };
+    /// let identity = TlsIdentity::new(&pem, Arc::new(DefaultTimeProvider))?;
+    /// // A transport adds what only it needs, to a copy.
+    /// let mut config = (*identity.server()).clone();
+    /// config.alpn_protocols = vec![b"h2".to_vec()];
+    /// assert!(identity.server().alpn_protocols.is_empty());
+    /// // No connection is resumed: each shows its certificates.
+    /// assert_eq!(config.send_tls13_tickets, 0);
+    /// # Ok::<(), TlsError>(())
+    /// ```
     #[must_use]
     pub fn server(&self) -> Arc<ServerConfig> {
         self.with(|configs| Arc::clone(&configs.server))
     }
 
     /// For the dialling side of the next connection.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use raft_core::ids::{ClusterId, NodeId};
+    /// # use raft_core::tls::{Pem, TlsIdentity, node_name};
+    /// # use rustls::time_provider::DefaultTimeProvider;
+    /// # let (cluster, node) = (ClusterId(0x3b1f), NodeId(7));
+    /// # let made = rcgen::generate_simple_self_signed([node_name(cluster, node)]).unwrap();
+    /// # let chain = made.cert.pem().into_bytes();
+    /// # let pem = Pem { ca: chain.clone(), key: made.signing_key.serialize_pem().into(), chain };
+    /// let identity = TlsIdentity::new(&pem, Arc::new(DefaultTimeProvider))?;
+    /// // A new one after a reload: asked for anew for each connection.
+    /// let before = identity.client();
+    /// identity.reload(&pem)?;
+    /// assert!(!Arc::ptr_eq(&before, &identity.client()));
+    /// let name = TlsIdentity::server_name(cluster, node)?;
+    /// assert!(rustls::ClientConnection::new(identity.client(), name)?.wants_write());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn client(&self) -> Arc<ClientConfig> {
         self.with(|configs| Arc::clone(&configs.client))
     }
 
     /// The name that the dialled node must have a certificate for.
+    ///
+    /// ```
+    /// use raft_core::ids::{ClusterId, NodeId};
+    /// use raft_core::tls::TlsIdentity;
+    ///
+    /// let name = TlsIdentity::server_name(ClusterId(0x3b1f), NodeId(7))?;
+    /// assert_eq!(name.to_str(), "node-7.00000000000000000000000000003b1f.raft");
+    /// # Ok::<(), raft_core::backend::Refusal>(())
+    /// ```
     ///
     /// # Errors
     /// Never, in fact: every [`node_name`] is a DNS name. As [`Refusal::NotCertified`].
@@ -131,6 +260,23 @@ impl TlsIdentity {
 
     /// Whether the own certificate is for this node: better known at the start than from every peer's
     /// refusal.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use raft_core::ids::{ClusterId, NodeId};
+    /// # use raft_core::tls::{Pem, TlsError, TlsIdentity, node_name};
+    /// # use rustls::time_provider::DefaultTimeProvider;
+    /// # let cluster = ClusterId(0x3b1f);
+    /// # let made = rcgen::generate_simple_self_signed([node_name(cluster, NodeId(7))]).unwrap();
+    /// # let chain = made.cert.pem().into_bytes();
+    /// # let pem = Pem { ca: chain.clone(), key: made.signing_key.serialize_pem().into(), chain };
+    /// let identity = TlsIdentity::new(&pem, Arc::new(DefaultTimeProvider))?;
+    /// identity.check_own(cluster, NodeId(7))?;
+    /// // The files of node 7 were copied to the machine of node 8.
+    /// let error = identity.check_own(cluster, NodeId(8)).unwrap_err();
+    /// assert!(error.to_string().starts_with("the certificate is not for node-8."), "{error}");
+    /// # Ok::<(), TlsError>(())
+    /// ```
     ///
     /// # Errors
     /// [`TlsError::NotOurs`]
@@ -145,6 +291,22 @@ impl TlsIdentity {
     }
 
     /// Whether the peer of a connection, who has shown these certificates, may speak for a node (T6).
+    ///
+    /// ```
+    /// use raft_core::backend::Refusal;
+    /// use raft_core::ids::{ClusterId, NodeId};
+    /// use raft_core::tls::{TlsIdentity, node_name};
+    ///
+    /// let cluster = ClusterId(0x3b1f);
+    /// let made = rcgen::generate_simple_self_signed([node_name(cluster, NodeId(7))]).unwrap();
+    /// let shown = [made.cert.der().clone()];
+    /// TlsIdentity::check_peer(Some(&shown), cluster, NodeId(7))?;
+    /// // A node of this cluster, with a good certificate, that says it is another one.
+    /// let refused = Err(Refusal::NotCertified { claimed: NodeId(8) });
+    /// assert_eq!(TlsIdentity::check_peer(Some(&shown), cluster, NodeId(8)), refused);
+    /// assert_eq!(TlsIdentity::check_peer(None, cluster, NodeId(8)), refused);
+    /// # Ok::<(), Refusal>(())
+    /// ```
     ///
     /// # Errors
     /// [`Refusal::NotCertified`]
@@ -161,6 +323,24 @@ impl TlsIdentity {
 
 /// Why a connection could not be secured, without the second in which that was found out: a peer whose
 /// certificate has expired fails in the same way each time, and is logged once.
+///
+/// ```
+/// use std::io;
+/// use std::time::Duration;
+///
+/// use raft_core::tls::timeless;
+/// use rustls::CertificateError;
+/// use rustls::pki_types::UnixTime;
+///
+/// let second = |second| UnixTime::since_unix_epoch(Duration::from_secs(second));
+/// let failed = |now| {
+///     let why = CertificateError::ExpiredContext { time: second(now), not_after: second(100) };
+///     io::Error::new(io::ErrorKind::InvalidData, rustls::Error::InvalidCertificate(why))
+/// };
+/// // A peer is dialled again and again: it is the same each time, and is told so.
+/// assert_ne!(failed(160).to_string(), failed(161).to_string());
+/// assert_eq!(timeless(failed(160)).to_string(), timeless(failed(161)).to_string());
+/// ```
 #[must_use]
 pub fn timeless(error: io::Error) -> io::Error {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
