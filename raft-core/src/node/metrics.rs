@@ -17,6 +17,16 @@ use crate::status::{Disk, PeerState, PeerStatus, RoleKind, Status};
 static METADATA: Metadata<'_> = Metadata::new("raft", metrics::Level::INFO, Some("raft_core"));
 
 /// What kind of number it is.
+///
+/// ```
+/// use raft_core::node::metrics::{METRICS, MetricKind};
+///
+/// // Dashboards can tell by the name what may be taken the rate of.
+/// for metric in METRICS {
+///     let is_counter = metric.kind == MetricKind::Counter;
+///     assert_eq!(metric.name.ends_with("_total"), is_counter, "{}", metric.name);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MetricKind {
     /// Only grows while the node runs.
@@ -28,6 +38,15 @@ pub enum MetricKind {
 }
 
 /// One metric: its name never changes its meaning.
+///
+/// ```
+/// use metrics::Unit;
+/// use raft_core::node::metrics::METRICS;
+///
+/// let write = METRICS.iter().find(|metric| metric.name == "raft_journal_write_seconds").unwrap();
+/// assert_eq!(write.unit, Unit::Seconds);
+/// assert_eq!(write.meaning, "A write to the journal, until it is durable");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Metric {
@@ -43,12 +62,34 @@ pub struct Metric {
 
 impl Metric {
     /// One of an application's own.
+    ///
+    /// ```
+    /// use metrics::Unit;
+    /// use raft_core::node::metrics::{METRICS, Metric, MetricKind};
+    ///
+    /// const KEYS: Metric = Metric::new("kv_keys", MetricKind::Gauge, Unit::Count, "Keys that are there");
+    /// // A page that documents all that a service reports.
+    /// let page = METRICS.iter().chain([&KEYS]).map(|metric| format!("{}: {}", metric.name, metric.meaning));
+    /// assert_eq!(page.last().unwrap(), "kv_keys: Keys that are there");
+    /// ```
     #[must_use]
     pub const fn new(name: &'static str, kind: MetricKind, unit: Unit, meaning: &'static str) -> Self {
         Self { name, kind, unit, meaning }
     }
 
     /// Tells a recorder what it means.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/node/example.rs")); }
+    /// # use example::Kept;
+    /// use metrics::Unit;
+    /// use raft_core::node::metrics::{Metric, MetricKind};
+    ///
+    /// let keys = Metric::new("kv_keys", MetricKind::Gauge, Unit::Count, "Keys that are there");
+    /// let recorder = Kept::default();
+    /// keys.describe(&recorder);
+    /// assert_eq!(recorder.meaning("kv_keys").unwrap(), "Keys that are there");
+    /// ```
     pub fn describe(&self, recorder: &dyn Recorder) {
         let (name, meaning) = (KeyName::from_const_str(self.name), SharedString::const_str(self.meaning));
         match self.kind {
@@ -60,6 +101,20 @@ impl Metric {
 }
 
 /// Writes to a recorder.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/node/example.rs")); }
+/// # use example::Kept;
+/// use raft_core::node::metrics::Sink;
+///
+/// let recorder = Kept::default();
+/// // A copy costs nothing: each part of a service may have its own.
+/// let sink = Sink(&recorder);
+/// let report = |sink: Sink<'_>| sink.counter("kv_requests_total", &[], 3);
+/// report(sink);
+/// sink.gauge("kv_keys", &[], 7.0);
+/// assert_eq!((recorder.count("kv_requests_total"), recorder.gauge("kv_keys")), (3, 7.0));
+/// ```
 #[derive(Clone, Copy)]
 pub struct Sink<'a>(pub &'a dyn Recorder);
 
@@ -79,16 +134,61 @@ fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
 
 impl Sink<'_> {
     /// Sets a gauge.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/node/example.rs")); }
+    /// # use example::Kept;
+    /// use raft_core::node::metrics::Sink;
+    ///
+    /// let recorder = Kept::default();
+    /// let sink = Sink(&recorder);
+    /// sink.gauge("kv_keys", &[("shard", "a")], 7.0);
+    /// sink.gauge("kv_keys", &[("shard", "b")], 9.0);
+    /// sink.gauge("kv_keys", &[("shard", "a")], 6.0);
+    /// assert_eq!((recorder.gauge("kv_keys shard=a"), recorder.gauge("kv_keys shard=b")), (6.0, 9.0));
+    /// ```
     pub fn gauge(self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
         self.0.register_gauge(&key(name, labels), &METADATA).set(value);
     }
 
     /// Sets a counter that is counted elsewhere.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/node/example.rs")); }
+    /// # use example::Kept;
+    /// use raft_core::node::metrics::Sink;
+    ///
+    /// let recorder = Kept::default();
+    /// // It is set to what was counted, not increased by it.
+    /// for counted in [3, 5, 5] {
+    ///     Sink(&recorder).counter("kv_requests_total", &[], counted);
+    /// }
+    /// assert_eq!(recorder.count("kv_requests_total"), 5);
+    /// ```
     pub fn counter(self, name: &'static str, labels: &[(&'static str, &str)], value: u64) {
         self.0.register_counter(&key(name, labels), &METADATA).absolute(value);
     }
 
     /// Adds durations that were counted.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/node/example.rs")); }
+    /// # use example::Kept;
+    /// use core::time::Duration;
+    /// use raft_core::node::Durations;
+    /// use raft_core::node::metrics::Sink;
+    ///
+    /// let recorder = Kept::default();
+    /// let requests = Durations::default();
+    /// requests.record(Duration::from_millis(3));
+    /// let before = requests.counts();
+    /// Sink(&recorder).durations("kv_request_seconds", &before);
+    ///
+    /// // From then on what has come since.
+    /// requests.record(Duration::from_millis(4));
+    /// Sink(&recorder).durations("kv_request_seconds", &requests.counts().since(&before));
+    /// assert_eq!(recorder.count("kv_request_seconds"), 2);
+    /// ```
     pub fn durations(self, name: &'static str, counts: &DurationCounts) {
         let histogram = self.0.register_histogram(&key(name, &[]), &METADATA);
         for (duration, count) in counts.buckets() {
@@ -107,6 +207,23 @@ impl Sink<'_> {
 }
 
 /// Hands a node's numbers to a recorder.
+///
+/// ```
+/// # async fn example(
+/// #     node: raft_core::NodeHandle,
+/// #     recorder: &dyn metrics::Recorder,
+/// # ) -> Result<(), Box<dyn std::error::Error>> {
+/// use raft_core::Settings;
+/// use raft_core::node::metrics::NodeMetrics;
+///
+/// NodeMetrics::describe(recorder);
+/// let mut metrics = NodeMetrics::new(node.clone());
+/// // Before each time that the metrics are collected:
+/// let config = node.reconfigure(Settings::default()).await?;
+/// metrics.publish(recorder, &config);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct NodeMetrics {
     node: NodeHandle,
@@ -139,18 +256,51 @@ const fn progress(state: PeerState) -> &'static str {
 impl NodeMetrics {
     /// Of a node. Recorders that remove gauges which are no longer set (`idle_timeout` of
     /// `metrics-exporter-prometheus`) forget peers that are gone, and what only a leader knows.
+    ///
+    /// ```
+    /// # fn example(first: raft_core::NodeHandle, second: raft_core::NodeHandle) {
+    /// use raft_core::node::metrics::NodeMetrics;
+    ///
+    /// // One for each node: it remembers what of that node's timings was handed over.
+    /// let all = [first, second].map(NodeMetrics::new);
+    /// assert_eq!(all.len(), 2);
+    /// # }
+    /// ```
     #[must_use]
     pub fn new(node: NodeHandle) -> Self {
         Self { node, before: Timings::default() }
     }
 
     /// Tells a recorder what the metrics mean; once.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/node/example.rs")); }
+    /// # use example::Kept;
+    /// use raft_core::node::metrics::NodeMetrics;
+    ///
+    /// let recorder = Kept::default();
+    /// NodeMetrics::describe(&recorder);
+    /// assert_eq!(recorder.meaning("raft_term").unwrap(), "Its term");
+    /// ```
     pub fn describe(recorder: &dyn Recorder) {
         METRICS.iter().for_each(|metric| metric.describe(recorder));
     }
 
     /// Hands over what is so at this moment. The settings are those of
     /// [`NodeHandle::reconfigure`] with `Settings::default()`: bounds are there beside what they bound.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/node/example.rs")); }
+    /// # use example::Kept;
+    /// # fn example(node: raft_core::NodeHandle, config: &raft_core::Config) {
+    /// use raft_core::node::metrics::NodeMetrics;
+    ///
+    /// let recorder = Kept::default();
+    /// NodeMetrics::new(node.clone()).publish(&recorder, config);
+    /// assert_eq!(recorder.gauge("raft_log_applied_index"), node.status().applied_index.0 as f64);
+    /// assert_eq!(recorder.gauge("raft_append_limit_bytes"), config.append_limit_bytes as f64);
+    /// # }
+    /// ```
     pub fn publish(&mut self, recorder: &dyn Recorder, config: &Config) {
         let sink = Sink(recorder);
         let status = self.node.status();

@@ -36,6 +36,23 @@ impl<C, R> Clone for TypedNode<C, R> {
 }
 
 /// Why a typed proposal has no response.
+///
+/// ```
+/// use raft_core::error::{Outcome, ProposeError};
+/// use raft_core::node::typed::TypedError;
+///
+/// /// Whether the command may have been executed.
+/// fn is_open(error: &TypedError) -> bool {
+///     match error {
+///         TypedError::Encode(_) => false,
+///         TypedError::Propose(error) => error.outcome() != Outcome::NotApplied,
+///         TypedError::Session(error) => error.outcome() != Outcome::NotApplied,
+///         // The response to it cannot be read: it was.
+///         _ => true,
+///     }
+/// }
+/// assert!(!is_open(&ProposeError::ShuttingDown.into()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TypedError {
@@ -60,12 +77,39 @@ pub enum TypedError {
 
 impl<C: Serialize, R: DeserializeOwned> TypedNode<C, R> {
     /// Puts types over a handle.
+    ///
+    /// ```
+    /// # async fn example(node: raft_core::NodeHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// use raft_core::TypedNode;
+    ///
+    /// // The state machine decodes what is asked, and encodes what was there before.
+    /// #[derive(serde::Serialize)]
+    /// enum Ask {
+    ///     Put(String, String),
+    ///     Remove(String),
+    /// }
+    /// let typed = TypedNode::<Ask, Option<String>>::new(node);
+    /// typed.propose(&Ask::Put("ada".into(), "1815".into())).await?;
+    /// let was = typed.propose(&Ask::Remove("ada".into())).await?;
+    /// println!("{was:?}");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub const fn new(node: NodeHandle) -> Self {
         Self { node, types: PhantomData }
     }
 
     /// The handle beneath.
+    ///
+    /// ```
+    /// # async fn example(typed: raft_core::TypedNode<i64, i64>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // All that has nothing to do with commands is there.
+    /// let index = typed.node().read_barrier().await?;
+    /// assert!(typed.node().status().applied_index >= index);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub const fn node(&self) -> &NodeHandle {
         &self.node
@@ -75,6 +119,16 @@ impl<C: Serialize, R: DeserializeOwned> TypedNode<C, R> {
     ///
     /// # Errors
     /// [`TypedError`].
+    ///
+    /// # Example
+    /// ```
+    /// # async fn example(typed: raft_core::TypedNode<i64, i64>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let before = typed.propose(&0).await?;
+    /// let after = typed.propose(&4).await?;
+    /// assert!(after >= before + 4, "others may have added as well");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn propose(&self, command: &C) -> Result<R, TypedError> {
         let command = encode(command).map_err(TypedError::Encode)?;
         response(&self.node.propose(command).await?)
@@ -84,6 +138,19 @@ impl<C: Serialize, R: DeserializeOwned> TypedNode<C, R> {
     ///
     /// # Errors
     /// [`TypedError::Session`].
+    ///
+    /// # Example
+    /// ```
+    /// # async fn example(typed: raft_core::TypedNode<i64, i64>) -> Result<(), Box<dyn std::error::Error>> {
+    /// use core::time::Duration;
+    ///
+    /// let session = typed.open_session(Some(Duration::from_secs(60))).await?;
+    /// // Whatever is sent again is executed once.
+    /// let sum: i64 = session.call(&4)?.send(typed.node()).await?;
+    /// assert!(sum >= 4);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn open_session(
         &self,
         timeout: Option<core::time::Duration>,
@@ -97,6 +164,17 @@ fn response<R: DeserializeOwned>(applied: &Applied) -> Result<R, TypedError> {
 }
 
 /// A [`Session`] for commands of type `C` whose responses are of type `R`.
+///
+/// ```
+/// # async fn example(typed: raft_core::TypedNode<i64, i64>) -> Result<(), Box<dyn std::error::Error>> {
+/// // Calls of one session may be under way together; a clone belongs to the same session.
+/// let session = typed.open_session(None).await?;
+/// let (mut one, mut other) = (session.call(&4)?, session.clone().call(&5)?);
+/// let (first, second) = (one.send(typed.node()).await?, other.send(typed.node()).await?);
+/// assert!(second >= first + 5);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct TypedSession<C, R> {
     session: Session,
@@ -111,12 +189,38 @@ impl<C, R> Clone for TypedSession<C, R> {
 
 impl<C: Serialize, R: DeserializeOwned> TypedSession<C, R> {
     /// Puts types over a session.
+    ///
+    /// ```
+    /// # async fn example(node: raft_core::NodeHandle) -> Result<(), Box<dyn std::error::Error>> {
+    /// use raft_core::TypedSession;
+    /// use raft_core::node::typed::encode;
+    ///
+    /// // One session for two kinds of commands.
+    /// let session = node.open_session(None).await?;
+    /// let numbers = TypedSession::<i64, i64>::new(session.clone());
+    /// let mut number = numbers.call(&4)?;
+    /// let mut bytes = session.call(encode(&5_i64)?)?;
+    /// number.send(&node).await?;
+    /// bytes.send(&node).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub const fn new(session: Session) -> Self {
         Self { session, types: PhantomData }
     }
 
     /// The session beneath: to keep it alive, and to close it.
+    ///
+    /// ```
+    /// # async fn example(typed: raft_core::TypedNode<i64, i64>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let session = typed.open_session(None).await?;
+    /// // From time to time while there are no calls, and once there will be none any more.
+    /// session.session().keep_alive().await?;
+    /// session.session().close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub const fn session(&self) -> &Session {
         &self.session
@@ -126,6 +230,17 @@ impl<C: Serialize, R: DeserializeOwned> TypedSession<C, R> {
     ///
     /// # Errors
     /// [`TypedError::Encode`] or [`TypedError::Session`].
+    ///
+    /// # Example
+    /// ```
+    /// # async fn example(typed: raft_core::TypedNode<i64, i64>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let session = typed.open_session(None).await?;
+    /// // Nothing is sent by this: it gives the command its number.
+    /// let (one, other) = (session.call(&4)?, session.call(&4)?);
+    /// assert!(one.call().sequence() < other.call().sequence());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn call(&self, command: &C) -> Result<TypedCall<R>, TypedError> {
         let command = encode(command).map_err(TypedError::Encode)?;
         Ok(TypedCall { call: self.session.call(command)?, response: PhantomData })
@@ -133,6 +248,24 @@ impl<C: Serialize, R: DeserializeOwned> TypedSession<C, R> {
 }
 
 /// A [`Call`] whose response is of type `R`.
+///
+/// ```
+/// # use raft_core::{NodeHandle, TypedSession};
+/// # async fn example(
+/// #     session: TypedSession<i64, i64>,
+/// #     nodes: &[NodeHandle],
+/// # ) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut call = session.call(&4)?;
+/// for node in nodes {
+///     // The same call through another node is not another command.
+///     if let Ok(sum) = call.send(node).await {
+///         println!("{sum}");
+///         break;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct TypedCall<R> {
     call: Call,
@@ -141,6 +274,14 @@ pub struct TypedCall<R> {
 
 impl<R: DeserializeOwned> TypedCall<R> {
     /// The call beneath.
+    ///
+    /// ```
+    /// # fn example(session: raft_core::TypedSession<i64, i64>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let call = session.call(&4)?;
+    /// println!("command {} is not done yet", call.call().sequence());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub const fn call(&self) -> &Call {
         &self.call
@@ -150,6 +291,27 @@ impl<R: DeserializeOwned> TypedCall<R> {
     ///
     /// # Errors
     /// [`TypedError`].
+    ///
+    /// # Example
+    /// ```
+    /// # use raft_core::{NodeHandle, TypedSession};
+    /// # async fn example(
+    /// #     session: TypedSession<i64, i64>,
+    /// #     node: NodeHandle,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// use raft_core::node::typed::TypedError;
+    ///
+    /// let mut call = session.call(&4)?;
+    /// let sum = loop {
+    ///     match call.send(&node).await {
+    ///         Err(TypedError::Session(error)) if error.may_be_sent_again() => {}
+    ///         result => break result?,
+    ///     }
+    /// };
+    /// println!("{sum}");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn send(&mut self, node: &NodeHandle) -> Result<R, TypedError> {
         response(&self.call.send(node).await?)
     }
@@ -176,6 +338,16 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, postcard::Error> {
 ///
 /// # Errors
 /// If they are not of that type.
+///
+/// # Example
+/// ```
+/// use raft_core::node::typed::{decode, encode};
+///
+/// // A state machine that decodes what it knows answers what it does not know instead of failing.
+/// let answer = |command: &[u8]| decode::<i64>(command).map_or(Err("no number"), |number| Ok(number + 1));
+/// assert_eq!(answer(&encode(&4_i64).unwrap()), Ok(5));
+/// assert_eq!(answer(b""), Err("no number"));
+/// ```
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::Error> {
     postcard::from_bytes(bytes)
 }

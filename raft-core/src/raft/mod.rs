@@ -7,6 +7,9 @@
 //! Here is what a driver calls to tell it something, `poll.rs` what it pulls. `dispatch.rs` says whom a message
 //! goes to, and only `turn.rs` changes the role: no rule lives in these. What belongs to snapshots comes in and
 //! goes out in `snapshots.rs`.
+//!
+//! In the examples of [`Raft`]'s methods `example.rs` plays what is around a node: its disk, its state machine and its
+//! peers. The functions that begin them, such as `leader_of_three`, are there.
 
 mod addressed;
 mod common;
@@ -155,6 +158,23 @@ impl Raft {
     ///
     /// # Errors
     /// [`ConfigError`] if the settings cannot work or the restored state contradicts itself.
+    ///
+    /// # Example
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// // A restart: it follows, in the term that its journal knows.
+    /// let mut restored = founded(&[1, 2, 3]);
+    /// restored.journal.hard_state.term = Term(4);
+    /// let raft = Raft::new(config(), restored.clone(), now).unwrap();
+    /// assert_eq!((raft.role_kind(), raft.status(now).term), (RoleKind::Follower, Term(4)));
+    ///
+    /// // The state machine has executed what the journal never had: one of them is somebody else's.
+    /// restored.applied = LogId::new(4, 9);
+    /// let refused = Raft::new(config(), restored, now);
+    /// assert!(matches!(refused, Err(ConfigError::AheadOfJournal { .. })));
+    /// ```
     pub fn new(config: Config, restored: Restored, now: Time) -> Result<Self, ConfigError> {
         config.validate()?;
         let Restored { journal, snapshot, applied } = restored;
@@ -186,6 +206,20 @@ impl Raft {
     }
 
     /// A message from a peer. Anything may come, in any order: what makes no sense is counted and ignored.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = voter_of_three();
+    /// let beat = Message::Heartbeat(Heartbeat { commit: Index(0), round: 1 });
+    /// raft.handle_message(now, says(2, 1, beat.clone()));
+    /// assert_eq!(raft.status(now).leader.map(|leader| leader.id), Some(NodeId(2)));
+    ///
+    /// // This one is for another node.
+    /// raft.handle_message(now, Envelope { to: NodeId(3), ..says(2, 1, beat) });
+    /// assert_eq!(raft.status(now).counters.ignored_messages, 1);
+    /// ```
     pub fn handle_message(&mut self, now: Time, envelope: Envelope) {
         let Envelope { group, from, to, term, message } = envelope;
         let config = &self.common.config;
@@ -215,6 +249,17 @@ impl Raft {
     }
 
     /// A connection to a peer came or went (T5, M5).
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = follower_of_two();
+    /// let patience = raft.next_timeout();
+    /// // The leader's process is gone: no need to wait for its silence.
+    /// raft.handle_peer(now, NodeId(2), PeerEvent::Gone);
+    /// assert!(raft.next_timeout() < patience);
+    /// ```
     pub fn handle_peer(&mut self, now: Time, peer: NodeId, event: PeerEvent) {
         if !self.begin(now) {
             return;
@@ -234,6 +279,19 @@ impl Raft {
     }
 
     /// Time has passed. Spurious calls are harmless.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = voter_of_three();
+    /// raft.handle_timeout(now);
+    /// assert_eq!(raft.role_kind(), RoleKind::Follower, "it is too early");
+    ///
+    /// let at = raft.next_timeout().unwrap();
+    /// raft.handle_timeout(at);
+    /// assert_eq!(raft.role_kind(), RoleKind::PreCandidate, "nobody was heard all that time");
+    /// ```
     pub fn handle_timeout(&mut self, now: Time) {
         if !self.begin(now) {
             return;
@@ -256,6 +314,21 @@ impl Raft {
     }
 
     /// A write, and all before it, is durable.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = voter_of_three();
+    /// let ask = VoteRequest { pre: false, transfer: false, last: LogId::new(0, 1), told: 0 };
+    /// raft.handle_message(now, says(2, 1, Message::Vote(ask)));
+    /// let write = raft.poll_write().unwrap();
+    /// assert!(raft.poll_message().is_none(), "a crash would forget the vote");
+    ///
+    /// raft.handle_written(now, write.ticket);
+    /// let answer = raft.poll_message().unwrap().envelope.message;
+    /// assert!(matches!(answer, Message::VoteReply(reply) if reply.ballot == Ballot::Granted));
+    /// ```
     pub fn handle_written(&mut self, now: Time, ticket: WriteTicket) {
         // After a failure nothing counts as durable any more, whatever the disk says later (J8).
         if !self.begin(now) || self.common.failed {
@@ -276,6 +349,18 @@ impl Raft {
 
     /// The journal failed: nothing will become durable here any more (J8). A leader asks the best follower
     /// to take over and steps down; this node neither votes nor campaigns until it is restarted.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = leader_of_three();
+    /// raft.handle_write_failed(now);
+    /// assert_eq!((raft.role_kind(), raft.status(now).disk), (RoleKind::Follower, Disk::Failed));
+    /// // Node 2 has everything: it is to campaign.
+    /// let sent = settle(&mut raft);
+    /// assert!(sent.iter().any(|out| out.to == NodeId(2) && matches!(out.message, Message::TimeoutNow(_))));
+    /// ```
     pub fn handle_write_failed(&mut self, now: Time) {
         if !self.begin(now) {
             return;
@@ -293,6 +378,21 @@ impl Raft {
     /// state may be. A leader asks the best follower to take over and steps down. What the write carried comes out
     /// of `poll_write` again: hard state at once, the rest after a pause, and so on until there is space. Meanwhile
     /// this node votes, but does not campaign.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = leader_of_three();
+    /// raft.propose(now, pack(&["add 4".into()])).unwrap();
+    /// let write = raft.poll_write().unwrap();
+    /// raft.handle_no_space(now, write.ticket);
+    /// assert_eq!(raft.role_kind(), RoleKind::Follower);
+    /// assert!(raft.poll_write().is_none(), "trying at once does not make a full disk better");
+    ///
+    /// raft.handle_timeout(now + Duration::from_secs(1));
+    /// assert_eq!(raft.poll_write().unwrap().entries, write.entries);
+    /// ```
     pub fn handle_no_space(&mut self, now: Time, ticket: WriteTicket) {
         if !self.begin(now) || self.common.failed {
             return;
@@ -313,12 +413,40 @@ impl Raft {
     }
 
     /// Whether the journal is not to be asked for anything for now: it had no space, not even for hard state.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = voter_of_three();
+    /// let beat = Message::Heartbeat(Heartbeat { commit: Index(0), round: 1 });
+    /// raft.handle_message(now, says(2, 1, beat));
+    /// // The new term is all that is to be written.
+    /// let write = raft.poll_write().unwrap();
+    /// raft.handle_no_space(now, write.ticket);
+    /// assert!(raft.spares_journal());
+    ///
+    /// raft.handle_timeout(now + Duration::from_secs(1));
+    /// assert!(!raft.spares_journal(), "it is time to try again");
+    /// ```
     #[must_use]
     pub const fn spares_journal(&self) -> bool {
         self.common.disk.rests()
     }
 
     /// Entries that were asked for by `poll_fetch`.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// // The state machine lacks an entry that was written before the restart.
+    /// let (mut raft, entry) = restarted();
+    /// assert!(raft.poll_apply().is_none());
+    /// let fetch = raft.poll_fetch().unwrap();
+    /// raft.handle_fetched(now, fetch.id, vec![entry.clone()]);
+    /// assert_eq!(raft.poll_apply().unwrap().entries[..], [entry]);
+    /// ```
     pub fn handle_fetched(&mut self, now: Time, id: FetchId, entries: Vec<Entry>) {
         if !self.begin(now) {
             return;
@@ -332,6 +460,22 @@ impl Raft {
     }
 
     /// The state machine has executed an [`Apply`].
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = only_voter();
+    /// raft.propose(now, pack(&["add 4".into()])).unwrap();
+    /// persist(&mut raft);
+    /// raft.read(now, ReadId(1)).unwrap();
+    /// let apply = raft.poll_apply().unwrap();
+    /// assert!(raft.poll_event().is_none(), "what the read must see is not executed yet");
+    ///
+    /// let index = apply.through.index;
+    /// raft.handle_applied(now, index);
+    /// assert_eq!(raft.poll_event(), Some(Event::ReadReady { id: ReadId(1), index }));
+    /// ```
     pub fn handle_applied(&mut self, now: Time, through: Index) {
         if !self.begin(now) {
             return;
@@ -349,6 +493,21 @@ impl Raft {
     ///
     /// # Errors
     /// [`ProposeError`]; the entry was not appended.
+    ///
+    /// # Example
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = only_voter();
+    /// let id = raft.propose(now, pack(&["add 4".into(), "add 5".into()])).unwrap();
+    /// persist(&mut raft);
+    /// assert_eq!(raft.poll_apply().unwrap().through, id, "the same term: they are executed");
+    ///
+    /// // Who follows says who leads.
+    /// let refused = follower_of_two().propose(now, pack(&["add 4".into()]));
+    /// assert!(matches!(refused, Err(ProposeError::NotLeader { leader: Some(to) }) if to.id == NodeId(2)));
+    /// ```
     pub fn propose(&mut self, now: Time, commands: Bytes) -> Result<LogId, ProposeError> {
         self.propose_kind(now, EntryKind::Commands, commands)
     }
@@ -358,6 +517,21 @@ impl Raft {
     ///
     /// # Errors
     /// [`ProposeError`]; the entry was not appended.
+    ///
+    /// # Example
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// use raft_core::session::{LogTime, Op, Stamped};
+    ///
+    /// let mut raft = only_voter();
+    /// let close = Stamped { time: LogTime::from_nanos(1), op: Op::Close { session: SessionId(7) } };
+    /// raft.propose_session(now, close.encode()).unwrap();
+    /// persist(&mut raft);
+    /// let entry = &raft.poll_apply().unwrap().entries[0];
+    /// assert_eq!((entry.kind, Stamped::decode(&entry.data)), (EntryKind::Session, Ok(close)));
+    /// ```
     pub fn propose_session(&mut self, now: Time, data: Bytes) -> Result<LogId, ProposeError> {
         self.propose_kind(now, EntryKind::Session, data)
     }
@@ -381,6 +555,23 @@ impl Raft {
     ///
     /// # Errors
     /// [`ReadError`]; no event follows.
+    ///
+    /// # Example
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = leader_of_three();
+    /// raft.read(now, ReadId(1)).unwrap();
+    /// let sent = settle(&mut raft);
+    /// let Message::Heartbeat(Heartbeat { round, .. }) = sent[0].message else { panic!("{sent:?}") };
+    /// assert!(raft.poll_event().is_none(), "another node may lead by now");
+    ///
+    /// let (matched, last) = (Index(2), Index(2));
+    /// let answer = HeartbeatReply { round, matched, last, ..HeartbeatReply::default() };
+    /// raft.handle_message(now, says(2, 1, Message::HeartbeatReply(answer)));
+    /// assert_eq!(raft.poll_event(), Some(Event::ReadReady { id: ReadId(1), index: Index(2) }));
+    /// ```
     pub fn read(&mut self, now: Time, id: ReadId) -> Result<(), ReadError> {
         let running = self.begin(now);
         let result = match &mut self.role {
@@ -397,6 +588,22 @@ impl Raft {
     ///
     /// # Errors
     /// [`ReadError`]; no event follows. [`ReadError::NotLeader`] where no leader is known.
+    ///
+    /// # Example
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = follower_of_two();
+    /// raft.read_anywhere(now, ReadId(1)).unwrap();
+    /// let sent = settle(&mut raft);
+    /// let Message::ReadIndex(asked) = sent[0].message else { panic!("{sent:?}") };
+    ///
+    /// // The leader's answer. This node has executed as much already.
+    /// let answer = ReadIndexReply { id: asked.id, index: Some(Index(1)) };
+    /// raft.handle_message(now, says(2, 1, Message::ReadIndexReply(answer)));
+    /// assert_eq!(raft.poll_event(), Some(Event::ReadReady { id: ReadId(1), index: Index(1) }));
+    /// ```
     pub fn read_anywhere(&mut self, now: Time, id: ReadId) -> Result<(), ReadError> {
         let running = self.begin(now);
         let result = match &mut self.role {
@@ -412,6 +619,18 @@ impl Raft {
     ///
     /// # Errors
     /// [`ConfigError`], which names the setting and what it must be; nothing has changed.
+    ///
+    /// # Example
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = follower_of_two();
+    /// let election_timeout = Duration::from_secs(2);
+    /// let patient = Settings { election_timeout: Some(election_timeout), ..Settings::default() };
+    /// raft.reconfigure(now, &patient).unwrap();
+    /// assert!(raft.next_timeout().unwrap() >= now + election_timeout, "it counts already");
+    /// ```
     pub fn reconfigure(&mut self, now: Time, settings: &Settings) -> Result<(), ConfigError> {
         let running = self.begin(now);
         let config = self.common.config.with(settings)?;
@@ -432,6 +651,19 @@ impl Raft {
     }
 
     /// The settings in force.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = voter_of_three();
+    /// let before = raft.config().clone();
+    /// // Shorter than its heartbeats are apart: refused as a whole.
+    /// let election_timeout = Some(Duration::from_millis(1));
+    /// let hasty = Settings { priority: Some(-1), election_timeout, ..Settings::default() };
+    /// assert!(raft.reconfigure(now, &hasty).is_err());
+    /// assert_eq!(raft.config(), &before);
+    /// ```
     #[must_use]
     pub const fn config(&self) -> &Config {
         &self.common.config
@@ -442,6 +674,19 @@ impl Raft {
     ///
     /// # Errors
     /// [`TransferError`]; no event follows.
+    ///
+    /// # Example
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = leader_of_three();
+    /// assert_eq!(raft.transfer_leadership(now, None), Ok(NodeId(2)));
+    /// let sent = settle(&mut raft);
+    /// assert!(sent.iter().any(|out| out.to == NodeId(2) && matches!(out.message, Message::TimeoutNow(_))));
+    /// let refused = raft.propose(now, pack(&["add 4".into()]));
+    /// assert!(matches!(refused, Err(ProposeError::Transferring { .. })));
+    /// ```
     pub fn transfer_leadership(&mut self, now: Time, to: Option<NodeId>) -> Result<NodeId, TransferError> {
         let running = self.begin(now);
         let result = match &mut self.role {
@@ -459,6 +704,22 @@ impl Raft {
     ///
     /// # Errors
     /// [`ChangeError`]; nothing was changed, no event follows.
+    ///
+    /// # Example
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = only_voter();
+    /// let change = Change::AddLearner(Member::new(NodeId(4), "10.0.0.4:7101"));
+    /// let begun = raft.change_membership(now, &[change], ChangeOptions::default()).unwrap();
+    /// assert!(raft.status(now).membership.is_member(NodeId(4)), "in force at once");
+    ///
+    /// settle(&mut raft);
+    /// let mut events = core::iter::from_fn(|| raft.poll_event());
+    /// let over = |event| matches!(event, Event::ChangeFinished { id, result: Ok(_) } if id == begun);
+    /// assert!(events.any(over));
+    /// ```
     pub fn change_membership(
         &mut self,
         now: Time,
@@ -479,6 +740,20 @@ impl Raft {
     ///
     /// # Errors
     /// [`ChangeError::NotLeader`], or [`ChangeError::Plan`].
+    ///
+    /// # Example
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let raft = leader_of_three();
+    /// let replace = Change::Replace { old: NodeId(3), new: Member::new(NodeId(4), "10.0.0.4:7101") };
+    /// let (plan, objections) = raft.plan_membership(&[replace]).unwrap();
+    /// assert!(plan.leaving().eq([NodeId(3)]) && plan.new_voters().eq([NodeId(4)]));
+    /// // Its log is to be filled before it votes.
+    /// assert!(objections.contains(&Objection::NotLearned { node: NodeId(4) }));
+    /// assert!(!raft.status(now).membership.is_member(NodeId(4)));
+    /// ```
     pub fn plan_membership(&self, changes: &[Change]) -> Result<(Plan, Vec<Objection>), ChangeError> {
         match &self.role {
             Role::Leader(role) => role.plan_membership(&self.common, changes),
@@ -489,6 +764,19 @@ impl Raft {
     /// An operator asks this node to campaign although a leader may live. It asks whether it would win
     /// first. Does nothing on a leader, or where it may not campaign: also not after a veto (M6), nor while this node
     /// is bound by a lease that it supports; voters that are bound by one refuse as well.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = follower_of_two();
+    /// raft.campaign(now);
+    /// assert_eq!(raft.role_kind(), RoleKind::PreCandidate);
+    /// // Marked so that voters do not refuse it only because they hear a leader.
+    /// let sent = settle(&mut raft);
+    /// assert!(sent.iter().all(|out| matches!(out.message, Message::Vote(ask) if ask.pre && ask.transfer)));
+    /// assert_eq!(sent.len(), 2);
+    /// ```
     pub fn campaign(&mut self, now: Time) {
         let may = self.begin(now) && self.common.may_campaign() && !self.common.embargo && !self.is_bound();
         if may && !matches!(self.role, Role::Leader(_)) {
@@ -498,6 +786,17 @@ impl Raft {
     }
 
     /// What this node knows of itself.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let status = leader_of_three().status(now);
+    /// assert_eq!((status.role, status.commit_index), (RoleKind::Leader, Index(2)));
+    /// // A leader knows how far the others are.
+    /// let behind = status.peers.iter().filter(|peer| peer.match_index < status.commit_index);
+    /// assert!(behind.map(|peer| peer.id).eq([NodeId(3)]));
+    /// ```
     #[must_use]
     pub fn status(&self, now: Time) -> Status {
         let common = &self.common;
@@ -547,6 +846,15 @@ impl Raft {
 
     /// Whether it did not found the cluster, or was removed and added again: the last membership with this node says so,
     /// or its log has one without it before that. A log that knows no membership with it knows of no founding either.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// assert!(!voter_of_three().was_added(), "entry 0.1 names it");
+    /// let joining = Raft::new(config(), nothing(), now).unwrap();
+    /// assert!(joining.was_added());
+    /// ```
     #[must_use]
     pub fn was_added(&self) -> bool {
         let me = self.common.id();
@@ -558,6 +866,16 @@ impl Raft {
     }
 
     /// The role now.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// assert_eq!(follower_of_two().role_kind(), RoleKind::Follower);
+    /// // No membership says yet that it belongs to anybody.
+    /// let joining = Raft::new(config(), nothing(), now).unwrap();
+    /// assert_eq!(joining.role_kind(), RoleKind::Limbo);
+    /// ```
     #[must_use]
     pub fn role_kind(&self) -> RoleKind {
         match &self.role {

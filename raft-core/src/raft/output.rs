@@ -25,6 +25,20 @@ pub struct Restored {
 }
 
 /// Entries to execute next, in order. Of all kinds; the state machine is shown the commands only.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+/// # use example::*;
+/// # let now = Time::ZERO;
+/// let mut raft = only_voter();
+/// raft.propose(now, pack(&["add 4".into(), "add 5".into()])).unwrap();
+/// persist(&mut raft);
+/// let apply = raft.poll_apply().unwrap();
+/// assert_eq!(apply.entries.last().map(|entry| entry.id), Some(apply.through));
+/// let commands = apply.entries.iter().filter(|entry| entry.kind == EntryKind::Commands);
+/// let commands: Vec<Bytes> = commands.flat_map(|entry| unpack(&entry.data).unwrap()).collect();
+/// assert_eq!(commands, ["add 4", "add 5"]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Apply {
     /// Consecutive, committed, and durable on this node.
@@ -58,12 +72,40 @@ pub struct ChangeOptions {
 
 impl ChangeOptions {
     /// The same, forced or not.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = leader_of_three();
+    /// // Two voters would be left, of which node 3 has not answered for a second.
+    /// let later = now + Duration::from_secs(1);
+    /// let remove = [Change::Remove(NodeId(2))];
+    /// let refused = raft.change_membership(later, &remove, ChangeOptions::default());
+    /// assert!(refused.is_err());
+    /// assert!(raft.change_membership(later, &remove, ChangeOptions::default().force(true)).is_ok());
+    /// ```
     #[must_use]
     pub const fn force(self, force: bool) -> Self {
         Self { force, ..self }
     }
 
     /// The same, waiting for new voters at most this long.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = leader_of_three();
+    /// let join = [Change::Replace { old: NodeId(3), new: Member::new(NodeId(4), "10.0.0.4:7101") }];
+    /// let refused = raft.change_membership(now, &join, ChangeOptions::default());
+    /// assert!(refused.is_err(), "it has none of the log");
+    ///
+    /// // It comes as a learner first.
+    /// let patient = ChangeOptions::default().wait(Duration::from_secs(60));
+    /// raft.change_membership(now, &join, patient).unwrap();
+    /// assert!(raft.status(now).membership.learners().eq([NodeId(4)]));
+    /// ```
     #[must_use]
     pub const fn wait(self, wait: core::time::Duration) -> Self {
         Self { wait: Some(wait), ..self }
@@ -118,6 +160,28 @@ pub enum Unreadable {
 }
 
 /// What a receiving node's snapshot store is to do next: one after the other, in this order.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+/// # use example::*;
+/// # let now = Time::ZERO;
+/// // A store, as far as the protocol sees it.
+/// let mut raft = follower_that_receives();
+/// let mut stored = Vec::new();
+/// while let Some(piece) = raft.poll_piece() {
+///     match piece {
+///         Piece::Begin { id, .. } => raft.handle_piece_written(now, id, 0),
+///         Piece::Write { id, data } => {
+///             stored.extend_from_slice(&data);
+///             raft.handle_piece_written(now, id, stored.len() as u64);
+///         }
+///         Piece::Finish { .. } => raft.handle_snapshot_received(now, snapshot()),
+///         Piece::Abandon { .. } => stored.clear(),
+///     }
+/// }
+/// let receiving = raft.status(now).receiving.unwrap();
+/// assert_eq!((receiving.received_bytes, receiving.total_bytes), (0, 10), "the leader has to send it now");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Piece {
     /// Begin a snapshot, or go on with a half-received one. Answered with `handle_piece_written`, which tells what

@@ -10,6 +10,18 @@ use crate::time::Time;
 
 impl Raft {
     /// The next message. It may be sent at once, always: what must wait for the disk is held back here.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = leader_of_three();
+    /// raft.propose(now, pack(&["add 4".into()])).unwrap();
+    /// raft.propose(now, pack(&["add 5".into()])).unwrap();
+    /// // One append carries all that has come together until it is pulled.
+    /// let out = core::iter::from_fn(|| raft.poll_message()).find(|out| out.to.id == NodeId(2)).unwrap();
+    /// assert!(matches!(out.envelope.message, Message::Append(append) if append.entries.len() == 2));
+    /// ```
     #[must_use]
     pub fn poll_message(&mut self) -> Option<Outgoing> {
         let common = &mut self.common;
@@ -33,6 +45,20 @@ impl Raft {
     }
 
     /// Everything that the journal has not been given yet, up to `write_limit_bytes`, as one write.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = leader_of_three();
+    /// raft.propose(now, pack(&["add 4".into()])).unwrap();
+    /// raft.propose(now, pack(&["add 5".into()])).unwrap();
+    /// assert_eq!(raft.poll_write().unwrap().entries.len(), 2, "one sync for both");
+    ///
+    /// // The next write need not wait for the first to be durable.
+    /// let id = raft.propose(now, pack(&["add 6".into()])).unwrap();
+    /// assert_eq!(raft.poll_write().unwrap().entries[0].id, id);
+    /// ```
     #[must_use]
     pub fn poll_write(&mut self) -> Option<JournalWrite> {
         let common = &mut self.common;
@@ -72,6 +98,23 @@ impl Raft {
     }
 
     /// The next entries to execute. `None` while the last ones have not been reported as applied.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = only_voter();
+    /// raft.propose(now, pack(&["add 4".into()])).unwrap();
+    /// persist(&mut raft);
+    /// let apply = raft.poll_apply().unwrap();
+    /// assert_eq!(unpack(&apply.entries[0].data).unwrap(), ["add 4"]);
+    ///
+    /// raft.propose(now, pack(&["add 5".into()])).unwrap();
+    /// persist(&mut raft);
+    /// assert!(raft.poll_apply().is_none(), "the state machine is still at the first");
+    /// raft.handle_applied(now, apply.through.index);
+    /// assert_eq!(raft.poll_apply().unwrap().through.index, apply.through.index.next());
+    /// ```
     #[must_use]
     pub fn poll_apply(&mut self) -> Option<Apply> {
         let common = &mut self.common;
@@ -102,12 +145,34 @@ impl Raft {
     }
 
     /// The next request for entries that have left memory.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let (mut raft, _) = restarted();
+    /// assert!(raft.poll_fetch().is_none(), "nobody has asked yet");
+    /// assert!(raft.poll_apply().is_none());
+    /// assert_eq!(raft.poll_fetch().unwrap().range, Index(1)..Index(2));
+    /// ```
     #[must_use]
     pub fn poll_fetch(&mut self) -> Option<Fetch> {
         self.common.next_fetch()
     }
 
     /// Whether somebody still waits for these entries: else it is no failure that they are gone.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let (mut raft, entry) = restarted();
+    /// assert!(raft.poll_apply().is_none());
+    /// let fetch = raft.poll_fetch().unwrap();
+    /// assert!(raft.wants_fetch(fetch.id), "the state machine does");
+    /// raft.handle_fetched(now, fetch.id, vec![entry]);
+    /// assert!(!raft.wants_fetch(fetch.id));
+    /// ```
     #[must_use]
     pub fn wants_fetch(&self, id: FetchId) -> bool {
         match (self.common.wanted(id), &self.role) {
@@ -118,12 +183,35 @@ impl Raft {
     }
 
     /// The next piece of news.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = follower_of_two();
+    /// let beat = Message::Heartbeat(Heartbeat { commit: Index(1), round: 1 });
+    /// raft.handle_message(now, says(3, 2, beat));
+    /// let Some(Event::RoleChanged { term, leader, .. }) = raft.poll_event() else { panic!("it is news") };
+    /// assert_eq!((term, leader.map(|leader| leader.id)), (Term(2), Some(NodeId(3))));
+    /// assert_eq!(raft.poll_event(), None);
+    /// ```
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.common.events.pop_front()
     }
 
     /// When `handle_timeout` wants to be called.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// // A follower waits for an election timeout at least; a leader says again that it leads.
+    /// let follower = follower_of_two();
+    /// assert!(follower.next_timeout().unwrap() >= now + follower.config().election_timeout);
+    /// let leader = leader_of_three();
+    /// assert!(leader.next_timeout().unwrap() <= now + leader.config().heartbeat_interval);
+    /// ```
     #[must_use]
     pub fn next_timeout(&self) -> Option<Time> {
         if self.common.halted { None } else { self.common.timers.next() }

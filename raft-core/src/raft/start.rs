@@ -6,6 +6,17 @@ use crate::error::ConfigError;
 use crate::ids::{Index, LogId, Term};
 
 /// What must be done, in this order, before [`Raft::new`](super::Raft::new).
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+/// # use example::*;
+/// # let now = Time::ZERO;
+/// use raft_core::raft::{StartPlan, plan_start};
+///
+/// // A crash came when a snapshot of the leader's was durable, and nothing else was done.
+/// let plan = plan_start(&nothing().journal, Some(&snapshot()), LogId::ZERO).unwrap();
+/// assert_eq!(plan, StartPlan { reset: Some(snapshot().upto), install: true });
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StartPlan {
     /// Reset the journal to this: the crash came after the snapshot was durable and before the journal followed.
@@ -19,6 +30,20 @@ pub struct StartPlan {
 ///
 /// # Errors
 /// [`ConfigError`]: they contradict each other, or state is missing. Nothing may be changed then.
+///
+/// # Example
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+/// # use example::*;
+/// # let now = Time::ZERO;
+/// use raft_core::raft::{StartPlan, plan_start};
+///
+/// let journal = founded(&[1, 2, 3]).journal;
+/// assert_eq!(plan_start(&journal, None, LogId::new(0, 1)), Ok(StartPlan::default()), "they fit");
+/// // A state machine that is ahead of the journal: one of them belongs to another node, or was set back.
+/// let refused = plan_start(&journal, None, LogId::new(1, 9));
+/// assert!(matches!(refused, Err(ConfigError::AheadOfJournal { .. })));
+/// ```
 pub fn plan_start(
     journal: &JournalState,
     snapshot: Option<&SnapshotMeta>,

@@ -8,6 +8,19 @@ use crate::ids::{Index, LogId, NodeId, Term};
 use crate::time::Time;
 
 /// The state of a [`Raft`] that the paper speaks of (Figure 2), and what this implementation adds.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+/// # use example::*;
+/// # let now = Time::ZERO;
+/// // What a simulator may check after every step of every node.
+/// for raft in [voter_of_three(), follower_of_two(), leader_of_three(), leader_that_sends()] {
+///     let view = raft.view();
+///     assert!(view.snapshot.index >= view.purged, "what is gone is covered");
+///     assert!(view.commit <= view.last.index && view.applied <= view.commit.min(view.persisted));
+///     assert!(view.alarm.is_none());
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct View {
     /// The role.
@@ -50,6 +63,20 @@ pub struct View {
 
 impl Raft {
     /// What an observer may know.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let mut raft = voter_of_three();
+    /// let ask = VoteRequest { pre: false, transfer: false, last: LogId::new(0, 1), told: 0 };
+    /// raft.handle_message(now, says(2, 1, Message::Vote(ask)));
+    /// let view = raft.view();
+    /// assert_eq!((view.hard.term, view.hard.vote), (Term(1), Vote::For(NodeId(2))));
+    /// assert!(!view.durable);
+    /// persist(&mut raft);
+    /// assert!(raft.view().durable);
+    /// ```
     #[must_use]
     pub fn view(&self) -> View {
         let common = &self.common;
@@ -86,6 +113,16 @@ impl Raft {
 
     /// Through where a leader believes that a member's durable log is its own; `None` if it does not lead or
     /// does not know the member.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let raft = leader_of_three();
+    /// assert_eq!(raft.matched(NodeId(2)), Some(Index(2)));
+    /// assert_eq!(raft.matched(NodeId(3)), Some(Index(0)), "it has said nothing");
+    /// assert_eq!(follower_of_two().matched(NodeId(3)), None);
+    /// ```
     #[must_use]
     pub fn matched(&self, member: NodeId) -> Option<Index> {
         match &self.role {
@@ -95,6 +132,16 @@ impl Raft {
     }
 
     /// The term of an entry of its log; `None` before the start and beyond the end.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// let raft = leader_of_three();
+    /// assert_eq!(raft.term_of(Index(1)), Some(Term(0)), "the founding membership");
+    /// assert_eq!(raft.term_of(Index(2)), Some(Term(1)));
+    /// assert_eq!(raft.term_of(Index(3)), None);
+    /// ```
     #[must_use]
     pub fn term_of(&self, index: Index) -> Option<Term> {
         self.common.log.term_of(index)

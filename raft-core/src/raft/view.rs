@@ -15,6 +15,25 @@ impl Raft {
     /// which only grow. Deadlines count by being set; the last contact by its being older than an election
     /// timeout or not. Events and fetches must have been pulled before,
     /// and all messages that can be.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// use std::hash::{DefaultHasher, Hasher};
+    ///
+    /// let hash = |raft: &Raft| {
+    ///     let mut state = DefaultHasher::new();
+    ///     raft.hash_protocol(&mut state);
+    ///     state.finish()
+    /// };
+    /// let mut raft = voter_of_three();
+    /// let before = raft.clone();
+    /// // A moment later nothing has changed but the time.
+    /// raft.handle_timeout(now + Duration::from_millis(1));
+    /// assert_ne!(raft, before);
+    /// assert_eq!(hash(&raft), hash(&before));
+    /// ```
     pub fn hash_protocol<H: Hasher>(&self, state: &mut H) {
         let common = &self.common;
         common.hard.hash(state);
@@ -63,6 +82,26 @@ impl Raft {
     /// Hashes the clocks that [`hash_protocol`](Self::hash_protocol) leaves out, as they are at this moment of the
     /// node's own: contacts, promises, and a leader's deadlines. For a model in which time is an input. The deadline
     /// of the next election is left out: such a model asks nodes to campaign when it likes.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// use std::hash::{DefaultHasher, Hasher};
+    ///
+    /// let later = now + Duration::from_millis(1);
+    /// let hash = |raft: &Raft| {
+    ///     let mut state = DefaultHasher::new();
+    ///     raft.hash_clocks(later, &mut state);
+    ///     state.finish()
+    /// };
+    /// let mut raft = follower_of_two();
+    /// let before = raft.clone();
+    /// // It has heard its leader more lately.
+    /// let beat = Message::Heartbeat(Heartbeat { commit: Index(1), round: 0 });
+    /// raft.handle_message(later, says(2, 1, beat));
+    /// assert_ne!(hash(&raft), hash(&before));
+    /// ```
     pub fn hash_clocks<H: Hasher>(&self, now: Time, state: &mut H) {
         let common = &self.common;
         let recent = |at: Time| Some(at).filter(|at| now.since(*at) < common.config.election_timeout);
@@ -77,6 +116,24 @@ impl Raft {
     }
 
     /// Hashes what a leader knows of its followers, without times; nothing if it does not lead.
+    ///
+    /// ```
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/raft/example.rs")); }
+    /// # use example::*;
+    /// # let now = Time::ZERO;
+    /// use std::hash::{DefaultHasher, Hasher};
+    ///
+    /// let hash = |raft: &Raft| {
+    ///     let mut state = DefaultHasher::new();
+    ///     raft.hash_leadership(&mut state);
+    ///     state.finish()
+    /// };
+    /// let mut raft = leader_of_three();
+    /// let before = hash(&raft);
+    /// acknowledge(&mut raft, 3, 2);
+    /// assert_ne!(hash(&raft), before, "node 3 has the log now");
+    /// assert_eq!(hash(&follower_of_two()), DefaultHasher::new().finish(), "it leads nobody");
+    /// ```
     pub fn hash_leadership<H: Hasher>(&self, state: &mut H) {
         if let Role::Leader(leader) = &self.role {
             leader.hash_protocol(state);
