@@ -198,7 +198,7 @@ impl Plan {
         if besieged {
             plan.unsettle(seed);
         }
-        if !narrow && !besieged && !plan.leave_behind(seed) {
+        if !narrow && !besieged && !plan.leave_behind(seed) && !plan.prefer_who_lags(seed) {
             plan.draw_rumours(seed);
         }
         plan.draw_speeds(seed);

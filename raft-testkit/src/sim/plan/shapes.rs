@@ -190,6 +190,33 @@ impl Plan {
         true
     }
 
+    /// A few runs are made for a node that is to be preferred, and lags when its leader first may give way to it.
+    pub(super) fn prefer_who_lags(&mut self, seed: u64) -> bool {
+        let mut rng = Rng::stream(seed, 31);
+        if self.nodes < 3 || !rng.chance(60) {
+            return false;
+        }
+        let (all, timeout) = (self.nodes as u64, self.election.as_nanos() as u64);
+        let preferred = rng.below(all);
+        self.features.priorities = (0..all).map(|node| if node == preferred { 2 } else { 0 }).collect();
+        self.uncommitted_bytes = 64 << 20;
+        (self.load.clients, self.load.think) = (4, rng.between(timeout / 2, timeout));
+        (self.load.reads_per_mille, self.load.anywhere_per_mille) = (200, 0);
+        self.faults.clear();
+        let mut at = S;
+        while at < self.duration {
+            let other = (preferred + 1 + rng.below(all - 1)) % all;
+            self.faults.push((at, Fault::Transfer { to: Some(other as usize) }));
+            let to = Who::Node(preferred as usize);
+            let for_ = rng.between(timeout * 2, timeout * 5);
+            let stall = Fault::Stall { from: Who::Leader, to, lane: Lane::Bulk, for_ };
+            self.faults.push((at + rng.between(timeout * 7, timeout * 19 / 2), stall));
+            at += rng.between(timeout * 14, timeout * 20);
+        }
+        self.faults.retain(|(at, _)| *at < self.duration);
+        true
+    }
+
     /// In some runs a connection breaks now and then, and the next attempt is refused although the process is there: what
     /// is in between on the way may do that. It is a hint, and no more (T5).
     pub(super) fn draw_rumours(&mut self, seed: u64) {
