@@ -8,7 +8,7 @@
 //! on; that is what makes millions of states a minute.
 //!
 //! **Time.** A heartbeat round takes no time and an election timeout is longer than all else. Any timer may
-//! fire at any moment, and contacts may grow old without one ([`Action::Silence`]): that covers every clock,
+//! fire at any moment, and contacts may grow old without one (`Action::Silence`): that covers every clock,
 //! at any speed. What a real clock rules out is explored as well.
 //!
 //! A lease is made of what clocks rule out: in a configuration with `ticks` all nodes share one clock, which goes on by
@@ -30,7 +30,6 @@ mod world;
 
 pub use configurations::CONFIGURATIONS;
 pub use explorer::{Found, Points, Report, explore};
-pub use node::Action;
 pub use walks::walk;
 
 /// One change of members. It is forced: who is silent or behind may come to vote.

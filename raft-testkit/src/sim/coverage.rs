@@ -6,12 +6,12 @@ macro_rules! points {
         /// Something worth reaching.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(usize)]
-        pub enum Point {
+        pub(crate) enum Point {
             $(#[doc = $text] $name,)*
         }
 
         /// All points, with what they are.
-        pub const POINTS: &[(Point, &str)] = &[$((Point::$name, $text),)*];
+        pub(crate) const POINTS: &[(Point, &str)] = &[$((Point::$name, $text),)*];
     };
 }
 
@@ -172,12 +172,12 @@ impl Default for Coverage {
 
 impl Coverage {
     /// It was reached.
-    pub const fn hit(&mut self, point: Point) {
+    pub(crate) const fn hit(&mut self, point: Point) {
         self.0[point as usize] += 1;
     }
 
     /// It was reached, if so.
-    pub const fn hit_if(&mut self, condition: bool, point: Point) {
+    pub(crate) const fn hit_if(&mut self, condition: bool, point: Point) {
         if condition {
             self.hit(point);
         }
@@ -185,7 +185,7 @@ impl Coverage {
 
     /// How often.
     #[must_use]
-    pub const fn count(&self, point: Point) -> u64 {
+    pub(crate) const fn count(&self, point: Point) -> u64 {
         self.0[point as usize]
     }
 
@@ -197,7 +197,7 @@ impl Coverage {
     }
 
     /// All points with their counts.
-    pub fn iter(&self) -> impl Iterator<Item = (Point, &'static str, u64)> + '_ {
-        POINTS.iter().map(|(point, text)| (*point, *text, self.count(*point)))
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        POINTS.iter().map(|(point, text)| (*text, self.count(*point)))
     }
 }

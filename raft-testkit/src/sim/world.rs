@@ -21,7 +21,7 @@ use super::history;
 use super::lives::{Damage, Slot};
 use super::network::SimNetwork;
 use super::operators::longer;
-use super::oracle::{Operation, Oracle, Totals, Violation};
+use super::oracle::{Oracle, Totals, Violation};
 use super::plan::Plan;
 use super::rng::Rng;
 use super::workload::{self, Reach, Town};
@@ -56,8 +56,6 @@ pub struct Outcome {
     pub coverage: Coverage,
     /// What happened, if it was to be written down.
     pub trace: Vec<Event>,
-    /// What clients asked and were told.
-    pub operations: Vec<Operation>,
 }
 
 /// See the [module](self).
@@ -101,7 +99,8 @@ pub fn run(plan: &Plan, keep_events: bool) -> Outcome {
     World::new(plan.clone(), keep_events).run()
 }
 
-/// Runs a plan to its end, and writes its trace in the vocabulary of [`etcd`](super::etcd).
+/// Runs a plan to its end, and writes its trace in the vocabulary of etcd-io/raft (its `state_trace.go`), one
+/// JSON object a line. What that cannot say is listed in `sim/etcd.rs`.
 #[must_use]
 pub fn run_traced(plan: &Plan) -> (Outcome, Vec<String>) {
     let recorder = Arc::new(Recorder::new(plan.slots()));
@@ -435,7 +434,6 @@ impl World {
         }
         // Whatever still runs is dropped with the world; nothing of that counts any more.
         let totals = self.oracle.totals();
-        let operations = self.oracle.operations();
         let mut state = self.oracle.lock();
         let outcome = Outcome {
             violation: state.violation.clone(),
@@ -447,7 +445,6 @@ impl World {
             idle_faults: std::mem::take(&mut self.idle),
             coverage: state.cover.clone(),
             trace: state.events.take(),
-            operations,
         };
         drop(state);
         for node in 0..self.slots.len() {
