@@ -161,6 +161,17 @@ points! {
 }
 
 /// How often each point was reached.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::coverage::Coverage;
+/// use raft_testkit::sim::{Plan, run};
+///
+/// let outcome = run(&Plan::draw(20, Some(1)), false);
+/// let reached = |text: &str| outcome.coverage.iter().any(|(point, count)| point == text && count > 0);
+/// assert!(reached("a leader is elected") && !reached("a cluster of seven commits"));
+/// assert_ne!(outcome.coverage, Coverage::default());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage([u64; POINTS.len()]);
 
@@ -190,6 +201,17 @@ impl Coverage {
     }
 
     /// Adds what another run has reached.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::sim::coverage::Coverage;
+    /// use raft_testkit::sim::{Plan, run};
+    ///
+    /// let one = run(&Plan::draw(20, Some(1)), false).coverage;
+    /// let mut all = Coverage::default();
+    /// (0..3).for_each(|_| all.add(&one));
+    /// assert!(all.iter().zip(one.iter()).all(|((_, three), (_, one))| three == 3 * one));
+    /// ```
     pub fn add(&mut self, other: &Self) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
             *mine += theirs;
@@ -197,6 +219,16 @@ impl Coverage {
     }
 
     /// All points with their counts.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::sim::coverage::Coverage;
+    ///
+    /// // What many runs together have never reached shows where the faults are too tame.
+    /// let all = Coverage::default();
+    /// let never: Vec<&str> = all.iter().filter(|(_, count)| *count == 0).map(|(text, _)| text).collect();
+    /// assert!(never.contains(&"a leader is elected"), "no run was added yet");
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         POINTS.iter().map(|(point, text)| (*text, self.count(*point)))
     }

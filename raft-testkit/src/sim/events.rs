@@ -6,6 +6,18 @@ use core::fmt;
 use super::executor::Nanos;
 
 /// What kind of thing happened.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::events::Tag;
+/// use raft_testkit::sim::{Plan, run};
+///
+/// // From the numbers of an event a program reads what people read in its text.
+/// let outcome = run(&Plan::draw(20, Some(1)), true);
+/// let ups: Vec<u64> =
+///     outcome.trace.iter().filter(|event| event.tag == Tag::Up).map(|event| event.numbers[0]).collect();
+/// assert!(ups.is_sorted() && ups.len() > 1, "incarnations grow: {ups:?}");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Tag {
@@ -70,6 +82,15 @@ impl Tag {
 }
 
 /// One thing that happened.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::events::{Event, Tag};
+///
+/// let text = "killed".to_owned();
+/// let event = Event { at: 1_500_000_000, node: 2, tag: Tag::Down, numbers: [0; 4], text };
+/// assert_eq!(event.to_string(), "   1.500000000 n2  down      killed");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// When.

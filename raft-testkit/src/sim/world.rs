@@ -36,6 +36,16 @@ const HISTORIES: u64 = 8;
 const POLLS_AT_ONCE: u64 = 2_000_000;
 
 /// What became of a run.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::{Plan, run};
+///
+/// let outcome = run(&Plan::draw(20, Some(1)), false);
+/// assert_eq!(outcome.violation, None);
+/// // A run in which nothing happens proves nothing.
+/// assert!(outcome.totals.writes > 0 && outcome.nanos > 1_000_000_000, "{:?}", outcome.totals);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// What must not be, if it was.
@@ -94,6 +104,17 @@ pub(crate) struct World {
 }
 
 /// Runs a plan to its end.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::{Plan, run};
+///
+/// // The same plan gives the same run, also when all that happens is written down.
+/// let plan = Plan::draw(20, Some(1));
+/// let (first, traced) = (run(&plan, false), run(&plan, true));
+/// assert_eq!((first.hash, first.events), (traced.hash, traced.events));
+/// assert_eq!((first.trace.len() as u64, traced.trace.len() as u64), (0, traced.events));
+/// ```
 #[must_use]
 pub fn run(plan: &Plan, keep_events: bool) -> Outcome {
     World::new(plan.clone(), keep_events).run()
@@ -101,6 +122,15 @@ pub fn run(plan: &Plan, keep_events: bool) -> Outcome {
 
 /// Runs a plan to its end, and writes its trace in the vocabulary of etcd-io/raft (its `state_trace.go`), one
 /// JSON object a line. What that cannot say is listed in `sim/etcd.rs`.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::{Plan, run_traced};
+///
+/// let (outcome, lines) = run_traced(&Plan::etcd(20, Some(1)));
+/// assert_eq!(outcome.violation, None);
+/// assert!(lines.iter().any(|line| line.contains("BecomeLeader")), "{lines:?}");
+/// ```
 #[must_use]
 pub fn run_traced(plan: &Plan) -> (Outcome, Vec<String>) {
     let recorder = Arc::new(Recorder::new(plan.slots()));

@@ -55,6 +55,13 @@ use super::events::{EventLog, Tag};
 use super::executor::{Clock, Core, Nanos, lock};
 
 /// All checkers. `cargo xtask mutants` says which of them was never the first to see a planted bug.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::oracle::CHECKERS;
+///
+/// assert!(CHECKERS.contains(&"election-safety") && CHECKERS.contains(&"stale-read"));
+/// ```
 pub const CHECKERS: &[&str] = &[
     "election-safety",
     "election-without-quorum",
@@ -94,6 +101,23 @@ pub const CHECKERS: &[&str] = &[
 ];
 
 /// Something that must never be.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::Outcome;
+/// use raft_testkit::sim::oracle::{CHECKERS, Violation};
+///
+/// /// One line for a report, if something was found.
+/// fn line(outcome: &Outcome) -> Option<String> {
+///     let Violation { checker, at, node, what } = outcome.violation.as_ref()?;
+///     Some(format!("{checker} at {} ms on node {node}: {what}", at / 1_000_000))
+/// }
+///
+/// let what = "nodes 1 and 2 lead term 4".to_owned();
+/// let found = Violation { checker: CHECKERS[0], at: 2_000_000, node: 2, what };
+/// let outcome = Outcome { violation: Some(found), ..Outcome::default() };
+/// assert_eq!(line(&outcome).unwrap(), "election-safety at 2 ms on node 2: nodes 1 and 2 lead term 4");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// Which checker found it.
@@ -232,6 +256,15 @@ pub(crate) struct Oracle {
 }
 
 /// Totals of a run.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::{Plan, run};
+///
+/// let totals = run(&Plan::draw(20, Some(1)), false).totals;
+/// assert!(totals.elections >= 1, "somebody must lead before anything is written");
+/// assert!(totals.committed > 0, "{totals:?}");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Leaders elected.

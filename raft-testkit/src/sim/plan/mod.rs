@@ -64,6 +64,18 @@ pub(crate) struct LoadPlan {
 }
 
 /// All that a seed decides.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::Plan;
+///
+/// let plan = Plan::draw(7, Some(3));
+/// assert_eq!((plan.seed, plan.nodes), (7, 3));
+/// // It prints as what a report of a bug needs, the faults in the end.
+/// let text = plan.to_string();
+/// assert!(text.starts_with("plan seed 7 nodes 3 "), "{text}");
+/// assert_eq!(text.matches("plan fault ").count(), plan.faults().len());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The seed.
@@ -119,6 +131,16 @@ const KINDS: u64 = 26;
 
 impl Plan {
     /// What this seed decides.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::sim::Plan;
+    ///
+    /// // A seed decides everything; the number of voters too, unless it is given.
+    /// assert_eq!(Plan::draw(7, None), Plan::draw(7, None));
+    /// assert_ne!(Plan::draw(7, None), Plan::draw(8, None));
+    /// assert_eq!(Plan::draw(7, Some(5)).nodes, 5);
+    /// ```
     #[must_use]
     pub fn draw(seed: u64, nodes: Option<usize>) -> Self {
         let mut rng = Rng::stream(seed, 1);
@@ -227,12 +249,33 @@ impl Plan {
     }
 
     /// What happens to the cluster, in order: the time, and the fault. To be shown to people.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::sim::Plan;
+    ///
+    /// // Swarm testing: some runs have many faults, some have few or none.
+    /// let counts: Vec<usize> = (0..50).map(|seed| Plan::draw(seed, None).faults().len()).collect();
+    /// let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+    /// assert!(*least < 50 && *most > 500, "{counts:?}");
+    /// ```
     #[must_use]
     pub fn faults(&self) -> &[impl fmt::Debug] {
         &self.faults
     }
 
     /// The plan without faults of these kinds.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::sim::Plan;
+    ///
+    /// let kinds = ["partition".to_owned()];
+    /// let partitions = |plan: &Plan| plan.to_string().matches(" Partition {").count();
+    /// let plan = (0..).map(|seed| Plan::draw(seed, None)).find(|plan| partitions(plan) > 0).unwrap();
+    /// let left = plan.clone().without(&kinds);
+    /// assert_eq!(left.faults().len(), plan.faults().len() - partitions(&plan));
+    /// ```
     #[must_use]
     pub fn without(mut self, kinds: &[String]) -> Self {
         self.faults.retain(|(_, fault)| !kinds.iter().any(|kind| kind == fault.kind()));
@@ -241,6 +284,17 @@ impl Plan {
 
     /// What this seed decides, as far as the vocabulary of etcd-io/raft can say it: no message
     /// comes twice or out of order, nothing is lost on a disk, and nodes stop only in good order.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::sim::Plan;
+    ///
+    /// // The same cluster, without what the vocabulary has no words for.
+    /// let (whole, plan) = (Plan::draw(7, Some(3)), Plan::etcd(7, Some(3)));
+    /// assert_eq!(plan.nodes, whole.nodes);
+    /// assert!(plan.faults().len() <= whole.faults().len());
+    /// assert!(!plan.to_string().contains("PowerCut"));
+    /// ```
     #[must_use]
     pub fn etcd(seed: u64, nodes: Option<usize>) -> Self {
         let mut plan = Self::draw(seed, nodes);
