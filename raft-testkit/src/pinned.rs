@@ -14,6 +14,17 @@ use std::io;
 use std::path::Path;
 
 /// The files of a folder, by name.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::pinned::Files;
+///
+/// let earlier = Files::from([("log".into(), vec![1]), ("meta".into(), vec![2])]);
+/// let now = Files::from([("log".into(), vec![1]), ("meta".into(), vec![3])]);
+/// // Which files of a format have changed.
+/// let changed: Vec<&String> = now.keys().filter(|name| earlier.get(*name) != now.get(*name)).collect();
+/// assert_eq!(changed, ["meta"]);
+/// ```
 pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// The bytes of one line.
@@ -53,6 +64,15 @@ pub fn to_text(files: &Files) -> String {
 ///
 /// # Errors
 /// The line that is none.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::pinned::from_text;
+///
+/// let files = from_text("file state 3\n00000001 ff\n").unwrap();
+/// assert_eq!(files["state"], [0, 0xff, 0]);
+/// assert!(from_text("00000001 ff\n").is_err(), "bytes of no file");
+/// ```
 pub fn from_text(text: &str) -> Result<Files, String> {
     let mut files = Files::new();
     let mut open: Option<(String, Vec<u8>)> = None;
@@ -85,6 +105,17 @@ fn unhex(hex: &str) -> Option<Vec<u8>> {
 ///
 /// # Errors
 /// What the file system says.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::pinned::{read, to_text};
+///
+/// let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("state"), [7; 2])?;
+/// std::fs::create_dir(folder.path().join("old"))?;
+/// assert_eq!(to_text(&read(folder.path())?), "file state 2\n00000000 0707\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn read(folder: &Path) -> io::Result<Files> {
     let mut files = Files::new();
     for entry in std::fs::read_dir(folder)? {
@@ -100,6 +131,18 @@ pub fn read(folder: &Path) -> io::Result<Files> {
 ///
 /// # Errors
 /// What the file system says.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::pinned::{from_text, write};
+///
+/// // What an earlier version has left, for today's code to open.
+/// let folder = tempfile::tempdir()?;
+/// let store = folder.path().join("store");
+/// write(&store, &from_text("file state 2\n00000000 0707\n").unwrap())?;
+/// assert_eq!(std::fs::read(store.join("state"))?, [7, 7]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn write(folder: &Path, files: &Files) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     files.iter().try_for_each(|(name, bytes)| std::fs::write(folder.join(name), bytes))

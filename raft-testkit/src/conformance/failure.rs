@@ -5,6 +5,20 @@ use core::fmt::{self, Debug, Display};
 use super::step;
 
 /// A backend broke a clause.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::conformance::ClauseFailure;
+///
+/// let failure = ClauseFailure {
+///     clause: "j04_gap_is_refused",
+///     sentence: "J4: a gap is refused.",
+///     expected: "an error".into(),
+///     seen: "Ok(())".into(),
+/// };
+/// let text = "j04_gap_is_refused: J4: a gap is refused.\n  expected: an error\n      seen: Ok(())";
+/// assert_eq!(failure.to_string(), text);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClauseFailure {
     /// The clause's test name; filled in by the suite.
@@ -29,6 +43,16 @@ impl std::error::Error for ClauseFailure {}
 impl ClauseFailure {
     /// Whether the clause has said these words of what it expected or saw. That a broken backend fails says
     /// nothing yet: it may hang, or miss what the clause needs.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::conformance::{ClauseFailure, Unsupported};
+    ///
+    /// // The broken backend fails, and not by what it should: it has no such fault to offer.
+    /// let failure = ClauseFailure::from(Unsupported);
+    /// assert!(failure.says("answers Unsupported"));
+    /// assert!(!failure.says("seen: Ok(())"));
+    /// ```
     #[must_use]
     pub fn says(&self, words: &str) -> bool {
         !words.is_empty() && format!("expected: {}; seen: {}", self.expected, self.seen).contains(words)
@@ -36,6 +60,19 @@ impl ClauseFailure {
 }
 
 /// The backend under test has no such fault to offer: skip the clause, with a reason.
+///
+/// # Examples
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/journal/example.rs"));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use raft_testkit::conformance::journal::run;
+/// // A clause that needs what the backend cannot offer fails until it is skipped, and says so.
+/// let failure = run(&Mine, "j01_acknowledged_survives_a_kill").await.unwrap_err();
+/// assert!(failure.seen.contains("skip the clause with a reason"), "{failure}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsupported;
 

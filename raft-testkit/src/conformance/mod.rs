@@ -24,6 +24,15 @@ pub(crate) use failure::{ensure, equal, fail, ok};
 pub(crate) use run::{step, within_deadline};
 
 /// One row of a suite's table.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::conformance::journal::CLAUSES;
+///
+/// // What the suite demands, as a list to read.
+/// let gap = CLAUSES.iter().find(|clause| clause.name == "j04_gap_is_refused").unwrap();
+/// assert!(gap.sentence.starts_with("J4: "), "{}: {}", gap.name, gap.sentence);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clause {
     /// The test's name; it starts with the clause's number, as in `j04_gap_is_refused`.
@@ -34,6 +43,14 @@ pub struct Clause {
 
 impl Clause {
     /// The number of the contract's clause, as in `J4`.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::conformance::Clause;
+    ///
+    /// let clause = Clause { name: "j04_gap_is_refused", sentence: "J4: a gap is refused." };
+    /// assert_eq!(clause.number(), "J4");
+    /// ```
     #[must_use]
     pub fn number(&self) -> String {
         let (letter, rest) = self.name.split_at(1);

@@ -15,6 +15,21 @@ const LISTED: usize = 8;
 /// answer that no order explains.
 ///
 /// It prints as a short timeline. What is printed is for people and may change.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::linearizability::{History, Kv, KvInput, KvOutput, Limits, Verdict, check};
+///
+/// let mut history = History::new();
+/// let put = history.invoke(1, 10, KvInput::put("x", "a"));
+/// history.complete(put, 20, KvOutput::Done)?;
+/// let get = history.invoke(2, 30, KvInput::get("x"));
+/// history.complete(get, 40, KvOutput::nothing())?;
+/// let Verdict::Illegal(why) = check(&Kv::new(), &history, Limits::steps(100)) else { panic!() };
+/// assert_eq!((&why.order[..], why.stuck), (&[put][..], get));
+/// assert!(why.to_string().contains("get -> nothing   <- fits nowhere"), "{why}");
+/// # Ok::<(), raft_testkit::linearizability::HistoryError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counterexample<K> {
     /// The key.

@@ -9,6 +9,16 @@ use core::fmt::{self, Debug, Display};
 use super::{History, Model, OpId, Outcome};
 
 /// What an operation did at its place in the log.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::linearizability::index_order::{Kind, Placed, check};
+///
+/// // Two reads may see the same state; two writes are never the same entry.
+/// let at_5 = |kind| Placed { invoked: 10, completed: Some(20), place: 5_u64, kind };
+/// assert_eq!(check(&[at_5(Kind::Read), at_5(Kind::Read)]), Ok(()));
+/// assert!(check(&[at_5(Kind::Write), at_5(Kind::Write)]).is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// It is what stands at this place.
@@ -21,6 +31,16 @@ pub enum Kind {
 ///
 /// A place is whatever is ordered as the log: an index, or an index with the number within the entry where an
 /// entry carries several writes (a read through the whole entry then has the greatest number).
+///
+/// # Examples
+/// ```
+/// use raft_testkit::linearizability::index_order::{Kind, Placed, check};
+///
+/// // Two commands of one entry, by their positions in it; the client of the first was never told.
+/// let write = |place, completed| Placed { invoked: 10, completed, place, kind: Kind::Write };
+/// let operations = [write((7, 0), None), write((7, 1), Some(20))];
+/// assert_eq!(check(&operations), Ok(()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placed<P = u64> {
     /// When it was invoked.
@@ -34,6 +54,16 @@ pub struct Placed<P = u64> {
 }
 
 /// Two operations whose places contradict time. The numbers are places in what was given.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::linearizability::index_order::{Contradiction, Kind, Placed, check};
+///
+/// let write = |invoked, place| Placed { invoked, completed: Some(invoked + 5), place, kind: Kind::Write };
+/// let wrong = check(&[write(10, 8_u64), write(20, 7)]).unwrap_err();
+/// assert!(matches!(wrong, Contradiction::Order { earlier: 0, later: 1, .. }));
+/// assert!(wrong.to_string().contains("invoked after #0 had completed"), "{wrong}");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Contradiction<P = u64> {
@@ -93,6 +123,16 @@ impl<P: Debug> Display for Contradiction<P> {
 ///
 /// # Errors
 /// The first contradiction, in the order of invocations.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::linearizability::index_order::{Kind, Placed, check};
+///
+/// let write = Placed { invoked: 10, completed: Some(20), place: 5_u64, kind: Kind::Write };
+/// let read = Placed { invoked: 30, completed: Some(40), place: 4, kind: Kind::Read };
+/// assert!(check(&[write, read]).is_err(), "it reads less than was written before it was asked");
+/// assert!(check(&[write, Placed { place: 5, ..read }]).is_ok());
+/// ```
 pub fn check<P: Copy + Ord>(operations: &[Placed<P>]) -> Result<(), Contradiction<P>> {
     let mut by_invocation: Vec<(u64, usize)> = Vec::with_capacity(operations.len());
     let mut by_completion: Vec<(u64, usize)> = Vec::with_capacity(operations.len());
@@ -145,6 +185,19 @@ pub fn check<P: Copy + Ord>(operations: &[Placed<P>]) -> Result<(), Contradictio
 }
 
 /// An answer that the log's order does not give.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::linearizability::index_order::{Kind, replay};
+/// use raft_testkit::linearizability::{History, Kv, KvInput, KvOutput, OpId};
+///
+/// let mut history = History::new();
+/// let get = history.invoke(1, 10, KvInput::get("x"));
+/// history.complete(get, 20, KvOutput::value("a")).unwrap();
+/// let wrong = replay(&Kv::new(), &history, |_: OpId| Some((1, Kind::Read))).unwrap_err();
+/// assert_eq!(wrong.id, get);
+/// assert!(wrong.what.contains("where the state is nothing"), "{wrong}");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrongAnswer {
     /// Which operation.
@@ -165,6 +218,23 @@ impl Display for WrongAnswer {
 ///
 /// # Errors
 /// The first wrong answer, key by key.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::linearizability::index_order::{Kind, replay};
+/// use raft_testkit::linearizability::{History, Kv, KvInput, KvOutput, OpId};
+///
+/// let mut history = History::new();
+/// for (value, told) in [(1, 3), (2, 2)] {
+///     let incr = history.invoke(value, 10, KvInput::incr("x", value as i64));
+///     history.complete(incr, 20, KvOutput::Number(told)).unwrap();
+/// }
+/// // The second was executed first, says the log, and so do the answers.
+/// let logged = |OpId(number): OpId| Some((2 - number, Kind::Write));
+/// assert_eq!(replay(&Kv::new(), &history, logged), Ok(()));
+/// let by_time = |OpId(number): OpId| Some((number, Kind::Write));
+/// assert!(replay(&Kv::new(), &history, by_time).is_err());
+/// ```
 pub fn replay<M: Model, P: Copy + Ord>(
     model: &M,
     history: &History<M::Input, M::Output>,

@@ -9,6 +9,17 @@ use bytes::Bytes;
 use super::Model;
 
 /// Registers of bytes with the commands of [`KvCommand`]; numbers are decimal text, as in Redis.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::linearizability::{Kv, KvInput, KvOutput, Model};
+///
+/// // Keys may be anything that has an order.
+/// let model: Kv<u32> = Kv::default();
+/// let before = model.initial(&7);
+/// let after = model.step(&before, &KvInput::incr(7_u32, 5), Some(&KvOutput::Number(5)));
+/// assert_eq!(after, Some(Some("5".into())));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Kv<K = String> {
     key: PhantomData<fn() -> K>,
@@ -16,6 +27,15 @@ pub struct Kv<K = String> {
 
 impl Kv {
     /// Registers whose keys are text. [`Kv::default`] is for any keys.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::linearizability::{Kv, KvInput, KvOutput, Model};
+    ///
+    /// let model = Kv::new();
+    /// let empty = model.initial(&"x".to_owned());
+    /// assert_eq!(model.step(&empty, &KvInput::get("x"), Some(&KvOutput::value("a"))), None);
+    /// ```
     #[must_use]
     pub const fn new() -> Self {
         Self { key: PhantomData }
@@ -29,6 +49,14 @@ impl<K> Default for Kv<K> {
 }
 
 /// A command with its key.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::linearizability::{KvCommand, KvInput};
+///
+/// let input: KvInput<u32> = KvInput { key: 7, command: KvCommand::Get };
+/// assert_eq!(input, KvInput::get(7_u32));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KvInput<K = String> {
     /// Which register.
@@ -38,6 +66,16 @@ pub struct KvInput<K = String> {
 }
 
 /// What a register can do.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::linearizability::{KvCommand, KvOutput};
+///
+/// // Numbers are decimal text: what was put can be added to.
+/// let (register, _) = KvCommand::Put("41".into()).execute(None);
+/// let (register, told) = KvCommand::Incr(1).execute(register.as_ref());
+/// assert_eq!((register, told), (Some("42".into()), KvOutput::Number(42)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KvCommand {
     /// Reads. Answer: [`KvOutput::Value`].
@@ -61,6 +99,17 @@ pub enum KvCommand {
 }
 
 /// What a client is told.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::linearizability::{Kv, KvInput, KvOutput, Model};
+///
+/// // A server that says no more than that it was done is checked by what it says.
+/// let (model, append) = (Kv::new(), KvInput::append("x", "abc"));
+/// assert!(model.step(&None, &append, Some(&KvOutput::Done)).is_some());
+/// assert!(model.step(&None, &append, Some(&KvOutput::Length(3))).is_some());
+/// assert!(model.step(&None, &append, Some(&KvOutput::Length(2))).is_none());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KvOutput {
     /// A write took effect; nothing more was told.
@@ -81,36 +130,98 @@ pub enum KvOutput {
 
 impl<K> KvInput<K> {
     /// A command for a key.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::linearizability::{KvCommand, KvInput};
+    ///
+    /// // What a parser of a client's log calls.
+    /// let input: KvInput = KvInput::new("x", KvCommand::Incr(-1));
+    /// assert_eq!((input.key.as_str(), input.command), ("x", KvCommand::Incr(-1)));
+    /// ```
     pub fn new(key: impl Into<K>, command: KvCommand) -> Self {
         Self { key: key.into(), command }
     }
 
     /// A read.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::linearizability::{Kv, KvInput, KvOutput, Model};
+    ///
+    /// let held = Some("a".into());
+    /// assert_eq!(Kv::new().step(&held, &KvInput::get("x"), Some(&KvOutput::value("a"))), Some(held));
+    /// ```
     pub fn get(key: impl Into<K>) -> Self {
         Self::new(key, KvCommand::Get)
     }
 
     /// A write.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::linearizability::{Kv, KvInput, KvOutput, Model};
+    ///
+    /// let after = Kv::new().step(&Some("a".into()), &KvInput::put("x", "b"), Some(&KvOutput::Done));
+    /// assert_eq!(after, Some(Some("b".into())));
+    /// ```
     pub fn put(key: impl Into<K>, value: impl Into<Bytes>) -> Self {
         Self::new(key, KvCommand::Put(value.into()))
     }
 
     /// A write if the register holds what is expected.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::linearizability::{Kv, KvInput, KvOutput, Model};
+    ///
+    /// // Takes a lock that nobody holds: of two who do so, one is told `false`.
+    /// let (model, take) = (Kv::new(), KvInput::cas("lock", None, "me"));
+    /// let held = model.step(&None, &take, Some(&KvOutput::Swapped(true))).unwrap();
+    /// assert_eq!(model.step(&held, &take, Some(&KvOutput::Swapped(true))), None);
+    /// assert_eq!(model.step(&held, &take, Some(&KvOutput::Swapped(false))), Some(held));
+    /// ```
     pub fn cas(key: impl Into<K>, expected: Option<Bytes>, new: impl Into<Bytes>) -> Self {
         Self::new(key, KvCommand::Cas { expected, new: new.into() })
     }
 
     /// A write at the end.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::linearizability::{Kv, KvInput, Model};
+    ///
+    /// let after = Kv::new().step(&Some("ab".into()), &KvInput::append("x", "c"), None);
+    /// assert_eq!(after, Some(Some("abc".into())));
+    /// ```
     pub fn append(key: impl Into<K>, value: impl Into<Bytes>) -> Self {
         Self::new(key, KvCommand::Append(value.into()))
     }
 
     /// An addition.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::linearizability::{Kv, KvInput, KvOutput, Model};
+    ///
+    /// // Of text there is no sum, and the client must be told so.
+    /// let (model, text) = (Kv::new(), Some("abc".into()));
+    /// assert!(model.step(&text, &KvInput::incr("x", 1), Some(&KvOutput::NotANumber)).is_some());
+    /// assert!(model.step(&text, &KvInput::incr("x", 1), Some(&KvOutput::Number(1))).is_none());
+    /// ```
     pub fn incr(key: impl Into<K>, by: i64) -> Self {
         Self::new(key, KvCommand::Incr(by))
     }
 
     /// A delete.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::linearizability::{Kv, KvInput, KvOutput, Model};
+    ///
+    /// let gone = Kv::new().step(&Some("a".into()), &KvInput::del("x"), Some(&KvOutput::Existed(true)));
+    /// assert_eq!(gone, Some(None));
+    /// ```
     pub fn del(key: impl Into<K>) -> Self {
         Self::new(key, KvCommand::Del)
     }
@@ -118,11 +229,26 @@ impl<K> KvInput<K> {
 
 impl KvOutput {
     /// A register that holds something.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::linearizability::KvOutput;
+    ///
+    /// // Empty is not nothing.
+    /// assert_ne!(KvOutput::value(""), KvOutput::nothing());
+    /// ```
     pub fn value(value: impl Into<Bytes>) -> Self {
         Self::Value(Some(value.into()))
     }
 
     /// A register that holds nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::linearizability::{Kv, KvInput, KvOutput, Model};
+    ///
+    /// assert!(Kv::new().step(&None, &KvInput::get("x"), Some(&KvOutput::nothing())).is_some());
+    /// ```
     #[must_use]
     pub const fn nothing() -> Self {
         Self::Value(None)
@@ -131,6 +257,15 @@ impl KvOutput {
 
 impl KvCommand {
     /// Executes the command: the register after it, and the most that a client can be told.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::linearizability::{KvCommand, KvOutput};
+    ///
+    /// let swap = KvCommand::Cas { expected: Some("a".into()), new: "b".into() };
+    /// assert_eq!(swap.execute(Some(&"a".into())), (Some("b".into()), KvOutput::Swapped(true)));
+    /// assert_eq!(swap.execute(None), (None, KvOutput::Swapped(false)));
+    /// ```
     #[must_use]
     pub fn execute(&self, register: Option<&Bytes>) -> (Option<Bytes>, KvOutput) {
         let held = || register.cloned();

@@ -8,6 +8,24 @@ use super::Model;
 
 /// Under each key a list. With elements that are never used twice a read tells the whole order of appends,
 /// so little is left to search and little goes unnoticed.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::linearizability::{History, List, ListInput, ListOutput, Limits, check};
+///
+/// let mut history = History::new();
+/// for (client, element) in [(1, 7), (2, 8)] {
+///     let append = history.invoke(client, 10, ListInput::append("x", element));
+///     history.complete(append, 20, ListOutput::Done)?;
+/// }
+/// // Two reads that do not agree on the order of what was appended.
+/// for (client, seen) in [(3, vec![7, 8]), (4, vec![8, 7])] {
+///     let read = history.invoke(client, 30, ListInput::read("x"));
+///     history.complete(read, 40, ListOutput::Elements(seen))?;
+/// }
+/// assert!(check(&List::new(), &history, Limits::steps(1000)).is_illegal());
+/// # Ok::<(), raft_testkit::linearizability::HistoryError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct List<K = String, T = u64> {
     of: PhantomData<fn() -> (K, T)>,
@@ -15,6 +33,15 @@ pub struct List<K = String, T = u64> {
 
 impl List {
     /// Lists of numbers whose keys are text. [`List::default`] is for any keys and elements.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::linearizability::{List, ListInput, Model};
+    ///
+    /// let model = List::new();
+    /// let seven = model.step(&model.initial(&"x".to_owned()), &ListInput::append("x", 7), None);
+    /// assert_eq!(seven, Some(vec![7]));
+    /// ```
     #[must_use]
     pub const fn new() -> Self {
         Self { of: PhantomData }
@@ -28,6 +55,15 @@ impl<K, T> Default for List<K, T> {
 }
 
 /// A command with its key.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::linearizability::{List, ListCommand, ListInput, Model};
+///
+/// let input = ListInput { key: "x".to_owned(), command: ListCommand::Append(7) };
+/// // Each list is checked by itself.
+/// assert_eq!(List::new().key(&input), "x");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ListInput<K = String, T = u64> {
     /// Which list.
@@ -37,6 +73,15 @@ pub struct ListInput<K = String, T = u64> {
 }
 
 /// What a list can do.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::linearizability::{List, ListCommand, ListInput, Model};
+///
+/// let of = |command| ListInput { key: "x".to_owned(), command };
+/// assert!(List::new().is_read(&of(ListCommand::Read), None));
+/// assert!(!List::new().is_read(&of(ListCommand::Append(7)), None));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ListCommand<T> {
     /// Adds an element at the end. Answer: [`ListOutput::Done`] or [`ListOutput::Length`].
@@ -46,6 +91,16 @@ pub enum ListCommand<T> {
 }
 
 /// What a client is told.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::linearizability::{List, ListInput, ListOutput, Model};
+///
+/// // A server that tells the length is held to it.
+/// let (model, append) = (List::new(), ListInput::append("x", 9));
+/// assert_eq!(model.step(&vec![7, 8], &append, Some(&ListOutput::Length(3))), Some(vec![7, 8, 9]));
+/// assert_eq!(model.step(&vec![7, 8], &append, Some(&ListOutput::Length(2))), None);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ListOutput<T = u64> {
     /// An append took effect; nothing more was told.
@@ -58,11 +113,28 @@ pub enum ListOutput<T = u64> {
 
 impl<K, T> ListInput<K, T> {
     /// An append.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::linearizability::{List, ListInput, Model};
+    ///
+    /// // Elements may be anything, if no two are the same.
+    /// let input: ListInput<u32, (u64, u64)> = ListInput::append(7_u32, (1, 1));
+    /// assert_eq!(List::default().describe(&input, None), "append (1, 1) -> ?");
+    /// ```
     pub fn append(key: impl Into<K>, element: T) -> Self {
         Self { key: key.into(), command: ListCommand::Append(element) }
     }
 
     /// A read.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::linearizability::{List, ListInput, ListOutput, Model};
+    ///
+    /// let stale = ListOutput::Elements(vec![7]);
+    /// assert_eq!(List::new().step(&vec![7, 8], &ListInput::read("x"), Some(&stale)), None);
+    /// ```
     pub fn read(key: impl Into<K>) -> Self {
         Self { key: key.into(), command: ListCommand::Read }
     }

@@ -15,6 +15,36 @@ use tokio::sync::Notify;
 ///
 /// It keeps what was written when the journal is dropped or [crashes](Self::crash), and it can be told
 /// to fail: to hold writes, to refuse them, to be full, to tear one, to rot.
+///
+/// # Examples
+/// ```
+/// # use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict};
+/// # use raft_core::entry::{Entry, EntryKind};
+/// # use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, Term};
+/// # use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+/// # fn create(disk: &MemoryDisk) -> MemoryJournal {
+/// #     MemoryJournal::create(disk, ClusterId(1), GroupId(0), NodeId(1), None).unwrap()
+/// # }
+/// # fn open(disk: &MemoryDisk) -> MemoryJournal {
+/// #     MemoryJournal::open(disk, ClusterId(1), GroupId(0), NodeId(1)).unwrap()
+/// # }
+/// # fn append(indexes: impl IntoIterator<Item = u64>) -> JournalWrite {
+/// #     let (kind, data) = (EntryKind::Commands, bytes::Bytes::from("data"));
+/// #     let entry = |index| Entry { id: LogId::new(1, index), kind, data: data.clone() };
+/// #     let mut write = JournalWrite::default();
+/// #     write.entries = indexes.into_iter().map(entry).collect();
+/// #     write
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let disk = MemoryDisk::new();
+/// let mut journal = create(&disk);
+/// journal.write(append(1..=3)).await?;
+/// disk.crash();
+/// assert_eq!(open(&disk).load().await?.last, LogId::new(1, 3));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk(Arc<Shared>);
 
@@ -159,12 +189,44 @@ impl Disk {
 
 impl MemoryDisk {
     /// An empty disk. Store ids and nonces are random.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_core::backend::OpenError;
+    /// use raft_core::ids::{ClusterId, GroupId, NodeId};
+    /// use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    ///
+    /// let disk = MemoryDisk::new();
+    /// let same = disk.clone();
+    /// let journal = MemoryJournal::create(&disk, ClusterId(1), GroupId(0), NodeId(1), None)?;
+    /// // A clone is no copy: who has the journal open has it open there too.
+    /// let again = MemoryJournal::open(&same, ClusterId(1), GroupId(0), NodeId(1));
+    /// assert!(matches!(again, Err(OpenError::Locked { .. })));
+    /// # drop(journal);
+    /// # Ok::<(), OpenError>(())
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// An empty disk whose store ids and nonces follow from `seed`, for runs that must repeat.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict};
+    /// # use raft_core::entry::{Entry, EntryKind};
+    /// # use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, Term};
+    /// # use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    /// # fn create(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::create(disk, ClusterId(1), GroupId(0), NodeId(1), None).unwrap()
+    /// # }
+    /// # fn main() {
+    /// let store = |seed| create(&MemoryDisk::seeded(seed)).identity().store;
+    /// assert_eq!(store(7), store(7));
+    /// assert_ne!(store(7), store(8));
+    /// # }
+    /// ```
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         let disk = Self::new();
@@ -173,6 +235,37 @@ impl MemoryDisk {
     }
 
     /// A second disk with the same bytes, as a backup would have. Nobody has it open.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict};
+    /// # use raft_core::entry::{Entry, EntryKind};
+    /// # use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, Term};
+    /// # use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    /// # fn create(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::create(disk, ClusterId(1), GroupId(0), NodeId(1), None).unwrap()
+    /// # }
+    /// # fn open(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::open(disk, ClusterId(1), GroupId(0), NodeId(1)).unwrap()
+    /// # }
+    /// # fn append(indexes: impl IntoIterator<Item = u64>) -> JournalWrite {
+    /// #     let (kind, data) = (EntryKind::Commands, bytes::Bytes::from("data"));
+    /// #     let entry = |index| Entry { id: LogId::new(1, index), kind, data: data.clone() };
+    /// #     let mut write = JournalWrite::default();
+    /// #     write.entries = indexes.into_iter().map(entry).collect();
+    /// #     write
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemoryDisk::new();
+    /// let mut journal = create(&disk);
+    /// journal.write(append(1..=1)).await?;
+    /// let backup = disk.copy();
+    /// journal.write(append(2..=2)).await?;
+    /// assert_eq!(open(&backup).load().await?.last, LogId::new(1, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn copy(&self) -> Self {
         let copy = Self::new();
@@ -186,12 +279,78 @@ impl MemoryDisk {
     }
 
     /// The process is gone: who had the journal open can write no more, and an unfinished write is lost.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict};
+    /// # use raft_core::entry::{Entry, EntryKind};
+    /// # use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, Term};
+    /// # use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    /// # fn create(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::create(disk, ClusterId(1), GroupId(0), NodeId(1), None).unwrap()
+    /// # }
+    /// # fn open(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::open(disk, ClusterId(1), GroupId(0), NodeId(1)).unwrap()
+    /// # }
+    /// # fn append(indexes: impl IntoIterator<Item = u64>) -> JournalWrite {
+    /// #     let (kind, data) = (EntryKind::Commands, bytes::Bytes::from("data"));
+    /// #     let entry = |index| Entry { id: LogId::new(1, index), kind, data: data.clone() };
+    /// #     let mut write = JournalWrite::default();
+    /// #     write.entries = indexes.into_iter().map(entry).collect();
+    /// #     write
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemoryDisk::new();
+    /// let mut journal = create(&disk);
+    /// disk.crash();
+    /// // The dead process may still be dropped, and can do nothing more.
+    /// assert!(matches!(journal.write(append(1..=1)).await, Err(JournalError::Poisoned { .. })));
+    /// assert_eq!(open(&disk).load().await?.last, LogId::ZERO);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn crash(&self) {
         self.crash_keeping(None);
     }
 
     /// The same in the middle of a [held](Self::hold_writes) write: its hard state, its truncation and
     /// its first `entries` entries made it, the rest did not (J2). Without a held write, a plain crash.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict};
+    /// # use raft_core::entry::{Entry, EntryKind};
+    /// # use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, Term};
+    /// # use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    /// # fn create(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::create(disk, ClusterId(1), GroupId(0), NodeId(1), None).unwrap()
+    /// # }
+    /// # fn open(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::open(disk, ClusterId(1), GroupId(0), NodeId(1)).unwrap()
+    /// # }
+    /// # fn append(indexes: impl IntoIterator<Item = u64>) -> JournalWrite {
+    /// #     let (kind, data) = (EntryKind::Commands, bytes::Bytes::from("data"));
+    /// #     let entry = |index| Entry { id: LogId::new(1, index), kind, data: data.clone() };
+    /// #     let mut write = JournalWrite::default();
+    /// #     write.entries = indexes.into_iter().map(entry).collect();
+    /// #     write
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemoryDisk::new();
+    /// let mut journal = create(&disk);
+    /// disk.hold_writes();
+    /// let write = tokio::spawn(async move { journal.write(append(1..=5)).await });
+    /// disk.write_is_held().await;
+    /// disk.crash_torn(3);
+    /// assert!(write.await?.is_err());
+    /// let state = open(&disk).load().await?;
+    /// assert_eq!(state.last, LogId::new(1, 3));
+    /// assert_eq!(state.verdict, Verdict::TornTail { discarded_from: Index(4) });
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn crash_torn(&self, entries: usize) {
         self.crash_keeping(Some(entries));
     }
@@ -214,17 +373,110 @@ impl MemoryDisk {
 
     /// From now on writes, purges and resets wait until [`release_writes`](Self::release_writes).
     /// Reading does not wait.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict};
+    /// # use raft_core::entry::{Entry, EntryKind};
+    /// # use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, Term};
+    /// # use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    /// # fn create(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::create(disk, ClusterId(1), GroupId(0), NodeId(1), None).unwrap()
+    /// # }
+    /// # fn append(indexes: impl IntoIterator<Item = u64>) -> JournalWrite {
+    /// #     let (kind, data) = (EntryKind::Commands, bytes::Bytes::from("data"));
+    /// #     let entry = |index| Entry { id: LogId::new(1, index), kind, data: data.clone() };
+    /// #     let mut write = JournalWrite::default();
+    /// #     write.entries = indexes.into_iter().map(entry).collect();
+    /// #     write
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemoryDisk::new();
+    /// let mut journal = create(&disk);
+    /// let reader = journal.reader();
+    /// disk.hold_writes();
+    /// let write = tokio::spawn(async move { journal.write(append(1..=1)).await });
+    /// disk.write_is_held().await;
+    /// // It is not durable, so nobody reads it (J5).
+    /// assert!(reader.entries(Index(1)..Index(2), 100).await.is_err());
+    /// # disk.release_writes();
+    /// # write.await??;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn hold_writes(&self) {
         self.lock().hold = true;
     }
 
     /// Lets held writes, and all later ones, go on.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict};
+    /// # use raft_core::entry::{Entry, EntryKind};
+    /// # use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, Term};
+    /// # use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    /// # fn create(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::create(disk, ClusterId(1), GroupId(0), NodeId(1), None).unwrap()
+    /// # }
+    /// # fn append(indexes: impl IntoIterator<Item = u64>) -> JournalWrite {
+    /// #     let (kind, data) = (EntryKind::Commands, bytes::Bytes::from("data"));
+    /// #     let entry = |index| Entry { id: LogId::new(1, index), kind, data: data.clone() };
+    /// #     let mut write = JournalWrite::default();
+    /// #     write.entries = indexes.into_iter().map(entry).collect();
+    /// #     write
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemoryDisk::new();
+    /// let mut journal = create(&disk);
+    /// disk.hold_writes();
+    /// let write = tokio::spawn(async move { journal.write(append(1..=1)).await });
+    /// disk.write_is_held().await;
+    /// assert!(!write.is_finished());
+    /// disk.release_writes();
+    /// assert_eq!(write.await?, Ok(()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn release_writes(&self) {
         self.lock().hold = false;
         self.0.changed.notify_waiters();
     }
 
     /// Returns once a write is being held; at once if one is.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict};
+    /// # use raft_core::entry::{Entry, EntryKind};
+    /// # use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, Term};
+    /// # use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    /// # fn create(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::create(disk, ClusterId(1), GroupId(0), NodeId(1), None).unwrap()
+    /// # }
+    /// # fn append(indexes: impl IntoIterator<Item = u64>) -> JournalWrite {
+    /// #     let (kind, data) = (EntryKind::Commands, bytes::Bytes::from("data"));
+    /// #     let entry = |index| Entry { id: LogId::new(1, index), kind, data: data.clone() };
+    /// #     let mut write = JournalWrite::default();
+    /// #     write.entries = indexes.into_iter().map(entry).collect();
+    /// #     write
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemoryDisk::new();
+    /// let mut journal = create(&disk);
+    /// disk.hold_writes();
+    /// let write = tokio::spawn(async move { journal.write(append(1..=1)).await });
+    /// assert_eq!(disk.attempts(), 0, "the task has not begun");
+    /// disk.write_is_held().await;
+    /// // Now it is in the middle of its write, and a test may let it die there.
+    /// write.abort();
+    /// assert!(write.await.unwrap_err().is_cancelled());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn write_is_held(&self) {
         loop {
             let changed = self.0.changed.notified();
@@ -236,28 +488,176 @@ impl MemoryDisk {
     }
 
     /// The next write, purge or reset fails with `error` and stores nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict};
+    /// # use raft_core::entry::{Entry, EntryKind};
+    /// # use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, Term};
+    /// # use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    /// # fn create(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::create(disk, ClusterId(1), GroupId(0), NodeId(1), None).unwrap()
+    /// # }
+    /// # fn append(indexes: impl IntoIterator<Item = u64>) -> JournalWrite {
+    /// #     let (kind, data) = (EntryKind::Commands, bytes::Bytes::from("data"));
+    /// #     let entry = |index| Entry { id: LogId::new(1, index), kind, data: data.clone() };
+    /// #     let mut write = JournalWrite::default();
+    /// #     write.entries = indexes.into_iter().map(entry).collect();
+    /// #     write
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemoryDisk::new();
+    /// let mut journal = create(&disk);
+    /// let error = JournalError::Io { what: "sync".into(), cause: "the disk is dying".into() };
+    /// disk.fail_next_write(error.clone());
+    /// assert_eq!(journal.write(append(1..=1)).await, Err(error));
+    /// assert_eq!(disk.stored_bytes(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fail_next_write(&self, error: JournalError) {
         self.lock().fail_next = Some(error);
     }
 
     /// How many writes, purges and resets the disk was asked for, those that it refused among them.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict};
+    /// # use raft_core::entry::{Entry, EntryKind};
+    /// # use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, Term};
+    /// # use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    /// # fn create(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::create(disk, ClusterId(1), GroupId(0), NodeId(1), None).unwrap()
+    /// # }
+    /// # fn append(indexes: impl IntoIterator<Item = u64>) -> JournalWrite {
+    /// #     let (kind, data) = (EntryKind::Commands, bytes::Bytes::from("data"));
+    /// #     let entry = |index| Entry { id: LogId::new(1, index), kind, data: data.clone() };
+    /// #     let mut write = JournalWrite::default();
+    /// #     write.entries = indexes.into_iter().map(entry).collect();
+    /// #     write
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemoryDisk::new();
+    /// let mut journal = create(&disk);
+    /// journal.write(append(1..=3)).await?;
+    /// journal.purge(LogId::new(1, 2)).await?;
+    /// // Three entries in one write are one attempt.
+    /// assert_eq!(disk.attempts(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn attempts(&self) -> u64 {
         self.lock().attempts
     }
 
     /// The disk is full at so many bytes of entry data; `None` for no limit.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict};
+    /// # use raft_core::entry::{Entry, EntryKind};
+    /// # use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, Term};
+    /// # use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    /// # fn create(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::create(disk, ClusterId(1), GroupId(0), NodeId(1), None).unwrap()
+    /// # }
+    /// # fn append(indexes: impl IntoIterator<Item = u64>) -> JournalWrite {
+    /// #     let (kind, data) = (EntryKind::Commands, bytes::Bytes::from("data"));
+    /// #     let entry = |index| Entry { id: LogId::new(1, index), kind, data: data.clone() };
+    /// #     let mut write = JournalWrite::default();
+    /// #     write.entries = indexes.into_iter().map(entry).collect();
+    /// #     write
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemoryDisk::new();
+    /// let mut journal = create(&disk);
+    /// disk.limit_bytes(Some(6));
+    /// assert_eq!(journal.write(append(1..=1)).await, Ok(()));
+    /// let full = journal.write(append(2..=2)).await;
+    /// assert_eq!(full, Err(JournalError::NoSpace { needed: 4 }));
+    /// disk.limit_bytes(None);
+    /// assert_eq!(journal.write(append(2..=2)).await, Ok(()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn limit_bytes(&self, limit: Option<u64>) {
         self.lock().limit_bytes = limit;
     }
 
     /// How many bytes of entry data are stored.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict};
+    /// # use raft_core::entry::{Entry, EntryKind};
+    /// # use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, Term};
+    /// # use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    /// # fn create(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::create(disk, ClusterId(1), GroupId(0), NodeId(1), None).unwrap()
+    /// # }
+    /// # fn append(indexes: impl IntoIterator<Item = u64>) -> JournalWrite {
+    /// #     let (kind, data) = (EntryKind::Commands, bytes::Bytes::from("data"));
+    /// #     let entry = |index| Entry { id: LogId::new(1, index), kind, data: data.clone() };
+    /// #     let mut write = JournalWrite::default();
+    /// #     write.entries = indexes.into_iter().map(entry).collect();
+    /// #     write
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemoryDisk::new();
+    /// let mut journal = create(&disk);
+    /// journal.write(append(1..=3)).await?;
+    /// assert_eq!(disk.stored_bytes(), 3 * "data".len() as u64);
+    /// journal.purge(LogId::new(1, 2)).await?;
+    /// assert_eq!(disk.stored_bytes(), "data".len() as u64);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         self.lock().stored.bytes()
     }
 
     /// All entry data that is stored, in order, with what was cut as damaged behind it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict};
+    /// # use raft_core::entry::{Entry, EntryKind};
+    /// # use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, Term};
+    /// # use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    /// # fn create(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::create(disk, ClusterId(1), GroupId(0), NodeId(1), None).unwrap()
+    /// # }
+    /// # fn open(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::open(disk, ClusterId(1), GroupId(0), NodeId(1)).unwrap()
+    /// # }
+    /// # fn append(indexes: impl IntoIterator<Item = u64>) -> JournalWrite {
+    /// #     let (kind, data) = (EntryKind::Commands, bytes::Bytes::from("data"));
+    /// #     let entry = |index| Entry { id: LogId::new(1, index), kind, data: data.clone() };
+    /// #     let mut write = JournalWrite::default();
+    /// #     write.entries = indexes.into_iter().map(entry).collect();
+    /// #     write
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemoryDisk::new();
+    /// let mut journal = create(&disk);
+    /// journal.write(append(1..=2)).await?;
+    /// drop(journal);
+    /// disk.flip_bit(4, 0);
+    /// assert_eq!(disk.contents(), b"dataeata");
+    /// // The second is cut from the log, and is there for whoever repairs it.
+    /// assert_eq!(open(&disk).load().await?.last, LogId::new(1, 1));
+    /// assert_eq!(disk.contents(), b"dataeata");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn contents(&self) -> Vec<u8> {
         let disk = self.lock();
@@ -273,6 +673,39 @@ impl MemoryDisk {
 
     /// Flips one bit of the stored entry data: bit `bit` of byte `at`, counted from the first entry.
     /// `false` if there is no such byte.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict};
+    /// # use raft_core::entry::{Entry, EntryKind};
+    /// # use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, Term};
+    /// # use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    /// # fn create(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::create(disk, ClusterId(1), GroupId(0), NodeId(1), None).unwrap()
+    /// # }
+    /// # fn open(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::open(disk, ClusterId(1), GroupId(0), NodeId(1)).unwrap()
+    /// # }
+    /// # fn append(indexes: impl IntoIterator<Item = u64>) -> JournalWrite {
+    /// #     let (kind, data) = (EntryKind::Commands, bytes::Bytes::from("data"));
+    /// #     let entry = |index| Entry { id: LogId::new(1, index), kind, data: data.clone() };
+    /// #     let mut write = JournalWrite::default();
+    /// #     write.entries = indexes.into_iter().map(entry).collect();
+    /// #     write
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemoryDisk::new();
+    /// let mut journal = create(&disk);
+    /// journal.write(append(1..=3)).await?;
+    /// drop(journal);
+    /// assert!(disk.flip_bit(4, 0), "a byte of the second entry");
+    /// assert!(!disk.flip_bit(12, 0), "there is none");
+    /// let state = open(&disk).load().await?;
+    /// assert!(matches!(state.verdict, Verdict::Corrupt(_)) && state.hard_state.probation);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn flip_bit(&self, at: u64, bit: u8) -> bool {
         let mut disk = self.lock();
         let mut before = 0;

@@ -17,6 +17,35 @@ use super::disk::{Disk, MemoryDisk, Record, Stored};
 /// A journal on a [`MemoryDisk`]. "Durable" means: on that disk.
 ///
 /// A dropped future of a write has done nothing (J13): a write happens in one step, at its end.
+///
+/// # Examples
+/// ```
+/// # use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict};
+/// # use raft_core::entry::{Entry, EntryKind};
+/// # use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, Term};
+/// # use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+/// # fn create(disk: &MemoryDisk) -> MemoryJournal {
+/// #     MemoryJournal::create(disk, ClusterId(1), GroupId(0), NodeId(1), None).unwrap()
+/// # }
+/// # fn append(indexes: impl IntoIterator<Item = u64>) -> JournalWrite {
+/// #     let (kind, data) = (EntryKind::Commands, bytes::Bytes::from("data"));
+/// #     let entry = |index| Entry { id: LogId::new(1, index), kind, data: data.clone() };
+/// #     let mut write = JournalWrite::default();
+/// #     write.entries = indexes.into_iter().map(entry).collect();
+/// #     write
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut journal = create(&MemoryDisk::new());
+/// let mut write = append(1..=2);
+/// write.hard_state = Some(HardState { term: Term(1), ..HardState::default() });
+/// journal.write(write).await?;
+/// let state = journal.load().await?;
+/// assert_eq!((state.hard_state.term, state.last), (Term(1), LogId::new(1, 2)));
+/// assert_eq!(journal.reader().entries(Index(1)..Index(3), 100).await?.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct MemoryJournal {
     disk: MemoryDisk,
@@ -32,6 +61,21 @@ impl MemoryJournal {
     ///
     /// # Errors
     /// [`OpenError::Locked`] or [`OpenError::AlreadyExists`].
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_core::backend::OpenError;
+    /// use raft_core::ids::{ClusterId, GroupId, NodeId};
+    /// use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    ///
+    /// let disk = MemoryDisk::new();
+    /// let create = || MemoryJournal::create(&disk, ClusterId(1), GroupId(0), NodeId(1), None);
+    /// let journal = create()?;
+    /// assert!(matches!(create(), Err(OpenError::Locked { .. })));
+    /// drop(journal);
+    /// assert!(matches!(create(), Err(OpenError::AlreadyExists)));
+    /// # Ok::<(), OpenError>(())
+    /// ```
     pub fn create(
         disk: &MemoryDisk,
         cluster: ClusterId,
@@ -60,6 +104,22 @@ impl MemoryJournal {
     ///
     /// # Errors
     /// [`OpenError`]; only a success raises the incarnation.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_core::backend::{Mismatch, OpenError};
+    /// use raft_core::ids::{ClusterId, GroupId, NodeId};
+    /// use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    ///
+    /// let disk = MemoryDisk::new();
+    /// let open = |node| MemoryJournal::open(&disk, ClusterId(1), GroupId(0), node);
+    /// assert!(matches!(open(NodeId(1)), Err(OpenError::NotInitialised)));
+    /// drop(MemoryJournal::create(&disk, ClusterId(1), GroupId(0), NodeId(1), None)?);
+    /// let (found, expected) = (NodeId(1), NodeId(2));
+    /// assert_eq!(open(NodeId(2)).unwrap_err(), Mismatch::Node { found, expected }.into());
+    /// assert!(open(NodeId(1)).is_ok());
+    /// # Ok::<(), OpenError>(())
+    /// ```
     pub fn open(
         disk: &MemoryDisk,
         cluster: ClusterId,
@@ -89,6 +149,27 @@ impl MemoryJournal {
     }
 
     /// Whose journal it is, with this opening's incarnation.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{HardState, Journal, JournalError, JournalWrite, OpenError, Verdict};
+    /// # use raft_core::entry::{Entry, EntryKind};
+    /// # use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId, Term};
+    /// # use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+    /// # fn create(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::create(disk, ClusterId(1), GroupId(0), NodeId(1), None).unwrap()
+    /// # }
+    /// # fn open(disk: &MemoryDisk) -> MemoryJournal {
+    /// #     MemoryJournal::open(disk, ClusterId(1), GroupId(0), NodeId(1)).unwrap()
+    /// # }
+    /// # fn main() {
+    /// let disk = MemoryDisk::new();
+    /// let first = create(&disk).identity();
+    /// let second = open(&disk).identity();
+    /// assert_eq!((first.store, first.incarnation.number), (second.store, 1));
+    /// assert_eq!(second.incarnation.number, 2);
+    /// # }
+    /// ```
     #[must_use]
     pub const fn identity(&self) -> Identity {
         self.identity

@@ -24,6 +24,48 @@ const QUEUE_LIMIT_BYTES: u64 = 64 << 20;
 /// The switchboard. Cheap to clone; every clone is the same network.
 ///
 /// Connections are made where a node knows a member, at once, and again as soon as a fault is over.
+///
+/// # Examples
+/// ```
+/// # use std::sync::Arc;
+/// # use raft_core::backend::{Sent, SentDropped, Transport, TransportError};
+/// # use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, NodeId, StoreId, Term};
+/// # use raft_core::membership::Member;
+/// # use raft_core::message::{Envelope, Heartbeat, Lane, Message, PeerEvent};
+/// # use raft_testkit::memory::{MemoryNetwork, MemoryTransport, TestInbox};
+/// # fn identity(node: u64) -> Identity {
+/// #     let incarnation = Incarnation { number: 1, nonce: 7 };
+/// #     let (cluster, group, store) = (ClusterId(1), GroupId(0), StoreId(node.into()));
+/// #     Identity { cluster, group, node: NodeId(node), store, incarnation }
+/// # }
+/// # fn member(node: u64) -> Member {
+/// #     Member::new(NodeId(node), "anywhere")
+/// # }
+/// # /// A transport that knows the others, and what it tells.
+/// # async fn start(network: &MemoryNetwork, node: u64) -> (Arc<MemoryTransport>, TestInbox) {
+/// #     let (transport, inbox) = (network.transport(NodeId(node)), TestInbox::new());
+/// #     transport.start(identity(node), inbox.inbox()).await.unwrap();
+/// #     let others: Vec<Member> = (1..=3).filter(|other| *other != node).map(member).collect();
+/// #     transport.members(&others);
+/// #     (transport, inbox)
+/// # }
+/// # fn send(transport: &MemoryTransport, from: u64, to: u64) -> Sent {
+/// #     let message = Message::Heartbeat(Heartbeat { commit: Index(9), round: 1 });
+/// #     let (from, group, term) = (NodeId(from), GroupId(0), Term(3));
+/// #     let envelope = Envelope { group, from, to: NodeId(to), term, message };
+/// #     transport.send(&member(to), Lane::Control, envelope)
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let network = MemoryNetwork::new();
+/// let (one, here) = start(&network, 1).await;
+/// let (_two, there) = start(&network, 2).await;
+/// here.until_peer(NodeId(2), PeerEvent::Up, 1).await;
+/// assert_eq!(send(&one, 1, 2), Sent::Queued);
+/// assert_eq!(there.until_messages(1).await[0].from, NodeId(1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Default)]
 pub struct MemoryNetwork(Arc<Shared>);
 
@@ -41,24 +83,183 @@ struct Shared {
 
 impl MemoryNetwork {
     /// A network without faults. Its tasks run on the tokio runtime that a transport is started in.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use raft_core::backend::{Sent, SentDropped, Transport, TransportError};
+    /// # use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, NodeId, StoreId, Term};
+    /// # use raft_core::membership::Member;
+    /// # use raft_core::message::{Envelope, Heartbeat, Lane, Message, PeerEvent};
+    /// # use raft_testkit::memory::{MemoryNetwork, MemoryTransport, TestInbox};
+    /// # fn identity(node: u64) -> Identity {
+    /// #     let incarnation = Incarnation { number: 1, nonce: 7 };
+    /// #     let (cluster, group, store) = (ClusterId(1), GroupId(0), StoreId(node.into()));
+    /// #     Identity { cluster, group, node: NodeId(node), store, incarnation }
+    /// # }
+    /// # fn member(node: u64) -> Member {
+    /// #     Member::new(NodeId(node), "anywhere")
+    /// # }
+    /// # /// A transport that knows the others, and what it tells.
+    /// # async fn start(network: &MemoryNetwork, node: u64) -> (Arc<MemoryTransport>, TestInbox) {
+    /// #     let (transport, inbox) = (network.transport(NodeId(node)), TestInbox::new());
+    /// #     transport.start(identity(node), inbox.inbox()).await.unwrap();
+    /// #     let others: Vec<Member> = (1..=3).filter(|other| *other != node).map(member).collect();
+    /// #     transport.members(&others);
+    /// #     (transport, inbox)
+    /// # }
+    /// # fn send(transport: &MemoryTransport, from: u64, to: u64) -> Sent {
+    /// #     let message = Message::Heartbeat(Heartbeat { commit: Index(9), round: 1 });
+    /// #     let (from, group, term) = (NodeId(from), GroupId(0), Term(3));
+    /// #     let envelope = Envelope { group, from, to: NodeId(to), term, message };
+    /// #     transport.send(&member(to), Lane::Control, envelope)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Two networks know nothing of each other.
+    /// let (one, here) = start(&MemoryNetwork::new(), 1).await;
+    /// let (_two, _) = start(&MemoryNetwork::new(), 2).await;
+    /// assert_eq!(send(&one, 1, 2), Sent::Dropped(SentDropped::NotConnected));
+    /// assert!(here.arrivals().is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The same, with tasks run by `runtime`, so that a run repeats.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use raft_core::backend::{Sent, SentDropped, Transport, TransportError};
+    /// # use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, NodeId, StoreId, Term};
+    /// # use raft_core::membership::Member;
+    /// # use raft_core::message::{Envelope, Heartbeat, Lane, Message, PeerEvent};
+    /// # use raft_testkit::memory::{MemoryNetwork, MemoryTransport, TestInbox};
+    /// # fn identity(node: u64) -> Identity {
+    /// #     let incarnation = Incarnation { number: 1, nonce: 7 };
+    /// #     let (cluster, group, store) = (ClusterId(1), GroupId(0), StoreId(node.into()));
+    /// #     Identity { cluster, group, node: NodeId(node), store, incarnation }
+    /// # }
+    /// # fn member(node: u64) -> Member {
+    /// #     Member::new(NodeId(node), "anywhere")
+    /// # }
+    /// # /// A transport that knows the others, and what it tells.
+    /// # async fn start(network: &MemoryNetwork, node: u64) -> (Arc<MemoryTransport>, TestInbox) {
+    /// #     let (transport, inbox) = (network.transport(NodeId(node)), TestInbox::new());
+    /// #     transport.start(identity(node), inbox.inbox()).await.unwrap();
+    /// #     let others: Vec<Member> = (1..=3).filter(|other| *other != node).map(member).collect();
+    /// #     transport.members(&others);
+    /// #     (transport, inbox)
+    /// # }
+    /// # use std::pin::Pin;
+    /// # use std::sync::atomic::{AtomicU64, Ordering};
+    /// # use raft_core::backend::{Runtime, Timer};
+    /// # use raft_core::node::TokioRuntime;
+    /// # use raft_core::time::Time;
+    /// /// Counts the tasks that are spawned.
+    /// struct Counting(TokioRuntime, AtomicU64);
+    ///
+    /// impl Runtime for Counting {
+    /// #     fn now(&self) -> Time {
+    /// #         self.0.now()
+    /// #     }
+    /// #     fn timer(&self) -> Pin<Box<dyn Timer>> {
+    /// #         self.0.timer()
+    /// #     }
+    /// #     fn seed(&self) -> u64 {
+    /// #         self.0.seed()
+    /// #     }
+    ///     fn spawn(&self, name: &'static str, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
+    ///         self.1.fetch_add(1, Ordering::Relaxed);
+    ///         self.0.spawn(name, task);
+    ///     }
+    ///     // ...
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let runtime = Arc::new(Counting(TokioRuntime::current(), AtomicU64::new(0)));
+    /// let network = MemoryNetwork::with_runtime(runtime.clone());
+    /// let (_one, here) = start(&network, 1).await;
+    /// let (_two, _) = start(&network, 2).await;
+    /// here.until_peer(NodeId(2), PeerEvent::Up, 1).await;
+    /// // Handshakes are tasks of the runtime that was given.
+    /// assert!(runtime.1.load(Ordering::Relaxed) > 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_runtime(runtime: Arc<dyn Runtime>) -> Self {
         Self(Arc::new(Shared { board: Mutex::default(), runtime: Some(runtime) }))
     }
 
     /// A transport for this node, not started. It is found under any address.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use raft_core::backend::{Sent, SentDropped, Transport, TransportError};
+    /// # use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, NodeId, StoreId, Term};
+    /// # use raft_core::membership::Member;
+    /// # use raft_core::message::{Envelope, Heartbeat, Lane, Message, PeerEvent};
+    /// # use raft_testkit::memory::{MemoryNetwork, MemoryTransport, TestInbox};
+    /// # fn identity(node: u64) -> Identity {
+    /// #     let incarnation = Incarnation { number: 1, nonce: 7 };
+    /// #     let (cluster, group, store) = (ClusterId(1), GroupId(0), StoreId(node.into()));
+    /// #     Identity { cluster, group, node: NodeId(node), store, incarnation }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let network = MemoryNetwork::new();
+    /// let (one, two) = (network.transport(NodeId(1)), network.transport(NodeId(2)));
+    /// let (here, there) = (TestInbox::new(), TestInbox::new());
+    /// one.start(identity(1), here.inbox()).await?;
+    /// two.start(identity(2), there.inbox()).await?;
+    /// // Found wherever its member record says that it is.
+    /// one.members(&[Member::new(NodeId(2), "10.0.0.7:9000")]);
+    /// here.until_peer(NodeId(2), PeerEvent::Up, 1).await;
+    /// assert_eq!(there.asked(), [identity(1)]);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn transport(&self, node: NodeId) -> Arc<MemoryTransport> {
         self.make(Listen::Any(node))
     }
 
     /// A transport that is found under this address only.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use raft_core::backend::{Sent, SentDropped, Transport, TransportError};
+    /// # use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, NodeId, StoreId, Term};
+    /// # use raft_core::membership::Member;
+    /// # use raft_core::message::{Envelope, Heartbeat, Lane, Message, PeerEvent};
+    /// # use raft_testkit::memory::{MemoryNetwork, MemoryTransport, TestInbox};
+    /// # fn identity(node: u64) -> Identity {
+    /// #     let incarnation = Incarnation { number: 1, nonce: 7 };
+    /// #     let (cluster, group, store) = (ClusterId(1), GroupId(0), StoreId(node.into()));
+    /// #     Identity { cluster, group, node: NodeId(node), store, incarnation }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let network = MemoryNetwork::new();
+    /// let (one, two) = (network.transport_at("a"), network.transport_at("b"));
+    /// let (here, there) = (TestInbox::new(), TestInbox::new());
+    /// one.start(identity(1), here.inbox()).await?;
+    /// two.start(identity(2), there.inbox()).await?;
+    /// one.members(&[Member::new(NodeId(2), "c")]);
+    /// assert!(there.asked().is_empty(), "nobody listens at c");
+    /// one.members(&[Member::new(NodeId(2), "b")]);
+    /// here.until_peer(NodeId(2), PeerEvent::Up, 1).await;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn transport_at(&self, address: impl Into<String>) -> Arc<MemoryTransport> {
         self.make(Listen::Address(address.into()))
@@ -70,17 +271,151 @@ impl MemoryNetwork {
 
     /// What `from` sends to `to` is lost from now on, silently: the connection stays up. No new one is
     /// made between the two.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use raft_core::backend::{Sent, SentDropped, Transport, TransportError};
+    /// # use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, NodeId, StoreId, Term};
+    /// # use raft_core::membership::Member;
+    /// # use raft_core::message::{Envelope, Heartbeat, Lane, Message, PeerEvent};
+    /// # use raft_testkit::memory::{MemoryNetwork, MemoryTransport, TestInbox};
+    /// # fn identity(node: u64) -> Identity {
+    /// #     let incarnation = Incarnation { number: 1, nonce: 7 };
+    /// #     let (cluster, group, store) = (ClusterId(1), GroupId(0), StoreId(node.into()));
+    /// #     Identity { cluster, group, node: NodeId(node), store, incarnation }
+    /// # }
+    /// # fn member(node: u64) -> Member {
+    /// #     Member::new(NodeId(node), "anywhere")
+    /// # }
+    /// # /// A transport that knows the others, and what it tells.
+    /// # async fn start(network: &MemoryNetwork, node: u64) -> (Arc<MemoryTransport>, TestInbox) {
+    /// #     let (transport, inbox) = (network.transport(NodeId(node)), TestInbox::new());
+    /// #     transport.start(identity(node), inbox.inbox()).await.unwrap();
+    /// #     let others: Vec<Member> = (1..=3).filter(|other| *other != node).map(member).collect();
+    /// #     transport.members(&others);
+    /// #     (transport, inbox)
+    /// # }
+    /// # fn send(transport: &MemoryTransport, from: u64, to: u64) -> Sent {
+    /// #     let message = Message::Heartbeat(Heartbeat { commit: Index(9), round: 1 });
+    /// #     let (from, group, term) = (NodeId(from), GroupId(0), Term(3));
+    /// #     let envelope = Envelope { group, from, to: NodeId(to), term, message };
+    /// #     transport.send(&member(to), Lane::Control, envelope)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let network = MemoryNetwork::new();
+    /// let (one, here) = start(&network, 1).await;
+    /// let (two, there) = start(&network, 2).await;
+    /// here.until_peer(NodeId(2), PeerEvent::Up, 1).await;
+    /// network.cut_one_way(NodeId(1), NodeId(2));
+    /// // The sender cannot tell; the other direction is as it was.
+    /// assert_eq!(send(&one, 1, 2), Sent::Queued);
+    /// assert_eq!(send(&two, 2, 1), Sent::Queued);
+    /// assert_eq!((here.until_messages(1).await.len(), there.messages().len()), (1, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cut_one_way(&self, from: NodeId, to: NodeId) {
         self.lock().cuts.insert((from, to));
     }
 
     /// The same in both directions.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use raft_core::backend::{Sent, SentDropped, Transport, TransportError};
+    /// # use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, NodeId, StoreId, Term};
+    /// # use raft_core::membership::Member;
+    /// # use raft_core::message::{Envelope, Heartbeat, Lane, Message, PeerEvent};
+    /// # use raft_testkit::memory::{MemoryNetwork, MemoryTransport, TestInbox};
+    /// # fn identity(node: u64) -> Identity {
+    /// #     let incarnation = Incarnation { number: 1, nonce: 7 };
+    /// #     let (cluster, group, store) = (ClusterId(1), GroupId(0), StoreId(node.into()));
+    /// #     Identity { cluster, group, node: NodeId(node), store, incarnation }
+    /// # }
+    /// # fn member(node: u64) -> Member {
+    /// #     Member::new(NodeId(node), "anywhere")
+    /// # }
+    /// # /// A transport that knows the others, and what it tells.
+    /// # async fn start(network: &MemoryNetwork, node: u64) -> (Arc<MemoryTransport>, TestInbox) {
+    /// #     let (transport, inbox) = (network.transport(NodeId(node)), TestInbox::new());
+    /// #     transport.start(identity(node), inbox.inbox()).await.unwrap();
+    /// #     let others: Vec<Member> = (1..=3).filter(|other| *other != node).map(member).collect();
+    /// #     transport.members(&others);
+    /// #     (transport, inbox)
+    /// # }
+    /// # fn send(transport: &MemoryTransport, from: u64, to: u64) -> Sent {
+    /// #     let message = Message::Heartbeat(Heartbeat { commit: Index(9), round: 1 });
+    /// #     let (from, group, term) = (NodeId(from), GroupId(0), Term(3));
+    /// #     let envelope = Envelope { group, from, to: NodeId(to), term, message };
+    /// #     transport.send(&member(to), Lane::Control, envelope)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let network = MemoryNetwork::new();
+    /// let (one, here) = start(&network, 1).await;
+    /// let (_two, there) = start(&network, 2).await;
+    /// here.until_peer(NodeId(2), PeerEvent::Up, 1).await;
+    /// network.cut(NodeId(1), NodeId(2));
+    /// assert_eq!(send(&one, 1, 2), Sent::Queued);
+    /// assert!(there.messages().is_empty());
+    /// assert_eq!(here.arrivals().len(), 1, "nobody is told of a cut");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cut(&self, a: NodeId, b: NodeId) {
         self.cut_one_way(a, b);
         self.cut_one_way(b, a);
     }
 
     /// Cuts a node off from all that are running.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use raft_core::backend::{Sent, SentDropped, Transport, TransportError};
+    /// # use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, NodeId, StoreId, Term};
+    /// # use raft_core::membership::Member;
+    /// # use raft_core::message::{Envelope, Heartbeat, Lane, Message, PeerEvent};
+    /// # use raft_testkit::memory::{MemoryNetwork, MemoryTransport, TestInbox};
+    /// # fn identity(node: u64) -> Identity {
+    /// #     let incarnation = Incarnation { number: 1, nonce: 7 };
+    /// #     let (cluster, group, store) = (ClusterId(1), GroupId(0), StoreId(node.into()));
+    /// #     Identity { cluster, group, node: NodeId(node), store, incarnation }
+    /// # }
+    /// # fn member(node: u64) -> Member {
+    /// #     Member::new(NodeId(node), "anywhere")
+    /// # }
+    /// # /// A transport that knows the others, and what it tells.
+    /// # async fn start(network: &MemoryNetwork, node: u64) -> (Arc<MemoryTransport>, TestInbox) {
+    /// #     let (transport, inbox) = (network.transport(NodeId(node)), TestInbox::new());
+    /// #     transport.start(identity(node), inbox.inbox()).await.unwrap();
+    /// #     let others: Vec<Member> = (1..=3).filter(|other| *other != node).map(member).collect();
+    /// #     transport.members(&others);
+    /// #     (transport, inbox)
+    /// # }
+    /// # fn send(transport: &MemoryTransport, from: u64, to: u64) -> Sent {
+    /// #     let message = Message::Heartbeat(Heartbeat { commit: Index(9), round: 1 });
+    /// #     let (from, group, term) = (NodeId(from), GroupId(0), Term(3));
+    /// #     let envelope = Envelope { group, from, to: NodeId(to), term, message };
+    /// #     transport.send(&member(to), Lane::Control, envelope)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let network = MemoryNetwork::new();
+    /// let (one, here) = start(&network, 1).await;
+    /// let (two, there) = start(&network, 2).await;
+    /// let (_three, third) = start(&network, 3).await;
+    /// there.until_peer(NodeId(3), PeerEvent::Up, 1).await;
+    /// here.until_peer(NodeId(3), PeerEvent::Up, 1).await;
+    /// network.isolate(NodeId(1));
+    /// assert_eq!((send(&one, 1, 3), send(&two, 2, 3)), (Sent::Queued, Sent::Queued));
+    /// assert_eq!(third.until_messages(1).await[0].from, NodeId(2));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn isolate(&self, node: NodeId) {
         let others: Vec<NodeId> = self.lock().endpoints.values().map(|one| one.identity.node).collect();
         for other in others.into_iter().filter(|other| *other != node) {
@@ -89,6 +424,44 @@ impl MemoryNetwork {
     }
 
     /// Ends both cuts between two nodes.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use raft_core::backend::{Sent, SentDropped, Transport, TransportError};
+    /// # use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, NodeId, StoreId, Term};
+    /// # use raft_core::membership::Member;
+    /// # use raft_core::message::{Envelope, Heartbeat, Lane, Message, PeerEvent};
+    /// # use raft_testkit::memory::{MemoryNetwork, MemoryTransport, TestInbox};
+    /// # fn identity(node: u64) -> Identity {
+    /// #     let incarnation = Incarnation { number: 1, nonce: 7 };
+    /// #     let (cluster, group, store) = (ClusterId(1), GroupId(0), StoreId(node.into()));
+    /// #     Identity { cluster, group, node: NodeId(node), store, incarnation }
+    /// # }
+    /// # fn member(node: u64) -> Member {
+    /// #     Member::new(NodeId(node), "anywhere")
+    /// # }
+    /// # /// A transport that knows the others, and what it tells.
+    /// # async fn start(network: &MemoryNetwork, node: u64) -> (Arc<MemoryTransport>, TestInbox) {
+    /// #     let (transport, inbox) = (network.transport(NodeId(node)), TestInbox::new());
+    /// #     transport.start(identity(node), inbox.inbox()).await.unwrap();
+    /// #     let others: Vec<Member> = (1..=3).filter(|other| *other != node).map(member).collect();
+    /// #     transport.members(&others);
+    /// #     (transport, inbox)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let network = MemoryNetwork::new();
+    /// network.cut(NodeId(1), NodeId(2));
+    /// let (_one, here) = start(&network, 1).await;
+    /// let (_two, _) = start(&network, 2).await;
+    /// tokio::task::yield_now().await;
+    /// assert!(here.arrivals().is_empty(), "over a cut nobody connects");
+    /// network.heal(NodeId(1), NodeId(2));
+    /// here.until_peer(NodeId(2), PeerEvent::Up, 1).await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn heal(&self, a: NodeId, b: NodeId) {
         let mut board = self.lock();
         board.cuts.remove(&(a, b));
@@ -98,6 +471,45 @@ impl MemoryNetwork {
     }
 
     /// Ends all cuts.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use raft_core::backend::{Sent, SentDropped, Transport, TransportError};
+    /// # use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, NodeId, StoreId, Term};
+    /// # use raft_core::membership::Member;
+    /// # use raft_core::message::{Envelope, Heartbeat, Lane, Message, PeerEvent};
+    /// # use raft_testkit::memory::{MemoryNetwork, MemoryTransport, TestInbox};
+    /// # fn identity(node: u64) -> Identity {
+    /// #     let incarnation = Incarnation { number: 1, nonce: 7 };
+    /// #     let (cluster, group, store) = (ClusterId(1), GroupId(0), StoreId(node.into()));
+    /// #     Identity { cluster, group, node: NodeId(node), store, incarnation }
+    /// # }
+    /// # fn member(node: u64) -> Member {
+    /// #     Member::new(NodeId(node), "anywhere")
+    /// # }
+    /// # /// A transport that knows the others, and what it tells.
+    /// # async fn start(network: &MemoryNetwork, node: u64) -> (Arc<MemoryTransport>, TestInbox) {
+    /// #     let (transport, inbox) = (network.transport(NodeId(node)), TestInbox::new());
+    /// #     transport.start(identity(node), inbox.inbox()).await.unwrap();
+    /// #     let others: Vec<Member> = (1..=3).filter(|other| *other != node).map(member).collect();
+    /// #     transport.members(&others);
+    /// #     (transport, inbox)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let network = MemoryNetwork::new();
+    /// [2, 3].iter().for_each(|other| network.cut(NodeId(1), NodeId(*other)));
+    /// let (_one, here) = start(&network, 1).await;
+    /// let (_two, _) = start(&network, 2).await;
+    /// let (_three, _) = start(&network, 3).await;
+    /// network.heal_all();
+    /// here.until_peer(NodeId(2), PeerEvent::Up, 1).await;
+    /// here.until_peer(NodeId(3), PeerEvent::Up, 1).await;
+    /// assert_eq!(here.asked().len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn heal_all(&self) {
         self.lock().cuts.clear();
         self.connect_all();
@@ -105,6 +517,45 @@ impl MemoryNetwork {
 
     /// Breaks the connection of two nodes, which is reported as `Down` to both; they connect again
     /// unless they are cut.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use raft_core::backend::{Sent, SentDropped, Transport, TransportError};
+    /// # use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, NodeId, StoreId, Term};
+    /// # use raft_core::membership::Member;
+    /// # use raft_core::message::{Envelope, Heartbeat, Lane, Message, PeerEvent};
+    /// # use raft_testkit::memory::{MemoryNetwork, MemoryTransport, TestInbox};
+    /// # fn identity(node: u64) -> Identity {
+    /// #     let incarnation = Incarnation { number: 1, nonce: 7 };
+    /// #     let (cluster, group, store) = (ClusterId(1), GroupId(0), StoreId(node.into()));
+    /// #     Identity { cluster, group, node: NodeId(node), store, incarnation }
+    /// # }
+    /// # fn member(node: u64) -> Member {
+    /// #     Member::new(NodeId(node), "anywhere")
+    /// # }
+    /// # /// A transport that knows the others, and what it tells.
+    /// # async fn start(network: &MemoryNetwork, node: u64) -> (Arc<MemoryTransport>, TestInbox) {
+    /// #     let (transport, inbox) = (network.transport(NodeId(node)), TestInbox::new());
+    /// #     transport.start(identity(node), inbox.inbox()).await.unwrap();
+    /// #     let others: Vec<Member> = (1..=3).filter(|other| *other != node).map(member).collect();
+    /// #     transport.members(&others);
+    /// #     (transport, inbox)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let network = MemoryNetwork::new();
+    /// let (_one, here) = start(&network, 1).await;
+    /// let (_two, _) = start(&network, 2).await;
+    /// here.until_peer(NodeId(2), PeerEvent::Up, 1).await;
+    /// network.disconnect(NodeId(1), NodeId(2));
+    /// // `Down` says that the connection is gone, and not that the process is.
+    /// here.until_peer(NodeId(2), PeerEvent::Down, 1).await;
+    /// here.until_peer(NodeId(2), PeerEvent::Up, 2).await;
+    /// assert_eq!(here.arrivals().len(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn disconnect(&self, a: NodeId, b: NodeId) {
         let told = {
             let mut board = self.lock();
@@ -116,6 +567,49 @@ impl MemoryNetwork {
 
     /// The process of a node is gone: its peers are told so. Its transport sends and delivers nothing
     /// any more; a new one may be started.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use raft_core::backend::{Sent, SentDropped, Transport, TransportError};
+    /// # use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, NodeId, StoreId, Term};
+    /// # use raft_core::membership::Member;
+    /// # use raft_core::message::{Envelope, Heartbeat, Lane, Message, PeerEvent};
+    /// # use raft_testkit::memory::{MemoryNetwork, MemoryTransport, TestInbox};
+    /// # fn identity(node: u64) -> Identity {
+    /// #     let incarnation = Incarnation { number: 1, nonce: 7 };
+    /// #     let (cluster, group, store) = (ClusterId(1), GroupId(0), StoreId(node.into()));
+    /// #     Identity { cluster, group, node: NodeId(node), store, incarnation }
+    /// # }
+    /// # fn member(node: u64) -> Member {
+    /// #     Member::new(NodeId(node), "anywhere")
+    /// # }
+    /// # /// A transport that knows the others, and what it tells.
+    /// # async fn start(network: &MemoryNetwork, node: u64) -> (Arc<MemoryTransport>, TestInbox) {
+    /// #     let (transport, inbox) = (network.transport(NodeId(node)), TestInbox::new());
+    /// #     transport.start(identity(node), inbox.inbox()).await.unwrap();
+    /// #     let others: Vec<Member> = (1..=3).filter(|other| *other != node).map(member).collect();
+    /// #     transport.members(&others);
+    /// #     (transport, inbox)
+    /// # }
+    /// # fn send(transport: &MemoryTransport, from: u64, to: u64) -> Sent {
+    /// #     let message = Message::Heartbeat(Heartbeat { commit: Index(9), round: 1 });
+    /// #     let (from, group, term) = (NodeId(from), GroupId(0), Term(3));
+    /// #     let envelope = Envelope { group, from, to: NodeId(to), term, message };
+    /// #     transport.send(&member(to), Lane::Control, envelope)
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let network = MemoryNetwork::new();
+    /// let (_one, here) = start(&network, 1).await;
+    /// let (two, _) = start(&network, 2).await;
+    /// here.until_peer(NodeId(2), PeerEvent::Up, 1).await;
+    /// network.kill(NodeId(2));
+    /// here.until_peer(NodeId(2), PeerEvent::Gone, 1).await;
+    /// assert_eq!(send(&two, 2, 1), Sent::Dropped(SentDropped::Stopped));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn kill(&self, node: NodeId) {
         let key = self.lock().find(node);
         if let Some(key) = key {
@@ -418,6 +912,32 @@ impl MemoryNetwork {
 }
 
 /// One node's end of a [`MemoryNetwork`].
+///
+/// # Examples
+/// ```
+/// # use std::sync::Arc;
+/// # use raft_core::backend::{Sent, SentDropped, Transport, TransportError};
+/// # use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, NodeId, StoreId, Term};
+/// # use raft_core::membership::Member;
+/// # use raft_core::message::{Envelope, Heartbeat, Lane, Message, PeerEvent};
+/// # use raft_testkit::memory::{MemoryNetwork, MemoryTransport, TestInbox};
+/// # fn identity(node: u64) -> Identity {
+/// #     let incarnation = Incarnation { number: 1, nonce: 7 };
+/// #     let (cluster, group, store) = (ClusterId(1), GroupId(0), StoreId(node.into()));
+/// #     Identity { cluster, group, node: NodeId(node), store, incarnation }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let network = MemoryNetwork::new();
+/// let (transport, inbox) = (network.transport(NodeId(1)), TestInbox::new());
+/// transport.start(identity(1), inbox.inbox()).await?;
+/// let again = transport.start(identity(1), inbox.inbox()).await;
+/// assert_eq!(again, Err(TransportError::AlreadyStarted));
+/// transport.shutdown().await;
+/// assert_eq!(inbox.holders(), 1, "it keeps nothing of its node");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct MemoryTransport {
     network: MemoryNetwork,

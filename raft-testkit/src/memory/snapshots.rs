@@ -13,6 +13,30 @@ use raft_core::ids::LogId;
 use raft_core::membership::Membership;
 
 /// Where a [`MemorySnapshots`] keeps its snapshots. Cheap to clone; every clone is the same disk.
+///
+/// # Examples
+/// ```
+/// # use raft_core::backend::{SnapshotError, SnapshotId, SnapshotStore, SnapshotWriter};
+/// # use raft_core::ids::LogId;
+/// # use raft_core::membership::Membership;
+/// # use raft_testkit::memory::{MemorySnapshotDisk, MemorySnapshots};
+/// # async fn begin(disk: &MemorySnapshotDisk, index: u64) -> Box<dyn SnapshotWriter> {
+/// #     let (store, id) = (MemorySnapshots::open(disk), SnapshotId(index.into()));
+/// #     let mut writer =
+/// #         store.create(id, LogId::new(1, index), Membership::default()).await.unwrap();
+/// #     writer.write("state".into()).await.unwrap();
+/// #     writer
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let disk = MemorySnapshotDisk::new();
+/// begin(&disk, 9).await.finish(None).await?;
+/// // The disk outlives its stores.
+/// let latest = MemorySnapshots::open(&disk).latest().await?;
+/// assert_eq!(latest.unwrap().upto, LogId::new(1, 9));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct MemorySnapshotDisk(Arc<Mutex<Disk>>);
 
@@ -45,27 +69,144 @@ struct Part {
 
 impl MemorySnapshotDisk {
     /// An empty disk.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{SnapshotError, SnapshotId, SnapshotStore, SnapshotWriter};
+    /// # use raft_core::ids::LogId;
+    /// # use raft_core::membership::Membership;
+    /// # use raft_testkit::memory::{MemorySnapshotDisk, MemorySnapshots};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemorySnapshotDisk::new();
+    /// assert_eq!(MemorySnapshots::open(&disk).latest().await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The machine loses power: what is half-received was never synced and is gone.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{SnapshotError, SnapshotId, SnapshotStore, SnapshotWriter};
+    /// # use raft_core::ids::LogId;
+    /// # use raft_core::membership::Membership;
+    /// # use raft_testkit::memory::{MemorySnapshotDisk, MemorySnapshots};
+    /// # async fn begin(disk: &MemorySnapshotDisk, index: u64) -> Box<dyn SnapshotWriter> {
+    /// #     let (store, id) = (MemorySnapshots::open(disk), SnapshotId(index.into()));
+    /// #     let mut writer =
+    /// #         store.create(id, LogId::new(1, index), Membership::default()).await.unwrap();
+    /// #     writer.write("state".into()).await.unwrap();
+    /// #     writer
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemorySnapshotDisk::new();
+    /// begin(&disk, 5).await.finish(None).await?;
+    /// drop(begin(&disk, 9).await);
+    /// disk.crash();
+    /// // What was complete stays; a sender has to begin the other one anew.
+    /// assert_eq!(MemorySnapshots::open(&disk).latest().await?.unwrap().upto, LogId::new(1, 5));
+    /// let id = SnapshotId(9);
+    /// let again = MemorySnapshots::open(&disk).create(id, LogId::new(1, 9), Membership::default()).await?;
+    /// assert_eq!(again.received_bytes(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn crash(&self) {
         self.lock().parts.clear();
     }
 
     /// There is no more space, or enough again.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{SnapshotError, SnapshotId, SnapshotStore, SnapshotWriter};
+    /// # use raft_core::ids::LogId;
+    /// # use raft_core::membership::Membership;
+    /// # use raft_testkit::memory::{MemorySnapshotDisk, MemorySnapshots};
+    /// # async fn begin(disk: &MemorySnapshotDisk, index: u64) -> Box<dyn SnapshotWriter> {
+    /// #     let (store, id) = (MemorySnapshots::open(disk), SnapshotId(index.into()));
+    /// #     let mut writer =
+    /// #         store.create(id, LogId::new(1, index), Membership::default()).await.unwrap();
+    /// #     writer.write("state".into()).await.unwrap();
+    /// #     writer
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemorySnapshotDisk::new();
+    /// let mut writer = begin(&disk, 9).await;
+    /// disk.set_full(true);
+    /// assert_eq!(writer.write("more".into()).await, Err(SnapshotError::NoSpace));
+    /// disk.set_full(false);
+    /// assert_eq!(writer.write("more".into()).await, Ok(()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_full(&self, full: bool) {
         self.lock().full = full;
     }
 
     /// The next [`finish`](SnapshotWriter::finish) fails to sync.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{SnapshotError, SnapshotId, SnapshotStore, SnapshotWriter};
+    /// # use raft_core::ids::LogId;
+    /// # use raft_core::membership::Membership;
+    /// # use raft_testkit::memory::{MemorySnapshotDisk, MemorySnapshots};
+    /// # async fn begin(disk: &MemorySnapshotDisk, index: u64) -> Box<dyn SnapshotWriter> {
+    /// #     let (store, id) = (MemorySnapshots::open(disk), SnapshotId(index.into()));
+    /// #     let mut writer =
+    /// #         store.create(id, LogId::new(1, index), Membership::default()).await.unwrap();
+    /// #     writer.write("state".into()).await.unwrap();
+    /// #     writer
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemorySnapshotDisk::new();
+    /// disk.fail_next_sync();
+    /// let failed = begin(&disk, 9).await.finish(None).await;
+    /// assert!(matches!(failed, Err(SnapshotError::Io { .. })));
+    /// assert_eq!(MemorySnapshots::open(&disk).latest().await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fail_next_sync(&self) {
         self.lock().fail_next_sync = true;
     }
 
     /// How many bytes of snapshots are stored, half-received ones included.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{SnapshotError, SnapshotId, SnapshotStore, SnapshotWriter};
+    /// # use raft_core::ids::LogId;
+    /// # use raft_core::membership::Membership;
+    /// # use raft_testkit::memory::{MemorySnapshotDisk, MemorySnapshots};
+    /// # async fn begin(disk: &MemorySnapshotDisk, index: u64) -> Box<dyn SnapshotWriter> {
+    /// #     let (store, id) = (MemorySnapshots::open(disk), SnapshotId(index.into()));
+    /// #     let mut writer =
+    /// #         store.create(id, LogId::new(1, index), Membership::default()).await.unwrap();
+    /// #     writer.write("state".into()).await.unwrap();
+    /// #     writer
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemorySnapshotDisk::new();
+    /// begin(&disk, 5).await.finish(None).await?;
+    /// let half = begin(&disk, 9).await;
+    /// assert_eq!(disk.stored_bytes(), 10);
+    /// // The newer one takes the place of the old one.
+    /// half.finish(None).await?;
+    /// assert_eq!(disk.stored_bytes(), 5);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         let disk = self.lock();
@@ -74,6 +215,31 @@ impl MemorySnapshotDisk {
     }
 
     /// Flips bit `bit` of byte `at` of the complete snapshot. `false` if there is no such byte.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{SnapshotError, SnapshotId, SnapshotStore, SnapshotWriter};
+    /// # use raft_core::ids::LogId;
+    /// # use raft_core::membership::Membership;
+    /// # use raft_testkit::memory::{MemorySnapshotDisk, MemorySnapshots};
+    /// # async fn begin(disk: &MemorySnapshotDisk, index: u64) -> Box<dyn SnapshotWriter> {
+    /// #     let (store, id) = (MemorySnapshots::open(disk), SnapshotId(index.into()));
+    /// #     let mut writer =
+    /// #         store.create(id, LogId::new(1, index), Membership::default()).await.unwrap();
+    /// #     writer.write("state".into()).await.unwrap();
+    /// #     writer
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemorySnapshotDisk::new();
+    /// assert!(!disk.flip_bit(0, 0), "there is no snapshot");
+    /// begin(&disk, 9).await.finish(None).await?;
+    /// assert!(disk.flip_bit(0, 0));
+    /// let damaged = MemorySnapshots::open(&disk).open(SnapshotId(9)).await;
+    /// assert!(matches!(damaged, Err(SnapshotError::Corrupt(_))));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn flip_bit(&self, at: u64, bit: u8) -> bool {
         let mut disk = self.lock();
         let Some(stored) = &mut disk.latest else { return false };
@@ -94,6 +260,30 @@ impl MemorySnapshotDisk {
     }
 
     /// A second disk with the same complete snapshot.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{SnapshotError, SnapshotId, SnapshotStore, SnapshotWriter};
+    /// # use raft_core::ids::LogId;
+    /// # use raft_core::membership::Membership;
+    /// # use raft_testkit::memory::{MemorySnapshotDisk, MemorySnapshots};
+    /// # async fn begin(disk: &MemorySnapshotDisk, index: u64) -> Box<dyn SnapshotWriter> {
+    /// #     let (store, id) = (MemorySnapshots::open(disk), SnapshotId(index.into()));
+    /// #     let mut writer =
+    /// #         store.create(id, LogId::new(1, index), Membership::default()).await.unwrap();
+    /// #     writer.write("state".into()).await.unwrap();
+    /// #     writer
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemorySnapshotDisk::new();
+    /// begin(&disk, 5).await.finish(None).await?;
+    /// let backup = disk.copy();
+    /// begin(&disk, 9).await.finish(None).await?;
+    /// assert_eq!(MemorySnapshots::open(&backup).latest().await?.unwrap().upto, LogId::new(1, 5));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn copy(&self) -> Self {
         let copy = Self::new();
@@ -141,11 +331,60 @@ fn damaged(reason: &str) -> SnapshotError {
 
 /// A store of snapshots in memory: the newest one, and half-received ones that survive a restart but not
 /// a crash.
+///
+/// # Examples
+/// ```
+/// # use raft_core::backend::{SnapshotError, SnapshotId, SnapshotStore, SnapshotWriter};
+/// # use raft_core::ids::LogId;
+/// # use raft_core::membership::Membership;
+/// # use raft_testkit::memory::{MemorySnapshotDisk, MemorySnapshots};
+/// # async fn begin(disk: &MemorySnapshotDisk, index: u64) -> Box<dyn SnapshotWriter> {
+/// #     let (store, id) = (MemorySnapshots::open(disk), SnapshotId(index.into()));
+/// #     let mut writer =
+/// #         store.create(id, LogId::new(1, index), Membership::default()).await.unwrap();
+/// #     writer.write("state".into()).await.unwrap();
+/// #     writer
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let disk = MemorySnapshotDisk::new();
+/// let store = MemorySnapshots::open(&disk);
+/// begin(&disk, 9).await.finish(None).await?;
+/// let mut reader = store.open(SnapshotId(9)).await?;
+/// assert_eq!(reader.read(2, 100).await?, "ate");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct MemorySnapshots(MemorySnapshotDisk);
 
 impl MemorySnapshots {
     /// The store on this disk.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{SnapshotError, SnapshotId, SnapshotStore, SnapshotWriter};
+    /// # use raft_core::ids::LogId;
+    /// # use raft_core::membership::Membership;
+    /// # use raft_testkit::memory::{MemorySnapshotDisk, MemorySnapshots};
+    /// # async fn begin(disk: &MemorySnapshotDisk, index: u64) -> Box<dyn SnapshotWriter> {
+    /// #     let (store, id) = (MemorySnapshots::open(disk), SnapshotId(index.into()));
+    /// #     let mut writer =
+    /// #         store.create(id, LogId::new(1, index), Membership::default()).await.unwrap();
+    /// #     writer.write("state".into()).await.unwrap();
+    /// #     writer
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let disk = MemorySnapshotDisk::new();
+    /// drop(begin(&disk, 9).await);
+    /// // A restart of the process, and the sender goes on where it was.
+    /// let store = MemorySnapshots::open(&disk);
+    /// let writer = store.create(SnapshotId(9), LogId::new(1, 9), Membership::default()).await?;
+    /// assert_eq!(writer.received_bytes(), 5);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn open(disk: &MemorySnapshotDisk) -> Self {
         Self(disk.clone())

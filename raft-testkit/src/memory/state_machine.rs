@@ -11,6 +11,28 @@ use raft_core::ids::{Index, LogId};
 use tokio::sync::Notify;
 
 /// What a [`RecordingMachine`] was given.
+///
+/// # Examples
+/// ```
+/// # use raft_core::backend::{Command, Fatal, Responses, StateMachine};
+/// # use raft_core::ids::{Index, LogId};
+/// # use raft_testkit::memory::{Recorded, Recorder, RecordingMachine};
+/// # type Done = Result<(), Fatal>;
+/// # async fn apply(machine: &mut RecordingMachine, index: u64, data: &'static str) -> Done {
+/// #     let command = Command::new(LogId::new(1, index), 0, data.into());
+/// #     machine.apply(&[command], LogId::new(1, index), &mut Responses::discarded()).await
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (one, two) = (Recorder::new(), Recorder::new());
+/// apply(&mut one.machine(), 1, "a").await?;
+/// apply(&mut two.machine(), 1, "a").await?;
+/// // Two nodes agree if their records are equal.
+/// assert_eq!(one.recorded(), two.recorded());
+/// assert_eq!((one.recorded().commands[0].data.as_ref(), one.recorded().through.index.0), (&b"a"[..], 1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
     /// All commands, in order.
@@ -20,6 +42,26 @@ pub struct Recorded {
 }
 
 /// The record; outlives its machines, as a disk would. Cheap to clone.
+///
+/// # Examples
+/// ```
+/// # use raft_core::backend::{Command, Fatal, Responses, StateMachine};
+/// # use raft_core::ids::{Index, LogId};
+/// # use raft_testkit::memory::{Recorded, Recorder, RecordingMachine};
+/// # type Done = Result<(), Fatal>;
+/// # async fn apply(machine: &mut RecordingMachine, index: u64, data: &'static str) -> Done {
+/// #     let command = Command::new(LogId::new(1, index), 0, data.into());
+/// #     machine.apply(&[command], LogId::new(1, index), &mut Responses::discarded()).await
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let recorder = Recorder::new();
+/// apply(&mut recorder.machine(), 1, "before the restart").await?;
+/// apply(&mut recorder.machine(), 2, "after it").await?;
+/// assert_eq!(recorder.recorded().commands.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Recorder(Arc<Shared>);
 
@@ -31,24 +73,102 @@ struct Shared {
 
 impl Recorder {
     /// An empty record.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::memory::{Recorded, Recorder};
+    ///
+    /// // A clone is the same record: one for the test, one for the machine.
+    /// let recorder = Recorder::new();
+    /// let machine = recorder.clone().machine();
+    /// drop(recorder);
+    /// assert_eq!(machine.recorder().recorded(), Recorded::default());
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// A machine that goes on where the record ends. One at a time.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{Command, Fatal, Responses, StateMachine};
+    /// # use raft_core::ids::{Index, LogId};
+    /// # use raft_testkit::memory::{Recorded, Recorder, RecordingMachine};
+    /// # type Done = Result<(), Fatal>;
+    /// # async fn apply(machine: &mut RecordingMachine, index: u64, data: &'static str) -> Done {
+    /// #     let command = Command::new(LogId::new(1, index), 0, data.into());
+    /// #     machine.apply(&[command], LogId::new(1, index), &mut Responses::discarded()).await
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let recorder = Recorder::new();
+    /// let mut machine = recorder.machine();
+    /// apply(&mut machine, 1, "a").await?;
+    /// drop(machine);
+    /// // The next one goes on there, and executes nothing twice.
+    /// let mut machine = recorder.machine();
+    /// assert_eq!(machine.last_applied().await?, LogId::new(1, 1));
+    /// assert!(apply(&mut machine, 1, "a").await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn machine(&self) -> RecordingMachine {
         RecordingMachine(self.clone())
     }
 
     /// What there is by now.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{Command, Fatal, Responses, StateMachine};
+    /// # use raft_core::ids::{Index, LogId};
+    /// # use raft_testkit::memory::{Recorded, Recorder, RecordingMachine};
+    /// # type Done = Result<(), Fatal>;
+    /// # async fn apply(machine: &mut RecordingMachine, index: u64, data: &'static str) -> Done {
+    /// #     let command = Command::new(LogId::new(1, index), 0, data.into());
+    /// #     machine.apply(&[command], LogId::new(1, index), &mut Responses::discarded()).await
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let recorder = Recorder::new();
+    /// let before = recorder.recorded();
+    /// apply(&mut recorder.machine(), 1, "a").await?;
+    /// // What was looked at earlier stays as it was.
+    /// assert_eq!(before, Recorded::default());
+    /// assert_ne!(recorder.recorded(), before);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn recorded(&self) -> Recorded {
         self.lock().0.clone()
     }
 
     /// Returns the record once the entry at `index` is applied.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{Command, Fatal, Responses, StateMachine};
+    /// # use raft_core::ids::{Index, LogId};
+    /// # use raft_testkit::memory::{Recorded, Recorder, RecordingMachine};
+    /// # type Done = Result<(), Fatal>;
+    /// # async fn apply(machine: &mut RecordingMachine, index: u64, data: &'static str) -> Done {
+    /// #     let command = Command::new(LogId::new(1, index), 0, data.into());
+    /// #     machine.apply(&[command], LogId::new(1, index), &mut Responses::discarded()).await
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let recorder = Recorder::new();
+    /// let mut machine = recorder.machine();
+    /// tokio::spawn(async move { apply(&mut machine, 7, "a").await });
+    /// let recorded = recorder.applied(Index(7)).await;
+    /// assert_eq!(recorded.commands[0].data, "a");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn applied(&self, index: Index) -> Recorded {
         loop {
             let changed = self.0.changed.notified();
@@ -62,11 +182,53 @@ impl Recorder {
 
     /// Claims to have executed everything through this entry, as the disk of a state machine would that is another
     /// node's, or of another time.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{Command, Fatal, Responses, StateMachine};
+    /// # use raft_core::ids::{Index, LogId};
+    /// # use raft_testkit::memory::{Recorded, Recorder, RecordingMachine};
+    /// # type Done = Result<(), Fatal>;
+    /// # async fn apply(machine: &mut RecordingMachine, index: u64, data: &'static str) -> Done {
+    /// #     let command = Command::new(LogId::new(1, index), 0, data.into());
+    /// #     machine.apply(&[command], LogId::new(1, index), &mut Responses::discarded()).await
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let recorder = Recorder::new();
+    /// // The disk of somebody else: the node must notice that it is ahead of its log.
+    /// recorder.set_through(LogId::new(9, 1000));
+    /// assert_eq!(recorder.machine().last_applied().await?, LogId::new(9, 1000));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_through(&self, through: LogId) {
         self.lock().0.through = through;
     }
 
     /// The next batch fails so.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{Command, Fatal, Responses, StateMachine};
+    /// # use raft_core::ids::{Index, LogId};
+    /// # use raft_testkit::memory::{Recorded, Recorder, RecordingMachine};
+    /// # type Done = Result<(), Fatal>;
+    /// # async fn apply(machine: &mut RecordingMachine, index: u64, data: &'static str) -> Done {
+    /// #     let command = Command::new(LogId::new(1, index), 0, data.into());
+    /// #     machine.apply(&[command], LogId::new(1, index), &mut Responses::discarded()).await
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let recorder = Recorder::new();
+    /// let mut machine = recorder.machine();
+    /// recorder.fail_next(Fatal("the disk is gone".into()));
+    /// let failed = apply(&mut machine, 1, "a").await;
+    /// assert_eq!(failed, Err(Fatal("the disk is gone".into())));
+    /// assert_eq!(recorder.recorded(), Recorded::default());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fail_next(&self, error: Fatal) {
         self.lock().1 = Some(error);
     }
@@ -77,11 +239,47 @@ impl Recorder {
 }
 
 /// Answers each command with its own bytes and keeps them all in its [`Recorder`].
+///
+/// # Examples
+/// ```
+/// # use raft_core::backend::{Command, Responses, StateMachine};
+/// # use raft_core::ids::LogId;
+/// # use raft_testkit::memory::Recorder;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut machine = Recorder::new().machine();
+/// let batch = ["a", "b"].map(|data| Command::new(LogId::new(1, 1), 0, data.into()));
+/// let mut answers = Responses::kept(2);
+/// machine.apply(&batch, LogId::new(1, 1), &mut answers).await?;
+/// assert_eq!(answers.into_kept(), ["a", "b"], "each command is its own answer");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct RecordingMachine(Recorder);
 
 impl RecordingMachine {
     /// What it keeps its commands in.
+    ///
+    /// # Examples
+    /// ```
+    /// # use raft_core::backend::{Command, Fatal, Responses, StateMachine};
+    /// # use raft_core::ids::{Index, LogId};
+    /// # use raft_testkit::memory::{Recorded, Recorder, RecordingMachine};
+    /// # type Done = Result<(), Fatal>;
+    /// # async fn apply(machine: &mut RecordingMachine, index: u64, data: &'static str) -> Done {
+    /// #     let command = Command::new(LogId::new(1, index), 0, data.into());
+    /// #     machine.apply(&[command], LogId::new(1, index), &mut Responses::discarded()).await
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut machine = Recorder::new().machine();
+    /// let recorder = machine.recorder();
+    /// apply(&mut machine, 1, "a").await?;
+    /// assert_eq!(recorder.recorded().through, LogId::new(1, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn recorder(&self) -> Recorder {
         self.0.clone()
@@ -176,6 +374,16 @@ async fn read_all(snapshot: &mut dyn SnapshotReader) -> Result<Vec<u8>, Fatal> {
 }
 
 /// A command of the [`Register`].
+///
+/// # Examples
+/// ```
+/// use raft_testkit::memory::{Register, RegisterCommand};
+///
+/// let mut register = Register::new();
+/// assert_eq!(register.execute(RegisterCommand::Set(5)), 5);
+/// assert_eq!(register.execute(RegisterCommand::Swap(4, 9)), 5, "another number is there");
+/// assert_eq!(register.execute(RegisterCommand::Add(2)), 7);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegisterCommand {
     /// Adds, wrapping.
@@ -188,6 +396,15 @@ pub enum RegisterCommand {
 
 impl RegisterCommand {
     /// Its bytes: a tag, then each number as eight bytes, little-endian.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::memory::RegisterCommand;
+    ///
+    /// // What a client proposes.
+    /// let data = RegisterCommand::Add(5).encode();
+    /// assert_eq!((data.len(), &data[..2]), (17, &[0, 5][..]));
+    /// ```
     #[must_use]
     pub fn encode(self) -> Bytes {
         let (tag, numbers) = match self {
@@ -201,6 +418,15 @@ impl RegisterCommand {
     }
 
     /// Undoes [`encode`](Self::encode).
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::memory::RegisterCommand;
+    ///
+    /// let swap = RegisterCommand::Swap(1, 2);
+    /// assert_eq!(RegisterCommand::decode(&swap.encode()), Some(swap));
+    /// assert_eq!(RegisterCommand::decode(b"something else"), None);
+    /// ```
     #[must_use]
     pub fn decode(data: &[u8]) -> Option<Self> {
         let (tag, rest) = data.split_first()?;
@@ -217,6 +443,23 @@ impl RegisterCommand {
 }
 
 /// One number. Each command is answered with the number after it, as eight bytes, little-endian.
+///
+/// # Examples
+/// ```
+/// # use raft_core::backend::{Command, Responses, StateMachine};
+/// # use raft_core::ids::LogId;
+/// # use raft_testkit::memory::{Register, RegisterCommand};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut register = Register::new();
+/// let add = Command::new(LogId::new(1, 1), 0, RegisterCommand::Add(5).encode());
+/// let mut answers = Responses::kept(1);
+/// register.apply(&[add], LogId::new(1, 1), &mut answers).await?;
+/// assert_eq!(Register::answer(&answers.into_kept()[0]), Some(5));
+/// assert_eq!(register.value, 5);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Register {
     /// The number.
@@ -226,18 +469,43 @@ pub struct Register {
 
 impl Register {
     /// Zero, before any command.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::memory::Register;
+    ///
+    /// assert_eq!(Register::new().value, 0);
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The number in an answer.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::memory::Register;
+    ///
+    /// // What `propose` gives back as `response`.
+    /// assert_eq!(Register::answer(&7_u64.to_le_bytes()), Some(7));
+    /// assert_eq!(Register::answer(b"no number"), None);
+    /// ```
     #[must_use]
     pub fn answer(response: &[u8]) -> Option<u64> {
         response.try_into().ok().map(u64::from_le_bytes)
     }
 
     /// Executes one command.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::memory::{Register, RegisterCommand};
+    ///
+    /// let mut register = Register::new();
+    /// register.execute(RegisterCommand::Set(u64::MAX));
+    /// assert_eq!(register.execute(RegisterCommand::Add(1)), 0, "it wraps");
+    /// ```
     pub const fn execute(&mut self, command: RegisterCommand) -> u64 {
         match command {
             RegisterCommand::Add(value) => self.value = self.value.wrapping_add(value),

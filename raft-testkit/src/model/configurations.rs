@@ -28,6 +28,15 @@ const BASIC: Bounds = Bounds {
 };
 
 /// The configurations of reliability §4b that concern what exists.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::model::CONFIGURATIONS;
+///
+/// // As `cargo xtask model --list` shows them.
+/// let joint = CONFIGURATIONS.iter().find(|bounds| bounds.name == "joint-elections").unwrap();
+/// assert!(joint.changes > 0 && !joint.about.is_empty());
+/// ```
 pub const CONFIGURATIONS: &[Bounds] = &[
     BASIC,
     Bounds {

@@ -44,6 +44,17 @@ impl Hasher for Quick {
 type Build = BuildHasherDefault<Quick>;
 
 /// Something that must not be, and how to come there.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::model::{Bounds, CONFIGURATIONS, Flaw, explore};
+///
+/// let basic = CONFIGURATIONS.iter().find(|bounds| bounds.name == "basic").unwrap();
+/// let small = Bounds { nodes: 2, terms: 1, proposals: 0, silences: 0, ..*basic };
+/// let found = explore(&small.with(Flaw::ForgetsVotes), 100_000, |_, _| {}).found.unwrap();
+/// // Breadth first: there is no shorter way to come there.
+/// assert!(found.steps.iter().any(|step| step.contains("Crash")), "{found:#?}");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Found {
     /// What.
@@ -53,6 +64,17 @@ pub struct Found {
 }
 
 /// What an exploration has come to.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::model::{CONFIGURATIONS, explore};
+///
+/// let basic = CONFIGURATIONS.iter().find(|bounds| bounds.name == "basic").unwrap();
+/// let report = explore(basic, 1_000, |_, _| {});
+/// // It has met its limit of states: what is beyond was not looked at.
+/// assert!(!report.exhausted && report.distinct >= 1_000);
+/// assert!(report.generated >= report.distinct);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Report {
     /// Different states.
@@ -76,6 +98,16 @@ pub struct Report {
 }
 
 /// How often the computed steps came to something that a configuration is about: one that never does says nothing.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::model::{CONFIGURATIONS, explore};
+///
+/// // That nothing is found says something only where the configuration comes to what it is about.
+/// let lease = CONFIGURATIONS.iter().find(|bounds| bounds.name == "lease").unwrap();
+/// let report = explore(lease, 5_000, |_, _| {});
+/// assert!(report.found.is_none() && report.points.leased_reads > 0, "{report:?}");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Points {
     /// Somebody was elected.
@@ -132,6 +164,17 @@ pub(crate) struct Explorer {
 }
 
 /// Explores until nothing is new, something is wrong, or so many states were seen.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::model::{CONFIGURATIONS, explore};
+///
+/// let basic = CONFIGURATIONS.iter().find(|bounds| bounds.name == "basic").unwrap();
+/// let mut levels = Vec::new();
+/// let report = explore(basic, 2_000, |states, depth| levels.push((depth, states)));
+/// assert!(report.found.is_none(), "{report:?}");
+/// assert!(levels.is_sorted() && levels.last().unwrap().0 == report.depth, "{levels:?}");
+/// ```
 #[must_use]
 pub fn explore(bounds: &Bounds, limit: u64, mut progress: impl FnMut(u64, u32)) -> Report {
     let mut explorer = Explorer::new(*bounds);
@@ -505,6 +548,15 @@ impl Explorer {
 
 impl Bounds {
     /// The same with a mistake made on purpose.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::model::{CONFIGURATIONS, Flaw};
+    ///
+    /// let basic = CONFIGURATIONS.iter().find(|bounds| bounds.name == "basic").unwrap();
+    /// let flawed = basic.with(Flaw::VotesAfterLoss);
+    /// assert_eq!((flawed.flaw, flawed.with(Flaw::None)), (Flaw::VotesAfterLoss, *basic));
+    /// ```
     #[must_use]
     pub const fn with(self, flaw: Flaw) -> Self {
         Self { flaw, ..self }

@@ -8,7 +8,7 @@
 //! on; that is what makes millions of states a minute.
 //!
 //! **Time.** A heartbeat round takes no time and an election timeout is longer than all else. Any timer may
-//! fire at any moment, and contacts may grow old without one ([`Action::Silence`]): that covers every clock,
+//! fire at any moment, and contacts may grow old without one (`Action::Silence`): that covers every clock,
 //! at any speed. What a real clock rules out is explored as well.
 //!
 //! A lease is made of what clocks rule out: in a configuration with `ticks` all nodes share one clock, which goes on by
@@ -30,10 +30,22 @@ mod world;
 
 pub use configurations::CONFIGURATIONS;
 pub use explorer::{Found, Points, Report, explore};
-pub use node::Action;
 pub use walks::walk;
 
 /// One change of members. It is forced: who is silent or behind may come to vote.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::model::{Bounds, CONFIGURATIONS, Start, Step, explore};
+///
+/// let basic = CONFIGURATIONS.iter().find(|bounds| bounds.name == "basic").unwrap();
+/// let calm = Bounds { terms: 1, proposals: 0, crashes: 0, silences: 0, eager: true, ..*basic };
+/// // The leader of three lets the third go; no message comes twice.
+/// let plan = &[Step::Remove(3)];
+/// let leaves = Bounds { start: Start::Led, changes: 1, plan, copies: Some(0), ..calm };
+/// let report = explore(&leaves, 20_000, |_, _| {});
+/// assert!(report.exhausted && report.points.joint_left > 0, "{report:?}");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A node that is no member becomes a voter, by way of a learner.
@@ -45,6 +57,17 @@ pub enum Step {
 }
 
 /// Where a configuration begins.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::model::{Bounds, CONFIGURATIONS, Start, explore};
+///
+/// let basic = CONFIGURATIONS.iter().find(|bounds| bounds.name == "basic").unwrap();
+/// // With a leader already there, more of the states are about what it does.
+/// let report = |start| explore(&Bounds { start, ..*basic }, 2_000, |_, _| {});
+/// assert_eq!(report(Start::Led).points.elections, 0);
+/// assert!(report(Start::Nothing).points.elections > 0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// New nodes.
@@ -65,6 +88,16 @@ pub enum Start {
 }
 
 /// A mistake that is made on purpose, outside of the protocol: an explorer that does not find it is wrong.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::model::{Bounds, CONFIGURATIONS, Flaw, explore};
+///
+/// let basic = CONFIGURATIONS.iter().find(|bounds| bounds.name == "basic").unwrap();
+/// let small = Bounds { nodes: 2, terms: 1, proposals: 0, silences: 0, ..*basic };
+/// let report = explore(&small.with(Flaw::AcksBeforeDurable), 100_000, |_, _| {});
+/// assert!(report.found.is_some(), "an explorer that does not find it is wrong: {report:?}");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flaw {
     /// None.
@@ -82,6 +115,18 @@ pub enum Flaw {
 }
 
 /// What is explored.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::model::{Bounds, CONFIGURATIONS, explore};
+///
+/// let basic = CONFIGURATIONS.iter().find(|bounds| bounds.name == "basic").unwrap();
+/// // So small that all there is can be seen.
+/// let few = Bounds { nodes: 2, terms: 1, proposals: 1, crashes: 0, silences: 0, ..*basic };
+/// let tiny = Bounds { eager: true, copies: Some(0), ..few };
+/// let report = explore(&tiny, 100_000, |_, _| {});
+/// assert!(report.exhausted && report.found.is_none(), "{report:?}");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Its name.

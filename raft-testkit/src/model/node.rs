@@ -32,7 +32,7 @@ const DRIFT_PPM: u32 = 500_000;
 
 /// What may happen to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Action {
+pub(crate) enum Action {
     /// This message, by its number, arrives.
     Deliver(u32),
     /// The same, and it will arrive once more.

@@ -5,6 +5,17 @@ use super::explorer::{Explorer, Found, Report};
 use crate::sim::rng::Rng;
 
 /// Walks that often from the start, each until nothing can happen or for so many steps.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::model::{CONFIGURATIONS, explore, walk};
+///
+/// let basic = CONFIGURATIONS.iter().find(|bounds| bounds.name == "basic").unwrap();
+/// let walked = walk(basic, 1, 50, 60);
+/// assert!(walked.found.is_none(), "{walked:?}");
+/// // Much deeper than breadth comes in that time.
+/// assert!(walked.depth > explore(basic, 1_000, |_, _| {}).depth);
+/// ```
 #[must_use]
 pub fn walk(bounds: &Bounds, seed: u64, walks: u64, steps: u32) -> Report {
     let mut explorer = Explorer::new(*bounds);

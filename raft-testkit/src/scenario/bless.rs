@@ -6,6 +6,16 @@ use super::interpreter::World;
 use super::parser::{self, Block};
 
 /// Why a scenario does not hold.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::scenario::{Failure, check_text};
+///
+/// let story = "cluster 1 2 3\nfly 1\n----\n";
+/// let Err(Failure::Mistake { line, .. }) = check_text("mine", story) else { panic!() };
+/// assert_eq!(line, 2, "nobody can fly");
+/// assert!(matches!(check_text("mine", "cluster 1\nstatus 1\n"), Err(Failure::NoTrace { .. })));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
@@ -57,6 +67,21 @@ pub enum Failure {
 ///
 /// # Errors
 /// [`Failure`], the first one.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::scenario::check_text;
+///
+/// let story = "\
+/// cluster 1 2 3
+/// lead 1
+/// ----
+/// 1 leads term 1, log ends at 1.2
+/// ";
+/// assert_eq!(check_text("an election", story).unwrap(), 1);
+/// let wrong = check_text("an election", &story.replace("term 1", "term 2")).unwrap_err();
+/// assert!(wrong.to_string().starts_with("an election:3: another trace"), "{wrong}");
+/// ```
 pub fn check_text(name: &str, text: &str) -> Result<usize, Failure> {
     let (blocks, traces) = run(name, text)?;
     for (block, trace) in blocks.iter().zip(&traces) {
@@ -78,6 +103,24 @@ pub fn check_text(name: &str, text: &str) -> Result<usize, Failure> {
 ///
 /// # Errors
 /// Every [`Failure`]; a folder without files is one too.
+///
+/// # Examples
+/// ```
+/// use std::fs;
+///
+/// use raft_testkit::scenario::{Failure, check_folder};
+///
+/// let folder = tempfile::tempdir()?;
+/// let none = check_folder(folder.path(), false).unwrap_err();
+/// assert!(matches!(none[..], [Failure::Empty { .. }]));
+/// let story = folder.path().join("election.txt");
+/// fs::write(&story, "cluster 1 2 3\nlead 1\n")?;
+/// // Writes down what happens; from then on it must happen.
+/// check_folder(folder.path(), true).unwrap();
+/// assert!(fs::read_to_string(&story)?.contains("1 leads term 1"));
+/// assert_eq!(check_folder(folder.path(), false).unwrap(), 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn check_folder(folder: &Path, bless: bool) -> Result<usize, Vec<Failure>> {
     let files = list(folder).map_err(|failure| vec![failure])?;
     let mut failures = Vec::new();

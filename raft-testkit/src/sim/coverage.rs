@@ -6,12 +6,12 @@ macro_rules! points {
         /// Something worth reaching.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(usize)]
-        pub enum Point {
+        pub(crate) enum Point {
             $(#[doc = $text] $name,)*
         }
 
         /// All points, with what they are.
-        pub const POINTS: &[(Point, &str)] = &[$((Point::$name, $text),)*];
+        pub(crate) const POINTS: &[(Point, &str)] = &[$((Point::$name, $text),)*];
     };
 }
 
@@ -161,6 +161,17 @@ points! {
 }
 
 /// How often each point was reached.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::coverage::Coverage;
+/// use raft_testkit::sim::{Plan, run};
+///
+/// let outcome = run(&Plan::draw(20, Some(1)), false);
+/// let reached = |text: &str| outcome.coverage.iter().any(|(point, count)| point == text && count > 0);
+/// assert!(reached("a leader is elected") && !reached("a cluster of seven commits"));
+/// assert_ne!(outcome.coverage, Coverage::default());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage([u64; POINTS.len()]);
 
@@ -172,12 +183,12 @@ impl Default for Coverage {
 
 impl Coverage {
     /// It was reached.
-    pub const fn hit(&mut self, point: Point) {
+    pub(crate) const fn hit(&mut self, point: Point) {
         self.0[point as usize] += 1;
     }
 
     /// It was reached, if so.
-    pub const fn hit_if(&mut self, condition: bool, point: Point) {
+    pub(crate) const fn hit_if(&mut self, condition: bool, point: Point) {
         if condition {
             self.hit(point);
         }
@@ -185,11 +196,22 @@ impl Coverage {
 
     /// How often.
     #[must_use]
-    pub const fn count(&self, point: Point) -> u64 {
+    pub(crate) const fn count(&self, point: Point) -> u64 {
         self.0[point as usize]
     }
 
     /// Adds what another run has reached.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::sim::coverage::Coverage;
+    /// use raft_testkit::sim::{Plan, run};
+    ///
+    /// let one = run(&Plan::draw(20, Some(1)), false).coverage;
+    /// let mut all = Coverage::default();
+    /// (0..3).for_each(|_| all.add(&one));
+    /// assert!(all.iter().zip(one.iter()).all(|((_, three), (_, one))| three == 3 * one));
+    /// ```
     pub fn add(&mut self, other: &Self) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
             *mine += theirs;
@@ -197,7 +219,17 @@ impl Coverage {
     }
 
     /// All points with their counts.
-    pub fn iter(&self) -> impl Iterator<Item = (Point, &'static str, u64)> + '_ {
-        POINTS.iter().map(|(point, text)| (*point, *text, self.count(*point)))
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::sim::coverage::Coverage;
+    ///
+    /// // What many runs together have never reached shows where the faults are too tame.
+    /// let all = Coverage::default();
+    /// let never: Vec<&str> = all.iter().filter(|(_, count)| *count == 0).map(|(text, _)| text).collect();
+    /// assert!(never.contains(&"a leader is elected"), "no run was added yet");
+    /// ```
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        POINTS.iter().map(|(point, text)| (*text, self.count(*point)))
     }
 }

@@ -57,18 +57,18 @@ struct State {
 
 /// Writes the trace of a run.
 #[derive(Debug)]
-pub struct Recorder(Mutex<State>);
+pub(crate) struct Recorder(Mutex<State>);
 
 impl Recorder {
     /// For so many nodes.
     #[must_use]
-    pub fn new(nodes: usize) -> Self {
+    pub(crate) fn new(nodes: usize) -> Self {
         Self(Mutex::new(State { nodes: vec![Seen::default(); nodes], ..State::default() }))
     }
 
     /// The lines so far.
     #[must_use]
-    pub fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.0).lines)
     }
 }

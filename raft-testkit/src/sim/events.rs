@@ -6,6 +6,18 @@ use core::fmt;
 use super::executor::Nanos;
 
 /// What kind of thing happened.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::events::Tag;
+/// use raft_testkit::sim::{Plan, run};
+///
+/// // From the numbers of an event a program reads what people read in its text.
+/// let outcome = run(&Plan::draw(20, Some(1)), true);
+/// let ups: Vec<u64> =
+///     outcome.trace.iter().filter(|event| event.tag == Tag::Up).map(|event| event.numbers[0]).collect();
+/// assert!(ups.is_sorted() && ups.len() > 1, "incarnations grow: {ups:?}");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Tag {
@@ -70,6 +82,15 @@ impl Tag {
 }
 
 /// One thing that happened.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::events::{Event, Tag};
+///
+/// let text = "killed".to_owned();
+/// let event = Event { at: 1_500_000_000, node: 2, tag: Tag::Down, numbers: [0; 4], text };
+/// assert_eq!(event.to_string(), "   1.500000000 n2  down      killed");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// When.
@@ -94,7 +115,7 @@ impl fmt::Display for Event {
 
 /// The events of a run.
 #[derive(Debug)]
-pub struct EventLog {
+pub(crate) struct EventLog {
     hash: u64,
     count: u64,
     kept: Option<Vec<Event>>,
@@ -103,12 +124,19 @@ pub struct EventLog {
 impl EventLog {
     /// An empty one; `keep` says whether events are written down.
     #[must_use]
-    pub const fn new(keep: bool) -> Self {
+    pub(crate) const fn new(keep: bool) -> Self {
         Self { hash: 0x2545_f491_4f6c_dd1d, count: 0, kept: if keep { Some(Vec::new()) } else { None } }
     }
 
     /// Something happened. `text` is asked for only where it is written down.
-    pub fn note(&mut self, at: Nanos, node: u64, tag: Tag, numbers: [u64; 4], text: impl FnOnce() -> String) {
+    pub(crate) fn note(
+        &mut self,
+        at: Nanos,
+        node: u64,
+        tag: Tag,
+        numbers: [u64; 4],
+        text: impl FnOnce() -> String,
+    ) {
         self.count += 1;
         let mut hash = self.hash;
         for word in [at, node << 8 | tag as u64, numbers[0], numbers[1], numbers[2], numbers[3]] {
@@ -121,27 +149,21 @@ impl EventLog {
         }
     }
 
-    /// Whether things are written down.
-    #[must_use]
-    pub const fn keeps(&self) -> bool {
-        self.kept.is_some()
-    }
-
     /// A digest of all events: equal for equal runs.
     #[must_use]
-    pub const fn hash(&self) -> u64 {
+    pub(crate) const fn hash(&self) -> u64 {
         self.hash
     }
 
     /// How many there were.
     #[must_use]
-    pub const fn count(&self) -> u64 {
+    pub(crate) const fn count(&self) -> u64 {
         self.count
     }
 
     /// What was written down.
     #[must_use]
-    pub fn take(&mut self) -> Vec<Event> {
+    pub(crate) fn take(&mut self) -> Vec<Event> {
         self.kept.take().unwrap_or_default()
     }
 }

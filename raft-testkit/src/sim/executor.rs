@@ -15,21 +15,21 @@ use raft_core::time::Time;
 use super::rng::Rng;
 
 /// Nanoseconds of virtual time since the start of the run.
-pub type Nanos = u64;
+pub(crate) type Nanos = u64;
 
 /// One millisecond.
-pub const MS: Nanos = 1_000_000;
+pub(crate) const MS: Nanos = 1_000_000;
 
 /// A task of a run.
-pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Whose a task is: what dies together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Owner {
+pub(crate) struct Owner {
     /// The node, from 0; clients and the network have numbers beyond.
-    pub node: usize,
+    pub(crate) node: usize,
     /// Which of its lives.
-    pub life: u64,
+    pub(crate) life: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,7 +108,7 @@ impl Queue {
 }
 
 /// What tasks see of the executor: its clock, its timers, and how to start others.
-pub struct Core {
+pub(crate) struct Core {
     now: AtomicU64,
     queue: Mutex<Queue>,
     ready: Arc<Mutex<Vec<Key>>>,
@@ -117,17 +117,17 @@ pub struct Core {
 
 impl Core {
     /// The virtual time.
-    pub fn now(&self) -> Nanos {
+    pub(crate) fn now(&self) -> Nanos {
         self.now.load(Ordering::Relaxed)
     }
 
     /// Starts a task. It is polled after the current one.
-    pub fn spawn(&self, owner: Owner, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, owner: Owner, task: impl Future<Output = ()> + Send + 'static) {
         lock(&self.spawned).push((owner, Box::pin(task)));
     }
 
     /// Something for the world to do at a moment.
-    pub fn event_at(&self, at: Nanos, number: u64) {
+    pub(crate) fn event_at(&self, at: Nanos, number: u64) {
         let at = at.max(self.now());
         lock(&self.queue).push(at, Due::Event(number));
     }
@@ -185,7 +185,7 @@ impl Core {
     }
 
     /// Returns after some virtual time.
-    pub fn sleep(self: &Arc<Self>, nanos: Nanos) -> Sleep {
+    pub(crate) fn sleep(self: &Arc<Self>, nanos: Nanos) -> Sleep {
         let id = self.timer_id();
         self.set_timer(id, Some(self.now() + nanos));
         Sleep { core: Arc::clone(self), id }
@@ -193,7 +193,7 @@ impl Core {
 }
 
 /// See [`Core::sleep`].
-pub struct Sleep {
+pub(crate) struct Sleep {
     core: Arc<Core>,
     id: usize,
 }
@@ -213,18 +213,18 @@ impl Drop for Sleep {
 }
 
 /// Since when a clock has a speed, in millionths of virtual time.
-pub type Speed = (Nanos, u64);
+pub(crate) type Speed = (Nanos, u64);
 
 /// How often a clock's speed may change in a run.
-pub const SPEEDS: usize = 4;
+pub(crate) const SPEEDS: usize = 4;
 
 /// A node's monotonic clock: it runs a little faster or slower than virtual time, and not always alike.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     /// What it showed at the start of the run.
-    pub origin: Nanos,
+    pub(crate) origin: Nanos,
     /// Its speeds, in the order of their times; the first is from the start.
-    pub speeds: [Speed; SPEEDS],
+    pub(crate) speeds: [Speed; SPEEDS],
 }
 
 impl Clock {
@@ -266,15 +266,15 @@ impl Clock {
 }
 
 /// What a node of the run takes for its runtime.
-pub struct SimRuntime {
+pub(crate) struct SimRuntime {
     /// The executor.
-    pub core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
     /// Whose tasks these are.
-    pub owner: Owner,
+    pub(crate) owner: Owner,
     /// The node's clock.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// Its random numbers.
-    pub rng: Mutex<Rng>,
+    pub(crate) rng: Mutex<Rng>,
 }
 
 impl Runtime for SimRuntime {
@@ -319,7 +319,7 @@ impl Drop for SimTimer {
 
 /// How the next task is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheduling {
+pub(crate) enum Scheduling {
     /// Any that is ready.
     Random,
     /// Each task has a random priority; the highest that is ready runs, and from time to time one falls
@@ -331,7 +331,7 @@ pub enum Scheduling {
 }
 
 /// The executor.
-pub struct Executor {
+pub(crate) struct Executor {
     core: Arc<Core>,
     slots: Vec<Slot>,
     free: Vec<usize>,
@@ -342,7 +342,6 @@ pub struct Executor {
     scheduling: Scheduling,
     /// How many wake-ups in a thousand come late.
     late_per_mille: u32,
-    polls: u64,
     lowest: u64,
     /// Whose task was polled last.
     last: Option<Owner>,
@@ -350,7 +349,7 @@ pub struct Executor {
 
 /// What has just happened.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// A task ran.
     Polled(Owner),
     /// It is time for this event of the world's.
@@ -362,7 +361,7 @@ pub enum Step {
 impl Executor {
     /// An executor in which nothing runs yet.
     #[must_use]
-    pub fn new(rng: Rng, scheduling: Scheduling, late_per_mille: u32) -> Self {
+    pub(crate) fn new(rng: Rng, scheduling: Scheduling, late_per_mille: u32) -> Self {
         let core = Core {
             now: AtomicU64::new(0),
             queue: Mutex::default(),
@@ -378,7 +377,6 @@ impl Executor {
             rng,
             scheduling,
             late_per_mille,
-            polls: 0,
             lowest: u64::MAX / 2,
             last: None,
         }
@@ -386,24 +384,18 @@ impl Executor {
 
     /// What tasks see.
     #[must_use]
-    pub const fn core(&self) -> &Arc<Core> {
+    pub(crate) const fn core(&self) -> &Arc<Core> {
         &self.core
-    }
-
-    /// How many polls there were.
-    #[must_use]
-    pub const fn polls(&self) -> u64 {
-        self.polls
     }
 
     /// Whose task was polled last: if a poll panicked, it is that one.
     #[must_use]
-    pub const fn last_polled(&self) -> Option<Owner> {
+    pub(crate) const fn last_polled(&self) -> Option<Owner> {
         self.last
     }
 
     /// Stops a node's tasks where they are (SIGSTOP), or lets them go on.
-    pub fn pause(&mut self, node: usize, paused: bool) {
+    pub(crate) fn pause(&mut self, node: usize, paused: bool) {
         if self.paused.len() <= node {
             self.paused.resize(node + 1, false);
         }
@@ -415,7 +407,7 @@ impl Executor {
 
     /// Whether tasks of an owner are ready to run at this moment: in the middle of a hand-off.
     #[must_use]
-    pub fn has_ready(&self, owner: Owner) -> bool {
+    pub(crate) fn has_ready(&self, owner: Owner) -> bool {
         let of = |key: &Key| {
             let slot = &self.slots[key.slot];
             slot.generation == key.generation && slot.owner == owner
@@ -425,12 +417,12 @@ impl Executor {
 
     /// Whether a node is paused.
     #[must_use]
-    pub fn is_paused(&self, node: usize) -> bool {
+    pub(crate) fn is_paused(&self, node: usize) -> bool {
         self.paused.get(node).is_some_and(|paused| *paused)
     }
 
     /// Ends all tasks of an owner at once: what they held is dropped, nothing is finished.
-    pub fn kill(&mut self, owner: Owner) {
+    pub(crate) fn kill(&mut self, owner: Owner) {
         self.admit_spawned();
         let mut dropped = Vec::new();
         for (index, slot) in self.slots.iter_mut().enumerate() {
@@ -496,7 +488,7 @@ impl Executor {
     }
 
     /// Runs one task, or moves on to the next moment at which something happens.
-    pub fn step(&mut self) -> Step {
+    pub(crate) fn step(&mut self) -> Step {
         loop {
             self.admit_spawned();
             while let Some(key) = self.next_ready() {
@@ -518,7 +510,6 @@ impl Executor {
                 let (Some(task), Some((flag, waker))) = (&mut slot.task, &slot.waker) else { continue };
                 flag.queued.store(false, Ordering::Relaxed);
                 let waker = waker.clone();
-                self.polls += 1;
                 self.last = Some(owner);
                 let ended = task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
                 if ended {

@@ -11,21 +11,21 @@ const S: Nanos = 1000 * MS;
 
 /// How snapshots are taken and sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SnapshotPlan {
+pub(crate) struct SnapshotPlan {
     /// One in so many entries; 0 for never by their number.
-    pub every_entries: u64,
+    pub(crate) every_entries: u64,
     /// One in so many bytes; 0 for never by their size.
-    pub every_bytes: u64,
+    pub(crate) every_bytes: u64,
     /// Entries kept for slow followers.
-    pub keep_entries: u64,
+    pub(crate) keep_entries: u64,
     /// The same in bytes.
-    pub keep_bytes: u64,
+    pub(crate) keep_bytes: u64,
     /// Bytes in one message.
-    pub chunk_bytes: u64,
+    pub(crate) chunk_bytes: u64,
     /// Bytes under way to one follower.
-    pub window_bytes: u64,
+    pub(crate) window_bytes: u64,
     /// Bytes that state machines add.
-    pub ballast: usize,
+    pub(crate) ballast: usize,
 }
 
 impl SnapshotPlan {
@@ -51,7 +51,7 @@ impl SnapshotPlan {
 
 /// A moment in the life of a snapshot, at which a machine may die.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Moment {
+pub(crate) enum Moment {
     /// A piece is written to the store.
     Piece,
     /// The last of it is written, synced and given its name.
@@ -68,63 +68,63 @@ const MOMENTS: [Moment; 5] = [Moment::Piece, Moment::Finish, Moment::Read, Momen
 
 /// How members change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemberPlan {
+pub(crate) struct MemberPlan {
     /// Nodes that are no members at first.
-    pub spares: usize,
+    pub(crate) spares: usize,
     /// A new voter may be that many entries behind.
-    pub promote_lag_entries: u64,
+    pub(crate) promote_lag_entries: u64,
 }
 
 /// How clients read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReadPlan {
+pub(crate) struct ReadPlan {
     /// Reads that any node may answer, in a thousand.
-    pub anywhere_per_mille: u32,
+    pub(crate) anywhere_per_mille: u32,
     /// Leases: how much slower one clock may be than another, in millionths. Never less than it is.
-    pub lease_drift_ppm: Option<u32>,
+    pub(crate) lease_drift_ppm: Option<u32>,
 }
 
 /// How the stored log is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScrubPlan {
+pub(crate) struct ScrubPlan {
     /// From the end of a pass to the next.
-    pub period: Nanos,
+    pub(crate) period: Nanos,
     /// How fast.
-    pub bytes_per_second: u64,
+    pub(crate) bytes_per_second: u64,
 }
 
 /// How sessions are used, and the bounds of their table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionPlan {
+pub(crate) struct SessionPlan {
     /// Clients that use one, in a thousand.
-    pub clients_per_mille: u32,
+    pub(crate) clients_per_mille: u32,
     /// How long a session lives without being used.
-    pub timeout: Nanos,
+    pub(crate) timeout: Nanos,
     /// Open sessions.
-    pub sessions: u32,
+    pub(crate) sessions: u32,
     /// Commands of one that are not acknowledged.
-    pub window: u32,
+    pub(crate) window: u32,
     /// Bytes of answers that are kept.
-    pub answer_bytes: u64,
+    pub(crate) answer_bytes: u64,
 }
 
 /// See the [module](self).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Features {
+pub(crate) struct Features {
     /// Snapshots are taken.
-    pub snapshots: Option<SnapshotPlan>,
+    pub(crate) snapshots: Option<SnapshotPlan>,
     /// Members change.
-    pub members: Option<MemberPlan>,
+    pub(crate) members: Option<MemberPlan>,
     /// How clients read.
-    pub reads: ReadPlan,
+    pub(crate) reads: ReadPlan,
     /// Clients have sessions.
-    pub sessions: Option<SessionPlan>,
+    pub(crate) sessions: Option<SessionPlan>,
     /// How much each node wants to lead; those beyond want as much as any.
-    pub priorities: Vec<i8>,
+    pub(crate) priorities: Vec<i8>,
     /// Settings change while nodes run.
-    pub reconfigures: bool,
+    pub(crate) reconfigures: bool,
     /// The stored log is read again in the background.
-    pub scrub: Option<ScrubPlan>,
+    pub(crate) scrub: Option<ScrubPlan>,
 }
 
 impl Features {
@@ -169,7 +169,7 @@ pub(super) fn slower_ppm(clocks: &[u64]) -> u32 {
 
 /// Something that an operator wants of the membership. Nodes are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Wish {
+pub(crate) enum Wish {
     /// A new member learns.
     Add(usize),
     /// It votes.
@@ -247,7 +247,7 @@ impl Plan {
 
     /// How many nodes there may ever be.
     #[must_use]
-    pub fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         self.nodes + self.features.members.map_or(0, |members| members.spares)
     }
 

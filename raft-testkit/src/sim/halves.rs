@@ -19,21 +19,21 @@ const S: Nanos = 1000 * MS;
 
 /// What becomes of the next joint membership.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Halves {
+pub(crate) struct Halves {
     /// So many voters at most are replaced first. With 0 it is for whatever change comes next.
-    pub replaced: usize,
+    pub(crate) replaced: usize,
     /// On which side of the cut those are who vote in both, or in none: bit `n` for node `n`.
-    pub sides: u64,
+    pub(crate) sides: u64,
     /// Whether nothing gets from the old half to the new one, and whether nothing gets back.
-    pub ways: [bool; 2],
+    pub(crate) ways: [bool; 2],
     /// The cut comes so long after the joint membership began to be written.
-    pub after: Nanos,
+    pub(crate) after: Nanos,
     /// For how long.
-    pub for_: Nanos,
+    pub(crate) for_: Nanos,
     /// The leader is killed, so long after the cut.
-    pub kill: Option<Nanos>,
+    pub(crate) kill: Option<Nanos>,
     /// When a voter is told to campaign, after the cut; of each half in turn.
-    pub tries: Vec<Nanos>,
+    pub(crate) tries: Vec<Nanos>,
 }
 
 impl Plan {

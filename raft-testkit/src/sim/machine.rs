@@ -16,7 +16,7 @@ use super::executor::lock;
 
 /// What a client wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Request {
+pub(crate) enum Request {
     /// Sets a register.
     Put {
         /// Which.
@@ -50,7 +50,7 @@ pub enum Request {
 impl Request {
     /// The register.
     #[must_use]
-    pub const fn key(&self) -> u32 {
+    pub(crate) const fn key(&self) -> u32 {
         match self {
             Self::Put { key, .. } | Self::Cas { key, .. } | Self::Add { key, .. } | Self::Get { key } => *key,
         }
@@ -61,7 +61,7 @@ const HEAD: usize = 29;
 
 /// A command: the operation's number, the request, and as many bytes more as it takes.
 #[must_use]
-pub fn encode(operation: u64, request: &Request, extra: usize) -> Bytes {
+pub(crate) fn encode(operation: u64, request: &Request, extra: usize) -> Bytes {
     let (kind, key, a, b) = match *request {
         Request::Put { key, value } => (0, key, value, 0),
         Request::Cas { key, expected, value } => (1, key, expected, value),
@@ -81,7 +81,7 @@ pub fn encode(operation: u64, request: &Request, extra: usize) -> Bytes {
 
 /// The operation's number and the request; `None` if these bytes are no command.
 #[must_use]
-pub fn decode(bytes: &[u8]) -> Option<(u64, Request)> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<(u64, Request)> {
     let number = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
     let operation = number(0)?;
     let key = u32::from_le_bytes(bytes.get(9..13)?.try_into().ok()?);
@@ -101,16 +101,16 @@ pub fn decode(bytes: &[u8]) -> Option<(u64, Request)> {
 
 /// The registers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Registers {
+pub(crate) struct Registers {
     /// Their values; 0 if absent.
-    pub values: BTreeMap<u32, u64>,
+    pub(crate) values: BTreeMap<u32, u64>,
     /// The last entry executed.
-    pub through: LogId,
+    pub(crate) through: LogId,
 }
 
 impl Registers {
     /// Executes one; gives its answer: the value before.
-    pub fn execute(&mut self, request: &Request) -> u64 {
+    pub(crate) fn execute(&mut self, request: &Request) -> u64 {
         let slot = self.values.entry(request.key()).or_default();
         let before = *slot;
         match *request {
@@ -124,13 +124,13 @@ impl Registers {
 
     /// The value of a register.
     #[must_use]
-    pub fn get(&self, key: u32) -> u64 {
+    pub(crate) fn get(&self, key: u32) -> u64 {
         self.values.get(&key).copied().unwrap_or_default()
     }
 }
 
 /// Told what a node executes.
-pub trait Witness: Send + Sync + 'static {
+pub(crate) trait Witness: Send + Sync + 'static {
     /// `node` has executed commands of one entry, each with its place in that, with these answers.
     fn executed(&self, node: usize, id: LogId, operations: &[(u32, u64, Request)], answers: &[u64]);
 
@@ -142,15 +142,15 @@ pub trait Witness: Send + Sync + 'static {
 }
 
 /// One node's state machine. The registers may be looked at from outside, and may outlive it.
-pub struct Machine {
+pub(crate) struct Machine {
     /// Whose.
-    pub node: usize,
+    pub(crate) node: usize,
     /// The state.
-    pub registers: Arc<Mutex<Registers>>,
+    pub(crate) registers: Arc<Mutex<Registers>>,
     /// Who is told.
-    pub witness: Arc<dyn Witness>,
+    pub(crate) witness: Arc<dyn Witness>,
     /// Bytes that it adds to its snapshots, so that they take their time.
-    pub ballast: usize,
+    pub(crate) ballast: usize,
 }
 
 /// What it says of a snapshot that the store gives up on.
@@ -161,7 +161,7 @@ const PIECE: usize = 10_000;
 
 /// A state at one moment, as bytes: the last entry, the registers, and ballast that depends on them.
 #[must_use]
-pub fn freeze(registers: &Registers, ballast: usize) -> Vec<u8> {
+pub(crate) fn freeze(registers: &Registers, ballast: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(64 + ballast);
     let numbers = [registers.through.term.0, registers.through.index.0, registers.values.len() as u64];
     numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
@@ -179,7 +179,7 @@ pub fn freeze(registers: &Registers, ballast: usize) -> Vec<u8> {
 
 /// What was frozen; `None` if these bytes are not that.
 #[must_use]
-pub fn thaw(bytes: &[u8]) -> Option<Registers> {
+pub(crate) fn thaw(bytes: &[u8]) -> Option<Registers> {
     let number = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
     let mut registers = Registers { values: BTreeMap::new(), through: LogId::new(number(0)?, number(8)?) };
     let mut at = 24;

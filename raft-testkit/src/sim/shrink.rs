@@ -5,6 +5,18 @@ use super::executor::Nanos;
 use super::plan::Plan;
 
 /// What is left of a plan, as a command line can say it.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::Plan;
+/// use raft_testkit::sim::shrink::Rest;
+///
+/// // As `cargo xtask sim --seed 7 --faults 0,2 --quiet` says it.
+/// let plan = (0..).map(|seed| Plan::draw(seed, None)).find(|plan| plan.faults().len() > 2).unwrap();
+/// let left = Rest { faults: vec![0, 2], quiet: true }.apply(&plan);
+/// assert_eq!(left.faults().len(), 2);
+/// assert!(left.to_string().contains("loss_ppm: 0"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rest {
     /// The faults that are kept, by their numbers in the whole plan.
@@ -15,12 +27,33 @@ pub struct Rest {
 
 impl Rest {
     /// All of it.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::sim::Plan;
+    /// use raft_testkit::sim::shrink::Rest;
+    ///
+    /// let plan = Plan::draw(7, None);
+    /// assert_eq!(Rest::of(&plan).apply(&plan), plan);
+    /// ```
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
         Self { faults: (0..plan.faults.len()).collect(), quiet: false }
     }
 
     /// The plan that is left.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::sim::Plan;
+    /// use raft_testkit::sim::shrink::Rest;
+    ///
+    /// // Without any fault: what is wrong then is wrong with the protocol on a good day.
+    /// let plan = Plan::draw(7, None);
+    /// let calm = Rest { faults: Vec::new(), quiet: true }.apply(&plan);
+    /// assert!(calm.faults().is_empty());
+    /// assert_eq!((calm.seed, calm.nodes), (plan.seed, plan.nodes));
+    /// ```
     #[must_use]
     pub fn apply(&self, plan: &Plan) -> Plan {
         let mut left = plan.clone();
@@ -35,6 +68,22 @@ impl Rest {
 
 /// Takes away what can go while `fails` still says so (delta debugging), in at most `tries` runs. `at` is when
 /// the whole plan failed: later faults go first.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::Plan;
+/// use raft_testkit::sim::shrink::shrink;
+///
+/// let plan = (0..).map(|seed| Plan::draw(seed, None)).find(|plan| plan.faults().len() > 40).unwrap();
+/// // In life: `sim::run(plan, false).violation` is the one that was found. Here two faults together do it.
+/// let needed: Vec<String> = [7, 21].map(|number| format!("{:?}", plan.faults()[number])).to_vec();
+/// let fails = |plan: &Plan| {
+///     let all: Vec<String> = plan.faults().iter().map(|fault| format!("{fault:?}")).collect();
+///     needed.iter().all(|fault| all.contains(fault))
+/// };
+/// let rest = shrink(&plan, u64::MAX, 1000, fails);
+/// assert_eq!((rest.faults, rest.quiet), (vec![7, 21], true));
+/// ```
 pub fn shrink(plan: &Plan, at: Nanos, tries: usize, mut fails: impl FnMut(&Plan) -> bool) -> Rest {
     let mut rest = Rest::of(plan);
     let mut left = tries;

@@ -21,7 +21,7 @@ use super::history;
 use super::lives::{Damage, Slot};
 use super::network::SimNetwork;
 use super::operators::longer;
-use super::oracle::{Operation, Oracle, Totals, Violation};
+use super::oracle::{Oracle, Totals, Violation};
 use super::plan::Plan;
 use super::rng::Rng;
 use super::workload::{self, Reach, Town};
@@ -36,6 +36,16 @@ const HISTORIES: u64 = 8;
 const POLLS_AT_ONCE: u64 = 2_000_000;
 
 /// What became of a run.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::{Plan, run};
+///
+/// let outcome = run(&Plan::draw(20, Some(1)), false);
+/// assert_eq!(outcome.violation, None);
+/// // A run in which nothing happens proves nothing.
+/// assert!(outcome.totals.writes > 0 && outcome.nanos > 1_000_000_000, "{:?}", outcome.totals);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// What must not be, if it was.
@@ -56,8 +66,6 @@ pub struct Outcome {
     pub coverage: Coverage,
     /// What happened, if it was to be written down.
     pub trace: Vec<Event>,
-    /// What clients asked and were told.
-    pub operations: Vec<Operation>,
 }
 
 /// See the [module](self).
@@ -96,12 +104,33 @@ pub(crate) struct World {
 }
 
 /// Runs a plan to its end.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::{Plan, run};
+///
+/// // The same plan gives the same run, also when all that happens is written down.
+/// let plan = Plan::draw(20, Some(1));
+/// let (first, traced) = (run(&plan, false), run(&plan, true));
+/// assert_eq!((first.hash, first.events), (traced.hash, traced.events));
+/// assert_eq!((first.trace.len() as u64, traced.trace.len() as u64), (0, traced.events));
+/// ```
 #[must_use]
 pub fn run(plan: &Plan, keep_events: bool) -> Outcome {
     World::new(plan.clone(), keep_events).run()
 }
 
-/// Runs a plan to its end, and writes its trace in the vocabulary of [`etcd`](super::etcd).
+/// Runs a plan to its end, and writes its trace in the vocabulary of etcd-io/raft (its `state_trace.go`), one
+/// JSON object a line. What that cannot say is listed in `sim/etcd.rs`.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::{Plan, run_traced};
+///
+/// let (outcome, lines) = run_traced(&Plan::etcd(20, Some(1)));
+/// assert_eq!(outcome.violation, None);
+/// assert!(lines.iter().any(|line| line.contains("BecomeLeader")), "{lines:?}");
+/// ```
 #[must_use]
 pub fn run_traced(plan: &Plan) -> (Outcome, Vec<String>) {
     let recorder = Arc::new(Recorder::new(plan.slots()));
@@ -435,7 +464,6 @@ impl World {
         }
         // Whatever still runs is dropped with the world; nothing of that counts any more.
         let totals = self.oracle.totals();
-        let operations = self.oracle.operations();
         let mut state = self.oracle.lock();
         let outcome = Outcome {
             violation: state.violation.clone(),
@@ -447,7 +475,6 @@ impl World {
             idle_faults: std::mem::take(&mut self.idle),
             coverage: state.cover.clone(),
             trace: state.events.take(),
-            operations,
         };
         drop(state);
         for node in 0..self.slots.len() {

@@ -167,8 +167,8 @@ fn report(args: &Args, sum: &Sum, took: Duration, threads: usize) -> ExitCode {
         let beside = if idle > 0 { format!(" ({idle} more had nothing to do)") } else { String::new() };
         println!("fault {done:>10}  {kind}{beside}");
     }
-    let never: Vec<&str> = sum.coverage.iter().filter(|point| point.2 == 0).map(|point| point.1).collect();
-    for (_, text, count) in sum.coverage.iter() {
+    let never: Vec<&str> = sum.coverage.iter().filter(|point| point.1 == 0).map(|point| point.0).collect();
+    for (text, count) in sum.coverage.iter() {
         println!("reached {count:>10}  {text}");
     }
     for text in &never {
@@ -181,7 +181,7 @@ fn report(args: &Args, sum: &Sum, took: Duration, threads: usize) -> ExitCode {
         (sum.all_faults() as f64 / cpu_minutes) as u64,
         (sum.events as f64 / cpu_minutes) as u64
     );
-    let coverage: BTreeMap<&str, u64> = sum.coverage.iter().map(|(_, text, count)| (text, count)).collect();
+    let coverage: BTreeMap<&str, u64> = sum.coverage.iter().collect();
     let found: Vec<_> = sum
         .found
         .iter()

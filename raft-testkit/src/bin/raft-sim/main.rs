@@ -161,9 +161,9 @@ fn smaller(args: &Args, seed: u64) -> ExitCode {
         sim::run(plan, false).violation.is_some_and(|violation| violation.checker == found.checker)
     });
     let numbers: Vec<String> = rest.faults.iter().map(ToString::to_string).collect();
-    println!("{} of {} faults are left:", rest.faults.len(), plan.faults.len());
+    println!("{} of {} faults are left:", rest.faults.len(), plan.faults().len());
     for number in &rest.faults {
-        println!("  {number}: {:?}", plan.faults[*number]);
+        println!("  {number}: {:?}", plan.faults()[*number]);
     }
     let nodes = args.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
     let quiet = if rest.quiet { " --quiet" } else { "" };

@@ -35,6 +35,18 @@ pub use kill::{child, with_child};
 pub use table::{CLAUSES, names, run};
 
 /// Whose journal is created or opened.
+///
+/// # Examples
+/// ```
+/// use raft_core::ids::{ClusterId, GroupId, NodeId};
+/// use raft_testkit::conformance::journal::Owner;
+///
+/// // The suite opens what it created under another name, which must be refused (J12).
+/// let owner = Owner { cluster: ClusterId(1), group: GroupId(0), node: NodeId(1) };
+/// let stranger = Owner { cluster: ClusterId(2), ..owner };
+/// assert_ne!(stranger, owner);
+/// assert_eq!((stranger.group, stranger.node), (owner.group, owner.node));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// The cluster.
@@ -49,6 +61,19 @@ pub struct Owner {
 ///
 /// The first three are needed. The others provoke faults; a backend that leaves one out answers
 /// [`Unsupported`] and skips the clauses that need it, each with a written reason.
+///
+/// The in-memory journal of this crate, with all the faults that it can offer:
+///
+/// ```
+#[doc = include_str!("example.rs")]
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use raft_testkit::conformance::journal::run;
+///
+/// assert_eq!(run(&Mine, "j04_gap_is_refused").await, Ok(()));
+/// # }
+/// ```
 #[async_trait]
 pub trait JournalBackend: Send + Sync {
     /// Where one journal is stored, such as a temporary folder. Outlives the journals that are opened
@@ -56,12 +81,48 @@ pub trait JournalBackend: Send + Sync {
     type Place: Send + Sync;
 
     /// A new place with nothing in it.
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/journal/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use raft_core::ids::{ClusterId, GroupId, NodeId};
+    /// # use raft_core::membership::Member;
+    /// # let owner = Owner { cluster: ClusterId(1), group: GroupId(0), node: NodeId(1) };
+    /// // Two places are two journals: what is created in one is not in the other.
+    /// let (one, other) = (Mine.place(), Mine.place());
+    /// drop(Mine.create(&one, owner, None).await?);
+    /// assert!(Mine.open(&one, owner).await.is_ok());
+    /// assert!(matches!(Mine.open(&other, owner).await, Err(OpenError::NotInitialised)));
+    /// # Ok(())
+    /// # }
+    /// ```
     fn place(&self) -> Self::Place;
 
     /// Creates a journal there. `initial` becomes entry 0.1.
     ///
     /// # Errors
     /// [`OpenError`]
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/journal/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use raft_core::ids::{ClusterId, GroupId, NodeId};
+    /// # use raft_core::membership::Member;
+    /// # let owner = Owner { cluster: ClusterId(1), group: GroupId(0), node: NodeId(1) };
+    /// # let members = Membership::of_voters([Member::new(NodeId(1), "a"), Member::new(NodeId(2), "b")])?;
+    /// # use raft_core::ids::LogId;
+    /// let place = Mine.place();
+    /// let mut journal = Mine.create(&place, owner, Some(&members)).await?;
+    /// assert_eq!(journal.load().await?.last, LogId::new(0, 1));
+    /// drop(journal);
+    /// assert!(matches!(Mine.create(&place, owner, None).await, Err(OpenError::AlreadyExists)));
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn create(
         &self,
         place: &Self::Place,
@@ -73,6 +134,26 @@ pub trait JournalBackend: Send + Sync {
     ///
     /// # Errors
     /// [`OpenError`]
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/journal/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use raft_core::ids::{ClusterId, GroupId, NodeId};
+    /// # use raft_core::membership::Member;
+    /// # let owner = Owner { cluster: ClusterId(1), group: GroupId(0), node: NodeId(1) };
+    /// let place = Mine.place();
+    /// let mut journal = Mine.create(&place, owner, None).await?;
+    /// let created = journal.load().await?.identity;
+    /// drop(journal);
+    /// // The same store, in its next incarnation.
+    /// let opened = Mine.open(&place, owner).await?.load().await?.identity;
+    /// assert_eq!(opened.store, created.store);
+    /// assert_eq!(opened.incarnation.number, created.incarnation.number + 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn open(&self, place: &Self::Place, owner: Owner) -> Result<Box<dyn Journal>, OpenError>;
 
     /// Ends a journal as if power was lost: it must not finish or flush anything, and of its files nothing is
@@ -82,6 +163,28 @@ pub trait JournalBackend: Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`]
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/journal/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use raft_core::ids::{ClusterId, GroupId, NodeId};
+    /// # use raft_core::membership::Member;
+    /// # let owner = Owner { cluster: ClusterId(1), group: GroupId(0), node: NodeId(1) };
+    /// # use raft_core::backend::{HardState, JournalWrite};
+    /// # use raft_core::ids::Term;
+    /// let place = Mine.place();
+    /// let mut journal = Mine.create(&place, owner, None).await?;
+    /// let mut write = JournalWrite::default();
+    /// write.hard_state = Some(HardState { term: Term(7), ..HardState::default() });
+    /// journal.write(write).await?;
+    /// Mine.crash(&place, journal).await.unwrap();
+    /// // What was acknowledged is there (J1).
+    /// assert_eq!(Mine.open(&place, owner).await?.load().await?.hard_state.term, Term(7));
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn crash(&self, _place: &Self::Place, _journal: Box<dyn Journal>) -> Result<(), Unsupported> {
         Err(Unsupported)
     }
@@ -91,6 +194,25 @@ pub trait JournalBackend: Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`]
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/journal/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use raft_core::ids::{ClusterId, GroupId, NodeId};
+    /// # use raft_core::membership::Member;
+    /// # let owner = Owner { cluster: ClusterId(1), group: GroupId(0), node: NodeId(1) };
+    /// # let members = Membership::of_voters([Member::new(NodeId(1), "a"), Member::new(NodeId(2), "b")])?;
+    /// let place = Mine.place();
+    /// drop(Mine.create(&place, owner, Some(&members)).await?);
+    /// // There is something to flip, up to the last byte.
+    /// let bytes = Mine.stored_bytes(&place).unwrap();
+    /// assert!(bytes > 0);
+    /// Mine.flip_bit(&place, bytes - 1, 0).unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
     fn stored_bytes(&self, _place: &Self::Place) -> Result<u64, Unsupported> {
         Err(Unsupported)
     }
@@ -100,6 +222,26 @@ pub trait JournalBackend: Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`]
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/journal/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use raft_core::ids::{ClusterId, GroupId, NodeId};
+    /// # use raft_core::membership::Member;
+    /// # let owner = Owner { cluster: ClusterId(1), group: GroupId(0), node: NodeId(1) };
+    /// # let members = Membership::of_voters([Member::new(NodeId(1), "a"), Member::new(NodeId(2), "b")])?;
+    /// let place = Mine.place();
+    /// drop(Mine.create(&place, owner, Some(&members)).await?);
+    /// let before = Mine.contents(&place).unwrap();
+    /// Mine.flip_bit(&place, 3, 5).unwrap();
+    /// assert_eq!(Mine.contents(&place).unwrap()[3], before[3] ^ 1 << 5);
+    /// Mine.flip_bit(&place, 3, 5).unwrap();
+    /// assert_eq!(Mine.contents(&place).unwrap(), before);
+    /// # Ok(())
+    /// # }
+    /// ```
     fn flip_bit(&self, _place: &Self::Place, _at: u64, _bit: u8) -> Result<(), Unsupported> {
         Err(Unsupported)
     }
@@ -109,6 +251,26 @@ pub trait JournalBackend: Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`]
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/journal/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use raft_core::ids::{ClusterId, GroupId, NodeId};
+    /// # use raft_core::membership::Member;
+    /// # let owner = Owner { cluster: ClusterId(1), group: GroupId(0), node: NodeId(1) };
+    /// # let members = Membership::of_voters([Member::new(NodeId(1), "a"), Member::new(NodeId(2), "b")])?;
+    /// let place = Mine.place();
+    /// drop(Mine.create(&place, owner, Some(&members)).await?);
+    /// Mine.flip_bit(&place, 0, 0).unwrap();
+    /// let damaged = Mine.contents(&place).unwrap();
+    /// // Opening cuts the damaged entry from the log, and keeps it for whoever repairs it (J10).
+    /// drop(Mine.open(&place, owner).await?);
+    /// assert_eq!(Mine.contents(&place).unwrap(), damaged);
+    /// # Ok(())
+    /// # }
+    /// ```
     fn contents(&self, _place: &Self::Place) -> Result<Vec<u8>, Unsupported> {
         Err(Unsupported)
     }
@@ -117,6 +279,26 @@ pub trait JournalBackend: Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`]
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/journal/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use raft_core::ids::{ClusterId, GroupId, NodeId};
+    /// # use raft_core::membership::Member;
+    /// # let owner = Owner { cluster: ClusterId(1), group: GroupId(0), node: NodeId(1) };
+    /// # use raft_core::backend::JournalWrite;
+    /// let place = Mine.place();
+    /// let mut journal = Mine.create(&place, owner, None).await?;
+    /// Mine.fail_next_sync(&place).unwrap();
+    /// assert!(matches!(journal.write(JournalWrite::default()).await, Err(JournalError::Io { .. })));
+    /// // After that the journal takes nothing more (J8).
+    /// let again = journal.write(JournalWrite::default()).await;
+    /// assert!(matches!(again, Err(JournalError::Poisoned { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     fn fail_next_sync(&self, _place: &Self::Place) -> Result<(), Unsupported> {
         Err(Unsupported)
     }
@@ -126,6 +308,27 @@ pub trait JournalBackend: Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`]
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/journal/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use raft_core::ids::{ClusterId, GroupId, NodeId};
+    /// # use raft_core::membership::Member;
+    /// # let owner = Owner { cluster: ClusterId(1), group: GroupId(0), node: NodeId(1) };
+    /// # use raft_core::backend::JournalWrite;
+    /// let place = Mine.place();
+    /// let mut journal = Mine.create(&place, owner, None).await?;
+    /// Mine.fail_next_sync(&place).unwrap();
+    /// assert!(journal.write(JournalWrite::default()).await.is_err());
+    /// let syncs = Mine.syncs(&place).unwrap();
+    /// assert!(journal.write(JournalWrite::default()).await.is_err());
+    /// // Whoever tries a failed sync again may be told that it went well: this one does not try.
+    /// assert_eq!(Mine.syncs(&place).unwrap(), syncs);
+    /// # Ok(())
+    /// # }
+    /// ```
     fn syncs(&self, _place: &Self::Place) -> Result<u64, Unsupported> {
         Err(Unsupported)
     }
@@ -135,6 +338,17 @@ pub trait JournalBackend: Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`]
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/journal/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Memory ends with its process, so the clause that kills one is skipped by name.
+    /// assert_eq!(Mine.path(&Mine.place()), Err(Unsupported));
+    /// # Ok(())
+    /// # }
+    /// ```
     fn path(&self, _place: &Self::Place) -> Result<PathBuf, Unsupported> {
         Err(Unsupported)
     }
@@ -144,6 +358,46 @@ pub trait JournalBackend: Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`]
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::path::{Path, PathBuf};
+    /// # use raft_core::backend::{Journal, OpenError};
+    /// # use raft_core::membership::Membership;
+    /// # use raft_testkit::conformance::{Unsupported, journal::{JournalBackend, Owner}};
+    /// # use tempfile::TempDir;
+    /// /// A folder, and who removes it in the end.
+    /// struct Place(PathBuf, Option<TempDir>);
+    /// # struct Files;
+    ///
+    /// # #[async_trait::async_trait]
+    /// impl JournalBackend for Files {
+    /// #     type Place = Place;
+    /// #     fn place(&self) -> Place {
+    /// #         let folder = TempDir::new().unwrap();
+    /// #         Place(folder.path().into(), Some(folder))
+    /// #     }
+    /// #     async fn create(
+    /// #         &self, _: &Place, _: Owner, _: Option<&Membership>,
+    /// #     ) -> Result<Box<dyn Journal>, OpenError> {
+    /// #         Err(OpenError::AlreadyExists)
+    /// #     }
+    /// #     async fn open(&self, _: &Place, _: Owner) -> Result<Box<dyn Journal>, OpenError> {
+    /// #         Err(OpenError::NotInitialised)
+    /// #     }
+    ///     fn path(&self, place: &Place) -> Result<PathBuf, Unsupported> {
+    ///         Ok(place.0.clone())
+    ///     }
+    ///     fn place_at(&self, path: &Path) -> Result<Place, Unsupported> {
+    ///         Ok(Place(path.into(), None))
+    ///     }
+    ///     // ...
+    /// }
+    ///
+    /// let place = Files.place();
+    /// drop(Files.place_at(&Files.path(&place).unwrap()));
+    /// assert!(place.0.exists(), "whoever only borrows a place does not remove it");
+    /// ```
     fn place_at(&self, _path: &Path) -> Result<Self::Place, Unsupported> {
         Err(Unsupported)
     }
@@ -152,6 +406,31 @@ pub trait JournalBackend: Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`]
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/journal/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use raft_core::ids::{ClusterId, GroupId, NodeId};
+    /// # use raft_core::membership::Member;
+    /// # let owner = Owner { cluster: ClusterId(1), group: GroupId(0), node: NodeId(1) };
+    /// # use raft_core::backend::JournalWrite;
+    /// # use raft_core::entry::{Entry, EntryKind};
+    /// # use raft_core::ids::LogId;
+    /// let place = Mine.place();
+    /// let mut journal = Mine.create(&place, owner, None).await?;
+    /// let mut write = JournalWrite::default();
+    /// let (id, data) = (LogId::new(1, 1), "x".into());
+    /// write.entries = [Entry { id, kind: EntryKind::Commands, data }].into();
+    /// Mine.set_full(&place, true).unwrap();
+    /// assert!(matches!(journal.write(write.clone()).await, Err(JournalError::NoSpace { .. })));
+    /// // The journal is not harmed: it goes on once there is space (J9).
+    /// Mine.set_full(&place, false).unwrap();
+    /// assert_eq!(journal.write(write).await, Ok(()));
+    /// # Ok(())
+    /// # }
+    /// ```
     fn set_full(&self, _place: &Self::Place, _full: bool) -> Result<(), Unsupported> {
         Err(Unsupported)
     }

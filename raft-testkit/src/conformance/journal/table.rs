@@ -123,6 +123,16 @@ macro_rules! __journal_clauses {
 macro_rules! __journal_table {
     ({} $($name:ident $module:ident $sentence:literal)*) => {
         /// Every clause of the suite.
+        ///
+        /// # Examples
+        /// ```
+        /// use raft_testkit::conformance::journal::CLAUSES;
+        ///
+        /// // The tests of one clause of the contract.
+        /// let of_j4 = CLAUSES.iter().filter(|clause| clause.number() == "J4");
+        /// let gaps: Vec<&str> = of_j4.map(|clause| clause.name).collect();
+        /// assert!(gaps.contains(&"j04_overwrite_is_refused"), "{gaps:?}");
+        /// ```
         pub const CLAUSES: &[Clause] = &[$(Clause { name: stringify!($name), sentence: $sentence }),*];
 
         /// The names, for skipping and as an index.
@@ -138,6 +148,20 @@ macro_rules! __journal_table {
         ///
         /// # Errors
         /// [`ClauseFailure`] if it does not hold, or if there is no such clause.
+        ///
+        /// # Examples
+        /// ```
+        /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/journal/example.rs"));
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// use raft_testkit::conformance::journal::run;
+        ///
+        /// // What a generated test does; by hand it tells how a broken journal fails.
+        /// assert_eq!(run(&Mine, "j04_gap_is_refused").await, Ok(()));
+        /// assert!(run(&Mine, "j99_no_such_clause").await.is_err());
+        /// # Ok(())
+        /// # }
+        /// ```
         pub async fn run<B: JournalBackend>(backend: &B, name: &str) -> Result<(), ClauseFailure> {
             let Some(clause) = CLAUSES.iter().find(|clause| clause.name == name) else {
                 return Err(fail("a clause of this suite", name));

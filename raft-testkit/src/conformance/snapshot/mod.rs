@@ -25,6 +25,19 @@ pub use table::{CLAUSES, names, run};
 ///
 /// The first two are needed. The others provoke faults; a backend that leaves one out answers
 /// [`Unsupported`] and skips the clauses that need it, each with a written reason.
+///
+/// The in-memory store of this crate, with all the faults that it can offer:
+///
+/// ```
+#[doc = include_str!("example.rs")]
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use raft_testkit::conformance::snapshot::run;
+///
+/// assert_eq!(run(&Mine, "s01_unfinished_is_invisible").await, Ok(()));
+/// # }
+/// ```
 #[async_trait]
 pub trait SnapshotBackend: Send + Sync {
     /// Where one store is kept, such as a temporary folder. Outlives the stores that are opened there,
@@ -32,12 +45,46 @@ pub trait SnapshotBackend: Send + Sync {
     type Place: Send + Sync;
 
     /// A new place with nothing in it.
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/snapshot/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // A store that was never used has no snapshot.
+    /// let place = Mine.place();
+    /// assert_eq!(Mine.stored_bytes(&place).unwrap(), 0);
+    /// assert_eq!(Mine.open(&place).await?.latest().await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     fn place(&self) -> Self::Place;
 
     /// Opens the store that is there; an empty one if there is none.
     ///
     /// # Errors
     /// [`SnapshotError`]
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/snapshot/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use raft_core::backend::SnapshotId;
+    /// # use raft_core::ids::LogId;
+    /// # use raft_core::membership::Membership;
+    /// let place = Mine.place();
+    /// let store = Mine.open(&place).await?;
+    /// let mut writer = store.create(SnapshotId(1), LogId::new(1, 9), Membership::default()).await?;
+    /// writer.write("state".into()).await?;
+    /// writer.finish(None).await?;
+    /// drop(store);
+    /// // The next one that is opened there has it.
+    /// let latest = Mine.open(&place).await?.latest().await?.unwrap();
+    /// assert_eq!((latest.upto, latest.content.total_bytes), (LogId::new(1, 9), 5));
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn open(&self, place: &Self::Place) -> Result<Box<dyn SnapshotStore>, SnapshotError>;
 
     /// Ends a store as if the machine had lost power: what is not synced is gone. Its writers and readers
@@ -45,6 +92,25 @@ pub trait SnapshotBackend: Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`]
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/snapshot/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use raft_core::backend::SnapshotId;
+    /// # use raft_core::ids::LogId;
+    /// # use raft_core::membership::Membership;
+    /// let place = Mine.place();
+    /// let store = Mine.open(&place).await?;
+    /// let mut writer = store.create(SnapshotId(1), LogId::new(1, 9), Membership::default()).await?;
+    /// writer.write("half of it".into()).await?;
+    /// drop(writer);
+    /// Mine.crash(&place, store).await.unwrap();
+    /// assert_eq!(Mine.open(&place).await?.latest().await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn crash(&self, _place: &Self::Place, _store: Box<dyn SnapshotStore>) -> Result<(), Unsupported> {
         Err(Unsupported)
     }
@@ -53,6 +119,25 @@ pub trait SnapshotBackend: Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`]
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/snapshot/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use raft_core::backend::SnapshotId;
+    /// # use raft_core::ids::LogId;
+    /// # use raft_core::membership::Membership;
+    /// let place = Mine.place();
+    /// let store = Mine.open(&place).await?;
+    /// let mut writer = store.create(SnapshotId(1), LogId::new(1, 9), Membership::default()).await?;
+    /// writer.write("state".into()).await?;
+    /// drop((writer, store));
+    /// // What is half received counts: the suite sees whether it piles up (S2).
+    /// assert_eq!(Mine.stored_bytes(&place).unwrap(), 5);
+    /// # Ok(())
+    /// # }
+    /// ```
     fn stored_bytes(&self, _place: &Self::Place) -> Result<u64, Unsupported> {
         Err(Unsupported)
     }
@@ -61,6 +146,28 @@ pub trait SnapshotBackend: Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`]
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/snapshot/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use raft_core::backend::SnapshotId;
+    /// # use raft_core::ids::LogId;
+    /// # use raft_core::membership::Membership;
+    /// let place = Mine.place();
+    /// let store = Mine.open(&place).await?;
+    /// let mut writer = store.create(SnapshotId(1), LogId::new(1, 9), Membership::default()).await?;
+    /// writer.write("state".into()).await?;
+    /// writer.finish(None).await?;
+    /// drop(store);
+    /// Mine.flip_bit(&place, 2, 7).unwrap();
+    /// // A damaged snapshot is never taken for a good one (S5).
+    /// let damaged = Mine.open(&place).await?.open(SnapshotId(1)).await;
+    /// assert!(matches!(damaged, Err(SnapshotError::Corrupt(_))));
+    /// # Ok(())
+    /// # }
+    /// ```
     fn flip_bit(&self, _place: &Self::Place, _at: u64, _bit: u8) -> Result<(), Unsupported> {
         Err(Unsupported)
     }
@@ -69,6 +176,24 @@ pub trait SnapshotBackend: Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`]
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/snapshot/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use raft_core::backend::SnapshotId;
+    /// # use raft_core::ids::LogId;
+    /// # use raft_core::membership::Membership;
+    /// let place = Mine.place();
+    /// let store = Mine.open(&place).await?;
+    /// let mut writer = store.create(SnapshotId(1), LogId::new(1, 9), Membership::default()).await?;
+    /// writer.write("state".into()).await?;
+    /// Mine.fail_next_sync(&place).unwrap();
+    /// assert!(writer.finish(None).await.is_err(), "what is not synced is not finished (S1)");
+    /// # Ok(())
+    /// # }
+    /// ```
     fn fail_next_sync(&self, _place: &Self::Place) -> Result<(), Unsupported> {
         Err(Unsupported)
     }
@@ -77,6 +202,25 @@ pub trait SnapshotBackend: Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`]
+    ///
+    /// # Examples
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/snapshot/example.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use raft_core::backend::SnapshotId;
+    /// # use raft_core::ids::LogId;
+    /// # use raft_core::membership::Membership;
+    /// let place = Mine.place();
+    /// let store = Mine.open(&place).await?;
+    /// let mut writer = store.create(SnapshotId(1), LogId::new(1, 9), Membership::default()).await?;
+    /// Mine.set_full(&place, true).unwrap();
+    /// assert_eq!(writer.write("state".into()).await, Err(SnapshotError::NoSpace));
+    /// Mine.set_full(&place, false).unwrap();
+    /// assert_eq!(writer.write("state".into()).await, Ok(()));
+    /// # Ok(())
+    /// # }
+    /// ```
     fn set_full(&self, _place: &Self::Place, _full: bool) -> Result<(), Unsupported> {
         Err(Unsupported)
     }
@@ -86,6 +230,19 @@ pub trait SnapshotBackend: Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`]: then skip `s03_memory_stays_bounded` with a reason.
+    ///
+    /// # Examples
+    /// ```standalone_crate
+    /// use cap::Cap;
+    ///
+    /// #[global_allocator]
+    /// static ALLOCATOR: Cap<std::alloc::System> = Cap::new(std::alloc::System, usize::MAX);
+    ///
+    /// // What `peak_bytes` answers where the test binary has this allocator.
+    /// let before = ALLOCATOR.max_allocated() as u64;
+    /// drop(vec![1_u8; 1 << 20]);
+    /// assert!(ALLOCATOR.max_allocated() as u64 >= before.max(1 << 20));
+    /// ```
     fn peak_bytes(&self) -> Result<u64, Unsupported> {
         Err(Unsupported)
     }

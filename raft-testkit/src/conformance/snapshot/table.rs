@@ -51,6 +51,15 @@ macro_rules! __snapshot_clauses {
 macro_rules! __snapshot_table {
     ({} $($name:ident $module:ident $sentence:literal)*) => {
         /// Every clause of the suite.
+        ///
+        /// # Examples
+        /// ```
+        /// use raft_testkit::conformance::snapshot::CLAUSES;
+        ///
+        /// // What a store without a limit of memory has to skip.
+        /// let bounded = CLAUSES.iter().find(|clause| clause.name == "s03_memory_stays_bounded").unwrap();
+        /// assert_eq!(bounded.number(), "S3");
+        /// ```
         pub const CLAUSES: &[Clause] = &[$(Clause { name: stringify!($name), sentence: $sentence }),*];
 
         /// The names, for skipping and as an index.
@@ -66,6 +75,19 @@ macro_rules! __snapshot_table {
         ///
         /// # Errors
         /// [`ClauseFailure`] if it does not hold, or if there is no such clause.
+        ///
+        /// # Examples
+        /// ```
+        /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance/snapshot/example.rs"));
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// use raft_testkit::conformance::snapshot::run;
+        ///
+        /// let damaged = run(&Mine, "s05_flipped_bits_are_detected").await;
+        /// assert!(damaged.is_ok(), "{damaged:?}");
+        /// # Ok(())
+        /// # }
+        /// ```
         pub async fn run<B: SnapshotBackend>(backend: &B, name: &str) -> Result<(), ClauseFailure> {
             let Some(clause) = CLAUSES.iter().find(|clause| clause.name == name) else {
                 return Err(fail("a clause of this suite", name));

@@ -19,20 +19,134 @@ use super::Random;
 pub use table::{CLAUSES, names, run};
 
 /// What the author of a state machine provides so that the suite can test it.
+///
+/// # Examples
+/// ```
+/// use bytes::Bytes;
+/// use raft_testkit::conformance::Random;
+/// use raft_testkit::conformance::state_machine::{StateMachineBackend, run};
+/// use raft_testkit::memory::{Register, RegisterCommand};
+///
+/// struct Mine;
+///
+/// impl StateMachineBackend for Mine {
+///     type Machine = Register;
+///
+///     fn machine(&self) -> Register {
+///         Register::new()
+///     }
+///
+///     fn command(&self, random: &mut Random) -> Bytes {
+///         RegisterCommand::Add(random.below(9)).encode()
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// assert_eq!(run(&Mine, "a04_two_machines_are_equal").await, Ok(()));
+/// # }
+/// ```
 #[async_trait]
 pub trait StateMachineBackend: Send + Sync {
     /// The machine.
     type Machine: StateMachine;
 
     /// A new one, empty.
+    ///
+    /// # Examples
+    /// ```
+    /// # use bytes::Bytes;
+    /// # use raft_core::backend::{Command, Responses, StateMachine};
+    /// # use raft_core::ids::LogId;
+    /// # use raft_testkit::conformance::{Random, state_machine::StateMachineBackend};
+    /// # use raft_testkit::memory::{Recorder, RecordingMachine, Register, RegisterCommand};
+    /// # struct Mine;
+    /// # impl StateMachineBackend for Mine {
+    /// #     type Machine = Register;
+    /// #     fn machine(&self) -> Register {
+    /// #         Register::new()
+    /// #     }
+    /// #     fn command(&self, random: &mut Random) -> Bytes {
+    /// #         RegisterCommand::Add(random.below(9)).encode()
+    /// #     }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // It has executed nothing, and the suite gives it the log from the beginning.
+    /// assert_eq!(Mine.machine().last_applied().await?, LogId::ZERO);
+    /// # Ok(())
+    /// # }
+    /// ```
     fn machine(&self) -> Self::Machine;
 
     /// Any command that the machine takes; the same for the same numbers. What it does should depend on
     /// what came before it, and change it, as often as possible.
+    ///
+    /// # Examples
+    /// ```
+    /// # use bytes::Bytes;
+    /// # use raft_core::backend::{Command, Responses, StateMachine};
+    /// # use raft_core::ids::LogId;
+    /// # use raft_testkit::conformance::{Random, state_machine::StateMachineBackend};
+    /// # use raft_testkit::memory::{Recorder, RecordingMachine, Register, RegisterCommand};
+    /// # struct Mine;
+    /// # impl StateMachineBackend for Mine {
+    /// #     type Machine = Register;
+    /// #     fn machine(&self) -> Register {
+    /// #         Register::new()
+    /// #     }
+    /// #     fn command(&self, random: &mut Random) -> Bytes {
+    /// #         RegisterCommand::Add(random.below(9)).encode()
+    /// #     }
+    /// # }
+    /// # fn main() {
+    /// // The same numbers give the same command: whatever the suite finds can be looked at again.
+    /// let (mut random, mut again) = (Random::new(5), Random::new(5));
+    /// let log: Vec<Bytes> = (0..10).map(|_| Mine.command(&mut random)).collect();
+    /// assert!(log.iter().all(|command| *command == Mine.command(&mut again)));
+    /// assert!(log.windows(2).any(|two| two[0] != two[1]));
+    /// # }
+    /// ```
     fn command(&self, random: &mut Random) -> Bytes;
 
     /// The machine after a restart of its process: what it keeps in memory only is gone. One that keeps
     /// nothing else is new.
+    ///
+    /// # Examples
+    /// ```
+    /// # use bytes::Bytes;
+    /// # use raft_core::backend::{Command, Responses, StateMachine};
+    /// # use raft_core::ids::LogId;
+    /// # use raft_testkit::conformance::{Random, state_machine::StateMachineBackend};
+    /// # use raft_testkit::memory::{Recorder, RecordingMachine, Register, RegisterCommand};
+    /// # struct Kept;
+    /// #[async_trait::async_trait]
+    /// impl StateMachineBackend for Kept {
+    ///     type Machine = RecordingMachine;
+    ///
+    /// #     fn machine(&self) -> RecordingMachine {
+    /// #         Recorder::new().machine()
+    /// #     }
+    /// #     fn command(&self, random: &mut Random) -> Bytes {
+    /// #         random.bytes(9)
+    /// #     }
+    ///     async fn restart(&self, machine: RecordingMachine) -> RecordingMachine {
+    ///         machine.recorder().machine()
+    ///     }
+    ///     // ...
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut machine = Kept.machine();
+    /// let command = Command::new(LogId::new(1, 1), 0, "x".into());
+    /// machine.apply(&[command], LogId::new(1, 1), &mut Responses::discarded()).await?;
+    /// // One that keeps its state on a disk goes on from there (A5).
+    /// let mut machine = Kept.restart(machine).await;
+    /// assert_eq!(machine.last_applied().await?, LogId::new(1, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
     async fn restart(&self, machine: Self::Machine) -> Self::Machine {
         drop(machine);
         self.machine()

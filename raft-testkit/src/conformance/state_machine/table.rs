@@ -39,6 +39,16 @@ macro_rules! __state_machine_clauses {
 macro_rules! __state_machine_table {
     ({} $($name:ident $module:ident $sentence:literal)*) => {
         /// Every clause of the suite.
+        ///
+        /// # Examples
+        /// ```
+        /// use raft_testkit::conformance::state_machine::CLAUSES;
+        ///
+        /// // A machine without snapshots skips these, each with a reason.
+        /// let names: Vec<&str> = CLAUSES.iter().map(|clause| clause.name).collect();
+        /// let about = |name: &&&str| name.starts_with("a06") || name.starts_with("a07");
+        /// assert_eq!(names.iter().filter(about).count(), 5, "{names:?}");
+        /// ```
         pub const CLAUSES: &[Clause] = &[$(Clause { name: stringify!($name), sentence: $sentence }),*];
 
         /// The names, for skipping and as an index.
@@ -54,6 +64,33 @@ macro_rules! __state_machine_table {
         ///
         /// # Errors
         /// [`ClauseFailure`] if it does not hold, or if there is no such clause.
+        ///
+        /// # Examples
+        /// ```
+        /// # use bytes::Bytes;
+        /// # use raft_core::backend::{Command, Responses, StateMachine};
+        /// # use raft_core::ids::LogId;
+        /// # use raft_testkit::conformance::{Random, state_machine::StateMachineBackend};
+        /// # use raft_testkit::memory::{Recorder, RecordingMachine, Register, RegisterCommand};
+        /// # struct Mine;
+        /// # impl StateMachineBackend for Mine {
+        /// #     type Machine = Register;
+        /// #     fn machine(&self) -> Register {
+        /// #         Register::new()
+        /// #     }
+        /// #     fn command(&self, random: &mut Random) -> Bytes {
+        /// #         RegisterCommand::Add(random.below(9)).encode()
+        /// #     }
+        /// # }
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// use raft_testkit::conformance::state_machine::run;
+        ///
+        /// let restarted = run(&Mine, "a05_restart_goes_on_from_last_applied").await;
+        /// assert_eq!(restarted, Ok(()));
+        /// # Ok(())
+        /// # }
+        /// ```
         pub async fn run<B: StateMachineBackend>(backend: &B, name: &str) -> Result<(), ClauseFailure> {
             let Some(clause) = CLAUSES.iter().find(|clause| clause.name == name) else {
                 return Err(fail("a clause of this suite", name));

@@ -91,6 +91,17 @@ macro_rules! __transport_clauses {
 macro_rules! __transport_table {
     ({} $($name:ident $module:ident $sentence:literal)*) => {
         /// Every clause of the suite.
+        ///
+        /// # Examples
+        /// ```
+        /// use std::collections::BTreeSet;
+        ///
+        /// use raft_testkit::conformance::transport::CLAUSES;
+        ///
+        /// // Each clause of the contract has a test.
+        /// let numbers: BTreeSet<String> = CLAUSES.iter().map(|clause| clause.number()).collect();
+        /// assert!((1..=11).all(|number| numbers.contains(&format!("T{number}"))), "{numbers:?}");
+        /// ```
         pub const CLAUSES: &[Clause] = &[$(Clause { name: stringify!($name), sentence: $sentence }),*];
 
         /// The names, for skipping and as an index.
@@ -106,6 +117,40 @@ macro_rules! __transport_table {
         ///
         /// # Errors
         /// [`ClauseFailure`] if it does not hold, or if there is no such clause.
+        ///
+        /// # Examples
+        /// ```
+        /// # use std::sync::Arc;
+        /// # use std::sync::atomic::{AtomicU64, Ordering};
+        /// #
+        /// # use raft_core::backend::Transport;
+        /// # use raft_core::ids::NodeId;
+        /// # use raft_testkit::conformance::transport::TransportBackend;
+        /// # use raft_testkit::memory::MemoryNetwork;
+        /// #
+        /// # #[derive(Default)]
+        /// # struct Mine {
+        /// #     network: MemoryNetwork,
+        /// #     addresses: AtomicU64,
+        /// # }
+        /// #
+        /// # impl TransportBackend for Mine {
+        /// #     fn address(&self) -> String {
+        /// #         format!("memory:{}", self.addresses.fetch_add(1, Ordering::Relaxed))
+        /// #     }
+        /// #
+        /// #     fn transport(&self, _: NodeId, address: &str) -> Arc<dyn Transport> {
+        /// #         self.network.transport_at(address)
+        /// #     }
+        /// # }
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// use raft_testkit::conformance::transport::run;
+        ///
+        /// assert_eq!(run(&Mine::default(), "t02_order_holds_within_a_lane").await, Ok(()));
+        /// # Ok(())
+        /// # }
+        /// ```
         pub async fn run<B: TransportBackend>(backend: &B, name: &str) -> Result<(), ClauseFailure> {
             let Some(clause) = CLAUSES.iter().find(|clause| clause.name == name) else {
                 return Err(fail("a clause of this suite", name));

@@ -15,23 +15,23 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use file::{Fate, File};
-pub use vfs::SimVfs;
+pub(crate) use vfs::SimVfs;
 
 use super::executor::lock;
 use super::rng::Rng;
 
 /// What a crash may keep or lose of what is not synced, in bytes.
-pub const SECTOR: usize = 512;
+pub(crate) const SECTOR: usize = 512;
 
 /// What batches of entries are written in.
 const BLOCK: usize = 4096;
 
 /// The names and contents of a disk.
-pub type Image = BTreeMap<String, Vec<u8>>;
+pub(crate) type Image = BTreeMap<String, Vec<u8>>;
 
 /// A kind of call that may fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Call {
+pub(crate) enum Call {
     /// `pwrite`.
     Write,
     /// `fdatasync`.
@@ -46,7 +46,7 @@ pub enum Call {
 
 /// How a power cut treats what is not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Tear {
+pub(crate) enum Tear {
     /// All of it is lost.
     Lose,
     /// All of it was written already.
@@ -64,14 +64,14 @@ pub enum Tear {
 impl Tear {
     /// Whether it does more than a disk may do that keeps its promises.
     #[must_use]
-    pub const fn harms(self) -> bool {
+    pub(crate) const fn harms(self) -> bool {
         matches!(self, Self::Zeros | Self::Garbage)
     }
 }
 
 /// A write that ends elsewhere than it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Stray {
+pub(crate) enum Stray {
     /// A batch of entries: somewhere else in its file.
     Batch,
     /// Less than a block, as a slot's record: somewhere in any file of the journal, on a sector's edge.
@@ -111,7 +111,7 @@ impl NameOp {
 }
 
 /// Told what a disk is told: numbers, and words for people where somebody wants them.
-pub type Watcher = Arc<dyn Fn([u64; 4], &dyn Fn() -> String) + Send + Sync>;
+pub(crate) type Watcher = Arc<dyn Fn([u64; 4], &dyn Fn() -> String) + Send + Sync>;
 
 /// What is told of a call, first of the numbers.
 mod told {
@@ -158,7 +158,7 @@ struct Disk {
 
 /// One node's disk. It outlives the node's lives.
 #[derive(Clone)]
-pub struct SimDisk(Arc<Mutex<Disk>>);
+pub(crate) struct SimDisk(Arc<Mutex<Disk>>);
 
 fn failed() -> io::Error {
     io::Error::from_raw_os_error(5)
@@ -167,13 +167,13 @@ fn failed() -> io::Error {
 impl SimDisk {
     /// An empty disk.
     #[must_use]
-    pub fn new(rng: Rng) -> Self {
+    pub(crate) fn new(rng: Rng) -> Self {
         Self::of(&Image::new(), rng)
     }
 
     /// A disk with this on it, all durable.
     #[must_use]
-    pub fn of(image: &Image, rng: Rng) -> Self {
+    pub(crate) fn of(image: &Image, rng: Rng) -> Self {
         let mut disk = Disk {
             watcher: None,
             files: BTreeMap::new(),
@@ -200,13 +200,13 @@ impl SimDisk {
     }
 
     /// Somebody wants to know what it is told.
-    pub fn watch(&self, watcher: Watcher) {
+    pub(crate) fn watch(&self, watcher: Watcher) {
         lock(&self.0).watcher = Some(watcher);
     }
 
     /// The disk for a new life of the node; earlier ones can do nothing more.
     #[must_use]
-    pub fn boot(&self) -> SimVfs {
+    pub(crate) fn boot(&self) -> SimVfs {
         let mut disk = lock(&self.0);
         disk.boot += 1;
         disk.locked.clear();
@@ -219,12 +219,12 @@ impl SimDisk {
     }
 
     /// The process is gone; what it wrote stays readable.
-    pub fn end_life(&self) {
+    pub(crate) fn end_life(&self) {
         lock(&self.0).end_life();
     }
 
     /// The power fails. Returns how many unsynced sectors were kept, and how many lost.
-    pub fn power_cut(&self, tear: Tear) -> (u64, u64) {
+    pub(crate) fn power_cut(&self, tear: Tear) -> (u64, u64) {
         let mut disk = lock(&self.0);
         let disk = &mut *disk;
         disk.end_life();
@@ -271,13 +271,13 @@ impl SimDisk {
 
     /// What a power cut that loses all it can would leave.
     #[must_use]
-    pub fn durable_image(&self) -> Image {
+    pub(crate) fn durable_image(&self) -> Image {
         self.durable(|_| true)
     }
 
     /// The same of one folder.
     #[must_use]
-    pub fn durable_folder(&self, folder: &str) -> Image {
+    pub(crate) fn durable_folder(&self, folder: &str) -> Image {
         self.durable(|name| folder_of(name) == folder)
     }
 
@@ -289,15 +289,16 @@ impl SimDisk {
     }
 
     /// What a process would read.
+    #[cfg(test)]
     #[must_use]
-    pub fn image(&self) -> Image {
+    pub(crate) fn image(&self) -> Image {
         let disk = lock(&self.0);
         let content = |id: &usize| disk.files.get(id).map(|file| file.current.clone()).unwrap_or_default();
         disk.names.iter().map(|(name, id)| (name.clone(), content(id))).collect()
     }
 
     /// Replaces everything: a restored copy, or with an empty image a new disk.
-    pub fn replace(&self, image: &Image) {
+    pub(crate) fn replace(&self, image: &Image) {
         let mut disk = lock(&self.0);
         disk.boot += 1;
         disk.locked.clear();
@@ -306,7 +307,7 @@ impl SimDisk {
 
     /// The files of a folder in which this life has left something unsynced.
     #[must_use]
-    pub fn unsynced(&self, folder: &str) -> Vec<String> {
+    pub(crate) fn unsynced(&self, folder: &str) -> Vec<String> {
         let disk = lock(&self.0);
         let dirty = |id: &usize| {
             let file = disk.files.get(id)?;
@@ -319,18 +320,18 @@ impl SimDisk {
     }
 
     /// The machine dies after that many more changing calls: in the middle of what it does.
-    pub fn crash_in(&self, calls: u64) {
+    pub(crate) fn crash_in(&self, calls: u64) {
         lock(&self.0).crash_in = Some(calls);
     }
 
     /// Whether it has died that way.
     #[must_use]
-    pub fn is_frozen(&self) -> bool {
+    pub(crate) fn is_frozen(&self) -> bool {
         lock(&self.0).frozen
     }
 
     /// Does something to which no fault happens, and after which all is armed as before.
-    pub fn in_peace<T>(&self, what: impl FnOnce() -> T) -> T {
+    pub(crate) fn in_peace<T>(&self, what: impl FnOnce() -> T) -> T {
         let set = |(fails, misread)| {
             let mut disk = lock(&self.0);
             (std::mem::replace(&mut disk.fails, fails), std::mem::replace(&mut disk.misread, misread))
@@ -342,17 +343,17 @@ impl SimDisk {
     }
 
     /// The one after the next `skip` calls of that kind fails.
-    pub fn fail(&self, call: Call, skip: u64) {
+    pub(crate) fn fail(&self, call: Call, skip: u64) {
         lock(&self.0).fails = Some((call, skip));
     }
 
     /// Whether space is left.
-    pub fn set_full(&self, full: bool) {
+    pub(crate) fn set_full(&self, full: bool) {
         lock(&self.0).full = full;
     }
 
     /// Whatever was going to go wrong does not.
-    pub fn no_more_faults(&self) {
+    pub(crate) fn no_more_faults(&self) {
         let mut disk = lock(&self.0);
         disk.fails = None;
         disk.astray = None;
@@ -362,30 +363,30 @@ impl SimDisk {
     }
 
     /// The next write of that kind goes somewhere else.
-    pub fn lead_astray(&self, stray: Stray) {
+    pub(crate) fn lead_astray(&self, stray: Stray) {
         lock(&self.0).astray = Some(stray);
     }
 
     /// The read after the next `skip` ones gets what is stored at another place.
-    pub fn misread(&self, skip: u64) {
+    pub(crate) fn misread(&self, skip: u64) {
         lock(&self.0).misread = Some(skip);
     }
 
     /// How often calls are interrupted or do less than they were asked, in a million.
-    pub fn set_short(&self, ppm: u32) {
+    pub(crate) fn set_short(&self, ppm: u32) {
         lock(&self.0).short_ppm = ppm;
     }
 
     /// Changing calls, failed calls, and strayed writes and reads so far.
     #[must_use]
-    pub fn counts(&self) -> (u64, u64, u64) {
+    pub(crate) fn counts(&self) -> (u64, u64, u64) {
         let disk = lock(&self.0);
         (disk.calls, disk.failed, disk.strayed)
     }
 
     /// Flips a bit of what is stored, durable and read alike: of a file whose name begins with `prefix`,
     /// where something is stored. Says where; `None` if there is nothing.
-    pub fn rot(&self, prefix: &str) -> Option<(String, usize)> {
+    pub(crate) fn rot(&self, prefix: &str) -> Option<(String, usize)> {
         let mut disk = lock(&self.0);
         let disk = &mut *disk;
         let names: Vec<(&String, &usize)> =
@@ -413,7 +414,7 @@ impl SimDisk {
     }
 
     /// Cuts or removes a file whose name begins with `prefix`. Says which.
-    pub fn lose_file(&self, prefix: &str, whole: bool) -> Option<String> {
+    pub(crate) fn lose_file(&self, prefix: &str, whole: bool) -> Option<String> {
         let mut disk = lock(&self.0);
         let disk = &mut *disk;
         let names: Vec<(&String, &usize)> =

@@ -12,7 +12,7 @@ use crate::sim::executor::lock;
 
 /// A folder as one life of the node sees it.
 #[derive(Clone)]
-pub struct SimVfs {
+pub(crate) struct SimVfs {
     pub(super) disk: Arc<Mutex<Disk>>,
     pub(super) boot: u64,
     /// What the names of its files begin with on the disk.
@@ -28,7 +28,7 @@ struct SimFile {
 impl SimVfs {
     /// Another folder of the same disk, for the same life.
     #[must_use]
-    pub fn folder(&self, folder: &'static str) -> Self {
+    pub(crate) fn folder(&self, folder: &'static str) -> Self {
         Self { folder, ..self.clone() }
     }
 

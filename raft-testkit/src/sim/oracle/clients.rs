@@ -14,11 +14,11 @@ use super::{Oracle, State, place};
 
 /// How far into the log any client knew of it when an operation was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Floor(Index);
+pub(crate) struct Floor(Index);
 
 /// How an operation ended for its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// It was executed at this place, with this answer.
     Done {
         /// The entry.
@@ -43,17 +43,17 @@ pub enum Answer {
 
 /// One operation, for a checker that knows nothing of logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Operation {
+pub(crate) struct Operation {
     /// Who.
-    pub client: u64,
+    pub(crate) client: u64,
     /// What.
-    pub request: Request,
+    pub(crate) request: Request,
     /// When it was asked for, by a counter that grows with each question and answer.
-    pub asked: u64,
+    pub(crate) asked: u64,
     /// When it was answered.
-    pub answered: Option<u64>,
+    pub(crate) answered: Option<u64>,
     /// What was answered.
-    pub answer: Answer,
+    pub(crate) answer: Answer,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +85,7 @@ pub(crate) struct Clients {
 
 impl Oracle {
     /// A client asks. Gives the operation's number and what its answer must not be older than.
-    pub fn asked(&self, client: u64, request: Request) -> (u64, Floor) {
+    pub(crate) fn asked(&self, client: u64, request: Request) -> (u64, Floor) {
         let at = self.now();
         let mut state = self.lock();
         let clients = &mut state.clients;
@@ -107,7 +107,7 @@ impl Oracle {
     }
 
     /// A client is answered, or gives up.
-    pub fn answered(&self, client: u64, operation: u64, floor: Floor, answer: Answer) {
+    pub(crate) fn answered(&self, client: u64, operation: u64, floor: Floor, answer: Answer) {
         let at = self.now();
         let mut state = self.lock();
         let (outcome, index) = match answer {
@@ -137,13 +137,13 @@ impl Oracle {
 
     /// All operations, for a checker that knows nothing of logs.
     #[must_use]
-    pub fn operations(&self) -> Vec<Operation> {
+    pub(crate) fn operations(&self) -> Vec<Operation> {
         self.lock().clients.operations.clone()
     }
 
     /// What the registers hold after everything that was executed anywhere.
     #[must_use]
-    pub fn reference(&self) -> Registers {
+    pub(crate) fn reference(&self) -> Registers {
         self.lock().clients.reference.clone()
     }
 }

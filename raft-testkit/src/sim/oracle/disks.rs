@@ -26,7 +26,7 @@ fn item(entry: &Entry) -> Item {
 
 impl Oracle {
     /// A node's journal is created with this.
-    pub fn created(&self, node: usize, hard: HardState, entries: &[Entry]) {
+    pub(crate) fn created(&self, node: usize, hard: HardState, entries: &[Entry]) {
         let mut state = self.lock();
         let model = &mut state.nodes[node];
         *model = Model { ppm: model.ppm, hard, ..Model::default() };
@@ -37,7 +37,7 @@ impl Oracle {
     }
 
     /// A journal begins a write.
-    pub fn write_begins(&self, node: usize, write: &JournalWrite) {
+    pub(crate) fn write_begins(&self, node: usize, write: &JournalWrite) {
         let at = self.now();
         let mut state = self.lock();
         let items: Vec<Item> = write.entries.iter().map(item).collect();
@@ -76,7 +76,7 @@ impl Oracle {
 
     /// A node lets a peer in. Its memory of the peer must be on its disk, or the peer's disk could be
     /// exchanged without its noticing.
-    pub fn admits(&self, node: usize, peer: Identity) {
+    pub(crate) fn admits(&self, node: usize, peer: Identity) {
         let at = self.now();
         let mut state = self.lock();
         if let Some(met) = state.nodes.get_mut(super::members::node_of(peer.node)) {
@@ -98,7 +98,7 @@ impl Oracle {
 
     /// A journal says that the write it began is durable; `unsynced` says which files it left unsynced. Returns how
     /// many writes the node has finished, in all its lives.
-    pub fn write_done(&self, node: usize, unsynced: &[String]) -> u64 {
+    pub(crate) fn write_done(&self, node: usize, unsynced: &[String]) -> u64 {
         let at = self.now();
         let mut state = self.lock();
         if !unsynced.is_empty() {
@@ -120,7 +120,7 @@ impl Oracle {
 
     /// A journal says that the write it began found no space: what is kept beside the log is durable, the rest is not
     /// there.
-    pub fn write_found_no_space(&self, node: usize) {
+    pub(crate) fn write_found_no_space(&self, node: usize) {
         let mut state = self.lock();
         let model = &mut state.nodes[node];
         if let Some(inflight) = model.inflight.take() {
@@ -130,7 +130,7 @@ impl Oracle {
 
     /// A copy of what the disk would have after a power cut was opened: it must have all that was
     /// acknowledged.
-    pub fn image_read(&self, node: usize, hard: HardState, purged: LogId, entries: &[Entry]) {
+    pub(crate) fn image_read(&self, node: usize, hard: HardState, purged: LogId, entries: &[Entry]) {
         let at = self.now();
         let mut state = self.lock();
         let model = &state.nodes[node];
@@ -156,7 +156,7 @@ impl Oracle {
     }
 
     /// A journal with an old or a new disk was opened: what it has says nothing about what it acknowledged.
-    pub fn replaced(&self, node: usize, restored: &JournalState, entries: &[Entry]) {
+    pub(crate) fn replaced(&self, node: usize, restored: &JournalState, entries: &[Entry]) {
         let mut state = self.lock();
         let model = &mut state.nodes[node];
         model.remember();
@@ -175,7 +175,7 @@ impl Oracle {
 
     /// A journal was opened with this outcome. `damaged` says whether its disk was harmed in a way that
     /// may cost acknowledged entries.
-    pub fn recovered(&self, node: usize, restored: &JournalState, entries: &[Entry], damaged: bool) {
+    pub(crate) fn recovered(&self, node: usize, restored: &JournalState, entries: &[Entry], damaged: bool) {
         let at = self.now();
         let mut state = self.lock();
         let model = state.nodes[node].clone();

@@ -48,13 +48,20 @@ use raft_core::ids::{Index, KnownPeer, LogId, NodeId, StoreId, Term};
 use raft_core::membership::Membership;
 use raft_core::raft::{ChangeDone, View};
 
-pub use self::clients::{Answer, Floor as Known, Operation};
-pub use self::protocol::Ear;
+pub(crate) use self::clients::{Answer, Floor as Known, Operation};
+pub(crate) use self::protocol::Ear;
 use super::coverage::{Coverage, Point};
 use super::events::{EventLog, Tag};
 use super::executor::{Clock, Core, Nanos, lock};
 
 /// All checkers. `cargo xtask mutants` says which of them was never the first to see a planted bug.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::oracle::CHECKERS;
+///
+/// assert!(CHECKERS.contains(&"election-safety") && CHECKERS.contains(&"stale-read"));
+/// ```
 pub const CHECKERS: &[&str] = &[
     "election-safety",
     "election-without-quorum",
@@ -94,6 +101,23 @@ pub const CHECKERS: &[&str] = &[
 ];
 
 /// Something that must never be.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::Outcome;
+/// use raft_testkit::sim::oracle::{CHECKERS, Violation};
+///
+/// /// One line for a report, if something was found.
+/// fn line(outcome: &Outcome) -> Option<String> {
+///     let Violation { checker, at, node, what } = outcome.violation.as_ref()?;
+///     Some(format!("{checker} at {} ms on node {node}: {what}", at / 1_000_000))
+/// }
+///
+/// let what = "nodes 1 and 2 lead term 4".to_owned();
+/// let found = Violation { checker: CHECKERS[0], at: 2_000_000, node: 2, what };
+/// let outcome = Outcome { violation: Some(found), ..Outcome::default() };
+/// assert_eq!(line(&outcome).unwrap(), "election-safety at 2 ms on node 2: nodes 1 and 2 lead term 4");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// Which checker found it.
@@ -226,12 +250,21 @@ pub(crate) struct State {
 }
 
 /// See the [module](self).
-pub struct Oracle {
+pub(crate) struct Oracle {
     core: Arc<Core>,
     state: Mutex<State>,
 }
 
 /// Totals of a run.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::{Plan, run};
+///
+/// let totals = run(&Plan::draw(20, Some(1)), false).totals;
+/// assert!(totals.elections >= 1, "somebody must lead before anything is written");
+/// assert!(totals.committed > 0, "{totals:?}");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Leaders elected.
@@ -248,7 +281,12 @@ impl Oracle {
     /// An oracle for nodes who have these clocks, these election timeouts, the shortest and the longest, and the initial
     /// entry.
     #[must_use]
-    pub fn new(core: Arc<Core>, clocks: &[Clock], timeouts: (Duration, Duration), keep_events: bool) -> Self {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        clocks: &[Clock],
+        timeouts: (Duration, Duration),
+        keep_events: bool,
+    ) -> Self {
         let nodes = clocks.iter().map(|clock| Model { ppm: clock.speeds[0].1, ..Model::default() }).collect();
         let state = State {
             nodes,
@@ -281,31 +319,31 @@ impl Oracle {
         self.core.now()
     }
 
-    /// The first violation, if there was one.
-    #[must_use]
-    pub fn violation(&self) -> Option<Violation> {
-        self.lock().violation.clone()
-    }
-
     /// Something must not be.
-    pub fn violated(&self, checker: &'static str, node: Option<usize>, what: String) {
+    pub(crate) fn violated(&self, checker: &'static str, node: Option<usize>, what: String) {
         let at = self.now();
         self.lock().violated(at, checker, node, what);
     }
 
     /// Writes down what happened.
-    pub fn note(&self, node: Option<usize>, tag: Tag, numbers: [u64; 4], text: impl FnOnce() -> String) {
+    pub(crate) fn note(
+        &self,
+        node: Option<usize>,
+        tag: Tag,
+        numbers: [u64; 4],
+        text: impl FnOnce() -> String,
+    ) {
         let at = self.now();
         self.lock().events.note(at, number(node), tag, numbers, text);
     }
 
     /// A point was reached.
-    pub fn hit(&self, point: Point) {
+    pub(crate) fn hit(&self, point: Point) {
         self.lock().cover.hit(point);
     }
 
     /// A node is gone: nothing that it shows counts any more.
-    pub fn down(&self, node: usize, why: &str) {
+    pub(crate) fn down(&self, node: usize, why: &str) {
         let at = self.now();
         let mut state = self.lock();
         state.nodes[node].view = None;
@@ -316,44 +354,44 @@ impl Oracle {
 
     /// Whether what the node acknowledged may be missing from its disk.
     #[must_use]
-    pub fn is_damaged(&self, node: usize) -> bool {
+    pub(crate) fn is_damaged(&self, node: usize) -> bool {
         let state = self.lock();
         state.nodes[node].damaged || state.nodes[node].lossy
     }
 
     /// The disk was harmed, or is whole again.
-    pub fn set_damaged(&self, node: usize, damaged: bool) {
+    pub(crate) fn set_damaged(&self, node: usize, damaged: bool) {
         let mut state = self.lock();
         state.nodes[node].damaged = damaged;
         state.nodes[node].log_at_risk &= damaged;
     }
 
     /// The harm may have cost entries.
-    pub fn log_at_risk(&self, node: usize) {
+    pub(crate) fn log_at_risk(&self, node: usize) {
         self.lock().nodes[node].log_at_risk = true;
     }
 
     /// Whether it has healed: it is on probation no more, also on its disk.
     #[must_use]
-    pub fn has_healed(&self, node: usize) -> bool {
+    pub(crate) fn has_healed(&self, node: usize) -> bool {
         let state = self.lock();
         !state.nodes[node].lossy && !state.nodes[node].hard.probation
     }
 
     /// Whether it is on probation, on its disk.
     #[must_use]
-    pub fn is_on_probation(&self, node: usize) -> bool {
+    pub(crate) fn is_on_probation(&self, node: usize) -> bool {
         self.lock().nodes[node].hard.probation
     }
 
     /// Whether a write is under way.
     #[must_use]
-    pub fn is_writing(&self, node: usize) -> bool {
+    pub(crate) fn is_writing(&self, node: usize) -> bool {
         self.lock().nodes[node].inflight.is_some()
     }
 
     /// A node has stopped because of its disk.
-    pub fn count_disk_failure(&self, text: &str) {
+    pub(crate) fn count_disk_failure(&self, text: &str) {
         let mut state = self.lock();
         state.cover.hit_if(text.contains("sync"), Point::SyncFailed);
         state.cover.hit_if(text.contains("write"), Point::WriteFailed);
@@ -361,7 +399,7 @@ impl Oracle {
 
     /// The node that leads the latest term, as far as it shows.
     #[must_use]
-    pub fn leader(&self) -> Option<usize> {
+    pub(crate) fn leader(&self) -> Option<usize> {
         let state = self.lock();
         let (_, node) = state.leaders.last_key_value()?;
         let leads =
@@ -371,13 +409,13 @@ impl Oracle {
 
     /// The latest term that somebody has led.
     #[must_use]
-    pub fn latest_term(&self) -> Term {
+    pub(crate) fn latest_term(&self) -> Term {
         self.lock().leaders.last_key_value().map_or(Term::ZERO, |(term, _)| *term)
     }
 
     /// For how long a node has dealt with nothing, and for how long it has not led.
     #[must_use]
-    pub fn since(&self, node: usize) -> (Nanos, Nanos) {
+    pub(crate) fn since(&self, node: usize) -> (Nanos, Nanos) {
         let now = self.now();
         let (dealt, led) = self.lock().nodes[node].seen_at;
         (now - dealt, now - led)
@@ -385,19 +423,19 @@ impl Oracle {
 
     /// The memberships that are in force somewhere, or may come to be: the committed one, and what logs hold beyond.
     #[must_use]
-    pub fn memberships(&self) -> Vec<Membership> {
+    pub(crate) fn memberships(&self) -> Vec<Membership> {
         self.lock().possible_memberships()
     }
 
     /// The last joint membership that has begun to be written since this was asked for.
     #[must_use]
-    pub fn joint_begun(&self) -> Option<Membership> {
+    pub(crate) fn joint_begun(&self) -> Option<Membership> {
         self.lock().joint.take()
     }
 
     /// Whether a node's disk knows another one, with a store that this no longer has.
     #[must_use]
-    pub fn knows_an_old_store(&self, node: usize, other: usize, is_new: bool) -> bool {
+    pub(crate) fn knows_an_old_store(&self, node: usize, other: usize, is_new: bool) -> bool {
         let state = self.lock();
         let mut known = state.nodes[node].known.iter().filter(|known| members::node_of(known.node) == other);
         known.any(|known| is_new || state.nodes[other].store != Some(known.store))
@@ -405,12 +443,12 @@ impl Oracle {
 
     /// Whether a node is a member by any of them.
     #[must_use]
-    pub fn may_be_member(&self, node: usize) -> bool {
+    pub(crate) fn may_be_member(&self, node: usize) -> bool {
         self.memberships().iter().any(|all| all.is_member(NodeId(node as u64 + 1)))
     }
 
     /// An operator was told that the members have changed.
-    pub fn changed(&self, done: &ChangeDone) {
+    pub(crate) fn changed(&self, done: &ChangeDone) {
         let at = self.now();
         let mut state = self.lock();
         state.cover.hit(Point::MembersChanged);
@@ -424,25 +462,25 @@ impl Oracle {
 
     /// The membership that is committed.
     #[must_use]
-    pub fn membership(&self) -> Membership {
+    pub(crate) fn membership(&self) -> Membership {
         self.lock().committed_membership().cloned().unwrap_or_default()
     }
 
     /// What the node shows.
     #[must_use]
-    pub fn view(&self, node: usize) -> Option<View> {
+    pub(crate) fn view(&self, node: usize) -> Option<View> {
         self.lock().nodes[node].view
     }
 
     /// How far the log is committed.
     #[must_use]
-    pub fn committed(&self) -> u64 {
+    pub(crate) fn committed(&self) -> u64 {
         self.lock().committed.len() as u64
     }
 
     /// The totals.
     #[must_use]
-    pub fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         let state = self.lock();
         Totals {
             elections: state.elections,

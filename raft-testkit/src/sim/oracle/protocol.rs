@@ -20,11 +20,11 @@ use super::members::{is_quorum, short};
 use super::{Oracle, State, changed_its_mind, number, place};
 
 /// Listens to one node in one of its lives.
-pub struct Ear {
+pub(crate) struct Ear {
     /// To whom it tells.
-    pub oracle: Arc<Oracle>,
+    pub(crate) oracle: Arc<Oracle>,
     /// The node, from 0.
-    pub node: usize,
+    pub(crate) node: usize,
 }
 
 impl Observer for Ear {

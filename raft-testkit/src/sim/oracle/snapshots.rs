@@ -16,7 +16,7 @@ use super::{Floor, Oracle, State, number, place};
 
 impl Oracle {
     /// A node begins to write a snapshot, or goes on with one.
-    pub fn snapshot_begins(&self, node: usize, upto: LogId, membership: &Membership, resumed: u64) {
+    pub(crate) fn snapshot_begins(&self, node: usize, upto: LogId, membership: &Membership, resumed: u64) {
         let at = self.now();
         let mut state = self.lock();
         state.events.note(at, number(Some(node)), Tag::Snapshot, [0, upto.index.0, resumed, 0], || {
@@ -32,19 +32,19 @@ impl Oracle {
     }
 
     /// The last call that makes a snapshot visible begins.
-    pub fn snapshot_finishes(&self, node: usize, upto: LogId) {
+    pub(crate) fn snapshot_finishes(&self, node: usize, upto: LogId) {
         self.lock().nodes[node].finishing.push(upto);
     }
 
     /// A snapshot could not be finished.
-    pub fn snapshot_failed(&self, node: usize, error: &SnapshotError) {
+    pub(crate) fn snapshot_failed(&self, node: usize, error: &SnapshotError) {
         let at = self.now();
         let mut state = self.lock();
         state.events.note(at, number(Some(node)), Tag::Snapshot, [1, 0, 0, 0], || format!("fails: {error}"));
     }
 
     /// A snapshot is said to be durable. `image` opens what the disk would have after a power cut.
-    pub fn snapshot_durable(
+    pub(crate) fn snapshot_durable(
         &self,
         node: usize,
         meta: &SnapshotMeta,
@@ -81,7 +81,7 @@ impl Oracle {
     }
 
     /// A node comes up, and its newest snapshot is this.
-    pub fn snapshot_found(&self, node: usize, found: &Result<Option<SnapshotMeta>, SnapshotError>) {
+    pub(crate) fn snapshot_found(&self, node: usize, found: &Result<Option<SnapshotMeta>, SnapshotError>) {
         let at = self.now();
         let mut state = self.lock();
         let model = &mut state.nodes[node];
@@ -113,7 +113,7 @@ impl Oracle {
     }
 
     /// The journal is told to drop what a snapshot covers.
-    pub fn purge_begins(&self, node: usize, upto: LogId) {
+    pub(crate) fn purge_begins(&self, node: usize, upto: LogId) {
         let at = self.now();
         let mut state = self.lock();
         state.events.note(at, number(Some(node)), Tag::Purge, [upto.index.0, 0, 0, 0], || {
@@ -125,7 +125,7 @@ impl Oracle {
     }
 
     /// It has.
-    pub fn purge_done(&self, node: usize, upto: LogId) {
+    pub(crate) fn purge_done(&self, node: usize, upto: LogId) {
         let mut state = self.lock();
         let model = &mut state.nodes[node];
         model.floor = None;
@@ -133,7 +133,7 @@ impl Oracle {
     }
 
     /// The journal is told to begin anew after what a snapshot covers.
-    pub fn reset_begins(&self, node: usize, to: LogId) {
+    pub(crate) fn reset_begins(&self, node: usize, to: LogId) {
         let at = self.now();
         let mut state = self.lock();
         state.events.note(at, number(Some(node)), Tag::Purge, [to.index.0, 1, 0, 0], || {
@@ -151,7 +151,7 @@ impl Oracle {
     }
 
     /// It has.
-    pub fn reset_done(&self, node: usize, to: LogId) {
+    pub(crate) fn reset_done(&self, node: usize, to: LogId) {
         let mut state = self.lock();
         let log = state.committed.get(..to.index.0 as usize).unwrap_or_default().to_vec();
         let model = &mut state.nodes[node];
@@ -161,7 +161,7 @@ impl Oracle {
     }
 
     /// A node's state machine has taken over a snapshot.
-    pub fn installed(&self, node: usize, before: Index, now: &Registers) {
+    pub(crate) fn installed(&self, node: usize, before: Index, now: &Registers) {
         let at = self.now();
         let mut state = self.lock();
         let through = now.through;

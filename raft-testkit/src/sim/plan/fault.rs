@@ -9,7 +9,7 @@ use super::super::halves::Halves;
 
 /// Whom a fault meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Who {
+pub(crate) enum Who {
     /// This one, from 0.
     Node(usize),
     /// Whoever leads at that time.
@@ -18,7 +18,7 @@ pub enum Who {
 
 /// What happens between two polls of a node's tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PollEnd {
+pub(crate) enum PollEnd {
     /// The process is killed.
     Kill,
     /// The machine loses power.
@@ -29,7 +29,7 @@ pub enum PollEnd {
 
 /// A fault, or something that an operator does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The process is killed and started again later.
     Kill {
         /// Whom.
@@ -331,7 +331,7 @@ impl Fault {
 
     /// Its kind, for counting.
     #[must_use]
-    pub const fn kind(&self) -> &'static str {
+    pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::Kill { .. } => "kill",
             Self::PowerCut { tear: Tear::Zeros | Tear::Garbage, .. } => "power-cut-garbles",

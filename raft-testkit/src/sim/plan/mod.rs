@@ -16,54 +16,66 @@ use super::disk::{Call, Stray, Tear};
 use super::executor::{Clock, MS, Nanos, SPEEDS, Scheduling, Speed};
 use super::features::Features;
 use super::rng::Rng;
-pub use fault::{Fault, PollEnd, Who};
+pub(crate) use fault::{Fault, PollEnd, Who};
 
 /// One second.
 const S: Nanos = 1000 * MS;
 
 /// The network's habits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NetPlan {
+pub(crate) struct NetPlan {
     /// Least and most latency.
-    pub latency: (Nanos, Nanos),
+    pub(crate) latency: (Nanos, Nanos),
     /// Messages that are late, in a million.
-    pub spike_ppm: u32,
+    pub(crate) spike_ppm: u32,
     /// How late at most.
-    pub spike_most: Nanos,
+    pub(crate) spike_most: Nanos,
     /// Messages that are lost, in a million.
-    pub loss_ppm: u32,
+    pub(crate) loss_ppm: u32,
     /// Messages that come twice, in a million.
-    pub double_ppm: u32,
+    pub(crate) double_ppm: u32,
     /// Messages that leave the order of their lane, in a million.
-    pub overtake_ppm: u32,
+    pub(crate) overtake_ppm: u32,
     /// How late these are at most.
-    pub overtake_most: Nanos,
+    pub(crate) overtake_most: Nanos,
 }
 
 /// The clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoadPlan {
+pub(crate) struct LoadPlan {
     /// How many.
-    pub clients: u64,
+    pub(crate) clients: u64,
     /// How many registers.
-    pub keys: u64,
+    pub(crate) keys: u64,
     /// What a client waits between operations, at most.
-    pub think: Nanos,
+    pub(crate) think: Nanos,
     /// Bytes beyond the request in most commands, at most.
-    pub extra: u64,
+    pub(crate) extra: u64,
     /// Bytes in a few of them, at most.
-    pub big: u64,
+    pub(crate) big: u64,
     /// Reads, in a thousand operations.
-    pub reads_per_mille: u32,
+    pub(crate) reads_per_mille: u32,
     /// Operations that go to any node, in a thousand; the others go to who led last.
-    pub anywhere_per_mille: u32,
+    pub(crate) anywhere_per_mille: u32,
     /// When a client gives up.
-    pub patience: Nanos,
+    pub(crate) patience: Nanos,
     /// Now and then many operations come at once; in a thousand.
-    pub burst_per_mille: u32,
+    pub(crate) burst_per_mille: u32,
 }
 
 /// All that a seed decides.
+///
+/// # Examples
+/// ```
+/// use raft_testkit::sim::Plan;
+///
+/// let plan = Plan::draw(7, Some(3));
+/// assert_eq!((plan.seed, plan.nodes), (7, 3));
+/// // It prints as what a report of a bug needs, the faults in the end.
+/// let text = plan.to_string();
+/// assert!(text.starts_with("plan seed 7 nodes 3 "), "{text}");
+/// assert_eq!(text.matches("plan fault ").count(), plan.faults().len());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The seed.
@@ -71,47 +83,47 @@ pub struct Plan {
     /// Voters.
     pub nodes: usize,
     /// How long faults go on.
-    pub duration: Nanos,
+    pub(crate) duration: Nanos,
     /// The order of tasks.
-    pub scheduling: Scheduling,
+    pub(crate) scheduling: Scheduling,
     /// Wake-ups that come late, in a thousand.
-    pub late_per_mille: u32,
+    pub(crate) late_per_mille: u32,
     /// The network.
-    pub net: NetPlan,
+    pub(crate) net: NetPlan,
     /// The clients.
-    pub load: LoadPlan,
+    pub(crate) load: LoadPlan,
     /// The speed of each node's clock, in millionths.
-    pub clocks: Vec<u64>,
+    pub(crate) clocks: Vec<u64>,
     /// How it changes while the run lasts, within what the clocks differ by; none if it does not.
-    pub speeds: Vec<[Speed; SPEEDS - 1]>,
+    pub(crate) speeds: Vec<[Speed; SPEEDS - 1]>,
     /// Least and most time that a write takes.
-    pub disk: (Nanos, Nanos),
+    pub(crate) disk: (Nanos, Nanos),
     /// Interrupted and short calls, in a million.
-    pub short_ppm: u32,
+    pub(crate) short_ppm: u32,
     /// Bytes of a segment.
-    pub segment_bytes: u64,
+    pub(crate) segment_bytes: u64,
     /// Protocol settings.
-    pub heartbeat: Duration,
+    pub(crate) heartbeat: Duration,
     /// The same.
-    pub election: Duration,
+    pub(crate) election: Duration,
     /// Bytes kept in memory.
-    pub tail_bytes: u64,
+    pub(crate) tail_bytes: u64,
     /// Bytes in one append.
-    pub append_bytes: u64,
+    pub(crate) append_bytes: u64,
     /// Appends under way.
-    pub window: usize,
+    pub(crate) window: usize,
     /// Bytes in one write.
-    pub write_bytes: u64,
+    pub(crate) write_bytes: u64,
     /// Bytes that may wait.
-    pub uncommitted_bytes: u64,
+    pub(crate) uncommitted_bytes: u64,
     /// State machines remember what they have executed.
-    pub durable_machines: bool,
+    pub(crate) durable_machines: bool,
     /// One durable image in so many writes is read back.
-    pub read_back_every: u64,
+    pub(crate) read_back_every: u64,
     /// What it uses beyond a log.
-    pub features: Features,
+    pub(crate) features: Features,
     /// The faults, in order, each with its time.
-    pub faults: Vec<(Nanos, Fault)>,
+    pub(crate) faults: Vec<(Nanos, Fault)>,
 }
 
 /// How many kinds of faults there are to draw from.
@@ -119,6 +131,16 @@ const KINDS: u64 = 26;
 
 impl Plan {
     /// What this seed decides.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::sim::Plan;
+    ///
+    /// // A seed decides everything; the number of voters too, unless it is given.
+    /// assert_eq!(Plan::draw(7, None), Plan::draw(7, None));
+    /// assert_ne!(Plan::draw(7, None), Plan::draw(8, None));
+    /// assert_eq!(Plan::draw(7, Some(5)).nodes, 5);
+    /// ```
     #[must_use]
     pub fn draw(seed: u64, nodes: Option<usize>) -> Self {
         let mut rng = Rng::stream(seed, 1);
@@ -229,15 +251,53 @@ impl Plan {
         self.speeds = (0..self.clocks.len()).map(speeds).collect();
     }
 
+    /// What happens to the cluster, in order: the time, and the fault. To be shown to people.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::sim::Plan;
+    ///
+    /// // Swarm testing: some runs have many faults, some have few or none.
+    /// let counts: Vec<usize> = (0..50).map(|seed| Plan::draw(seed, None).faults().len()).collect();
+    /// let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+    /// assert!(*least < 50 && *most > 500, "{counts:?}");
+    /// ```
+    #[must_use]
+    pub fn faults(&self) -> &[impl fmt::Debug] {
+        &self.faults
+    }
+
     /// The plan without faults of these kinds.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::sim::Plan;
+    ///
+    /// let kinds = ["partition".to_owned()];
+    /// let partitions = |plan: &Plan| plan.to_string().matches(" Partition {").count();
+    /// let plan = (0..).map(|seed| Plan::draw(seed, None)).find(|plan| partitions(plan) > 0).unwrap();
+    /// let left = plan.clone().without(&kinds);
+    /// assert_eq!(left.faults().len(), plan.faults().len() - partitions(&plan));
+    /// ```
     #[must_use]
     pub fn without(mut self, kinds: &[String]) -> Self {
         self.faults.retain(|(_, fault)| !kinds.iter().any(|kind| kind == fault.kind()));
         self
     }
 
-    /// What this seed decides, as far as the vocabulary of [`etcd`](super::etcd) can say it: no message
+    /// What this seed decides, as far as the vocabulary of etcd-io/raft can say it: no message
     /// comes twice or out of order, nothing is lost on a disk, and nodes stop only in good order.
+    ///
+    /// # Examples
+    /// ```
+    /// use raft_testkit::sim::Plan;
+    ///
+    /// // The same cluster, without what the vocabulary has no words for.
+    /// let (whole, plan) = (Plan::draw(7, Some(3)), Plan::etcd(7, Some(3)));
+    /// assert_eq!(plan.nodes, whole.nodes);
+    /// assert!(plan.faults().len() <= whole.faults().len());
+    /// assert!(!plan.to_string().contains("PowerCut"));
+    /// ```
     #[must_use]
     pub fn etcd(seed: u64, nodes: Option<usize>) -> Self {
         let mut plan = Self::draw(seed, nodes);
