@@ -23,14 +23,19 @@ pub(crate) struct Args {
 /// A build, and the environment of its process: another zone, another language, other sizes of everything that
 /// stands before the stack, another place.
 struct Way {
-    profile: &'static [&'static str],
+    /// What is built, and how. Without optimisation it is what the tests of the workspace are built from.
+    build: &'static [&'static str],
     folder: &'static str,
     noise: &'static str,
 }
 
 const WAYS: [Way; 2] = [
-    Way { profile: &["--release"], folder: "release", noise: "C" },
-    Way { profile: &[], folder: "debug", noise: "Asia/Tokyo" },
+    Way {
+        build: &["--release", "--package", "raft-testkit", "--features", "tools"],
+        folder: "release",
+        noise: "C",
+    },
+    Way { build: &["--workspace", "--all-features"], folder: "debug", noise: "Asia/Tokyo" },
 ];
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -64,17 +69,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 fn build(way: &Way) -> Result<PathBuf, Failure> {
     let mut command = proc::cargo();
-    command.args([
-        "build",
-        "--quiet",
-        "--package",
-        "raft-testkit",
-        "--features",
-        "tools",
-        "--bin",
-        "raft-sim",
-    ]);
-    if !proc::run(command.args(way.profile))? {
+    command.args(["build", "--quiet", "--bin", "raft-sim"]);
+    if !proc::run(command.args(way.build))? {
         return Err(Failure::new("the simulator cannot be built"));
     }
     Ok(proc::target_dir()?.join(way.folder).join("raft-sim"))

@@ -393,9 +393,10 @@ pub(super) async fn j18_purged_damage_is_of_no_consequence<B: JournalBackend>(
         let seen = ok("reading after reopening", journal.reader().entries(left, ALL).await)?;
         same_entries(&seen, &all)?;
     }
-    // One in ten at most: what is beyond a purge is what holds the entries, and not an entry.
+    // One in ten at most, and one by chance, for there are few: what is beyond a purge is what holds the entries, and not
+    // an entry.
     ensure(
-        purged >= 10 * refused,
+        purged > 0 && purged >= 10 * (refused - 1).max(0),
         "most purges of damage to succeed",
         format!("{purged} did, {refused} did not"),
     )
