@@ -192,7 +192,7 @@ impl Plan {
 
     /// A few runs are made for a node that is to be preferred, and lags when its leader first may give way to it.
     pub(super) fn prefer_who_lags(&mut self, seed: u64) -> bool {
-        let mut rng = Rng::stream(seed, 31);
+        let mut rng = Rng::stream(seed, 32);
         if self.nodes < 3 || !rng.chance(60) {
             return false;
         }
