@@ -8,24 +8,19 @@ use raft_core::backend::OpenError;
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{Index, LogId, StoreId, Term};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteLockingMode, SqliteRow,
-    SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqlSafeStr};
 
 use crate::error::{Context, Kind, result_code};
 use crate::rows::{Seal, State};
 use crate::side::VERSION;
+use crate::statements::{self, CHUNK};
 
 /// `RSQL`: what `PRAGMA application_id` says of our databases.
 const APPLICATION: i64 = 0x5253_514c;
 
 /// The oldest SQLite without the defect that a reset of the write-ahead log could damage a database.
 pub(crate) const OLDEST: [u32; 3] = [3, 51, 3];
-
-/// Rows of one INSERT.
-const CHUNK: usize = 32;
 
 /// A row as stored.
 pub(crate) struct Stored {
@@ -62,26 +57,22 @@ fn migrations() -> Migrator {
     Migrator::with_migrations(vec![Migration::new(1, "journal".into(), MigrationType::Simple, sql, false)])
 }
 
+/// The locking mode before the journal mode, so that no shared memory is needed.
+const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                        PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON; \
+                        PRAGMA trusted_schema = OFF;";
+
 fn options(path: &Path, create: bool) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(create)
-        // Before the journal mode, so that no shared memory is needed.
-        .locking_mode(SqliteLockingMode::Exclusive)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
         .busy_timeout(Duration::ZERO)
-        .pragma("wal_autocheckpoint", "0")
-        .pragma("mmap_size", "0")
-        .pragma("cell_size_check", "ON")
-        .pragma("trusted_schema", "OFF")
         .disable_statement_logging()
 }
 
 /// The connection.
 pub(crate) struct Db {
     pub(crate) connection: SqliteConnection,
-    insert_many: String,
 }
 
 /// Looks only. Closing a connection moves the write-ahead log into the database where it can: here it cannot
@@ -105,8 +96,20 @@ pub(crate) enum Marks {
 impl Db {
     /// Opens a database to read it. It changes nothing, not even when it is closed.
     pub(crate) async fn look(dir: &Path, name: &str) -> Result<Self, sqlx::Error> {
-        let connection = looking(&dir.join(name)).connect().await?;
-        Ok(Self { connection, insert_many: String::new() })
+        Self::start(&looking(&dir.join(name))).await
+    }
+
+    /// Connects, and makes the settings. Not by sqlx, which lets go of a connection that does not take them: it would be
+    /// closed later, on a thread of its own, and take away a write-ahead log that has been put back meanwhile.
+    async fn start(options: &SqliteConnectOptions) -> Result<Self, sqlx::Error> {
+        let mut db = Self { connection: options.connect().await? };
+        match db.run(SETTINGS).await {
+            Ok(()) => Ok(db),
+            Err(error) => {
+                let _ = db.close().await;
+                Err(error)
+            }
+        }
     }
 
     /// Whose database it is, and of which version of the format.
@@ -124,10 +127,7 @@ impl Db {
 
     /// Opens a database; with `create` it is made with its schema.
     pub(crate) async fn connect(dir: &Path, name: &str, create: bool) -> Result<Self, sqlx::Error> {
-        let connection = options(&dir.join(name), create).connect().await?;
-        let many = vec!["(?,?,?,?,?,?)"; CHUNK].join(",");
-        let insert_many = format!("INSERT INTO log (idx, term, kind, data, crc, chain) VALUES {many}");
-        let mut db = Self { connection, insert_many };
+        let mut db = Self::start(&options(&dir.join(name), create)).await?;
         if create && let Err(error) = db.make_schema().await {
             // Dropping it would close it later, on a thread of its own.
             let _ = db.close().await;
@@ -264,22 +264,20 @@ impl Db {
 
     /// Runs one transaction: cut, append, state. After an error its outcome is not known.
     pub(crate) async fn transact(&mut self, change: &Change<'_>) -> Result<(), sqlx::Error> {
-        self.run("BEGIN IMMEDIATE").await?;
-        let done = match self.apply(change).await {
-            Ok(()) if change.fail_commit => {
-                Err(sqlx::Error::Io(std::io::Error::other("a sync that was told to fail")))
-            }
-            Ok(()) => self.run("COMMIT").await,
-            Err(error) => Err(error),
-        };
+        let done = self.apply(change).await;
         if done.is_err() {
-            // Where SQLite has rolled back by itself this fails, which says nothing new.
+            // Where SQLite has rolled back by itself, or had not begun, this fails, which says nothing new.
             let _ = self.run("ROLLBACK").await;
         }
         done
     }
 
     async fn apply(&mut self, change: &Change<'_>) -> Result<(), sqlx::Error> {
+        let is_plain = change.cut_from.is_none() && change.purge_upto.is_none();
+        let is_one = is_plain && change.rows.len() <= CHUNK;
+        if !is_one {
+            self.run("BEGIN IMMEDIATE").await?;
+        }
         if let Some(from) = change.cut_from {
             sqlx::query("DELETE FROM log WHERE idx >= ?")
                 .bind(signed(from.0))
@@ -292,41 +290,18 @@ impl Db {
                 .execute(&mut self.connection)
                 .await?;
         }
-        let (many, rest) = change.rows.as_chunks::<CHUNK>();
-        for chunk in many {
-            self.insert(chunk, true).await?;
-        }
-        for row in rest {
-            self.insert(std::slice::from_ref(row), false).await?;
+        let ahead = change.rows.len().saturating_sub(1) / CHUNK * CHUNK;
+        let (ahead, rest) = change.rows.split_at_checked(ahead).unwrap_or_default();
+        for rows in ahead.chunks(CHUNK) {
+            statements::insert(rows)?.execute(&mut self.connection).await?;
         }
         let unfit = || sqlx::Error::Encode("the state does not fit its record".into());
         let state = change.state.to_row().ok_or_else(unfit)?;
-        sqlx::query("INSERT OR REPLACE INTO meta (id, state) VALUES (1, ?)")
-            .bind(state)
-            .execute(&mut self.connection)
-            .await?;
-        Ok(())
-    }
-
-    async fn insert(&mut self, rows: &[(&Entry, Seal)], many: bool) -> Result<(), sqlx::Error> {
-        let sql = if many {
-            AssertSqlSafe(self.insert_many.clone())
-        } else {
-            AssertSqlSafe(String::from(
-                "INSERT INTO log (idx, term, kind, data, crc, chain) VALUES (?,?,?,?,?,?)",
-            ))
-        };
-        let mut query = sqlx::query(sql);
-        for (entry, seal) in rows {
-            query = query
-                .bind(signed(entry.id.index.0))
-                .bind(signed(entry.id.term.0))
-                .bind(i64::from(entry.kind.as_u8()))
-                .bind(&entry.data[..])
-                .bind(i64::from(seal.crc))
-                .bind(signed(seal.chain));
+        let commit = !change.fail_commit;
+        statements::last(is_one, rest, state, commit)?.execute(&mut self.connection).await?;
+        if change.fail_commit {
+            return Err(sqlx::Error::Io(std::io::Error::other("a sync that was told to fail")));
         }
-        query.execute(&mut self.connection).await?;
         Ok(())
     }
 

@@ -20,6 +20,7 @@ mod rows;
 mod scan;
 mod side;
 mod snapshots;
+mod statements;
 mod store;
 #[cfg(test)]
 mod store_tests;

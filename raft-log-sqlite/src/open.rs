@@ -176,7 +176,7 @@ pub(crate) async fn create(dir: &Path, origins: Origins, options: Options) -> Re
             return Err(error);
         }
     };
-    Ok(Store {
+    let store = Store {
         dir: dir.to_path_buf(),
         _lock: lock,
         identity,
@@ -194,7 +194,9 @@ pub(crate) async fn create(dir: &Path, origins: Origins, options: Options) -> Re
         failed: None,
         verdict: Verdict::Clean,
         findings: Vec::new(),
-    })
+    };
+    store.make_room();
+    Ok(store)
 }
 
 /// The first transaction of a new journal.
@@ -580,7 +582,7 @@ async fn act(
     findings.extend(quarantine.map(|damage| Finding { damage }));
     let gone = || OpenError::Io { what: "open the database".into(), cause: "it is closed".into() };
     let db = slot.take().ok_or_else(gone)?;
-    Ok(Store {
+    let store = Store {
         dir: dir.to_path_buf(),
         _lock: lock,
         identity,
@@ -598,7 +600,9 @@ async fn act(
         failed: None,
         verdict: found.verdict,
         findings,
-    })
+    };
+    store.make_room();
+    Ok(store)
 }
 
 /// Makes a new database of the sound part of a damaged one, which is kept as evidence. Nothing is ever

@@ -68,7 +68,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             witness: Witness::Lazy,
-            wal_bytes: 1 << 20,
+            wal_bytes: 4 << 20,
             tail_bytes: 16 << 20,
             accept_loss: false,
             faults: None,

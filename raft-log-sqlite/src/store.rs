@@ -14,7 +14,7 @@ use crate::options::{Faults, Options, Witness};
 use crate::rows::{Seal, State, first_chain, next_chain};
 use crate::scan::Log;
 use crate::side::{Finding, Lock, Pair};
-use crate::wal::WAL;
+use crate::wal::{WAL, make_room};
 
 /// The watermark is synced at the latest after so many transactions.
 const UNSETTLED_LIMIT: u32 = 64;
@@ -322,6 +322,7 @@ impl Store {
         match self.db.checkpoint().await {
             Ok(()) => {
                 self.fresh_wal = true;
+                self.make_room();
                 Ok(())
             }
             Err(error) => match journal_error(&error, "empty the write-ahead log", length) {
@@ -330,6 +331,12 @@ impl Store {
                 other => Err(self.poison(other)),
             },
         }
+    }
+
+    /// Gives the empty write-ahead log its room.
+    pub(crate) fn make_room(&self) {
+        // Without it everything goes on, only slower: an error that lasts is met by what is written there.
+        let _ = make_room(&self.dir, self.options.wal_bytes);
     }
 
     /// Reads entries that are not in memory. The range is in the log, as of a moment ago.

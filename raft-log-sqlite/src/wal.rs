@@ -4,6 +4,11 @@
 //! One transaction is under way at a time, and it is synced before the next one begins. So what a crash
 //! leaves at the end is a part of one transaction.
 
+use std::fs::OpenOptions;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::Path;
+
 use raft_core::slots::SECTOR;
 
 /// The name of the file.
@@ -11,6 +16,25 @@ pub(crate) const WAL: &str = "journal.db-wal";
 
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
+
+/// So much of it has its room from the beginning, at most.
+const ROOM: u64 = 8 << 20;
+
+/// Gives an empty write-ahead log its room, as zeros: what is then written into it changes no file's size, and a sync has a
+/// quarter of the work (`docs/performance.md`). To SQLite, and to [`judge`], zeros are its end.
+///
+/// For the one who writes to the database, between transactions. An error leaves room for less.
+pub(crate) fn make_room(dir: &Path, bytes: u64) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(WAL))?;
+    let (mut at, end) = (file.seek(SeekFrom::End(0))?, bytes.min(ROOM));
+    let zeros = vec![0; 256 << 10];
+    while at < end {
+        let piece = usize::try_from(end - at).map_or(zeros.len(), |left| left.min(zeros.len()));
+        file.write_all(zeros.get(..piece).unwrap_or_default())?;
+        at += piece as u64;
+    }
+    file.sync_data()
+}
 
 /// What a write-ahead log is like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,15 +76,24 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
+/// Whether a sector of the file that this part is in was never written since `sound_to`, where what is durable ends:
+/// sectors are written as a whole.
+fn lacks_sector(bytes: &[u8], sound_to: usize, part: Range<usize>) -> bool {
+    let first = part.start / SECTOR * SECTOR;
+    (first..part.end).step_by(SECTOR).any(|sector| {
+        let end = (sector + SECTOR).min(bytes.len());
+        bytes.get(sector.max(sound_to)..end).is_some_and(is_zero)
+    })
+}
+
 /// Looks at a whole file.
 pub(crate) fn judge(bytes: &[u8]) -> Shape {
-    let Some((header, frames)) = bytes.split_at_checked(HEADER) else {
-        return if bytes.is_empty() { Shape::Sound } else { Shape::Torn { at: 0 } };
-    };
-    let damaged = |at: usize, reason, proved| Shape::Damaged { at: at as u64, reason, proved };
+    // What holds nothing yet has room for the rest.
     if is_zero(bytes) {
-        return Shape::Torn { at: 0 };
+        return Shape::Sound;
     }
+    let Some((header, frames)) = bytes.split_at_checked(HEADER) else { return Shape::Torn { at: 0 } };
+    let damaged = |at: usize, reason, proved| Shape::Damaged { at: at as u64, reason, proved };
     let magic = word(header, 0).unwrap_or(0);
     let big = magic & 1 == 1;
     let mut sum = checksum(big, (0, 0), header.get(..24).unwrap_or_default());
@@ -69,7 +102,7 @@ pub(crate) fn judge(bytes: &[u8]) -> Shape {
     if magic & !1 != 0x377f_0682 || sum != stored || !page.is_power_of_two() || !(512..=65536).contains(&page)
     {
         // The header is synced before the first frame is written.
-        return damaged(0, "the header of the write-ahead log", !frames.is_empty());
+        return damaged(0, "the header of the write-ahead log", !is_zero(frames));
     }
     let salt = header.get(16..24).unwrap_or_default();
     let mut sound_to = HEADER;
@@ -88,8 +121,10 @@ pub(crate) fn judge(bytes: &[u8]) -> Shape {
                 if commits {
                     sound_to = at + frame.len();
                 }
+            } else if is_zero(bytes.get(at..).unwrap_or_default()) {
+                break;
             } else {
-                let lacks = !whole || frame.chunks(SECTOR).any(is_zero);
+                let lacks = !whole || lacks_sector(bytes, sound_to, at..at + frame.len());
                 broken = Some((at, lacks, commits && same_salt));
             }
         } else if let Some((first, lacks, ended)) = broken {
@@ -137,11 +172,20 @@ mod tests {
         bytes
     }
 
+    /// The same, with room behind it.
+    fn with_room(mut bytes: Vec<u8>) -> Vec<u8> {
+        bytes.resize(HEADER + 9 * FRAME + 77, 0);
+        bytes
+    }
+
     #[test]
     fn what_is_complete_is_sound() {
         assert_eq!(judge(&[]), Shape::Sound);
-        assert_eq!(judge(&log(0)), Shape::Sound);
-        assert_eq!(judge(&log(3)), Shape::Sound);
+        assert_eq!(judge(&with_room(Vec::new())), Shape::Sound);
+        for transactions in [0, 1, 3] {
+            assert_eq!(judge(&log(transactions)), Shape::Sound);
+            assert_eq!(judge(&with_room(log(transactions))), Shape::Sound);
+        }
     }
 
     #[test]
@@ -149,33 +193,70 @@ mod tests {
         let whole = log(3);
         let begins = HEADER + 4 * FRAME;
         for cut in begins + 1..whole.len() {
-            assert_eq!(judge(&whole[..cut]), Shape::Torn { at: begins as u64 }, "cut to {cut}");
+            let none = is_zero(&whole[begins..cut]);
+            let expected = if none { Shape::Sound } else { Shape::Torn { at: begins as u64 } };
+            assert_eq!(judge(&whole[..cut]), expected, "cut to {cut}");
         }
     }
 
+    /// Its sectors reach the disk in any order, and each as a whole.
     #[test]
-    fn a_missing_sector_of_the_last_transaction_is_torn() {
-        for frame in [4, 5] {
-            let mut bytes = log(3);
-            bytes[HEADER + frame * FRAME + FRAME_HEADER..][..PAGE].fill(0);
-            assert_eq!(judge(&bytes), Shape::Torn { at: (HEADER + 4 * FRAME) as u64 });
+    fn a_last_transaction_of_which_sectors_are_missing_is_torn() {
+        let begins = HEADER + 4 * FRAME;
+        for room in [log as fn(u8) -> Vec<u8>, |transactions| with_room(log(transactions))] {
+            let whole = room(3);
+            let ends = log(3).len();
+            let sectors: Vec<usize> = (begins / SECTOR * SECTOR..ends).step_by(SECTOR).collect();
+            for missing in 1_u32..1 << sectors.len() {
+                let mut bytes = whole.clone();
+                for (n, sector) in sectors.iter().enumerate().filter(|(n, _)| missing >> n & 1 == 1) {
+                    let end = (sector + SECTOR).min(bytes.len());
+                    bytes[(*sector).max(begins)..end].fill(0);
+                    assert!(n < 32);
+                }
+                let none = is_zero(&bytes[begins..]);
+                let expected = if none { Shape::Sound } else { Shape::Torn { at: begins as u64 } };
+                assert_eq!(judge(&bytes), expected, "missing {missing:b}");
+            }
         }
     }
 
     #[test]
     fn every_flipped_bit_is_damage_and_an_earlier_one_is_proved() {
-        let whole = log(3);
-        for at in 0..whole.len() {
-            for bit in 0..8 {
-                let mut bytes = whole.clone();
-                bytes[at] ^= 1 << bit;
-                let shape = judge(&bytes);
-                let Shape::Damaged { proved, .. } = shape else { panic!("bit {bit} of {at}: {shape:?}") };
-                // Whose own frame says no more that it ends a transaction proves nothing by itself.
-                if at < HEADER + 2 * FRAME {
-                    assert!(proved, "bit {bit} of {at}");
+        for whole in [log(3), with_room(log(3))] {
+            for at in 0..log(3).len() {
+                for bit in 0..8 {
+                    let mut bytes = whole.clone();
+                    bytes[at] ^= 1 << bit;
+                    let shape = judge(&bytes);
+                    let Shape::Damaged { proved, .. } = shape else { panic!("bit {bit} of {at}: {shape:?}") };
+                    // Whose own frame says no more that it ends a transaction proves nothing by itself.
+                    if at < HEADER + 2 * FRAME {
+                        assert!(proved, "bit {bit} of {at}");
+                    }
                 }
             }
         }
+    }
+
+    /// A header alone proves nothing, whatever room is behind it.
+    #[test]
+    fn a_broken_header_before_nothing_is_damage_without_proof() {
+        let mut bytes = with_room(log(0));
+        bytes[9] ^= 1;
+        assert!(matches!(judge(&bytes), Shape::Damaged { at: 0, proved: false, .. }));
+    }
+
+    #[test]
+    fn what_was_written_behind_room_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(WAL);
+        make_room(folder.path(), 300_000).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), vec![0; 300_000]);
+        std::fs::write(&path, log(3)).unwrap();
+        make_room(folder.path(), 5000).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), [log(3), vec![0; 5000 - log(3).len()]].concat());
+        make_room(folder.path(), 100).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 5000);
     }
 }

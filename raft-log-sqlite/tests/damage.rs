@@ -4,11 +4,12 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 
 use raft_core::backend::{Journal, JournalState, OpenError, Verdict};
 use raft_core::ids::{Index, LogId};
 use raft_log_sqlite::{Options, SqliteJournal};
-use support::{CLUSTER, GROUP, NODE, Place, append, entry, fill, flip, payload, read_all, wal};
+use support::{CLUSTER, GROUP, NODE, Place, append, entry, fill, flip, payload, read_all, used, wal};
 
 /// A killed node with 40 acknowledged entries in the write-ahead log.
 async fn killed() -> Place {
@@ -19,8 +20,13 @@ async fn killed() -> Place {
     let image = place.image();
     drop(journal);
     place.restore(&image);
-    assert!(wal(&place.dir()).metadata().unwrap().len() > 40 * 4096);
+    assert!(used_wal(&place) > 40 * 4096);
     place
+}
+
+/// So many bytes of the write-ahead log hold something.
+fn used_wal(place: &Place) -> usize {
+    used(&fs::read(wal(&place.dir())).unwrap())
 }
 
 /// Opens; what is missing must have been named, what is there must be right, and it must go on.
@@ -68,7 +74,7 @@ async fn an_unharmed_log_survives_the_kill() {
 #[tokio::test]
 async fn a_flipped_bit_in_the_write_ahead_log_is_noticed() {
     let place = killed().await;
-    let length = fs::metadata(wal(&place.dir())).unwrap().len() as usize;
+    let length = used_wal(&place);
     // The header, the middle, the last frame.
     for at in [3, 17, length / 2, length - 40] {
         let place = killed().await;
@@ -80,7 +86,7 @@ async fn a_flipped_bit_in_the_write_ahead_log_is_noticed() {
 #[tokio::test]
 async fn a_write_ahead_log_cut_in_half_is_noticed() {
     let place = killed().await;
-    let length = fs::metadata(wal(&place.dir())).unwrap().len();
+    let length = used_wal(&place) as u64;
     for cut in [0, 1, length / 2, 32 + (4096 + 24) * 10] {
         let place = killed().await;
         fs::OpenOptions::new().write(true).open(wal(&place.dir())).unwrap().set_len(cut).unwrap();
@@ -101,7 +107,7 @@ async fn a_zeroed_sector_of_the_write_ahead_log_is_noticed() {
     let place = killed().await;
     let path = wal(&place.dir());
     let mut bytes = fs::read(&path).unwrap();
-    let third = bytes.len() / 3;
+    let third = used(&bytes) / 3;
     bytes[third..third + 512].fill(0);
     fs::write(&path, bytes).unwrap();
     must_be_noticed(&place, "a zeroed sector").await;
@@ -147,7 +153,7 @@ async fn a_single_voter_refuses_and_changes_nothing_unless_the_loss_is_accepted(
     drop(journal);
     place.restore(&image);
     let path = wal(&place.dir());
-    let middle = fs::metadata(&path).unwrap().len() as usize / 2;
+    let middle = used_wal(&place) / 2;
     flip(&path, middle);
     let bytes = fs::read(&path).unwrap();
     for _ in 0..2 {
@@ -163,13 +169,36 @@ async fn a_single_voter_refuses_and_changes_nothing_unless_the_loss_is_accepted(
     assert!(state.last.index < Index(40));
 }
 
+/// Room is no part of the log: whatever is in it, everything acknowledged is there, and the node goes on with its vote.
+#[tokio::test]
+async fn what_changes_in_the_room_of_the_write_ahead_log_takes_nothing_away() {
+    for (behind, bytes) in [(0, 1), (3, 1), (24, 1), (300, 4096), (4120, 2), (9000, 40_000)] {
+        let place = killed().await;
+        let path = wal(&place.dir());
+        let mut log = fs::read(&path).unwrap();
+        let from = used(&log) + behind;
+        log[from..from + bytes].fill(0x55);
+        fs::write(&path, &log).unwrap();
+        let mut journal = place.open().await.unwrap();
+        let state = journal.load().await.unwrap();
+        assert_eq!(state.last, LogId::new(1, 40), "{bytes} bytes {behind} behind the log");
+        assert!(!matches!(state.verdict, Verdict::Corrupt(_)), "{:?}", state.verdict);
+        for found in read_all(&journal, 1, 40).await {
+            assert_eq!(found.data, payload(found.id.index.0));
+        }
+    }
+}
+
 /// Flips everywhere in what a killed node leaves. Whatever opening says, nothing acknowledged is missing
 /// without a word, and nothing else than what was written comes back.
 #[tokio::test]
 async fn no_flip_takes_anything_away_without_a_word() {
     let place = killed().await;
     let image = place.image();
-    let total: usize = image.iter().map(|(_, bytes)| bytes.len()).sum();
+    // Not in the room of the write-ahead log, where there is nothing to take away.
+    let log = wal(&place.dir());
+    let length = |path: &Path, bytes: &[u8]| if path == log { used(bytes) } else { bytes.len() };
+    let total: usize = image.iter().map(|(path, bytes)| length(path, bytes)).sum();
     let (mut noticed, mut state) = (0, 1_u64);
     for _ in 0..300 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -177,9 +206,10 @@ async fn no_flip_takes_anything_away_without_a_word() {
         let mut damaged = image.clone();
         let (path, bytes) = damaged
             .iter_mut()
-            .find(|(_, bytes)| {
-                let inside = at < bytes.len();
-                at -= if inside { 0 } else { bytes.len() };
+            .find(|(path, bytes)| {
+                let length = length(path, bytes);
+                let inside = at < length;
+                at -= if inside { 0 } else { length };
                 inside
             })
             .unwrap();

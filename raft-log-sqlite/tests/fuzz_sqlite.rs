@@ -141,7 +141,12 @@ async fn check(place: &Place, base: &Base, edits: usize, is_small: bool) {
     // What an opening that was cut has kept aside of the write-ahead log is put back.
     let aside = ["journal.db-wal.kept", "journal.db-wal.tmp"];
     let was_cut = before.iter().any(|(path, _)| aside.iter().any(|name| path.ends_with(name)));
-    assert!(was_cut || place.image() == before, "the scrub changes something");
+    let after = place.image();
+    let names = |image: &[(std::path::PathBuf, Vec<u8>)]| -> Vec<(std::path::PathBuf, usize)> {
+        image.iter().map(|(path, bytes)| (path.clone(), bytes.len())).collect()
+    };
+    let changed = || format!("{:?} became {:?}", names(&before), names(&after));
+    assert!(was_cut || after == before, "the scrub changes something: {}", changed());
     let mut journal = match place.open().await {
         Ok(journal) => journal,
         Err(error) => {

@@ -111,6 +111,10 @@ impl Tail {
     pub(crate) fn slice(&mut self, from: Index, end: Index, max_bytes: u64) -> Option<Entries> {
         let skip = usize::try_from(from.0.checked_sub(self.first.0)?).ok()?;
         let count = usize::try_from(end.min(self.end()).0.saturating_sub(from.0)).ok()?;
+        if count == 1 {
+            // Needs no list of its own, and always fits.
+            return self.entries.get(skip).cloned().map(|entry| [entry].into());
+        }
         let mut bytes = 0;
         let mut fits = 0;
         for entry in self.entries.iter().skip(skip).take(count) {

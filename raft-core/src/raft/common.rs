@@ -184,7 +184,7 @@ impl Common {
     /// The only voter is this node.
     pub(crate) fn is_alone(&self) -> bool {
         let membership = self.membership();
-        membership.all_voters().eq([self.id()])
+        membership.voters.len() <= 1 && membership.all_voters().eq([self.id()])
     }
 
     /// Whether term and vote as they are now are on disk. While they are not, nothing leaves: no answer

@@ -140,6 +140,14 @@ pub(crate) fn wal(dir: &Path) -> PathBuf {
     dir.join("journal.db-wal")
 }
 
+/// How many bytes of a write-ahead log hold something: what is behind them is room, as zeros.
+pub(crate) fn used(bytes: &[u8]) -> usize {
+    let (header, frame) = (32, 24 + 4096);
+    let last = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    let frames = last.saturating_sub(header).next_multiple_of(frame);
+    if last <= header { last } else { bytes.len().min(header + frames) }
+}
+
 pub(crate) fn flip(path: &Path, at: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at] ^= 4;

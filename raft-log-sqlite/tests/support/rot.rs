@@ -17,7 +17,7 @@ use sqlx::{ConnectOptions, Connection, Row};
 use crate::content::Content;
 use crate::fuzz::Input;
 use crate::rows::{Seal, State, next_chain, row_crc};
-use crate::support::{CLUSTER, GROUP, NODE, Place, append, entry, payload};
+use crate::support::{CLUSTER, GROUP, NODE, Place, append, entry, payload, used, wal};
 
 /// What a journal holds.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,7 +78,7 @@ pub(crate) fn bases() -> &'static [Base] {
         with_runtime(async {
             let mut all = Vec::new();
             for (wal_bytes, killed, steps) in
-                [(16 << 20, true, 6), (1, true, 6), (16 << 20, false, 6), (1, true, 8), (1, false, 0)]
+                [(256 << 10, true, 6), (1, true, 6), (256 << 10, false, 6), (1, true, 8), (1, false, 0)]
             {
                 all.push(base(wal_bytes, killed, steps).await);
             }
@@ -128,6 +128,10 @@ async fn base(wal_bytes: u64, killed: bool, steps: usize) -> Base {
     if !killed {
         drop(journal);
         files = place.image();
+    }
+    // Of its room a little is enough.
+    for (_, bytes) in files.iter_mut().filter(|(path, _)| *path == wal(&dir)) {
+        bytes.truncate(used(bytes) + (8 << 10));
     }
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
     let image = files.into_iter().map(|(path, bytes)| (name(&path), Content(bytes))).collect();

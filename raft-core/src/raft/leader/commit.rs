@@ -10,6 +10,9 @@ use crate::raft::common::Common;
 
 /// Raises the commit index as far as the rule allows. The leader's own copy counts once it is durable.
 pub(super) fn advance(leader: &Leader, common: &mut Common) -> bool {
+    if common.log.commit() == common.log.last() {
+        return false;
+    }
     let own = common.log.persisted();
     let on_majority = common.membership().quorum_value(|id| {
         if id == common.config.id {

@@ -76,6 +76,11 @@ impl Reads {
         self.count += 1;
     }
 
+    /// Whether nobody waits for anything but the end of a log.
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.confirming.is_none() && self.confirmed.is_empty()
+    }
+
     /// Ends of the log that are committed by now.
     fn settle_ends(&mut self, commit: Index) {
         let Self { ends, waiting, count, .. } = self;
@@ -138,6 +143,9 @@ pub(super) fn join_round(leader: &mut Leader, common: &Common) {
 /// Moves reads on: confirmed by a quorum or by the lease, answered once applied.
 pub(super) fn advance(leader: &mut Leader, common: &mut Common) {
     leader.reads.settle_ends(common.log.commit());
+    if leader.reads.is_idle() {
+        return;
+    }
     if common.is_alone() && wants_round(leader, common) {
         leader.round += 1;
         join_round(leader, common);

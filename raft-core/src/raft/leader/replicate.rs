@@ -13,6 +13,11 @@ use crate::status::PeerState;
 
 /// The next append that may leave, over all peers in turn.
 pub(super) fn poll(leader: &mut Leader, common: &mut Common) -> Option<Envelope> {
+    // Mostly nobody lacks anything, and nobody is asked in turn for that.
+    let end = common.log.last().next();
+    if leader.progress.values().all(|peer| peer.next_index >= end && peer.state != PeerState::Probe) {
+        return None;
+    }
     let peers = leader.progress.len();
     for _ in 0..peers {
         let after = leader.turn;

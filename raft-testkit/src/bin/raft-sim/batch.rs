@@ -1,12 +1,14 @@
 //! Many runs, on all cores.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal;
 use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use raft_testkit::sim::coverage::Coverage;
 use raft_testkit::sim::oracle::{CHECKERS, Violation};
 use raft_testkit::sim::{self, Outcome};
@@ -98,6 +100,23 @@ fn fresh() -> u64 {
     u64::try_from(now.as_nanos()).unwrap_or_default() & 0xffff_ffff_ffff_0000
 }
 
+/// How far a batch has come: in seeds, or in seconds where those are what is given. Shown on a terminal only.
+fn bar(seeds: Option<u64>, until: Option<Instant>) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (total, template) = match (seeds, until) {
+        (_, Some(until)) => {
+            (until.saturating_duration_since(Instant::now()).as_secs(), "{bar:30} {pos}/{len} s, {msg}")
+        }
+        (seeds, None) => (seeds.unwrap_or_default(), "{bar:30} {pos}/{len} seeds, {eta} left, {msg}"),
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(total).with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
 pub(crate) fn run(args: &Args, which: Which) -> ExitCode {
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let (first, last, until) = match which {
@@ -111,6 +130,7 @@ pub(crate) fn run(args: &Args, which: Which) -> ExitCode {
     let stop = AtomicBool::new(false);
     let sum = Mutex::new(Sum::default());
     let begin = Instant::now();
+    let bar = bar(until.is_none().then(|| last.saturating_sub(first)), until);
     let work = || {
         while !stop.load(Ordering::Relaxed) && until.is_none_or(|until| Instant::now() < until) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -122,15 +142,19 @@ pub(crate) fn run(args: &Args, which: Which) -> ExitCode {
             let seconds = start.elapsed().as_secs_f64();
             if let Some(violation) = &outcome.violation {
                 let Violation { checker, at, node, what } = violation;
-                eprintln!(
-                    "seed {seed}: {checker} at {:.3} s on node {node}: {what}\n  \
-                     cargo xtask sim --seed {seed} --trace",
-                    *at as f64 / 1e9
-                );
+                bar.suspend(|| {
+                    eprintln!(
+                        "seed {seed}: {checker} at {:.3} s on node {node}: {what}\n  \
+                         cargo xtask sim --seed {seed} --trace",
+                        *at as f64 / 1e9
+                    );
+                });
                 stop.fetch_or(args.stop, Ordering::Relaxed);
             }
             let mut sum = sum.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             sum.add(seed, &outcome, seconds);
+            bar.set_position(if until.is_some() { begin.elapsed().as_secs() } else { sum.seeds });
+            bar.set_message(format!("violations={}", sum.found.len()));
         }
     };
     std::thread::scope(|scope| {
@@ -138,6 +162,7 @@ pub(crate) fn run(args: &Args, which: Which) -> ExitCode {
             scope.spawn(work);
         }
     });
+    bar.finish_and_clear();
     let sum = sum.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     report(args, &sum, begin.elapsed(), threads)
 }
