@@ -3,6 +3,7 @@
 mod evidence;
 mod pairs;
 mod walk;
+mod window;
 
 use std::collections::BTreeMap;
 use std::io;

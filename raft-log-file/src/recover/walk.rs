@@ -7,6 +7,7 @@ use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{Index, LogId, Term};
 
 use super::evidence::{Later, covered, from, strayed};
+use super::window::Window;
 use super::{Cut, Finding, Pending, SegmentFile, Segments};
 use crate::cases::{Case, Observation, Policy, judge};
 use crate::error::{Context, damage, damage_of};
@@ -181,11 +182,11 @@ impl<'a> Walk<'a> {
             let damage = damage(&segment_name(seq), 0, *why);
             self.findings.push(Finding { case: Case::CopyDamaged, damage });
         }
-        let length = usize::try_from(segment.length).unwrap_or(usize::MAX);
-        bytes.resize(length, 0);
-        let filled = vfs::read_full_at(&*segment.file, bytes, 0);
-        bytes.truncate(filled.during(|| format!("read {}", segment_name(seq)))?);
-        if bytes
+        let reading = || format!("read {}", segment_name(seq));
+        let mut window = Window::new(&*segment.file, segment.length, bytes);
+        window.load(0, BLOCK_BYTES).during(reading)?;
+        if window
+            .bytes()
             .get(..BLOCK)
             .is_some_and(|block| segment.found.broken == [None; 2] && block != header.encode())
         {
@@ -204,8 +205,13 @@ impl<'a> Walk<'a> {
             {
                 return Ok(self.follow_seal(next, salt));
             }
-            let rest = from(bytes, self.at.offset);
-            match record::decode(rest, header.seed(), self.at.offset, self.at.batch, self.at.chain) {
+            let (offset, seed) = (self.at.offset, header.seed());
+            window.load(offset, BLOCK_BYTES).during(reading)?;
+            let extent = Header::decode(window.from(offset), seed, offset).and_then(|found| found.extent());
+            if let Some(extent) = extent {
+                window.load(offset, extent.next_multiple_of(BLOCK) as u64).during(reading)?;
+            }
+            match record::decode(window.from(offset), seed, offset, self.at.batch, self.at.chain) {
                 Found::Batch(batch) => {
                     if batch.header.has(SEAL) {
                         sealed = Some(batch.header);
@@ -217,7 +223,9 @@ impl<'a> Walk<'a> {
                 Found::Unknown => {
                     return Err(OpenError::Version { found: VERSION + 1, known: VERSION });
                 }
+                _ if !window.is_whole() => window.load_whole().during(reading)?,
                 found => {
+                    let bytes = window.bytes();
                     return self.judge_end(found, segment, &header, bytes, resumed.is_some()).map(Next::End);
                 }
             }
