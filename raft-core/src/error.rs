@@ -30,7 +30,8 @@ pub enum Outcome {
     /// It may have happened or may yet happen: only an idempotent request, or a command of a session
     /// under the same number, may be sent again.
     Unknown,
-    /// It happened, once, although the answer is not known any more. Only commands of sessions end so.
+    /// It happened, once, although the answer is not known any more: a command of a session, or one whose answer cannot be
+    /// read.
     Applied,
 }
 

@@ -37,8 +37,14 @@ pub(crate) fn completions(arguments: &CompletionsArguments, command: Command) ->
 fn script(shell: Shell, mut command: Command) -> Vec<u8> {
     let mut script = Vec::new();
     let name = command.get_name().to_owned();
-    clap_complete::generate(shell, &mut command, name, &mut script);
-    script
+    clap_complete::generate(shell, &mut command, &name, &mut script);
+    if shell != Shell::Bash {
+        return script;
+    }
+    // clap_complete 4.6 takes the name's hyphen once for the beginning of a subcommand, and once not: nothing behind the
+    // first word is ever completed.
+    let (wrong, right) = (name.replace('-', "__subcmd__"), name.replace('-', "__"));
+    String::from_utf8_lossy(&script).replace(&wrong, &right).into_bytes()
 }
 
 /// Prints the main page, or writes all pages.
@@ -104,6 +110,34 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// What bash says to words of which the last one is begun.
+    #[cfg(unix)]
+    fn bash_completes(words: &[&str]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("raft-kv.bash");
+        std::fs::write(&path, script(Shell::Bash, Arguments::command())).unwrap();
+        let (begun, before) = (words[words.len() - 1], words[words.len() - 2]);
+        let ask = format!(
+            "source {}; COMP_WORDS=({}); COMP_CWORD={}; _raft__kv raft-kv {begun} {before}; echo \"${{COMPREPLY[*]}}\"",
+            path.display(),
+            words.join(" "),
+            words.len() - 1
+        );
+        let answer = std::process::Command::new("bash").args(["--norc", "-c", &ask]).output().unwrap();
+        assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+        String::from_utf8(answer.stdout).unwrap().trim().to_owned()
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn bash_completes_commands_their_flags_and_values() {
+        assert_eq!(bash_completes(&["raft-kv", "se"]), "serve");
+        assert_eq!(bash_completes(&["raft-kv", "serve", "--jo"]), "--journal");
+        assert_eq!(bash_completes(&["raft-kv", "serve", "--journal", "s"]), "sqlite");
+        assert_eq!(bash_completes(&["raft-kv", "serve", "--transport", "g"]), "grpc");
+        assert_eq!(bash_completes(&["raft-kv", "journal", "co"]), "copy");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use raft_core::error::{ChangeError, Outcome, ProposeError, ReadError, TransferError};
 use raft_core::ids::NodeId;
-use raft_core::membership::Member;
+use raft_core::membership::{Member, PlanError};
 use raft_core::node::SessionError;
 use raft_core::session::SessionRefusal;
 
@@ -153,6 +153,9 @@ pub(crate) fn of_change(error: &ChangeError, me: Me) -> String {
         }
         other if other.outcome() == Outcome::Unknown => {
             format!("UNKNOWN {other}; RAFT INFO on the new leader says who the voters are")
+        }
+        ChangeError::Plan(error @ PlanError::NotAMember(node)) => {
+            format!("ERR {error}: RAFT ADD-LEARNER {node} PEER@CLIENT makes it one")
         }
         other => format!("ERR {other}"),
     }

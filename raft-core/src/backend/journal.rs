@@ -299,7 +299,8 @@ pub enum OpenError {
 /// * **J5** Readers see what is written from the moment the write returned, and never wait for an fsync.
 /// * **J6** `purge` keeps every entry above; the purged log id survives a restart; reading below is
 ///   [`JournalError::Compacted`].
-/// * **J7** `reset` makes the log empty after that id, atomically.
+/// * **J7** `reset` makes the log empty after that id, atomically. Below the purged log id it is
+///   [`JournalError::Refused`]: the log never goes back.
 /// * **J8** An fsync error poisons: this and every later write fails with
 ///   [`JournalError::Poisoned`] (the first one may name its cause); nothing is retried on the same file;
 ///   a reopened journal holds at least what was acknowledged.
@@ -314,8 +315,8 @@ pub enum OpenError {
 ///   changed, unless whoever opens accepts the loss.
 /// * **J11** Of two openers the second gets [`OpenError::Locked`].
 /// * **J12** A journal of another cluster, node, group or format version is refused by name; opening
-///   never creates, creating never overwrites; each store has a random id and an incarnation, raised and
-///   synced at every open.
+///   never creates, creating never overwrites; each store has a random id and an incarnation, whose
+///   number is raised and whose nonce is drawn anew at every open, synced before it is done.
 /// * **J13** Dropping the future of a write loses or duplicates nothing: the write happens as a whole or
 ///   not at all. The journal may then be used again.
 /// * **J14** Reading honours `max_bytes` but always returns at least one entry.
@@ -395,7 +396,7 @@ pub trait Journal: Send + 'static {
     /// Empties the log: it begins after `to`, which an installed snapshot covers (J7).
     ///
     /// # Errors
-    /// [`JournalError`]; then the log is as before.
+    /// [`JournalError`]; then the log is as before. [`JournalError::Refused`] if `to` is below the purged log id.
     async fn reset(&mut self, to: LogId) -> Result<(), JournalError>;
 
     /// A reader that lives on its own (J5).

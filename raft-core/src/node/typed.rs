@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::session::{Call, Session, SessionError};
 use super::{Applied, NodeHandle};
-use crate::error::ProposeError;
+use crate::error::{Outcome, ProposeError};
 use crate::ids::LogId;
 
 /// A handle for commands of type `C` whose responses are of type `R`.
@@ -43,13 +43,7 @@ impl<C, R> Clone for TypedNode<C, R> {
 ///
 /// /// Whether the command may have been executed.
 /// fn is_open(error: &TypedError) -> bool {
-///     match error {
-///         TypedError::Encode(_) => false,
-///         TypedError::Propose(error) => error.outcome() != Outcome::NotApplied,
-///         TypedError::Session(error) => error.outcome() != Outcome::NotApplied,
-///         // The response to it cannot be read: it was.
-///         _ => true,
-///     }
+///     error.outcome() != Outcome::NotApplied
 /// }
 /// assert!(!is_open(&ProposeError::ShuttingDown.into()));
 /// ```
@@ -73,6 +67,30 @@ pub enum TypedError {
     /// As for bytes in a session.
     #[error(transparent)]
     Session(#[from] SessionError),
+}
+
+impl TypedError {
+    /// Whether the command may have been applied.
+    ///
+    /// ```
+    /// use raft_core::error::Outcome;
+    /// use raft_core::ids::LogId;
+    /// use raft_core::node::typed::{TypedError, decode};
+    ///
+    /// let error = decode::<i64>(&[]).unwrap_err();
+    /// // It was executed, and what the state machine has answered is not of that type.
+    /// let unreadable = TypedError::Decode { id: LogId::new(3, 17), error };
+    /// assert_eq!(unreadable.outcome(), Outcome::Applied);
+    /// ```
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Encode(_) => Outcome::NotApplied,
+            Self::Decode { .. } => Outcome::Applied,
+            Self::Propose(error) => error.outcome(),
+            Self::Session(error) => error.outcome(),
+        }
+    }
 }
 
 impl<C: Serialize, R: DeserializeOwned> TypedNode<C, R> {

@@ -49,8 +49,8 @@ impl ClauseFailure {
     /// use raft_testkit::conformance::{ClauseFailure, Unsupported};
     ///
     /// // The broken backend fails, and not by what it should: it has no such fault to offer.
-    /// let failure = ClauseFailure::from(Unsupported);
-    /// assert!(failure.says("answers Unsupported"));
+    /// let failure = ClauseFailure::from(Unsupported("JournalBackend::crash"));
+    /// assert!(failure.says("answers Unsupported to JournalBackend::crash"));
     /// assert!(!failure.says("seen: Ok(())"));
     /// ```
     #[must_use]
@@ -59,7 +59,7 @@ impl ClauseFailure {
     }
 }
 
-/// The backend under test has no such fault to offer: skip the clause, with a reason.
+/// The backend under test has no such fault to offer: skip the clause, with a reason. Named is the function that would.
 ///
 /// # Examples
 /// ```
@@ -69,19 +69,20 @@ impl ClauseFailure {
 /// # use raft_testkit::conformance::journal::run;
 /// // A clause that needs what the backend cannot offer fails until it is skipped, and says so.
 /// let failure = run(&Mine, "j01_acknowledged_survives_a_kill").await.unwrap_err();
+/// assert!(failure.seen.contains("Unsupported to JournalBackend::path"), "{failure}");
 /// assert!(failure.seen.contains("skip the clause with a reason"), "{failure}");
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsupported;
+pub struct Unsupported(pub &'static str);
 
 impl From<Unsupported> for ClauseFailure {
-    fn from(_: Unsupported) -> Self {
-        fail(
-            "a backend that can provoke this",
-            "its test backend answers Unsupported: offer the fault, or skip the clause with a reason",
-        )
+    fn from(Unsupported(what): Unsupported) -> Self {
+        let seen = format!(
+            "its test backend answers Unsupported to {what}: offer the fault, or skip the clause with a reason"
+        );
+        fail("a backend that can provoke this", seen)
     }
 }
 

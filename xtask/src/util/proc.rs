@@ -21,7 +21,17 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_this_package(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
     command
+}
+
+/// Whether it is what cargo has told this program of its own package. A build script that looks at such a variable would run
+/// anew, and all that builds upon it be built anew, whenever somebody builds with and without xtask in turn.
+fn is_of_this_package(name: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.starts_with(prefix))
+        || ["CARGO_BIN_NAME", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"].contains(&name)
 }
 
 /// `cargo metadata` of the workspace, without its dependencies.
@@ -122,4 +132,23 @@ fn pass_on(from: Option<impl Read>, mut to: impl Write, keep: fn(&str) -> bool) 
         line.clear();
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ring's build script looks at `CARGO_MANIFEST_DIR`: five minutes of building at each change.
+    #[test]
+    fn cargo_is_run_as_from_a_shell() {
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "cargo says so to a test as well");
+        let removed: Vec<_> = cargo()
+            .get_envs()
+            .filter(|(_, value)| value.is_none())
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        assert!(removed.iter().any(|name| name == "CARGO_MANIFEST_DIR"), "{removed:?}");
+        assert!(removed.iter().all(|name| is_of_this_package(&name.to_string_lossy())), "{removed:?}");
+        assert!(!is_of_this_package("CARGO_TARGET_DIR") && !is_of_this_package("CARGO_HOME"));
+    }
 }

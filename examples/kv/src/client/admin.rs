@@ -21,11 +21,44 @@ const SCAN_ENTRIES: u64 = 1000;
 /// And how much of the log it reads, in bytes.
 const SCAN_BYTES: u64 = 4 << 20;
 
+/// The subcommands, with what each takes: `RAFT HELP`.
+const HELP: [(&str, &str); 20] = [
+    ("INFO", ""),
+    ("HELP", ""),
+    ("CONFIG", "GET [name ...] | SET name value"),
+    ("READS", "LEADER | FOLLOWER"),
+    ("SESSION", "OPEN [TIMEOUT ms] | USE id | KEEPALIVE id [ACK m] | CLOSE id"),
+    ("SEQ", "n [SESSION id] [ACK m] command ..."),
+    ("ADD-LEARNER", "id peer@client"),
+    ("PROMOTE", "id [WAIT [ms]] [FORCE]"),
+    ("DEMOTE", "id [FORCE]"),
+    ("REMOVE", "id [FORCE]"),
+    ("REPLACE", "old new peer@client [WAIT [ms]] [FORCE]"),
+    ("UPDATE", "id peer@client"),
+    ("CHANGE", "PROMOTE 4 REMOVE 2 ... [WAIT [ms]] [FORCE]"),
+    ("PLAN", "PROMOTE 4 REMOVE 2 ..."),
+    ("TRANSFER", "id"),
+    ("CAMPAIGN", ""),
+    ("SNAPSHOT", ""),
+    ("BACKUP", "path"),
+    ("SCRUB", ""),
+    ("SCAN", "from count"),
+];
+
+/// One line of it.
+fn usage((name, takes): &(&str, &str)) -> String {
+    if takes.is_empty() { format!("RAFT {name}") } else { format!("RAFT {name} {takes}") }
+}
+
 /// Answers `RAFT ...`.
 pub(crate) async fn command(server: &Server, args: &[Bytes], reply: &mut Reply) {
     let number = |arg: &Bytes| std::str::from_utf8(arg).ok().and_then(|text| text.parse::<u64>().ok());
     match (upper(args.get(1)).as_slice(), args.get(2..).unwrap_or_default()) {
         (b"INFO", []) => info(server, reply),
+        (b"HELP", []) => {
+            reply.array(HELP.len());
+            HELP.iter().for_each(|line| reply.bulk(usage(line).as_bytes()));
+        }
         (b"CAMPAIGN", []) => {
             server.node.campaign();
             reply.ok();
@@ -45,7 +78,10 @@ pub(crate) async fn command(server: &Server, args: &[Bytes], reply: &mut Reply) 
         },
         (b"CONFIG", args) => super::config::command(server, args, reply).await,
         _ if super::members::command(server, args.get(1..).unwrap_or_default(), reply).await => {}
-        _ => unknown_subcommand("RAFT", args.get(1), reply),
+        (name, _) => match HELP.iter().find(|(known, _)| known.as_bytes() == name) {
+            Some(known) => reply.error(&format!("ERR wrong arguments: {}", usage(known))),
+            None => unknown_subcommand("RAFT", args.get(1), reply),
+        },
     }
 }
 

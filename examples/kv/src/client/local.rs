@@ -20,7 +20,7 @@ pub(crate) fn unknown_subcommand(group: &str, arg: Option<&Bytes>, reply: &mut R
     let name = arg.map(|arg| String::from_utf8_lossy(arg.get(..128).unwrap_or(arg)).into_owned());
     let name = name.unwrap_or_default();
     let next = match group {
-        "RAFT" => "They are listed in examples/kv/README.md, under Commands.",
+        "RAFT" => "RAFT HELP lists them.",
         _ => "raft-kv has few of this group: see examples/kv/README.md.",
     };
     reply.error(&format!("ERR unknown subcommand '{name}' of {group}. {next}"));

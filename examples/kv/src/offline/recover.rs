@@ -22,6 +22,10 @@ use crate::exit::Exit;
 use crate::journal::{JournalKind, View};
 use crate::settings;
 
+/// A list of members in which the node itself is missing.
+const OWN_DATA: &str =
+    "name the node whose data this is too: of all that are named it alone has what is to go on";
+
 /// Flags of `raft-kv recover`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -83,12 +87,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     let mut new = View::new(target.kind, &target.dir).map_err(|error| of_open(&target.dir, &error))?;
     old.close(&done).map_err(|error| of_open(&source.dir, &error))?;
     new.release().map_err(|error| of_open(&target.dir, &error))?;
-    report(&source, &target, new.state());
+    let members = membership(new.state(), &target)?;
+    report(&source, &target, new.state(), members.members.len().saturating_sub(1));
     Ok(())
 }
 
 /// What comes next, for whoever has to do it.
-fn report(source: &Named, target: &Named, state: &JournalState) {
+fn report(source: &Named, target: &Named, state: &JournalState, others: usize) {
     let identity = state.identity;
     let cluster = identity.cluster;
     println!(
@@ -100,11 +105,15 @@ fn report(source: &Named, target: &Named, state: &JournalState) {
         target.dir.display(),
         target.kind.name()
     );
-    println!(
-        "start the other members with empty data folders, the same --cluster-id and no --members, then RAFT PROMOTE \
-         each of them on node {}; with TLS all need certificates for the new cluster",
-        identity.node
-    );
+    let next = match others {
+        0 => "it is the only member; add others with RAFT ADD-LEARNER, and RAFT PROMOTE once they have caught up".into(),
+        _ => format!(
+            "start the other members with empty data folders, the same --cluster-id and no --members, then RAFT PROMOTE \
+             each of them on node {}",
+            identity.node
+        ),
+    };
+    println!("{next}; with TLS all need certificates for the new cluster");
 }
 
 /// What is to be written, and what there was.
@@ -234,8 +243,11 @@ pub(super) fn membership(state: &JournalState, source: &Named) -> Result<Members
 
 /// This node as the only voter, the others as learners.
 fn forced(list: &str, me: NodeId) -> Result<Membership, Exit> {
-    let mut forced = settings::members(list, me)
-        .map_err(|error| Exit::usage(error.0.replace("--members", "--force-members"), error.1))?;
+    let mut forced = settings::members(list, me).map_err(|error| {
+        // A mistake in the list has advice of its own; that it lacks this node has other reasons than elsewhere.
+        let next = if error.0.contains("does not list") { OWN_DATA } else { error.1 };
+        Exit::usage(error.0.replace("--members", "--force-members"), next)
+    })?;
     forced.voters = BTreeSet::from([me]);
     Ok(forced)
 }

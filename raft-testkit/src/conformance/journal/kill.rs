@@ -93,7 +93,7 @@ impl Drop for Running {
 
 /// Starts the child, and passes on which writes it says are durable.
 fn start(path: PathBuf) -> Result<(Running, mpsc::UnboundedReceiver<u64>), ClauseFailure> {
-    let child = CHILD.try_with(|child| *child).map_err(|_| Unsupported)?;
+    let child = CHILD.try_with(|child| *child).map_err(|_| Unsupported("a test that starts processes"))?;
     // The name of a test begins behind its crate.
     let name = child.split_once("::").map_or(child, |(_, name)| name);
     let program = ok("finding this program", std::env::current_exe())?;

@@ -112,7 +112,7 @@ pub trait SnapshotBackend: Send + Sync {
     /// # }
     /// ```
     async fn crash(&self, _place: &Self::Place, _store: Box<dyn SnapshotStore>) -> Result<(), Unsupported> {
-        Err(Unsupported)
+        Err(Unsupported("SnapshotBackend::crash"))
     }
 
     /// How many bytes are stored, all together. Asked while no store is open there.
@@ -139,7 +139,7 @@ pub trait SnapshotBackend: Send + Sync {
     /// # }
     /// ```
     fn stored_bytes(&self, _place: &Self::Place) -> Result<u64, Unsupported> {
-        Err(Unsupported)
+        Err(Unsupported("SnapshotBackend::stored_bytes"))
     }
 
     /// Flips bit `bit` (0 to 7) of stored byte `at`, while no store is open there. Twice is as if never.
@@ -169,7 +169,7 @@ pub trait SnapshotBackend: Send + Sync {
     /// # }
     /// ```
     fn flip_bit(&self, _place: &Self::Place, _at: u64, _bit: u8) -> Result<(), Unsupported> {
-        Err(Unsupported)
+        Err(Unsupported("SnapshotBackend::flip_bit"))
     }
 
     /// The next sync of a store that is open there fails with an I/O error.
@@ -195,7 +195,7 @@ pub trait SnapshotBackend: Send + Sync {
     /// # }
     /// ```
     fn fail_next_sync(&self, _place: &Self::Place) -> Result<(), Unsupported> {
-        Err(Unsupported)
+        Err(Unsupported("SnapshotBackend::fail_next_sync"))
     }
 
     /// From now on there is no more space (`true`), or enough again (`false`).
@@ -222,7 +222,7 @@ pub trait SnapshotBackend: Send + Sync {
     /// # }
     /// ```
     fn set_full(&self, _place: &Self::Place, _full: bool) -> Result<(), Unsupported> {
-        Err(Unsupported)
+        Err(Unsupported("SnapshotBackend::set_full"))
     }
 
     /// The most that this process had ever allocated at once, in bytes, where the test binary counts it
@@ -244,7 +244,7 @@ pub trait SnapshotBackend: Send + Sync {
     /// assert!(ALLOCATOR.max_allocated() as u64 >= before.max(1 << 20));
     /// ```
     fn peak_bytes(&self) -> Result<u64, Unsupported> {
-        Err(Unsupported)
+        Err(Unsupported("SnapshotBackend::peak_bytes"))
     }
 }
 
@@ -316,6 +316,16 @@ macro_rules! snapshot_conformance {
             $crate::conformance::check_suite($crate::conformance::snapshot::CLAUSES, SNAPSHOT_SUBJECT.partly);
         }
         $crate::__snapshot_clauses! { __snapshot_tests { $backend } }
+        /// What is skipped, for the test runner to count and to name.
+        mod skipped_snapshot_clauses {
+            $(
+                #[test]
+                #[ignore = $reason]
+                fn $skip() {
+                    panic!("take it out of `skip` to run it");
+                }
+            )*
+        }
     };
 }
 

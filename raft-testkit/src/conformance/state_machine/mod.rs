@@ -205,6 +205,16 @@ macro_rules! state_machine_conformance {
             );
         }
         $crate::__state_machine_clauses! { __state_machine_tests { $backend } }
+        /// What is skipped, for the test runner to count and to name.
+        mod skipped_state_machine_clauses {
+            $(
+                #[test]
+                #[ignore = $reason]
+                fn $skip() {
+                    panic!("take it out of `skip` to run it");
+                }
+            )*
+        }
     };
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use raft_core::backend::StateMachine;
 
-use super::super::{ClauseFailure, ensure, equal, ok};
+use super::super::{ClauseFailure, ensure, equal, fail, ok};
 use super::StateMachineBackend;
 use super::log::{Batches, Log, Stored, bytes_of, snapshot};
 
@@ -21,7 +21,18 @@ async fn machine_at<B: StateMachineBackend>(
 }
 
 fn same(what: &str, seen: &Bytes, expected: &Bytes) -> Result<(), ClauseFailure> {
-    equal(format!("{what}, in bytes"), seen, expected)
+    let differ = |at: &usize| seen.get(*at) != expected.get(*at);
+    let Some(first) = (0..seen.len().max(expected.len())).find(differ) else { return Ok(()) };
+    // All of both would hide where they differ.
+    let around = |bytes: &Bytes| {
+        let from = first.saturating_sub(8).min(bytes.len());
+        let part = bytes.slice(from..bytes.len().min(first.saturating_add(24)));
+        format!("{} bytes; from {from} on {part:?}", bytes.len())
+    };
+    Err(fail(
+        format!("{what}: {}", around(expected)),
+        format!("{}; the first that differs is {first}", around(seen)),
+    ))
 }
 
 pub(super) async fn a06_snapshot_is_a_point_in_time<B: StateMachineBackend>(

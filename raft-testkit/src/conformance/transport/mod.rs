@@ -217,7 +217,7 @@ pub trait TransportBackend: Send + Sync {
     /// # }
     /// ```
     fn wire(&self) -> Result<Arc<dyn Wire>, Unsupported> {
-        Err(Unsupported)
+        Err(Unsupported("TransportBackend::wire"))
     }
 
     /// Connects to this address and sends nonsense of every kind that the format allows to tell from
@@ -248,7 +248,7 @@ pub trait TransportBackend: Send + Sync {
     /// #         MemoryNetwork::new().transport_at(address)
     /// #     }
     ///     async fn send_nonsense(&self, address: &str) -> Result<(), Unsupported> {
-    ///         let mut stream = TcpStream::connect(address).await.map_err(|_| Unsupported)?;
+    ///         let mut stream = TcpStream::connect(address).await.map_err(|_| Unsupported("a connection"))?;
     ///         // Whoever hangs up before all is sent has turned it away.
     ///         let _ = stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await;
     ///         Ok(())
@@ -269,7 +269,7 @@ pub trait TransportBackend: Send + Sync {
     /// # }
     /// ```
     async fn send_nonsense(&self, _address: &str) -> Result<(), Unsupported> {
-        Err(Unsupported)
+        Err(Unsupported("TransportBackend::send_nonsense"))
     }
 
     /// The first bytes of a bulk message that announces more than the transport takes, such as 2 GiB, as
@@ -307,7 +307,7 @@ pub trait TransportBackend: Send + Sync {
     /// # }
     /// ```
     fn oversized_announcement(&self) -> Result<Vec<u8>, Unsupported> {
-        Err(Unsupported)
+        Err(Unsupported("TransportBackend::oversized_announcement"))
     }
 
     /// The most that this process had ever allocated at once, in bytes, where the test binary counts it
@@ -382,7 +382,7 @@ pub trait TransportBackend: Send + Sync {
     /// # }
     /// ```
     fn connection_limit(&self) -> Result<usize, Unsupported> {
-        Err(Unsupported)
+        Err(Unsupported("TransportBackend::connection_limit"))
     }
 
     /// A transport that speaks another wire version only.
@@ -414,7 +414,7 @@ pub trait TransportBackend: Send + Sync {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let old = Mine.transport_of_version(NodeId(1), "memory:1", WireVersion::Previous);
-    /// assert!(matches!(old, Err(Unsupported)));
+    /// assert!(matches!(old, Err(Unsupported(_))));
     /// assert!(run(&Mine, "t11_no_common_version_is_refused").await.is_err());
     /// # }
     /// ```
@@ -424,7 +424,7 @@ pub trait TransportBackend: Send + Sync {
         _address: &str,
         _version: WireVersion,
     ) -> Result<Arc<dyn Transport>, Unsupported> {
-        Err(Unsupported)
+        Err(Unsupported("TransportBackend::transport_of_version"))
     }
 
     /// What a peer of the previous wire version is told when this is sent to it; `None` if nothing.
@@ -533,6 +533,16 @@ macro_rules! transport_conformance {
             $crate::conformance::check_suite($crate::conformance::transport::CLAUSES, TRANSPORT_SKIPS);
         }
         $crate::__transport_clauses! { __transport_tests { $backend } }
+        /// What is skipped, for the test runner to count and to name.
+        mod skipped_transport_clauses {
+            $(
+                #[test]
+                #[ignore = $reason]
+                fn $skip() {
+                    panic!("take it out of `skip` to run it");
+                }
+            )*
+        }
     };
 }
 
