@@ -2,5 +2,6 @@
 //! a part of this.
 
 pub mod outcomes;
+pub mod service;
 pub mod stacks;
 pub mod tally;

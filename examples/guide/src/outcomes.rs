@@ -79,35 +79,12 @@ pub async fn once(
 
 #[cfg(test)]
 mod tests {
-    use raft_core::ids::{ClusterId, GroupId, NodeId};
-    use raft_core::membership::Membership;
     use raft_core::node::typed::{decode, encode};
-    use raft_core::{Config, Node};
-    use raft_testkit::memory::{MemoryDisk, MemoryJournal, MemoryNetwork};
+    use raft_testkit::memory::MemoryNetwork;
 
     use super::*;
-    use crate::tally::{Answer, Ask, Tally};
-
-    async fn three() -> Vec<(NodeHandle, Tally)> {
-        let (cluster, group, network) = (ClusterId(1), GroupId(0), MemoryNetwork::new());
-        let ids = [NodeId(1), NodeId(2), NodeId(3)];
-        let members = ids.map(|id| Member::new(id, format!("node-{id}")));
-        let founders = Membership::of_voters(members).unwrap();
-        let mut nodes = Vec::new();
-        for id in ids {
-            let tally = Tally::default();
-            let disk = MemoryDisk::new();
-            let node = Node::builder(Config::new(id, cluster))
-                .journal(MemoryJournal::create(&disk, cluster, group, id, Some(&founders)).unwrap())
-                .transport(network.transport(id))
-                .state_machine(tally.clone())
-                .start()
-                .await
-                .unwrap();
-            nodes.push((node, tally));
-        }
-        nodes
-    }
+    use crate::tally::cluster::three;
+    use crate::tally::{Answer, Ask};
 
     async fn leader(node: &NodeHandle) -> Member {
         let led = node.watch().until(|status| status.leader.is_some()).await.unwrap();
@@ -120,7 +97,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_write_is_done_or_moved() {
-        let nodes = three().await;
+        let nodes = three(&MemoryNetwork::new()).await;
         let leads = leader(&nodes[0].0).await;
         for (node, _) in &nodes {
             assert_eq!(leader(node).await, leads);
@@ -139,7 +116,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn through_the_loss_of_a_leader_it_counts_once() {
-        let nodes = three().await;
+        let nodes = three(&MemoryNetwork::new()).await;
         let handles: Vec<NodeHandle> = nodes.iter().map(|(node, _)| node.clone()).collect();
         let first = leader(&handles[0]).await.id;
         let (leads, _) = nodes.iter().find(|(node, _)| node.id() == first).unwrap();

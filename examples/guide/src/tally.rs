@@ -193,3 +193,61 @@ mod contract {
 
     raft_testkit::state_machine_conformance! { backend: Tallies }
 }
+
+/// Three nodes in memory.
+#[cfg(test)]
+pub(crate) mod cluster {
+    use raft_core::ids::{ClusterId, GroupId, NodeId};
+    use raft_core::membership::{Member, Membership};
+    use raft_core::{Config, Node, NodeHandle, TypedNode};
+    use raft_testkit::memory::{MemoryDisk, MemoryJournal, MemoryNetwork};
+
+    use super::{Answer, Ask, Tally};
+
+    pub(crate) async fn start(
+        network: &MemoryNetwork,
+        id: NodeId,
+        founders: Option<&Membership>,
+    ) -> (NodeHandle, Tally) {
+        let (cluster, disk) = (ClusterId(1), MemoryDisk::new());
+        let tally = Tally::default();
+        let node = Node::builder(Config::new(id, cluster))
+            .journal(MemoryJournal::create(&disk, cluster, GroupId(0), id, founders).unwrap())
+            .transport(network.transport(id))
+            .state_machine(tally.clone())
+            .start()
+            .await
+            .unwrap();
+        (node, tally)
+    }
+
+    pub(crate) async fn three(network: &MemoryNetwork) -> Vec<(NodeHandle, Tally)> {
+        let ids = [NodeId(1), NodeId(2), NodeId(3)];
+        let members = ids.map(|id| Member::new(id, format!("node-{id}")));
+        let founders = Membership::of_voters(members).unwrap();
+        let mut nodes = Vec::new();
+        for id in ids {
+            nodes.push(start(network, id, Some(&founders)).await);
+        }
+        nodes
+    }
+
+    /// Waits until somebody leads, and knows that it does.
+    pub(crate) async fn leader(nodes: &[(NodeHandle, Tally)]) -> &(NodeHandle, Tally) {
+        let led = nodes[0].0.watch().until(|status| status.leader.is_some()).await.unwrap();
+        let id = led.leader.as_ref().unwrap().id;
+        let found = nodes.iter().find(|(node, _)| node.id() == id).unwrap();
+        found.0.watch().until(|status| status.leader.as_ref().is_some_and(|l| l.id == id)).await.unwrap();
+        found
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_vote_counts() {
+        let nodes = three(&MemoryNetwork::new()).await;
+        let (node, tally) = leader(&nodes).await;
+        let typed = TypedNode::<Ask, Answer>::new(node.clone());
+        assert_eq!(typed.propose(&Ask::Vote("ada".into(), 2)).await, Ok(Ok(2)));
+        node.read_barrier().await.unwrap();
+        assert_eq!(tally.votes("ada"), 2);
+    }
+}

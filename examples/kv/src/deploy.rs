@@ -1,5 +1,5 @@
-//! The files in `deploy/` are held to the program: each call in them is one that it takes, and each exit code one that it
-//! gives.
+//! The files in `deploy/`, and the configuration that the guide shows, are held to the program: each call in them is one that
+//! it takes, and each exit code one that it gives.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::settings::{CLIENT, HTTP, Settings};
 const UNIT: &str = include_str!("../deploy/raft-kv@.service");
 const CONTAINER: &str = include_str!("../deploy/Containerfile");
 const COMPOSE: &str = include_str!("../deploy/compose.yaml");
+const CHAPTER: &str = include_str!("../../../docs/guide/deploy.md");
 
 /// What stands behind `key` in the one line that begins with it.
 fn value<'a>(text: &'a str, key: &str) -> &'a str {
@@ -70,6 +71,28 @@ fn the_three_nodes_of_the_compose_file_are_one_cluster_that_its_ports_lead_to() 
         }
         assert!(COMPOSE.contains(&format!("HTTP_PORT: \"{}\"", node.http.unwrap().port())));
     }
+}
+
+#[test]
+fn the_configuration_of_the_chapter_has_tls_and_a_page_that_only_its_machine_sees() {
+    let (_, rest) = CHAPTER.split_once("```toml\n").unwrap();
+    let (file, _) = rest.split_once("```").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("1.toml");
+    let settings = |text: &str| {
+        std::fs::write(&config, text).unwrap();
+        let call = format!("raft-kv serve --config {} --data /var/lib/raft-kv/1", config.display());
+        let Arguments::Serve(flags) = parsed(&call) else { panic!("{call}") };
+        Settings::new(*flags)
+    };
+    let node = settings(file).unwrap();
+    assert!(node.tls.is_some() && node.http.unwrap().ip().is_loopback());
+    assert!(!node.listen.ip().is_loopback() && !node.peer_listen.ip().is_loopback());
+    // As the chapter says of `http` elsewhere.
+    let open = file.replace("127.0.0.1:7201", "10.0.0.1:7201");
+    assert!(settings(&open).unwrap_err().to_string().contains("--http 10.0.0.1:7201"));
+    let node = settings(&format!("{open}insecure = true\n")).unwrap();
+    assert!(node.tls.is_some() && !node.http.unwrap().ip().is_loopback());
 }
 
 #[test]

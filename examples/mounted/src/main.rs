@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
@@ -33,15 +34,27 @@ fn member(text: &str) -> Result<Member, String> {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let args = Args::parse();
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("raft-mounted: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Box<dyn Error + Send + Sync>> {
     let (id, founders) = (NodeId(args.id), Membership::of_voters(args.members)?);
     let address = founders.member(id).ok_or("this node is none of the members")?.address.to_string();
-    let socket = TcpListener::bind(&address).await?;
+    let socket = TcpListener::bind(&address).await;
+    let socket = socket.map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let patience = Duration::from_millis(args.patience_ms);
     let limits = Limits::default();
-    let setup = Setup { id, data: args.data, address, founders: Some(founders), patience, limits };
+    let setup =
+        Setup { id, data: args.data, address: address.clone(), founders: Some(founders), patience, limits };
     let service = Service::start(setup, socket).await?;
+    eprintln!("raft-mounted: node {id} listens on {address}, for clients and peers");
 
     tokio::select! {
         asked = tokio::signal::ctrl_c() => asked?,

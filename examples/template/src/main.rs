@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Parser;
 use raft_core::ids::NodeId;
@@ -37,14 +38,26 @@ fn member(text: &str) -> Result<Member, String> {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let args = Args::parse();
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}: {error}", env!("CARGO_PKG_NAME"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Box<dyn Error + Send + Sync>> {
     let (id, founders) = (NodeId(args.id), Membership::of_voters(args.members)?);
     let me = founders.member(id).ok_or("this node is none of the members")?;
     let clients_at = me.attributes.get(CLIENTS).ok_or("no port for clients")?;
-    let listener = TcpListener::bind(service::listen_at(clients_at, args.listen).await?).await?;
+    let clients_at = service::listen_at(clients_at, args.listen).await?;
+    let listener = TcpListener::bind(clients_at).await;
+    let listener = listener.map_err(|error| format!("cannot listen on {clients_at}: {error}"))?;
     let peers_at = service::listen_at(&me.address, args.listen).await?;
     let (node, machine) = service::start(id, &args.data, peers_at, Some(&founders)).await?;
+    eprintln!("{}: node {id} serves clients at {clients_at} and peers at {peers_at}", env!("CARGO_PKG_NAME"));
 
     tokio::select! {
         () = clients::serve(listener, node.clone(), machine) => {}

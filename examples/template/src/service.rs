@@ -29,7 +29,8 @@ pub async fn listen_at(address: &str, ip: Option<IpAddr>) -> io::Result<SocketAd
         let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         return Ok(SocketAddr::new(ip, port.ok_or_else(invalid)?));
     }
-    let mut found = tokio::net::lookup_host(address).await?;
+    let found = tokio::net::lookup_host(address).await;
+    let mut found = found.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
     found.next().ok_or_else(invalid)
 }
 
@@ -81,7 +82,8 @@ mod tests {
         let any = IpAddr::from([0, 0, 0, 0]);
         assert_eq!(listen_at("node-1.invalid:7401", Some(any)).await.unwrap(), SocketAddr::new(any, 7401));
         for wrong in ["localhost", "localhost:http", "localhost:99999", ""] {
-            assert!(listen_at(wrong, None).await.is_err(), "{wrong}");
+            let error = listen_at(wrong, None).await.unwrap_err().to_string();
+            assert!(error.starts_with(wrong), "{error}");
             assert!(listen_at(wrong, Some(any)).await.is_err(), "{wrong}");
         }
     }

@@ -1,7 +1,7 @@
 //! What a backend author implements: signatures and numbered contracts, no logic.
 //!
-//! The traits are object-safe, have no default methods and no optional companions. What may grow later
-//! is data. The clause numbers (J1, T1, …) are those of the conformance suites in `raft-testkit`, where
+//! The traits are object-safe, have no default methods but [`JournalReader::verify`] and no optional companions.
+//! What may grow later is data. The clause numbers (J1, T1, …) are those of the conformance suites in `raft-testkit`, where
 //! each has one test of its name.
 
 mod journal;

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::process::ExitCode;
 
 use guide::outcomes::{Reply, read, write};
 use guide::stacks::file_and_tcp;
@@ -13,7 +14,17 @@ use raft_core::node::typed::{decode, encode};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tally: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error + Send + Sync>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [id, data, addresses] = &arguments[..] else {
         return Err("tally ID FOLDER ADDRESS,ADDRESS,...".into());
@@ -22,7 +33,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let members = (1..).zip(addresses.split(',')).map(|(id, address)| Member::new(NodeId(id), address));
     let founders = Membership::of_voters(members)?;
     let me = founders.member(id).ok_or("this node has no address in the list")?;
-    let (node, tally) = file_and_tcp(id, Path::new(data), me.address.parse()?, Some(&founders)).await?;
+    let listen = me.address.parse().map_err(|error| format!("{}: {error}", me.address))?;
+    let (node, tally) = file_and_tcp(id, Path::new(data), listen, Some(&founders)).await?;
 
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
