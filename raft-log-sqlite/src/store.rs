@@ -272,7 +272,7 @@ impl Store {
         let needed = anew.iter().map(|entry| entry.data.len() as u64).sum();
         let change = Change { purge_upto: Some(upto.index), cut_from, rows, ..Change::of(state) };
         let state = self.transact(change, needed).await?;
-        self.settle()?;
+        self.move_what_was_dropped().await?;
         let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
         log.purge(upto);
         log.state = state;
@@ -290,7 +290,7 @@ impl Store {
         let state = State { op: before.op, commit_hint: before.commit_hint, ..fresh };
         let change = Change { cut_from: Some(Index(0)), ..Change::of(state) };
         let state = self.transact(change, 0).await?;
-        self.settle()?;
+        self.move_what_was_dropped().await?;
         let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
         *log = Log::new(state, self.options.tail_bytes);
         Ok(())
@@ -317,6 +317,19 @@ impl Store {
         if length <= self.options.wal_bytes {
             return Ok(());
         }
+        self.move_wal(length).await
+    }
+
+    /// The same, however small it is, where what was dropped may have been damaged: a frame of it that stays would be judged
+    /// by the next opening as a part of the log (J18). Without space it stays until there is some.
+    async fn move_what_was_dropped(&mut self) -> Result<(), JournalError> {
+        match self.move_wal(0).await {
+            Err(JournalError::NoSpace { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn move_wal(&mut self, length: u64) -> Result<(), JournalError> {
         // What leaves the write-ahead log must not be behind the watermark.
         self.settle()?;
         match self.db.checkpoint().await {

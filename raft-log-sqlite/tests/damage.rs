@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use raft_core::backend::{Journal, JournalState, OpenError, Verdict};
+use raft_core::backend::{Journal, JournalError, JournalState, OpenError, Verdict};
 use raft_core::ids::{Index, LogId};
 use raft_log_sqlite::{Options, SqliteJournal};
 use support::{CLUSTER, GROUP, NODE, Place, append, entry, fill, flip, payload, read_all, used, wal};
@@ -186,6 +186,39 @@ async fn what_changes_in_the_room_of_the_write_ahead_log_takes_nothing_away() {
         for found in read_all(&journal, 1, 40).await {
             assert_eq!(found.data, payload(found.id.index.0));
         }
+    }
+}
+
+/// A frame of the write-ahead log was damaged, a scrub has said so, and what it held is dropped: the frame stayed where it
+/// was, and the next opening took the whole log for damaged.
+#[tokio::test]
+async fn what_was_dropped_is_of_no_consequence_in_the_write_ahead_log_either() {
+    for resets in [false, true] {
+        let place = Place::new();
+        let options = place.options().wal_bytes(16 << 20);
+        let mut journal =
+            SqliteJournal::create(&place.dir(), CLUSTER, GROUP, NODE, None, options).await.unwrap();
+        fill(&mut journal, 1, 40).await;
+        let bytes = fs::read(wal(&place.dir())).unwrap();
+        let wanted = payload(23);
+        for (at, _) in bytes.windows(wanted.len()).enumerate().filter(|(_, window)| *window == wanted) {
+            flip(&wal(&place.dir()), at + 150);
+        }
+        let found = journal.reader().verify(Index(1)..Index(41), u64::MAX).await;
+        assert!(matches!(found, Err(JournalError::Corrupt(_))), "{found:?}");
+        if resets {
+            journal.reset(LogId::new(1, 50)).await.unwrap();
+        } else {
+            journal.purge(LogId::new(1, 30)).await.unwrap();
+        }
+        let image = place.image();
+        drop(journal);
+        place.restore(&image);
+        assert!(SqliteJournal::verify(&place.dir()).unwrap().is_clean());
+        let state = place.open().await.unwrap().load().await.unwrap();
+        assert_eq!(state.verdict, Verdict::Clean, "reset: {resets}");
+        assert_eq!(state.last, LogId::new(1, if resets { 50 } else { 40 }));
+        assert!(!state.hard_state.probation);
     }
 }
 

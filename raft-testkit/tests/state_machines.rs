@@ -102,14 +102,10 @@ const TABLE: &[(Mutant, &str, &str)] = &[
     (
         Mutant::ReadsItsSnapshotLate,
         "a06_snapshot_is_a_point_in_time",
-        "one that was read after all, and after its machine, in bytes",
+        "one that was read after all, and after its machine",
     ),
     (Mutant::SnapshotsCountAsCommands, "a06_taking_a_snapshot_changes_nothing", "the answers of entry 2"),
-    (
-        Mutant::AddsWhatIsInstalled,
-        "a07_install_replaces_everything",
-        "a snapshot of what was installed, in bytes",
-    ),
+    (Mutant::AddsWhatIsInstalled, "a07_install_replaces_everything", "a snapshot of what was installed"),
     (Mutant::KeepsLastApplied, "a07_install_replaces_everything", "last_applied after installing"),
     (
         Mutant::InstallsAPart,

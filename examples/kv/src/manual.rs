@@ -34,8 +34,20 @@ pub(crate) fn completions(arguments: &CompletionsArguments, command: Command) ->
     print(&script(arguments.shell, command))
 }
 
-fn script(shell: Shell, mut command: Command) -> Vec<u8> {
+/// What some flags of `serve` know. Only for completion: what else is given is refused with advice of its own.
+const VALUES: [(&str, &[&str]); 3] = [
+    ("journal", &["file", "sqlite"]),
+    ("transport", &["tcp", "grpc"]),
+    ("log", &["off", "error", "warn", "info", "debug", "trace"]),
+];
+
+fn script(shell: Shell, command: Command) -> Vec<u8> {
     let mut script = Vec::new();
+    let mut command = command.mut_subcommand("serve", |serve| {
+        VALUES
+            .iter()
+            .fold(serve, |serve, (flag, values)| serve.mut_arg(flag, |arg| arg.value_parser(values.to_vec())))
+    });
     let name = command.get_name().to_owned();
     clap_complete::generate(shell, &mut command, &name, &mut script);
     if shell != Shell::Bash {

@@ -82,10 +82,10 @@ flags! {
     #[arg(value_name = "UUID", help_heading = "Node and cluster")]
     cluster_id: String;
     /// How the log is kept: file or sqlite. Default: file.
-    #[arg(value_parser = ["file", "sqlite"], value_name = "KIND", help_heading = "Node and cluster")]
+    #[arg(value_name = "KIND", help_heading = "Node and cluster")]
     journal: String;
     /// How nodes talk: tcp or grpc; the same on all nodes. Default: tcp.
-    #[arg(value_parser = ["tcp", "grpc"], value_name = "KIND", help_heading = "Node and cluster")]
+    #[arg(value_name = "KIND", help_heading = "Node and cluster")]
     transport: String;
     /// How often a leader says that it leads, in milliseconds. Default: 50.
     #[arg(value_name = "MS", help_heading = "Elections and reads")]
@@ -172,7 +172,7 @@ flags! {
     #[arg(value_name = "N", help_heading = "Clients and watching")]
     trace_every: NonZeroU64;
     /// What goes to stderr: off, error, warn, info, debug or trace. Default: info.
-    #[arg(value_parser = ["off", "error", "warn", "info", "debug", "trace"], value_name = "LEVEL", help_heading = "Clients and watching")]
+    #[arg(value_name = "LEVEL", help_heading = "Clients and watching")]
     log: String;
 }
 
