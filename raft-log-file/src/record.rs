@@ -144,7 +144,9 @@ impl Header {
         if body < table || !(HEADER.checked_add(body)?).is_multiple_of(FOOTER) {
             return None;
         }
-        HEADER.checked_add(body)?.checked_add(FOOTER)
+        let extent = HEADER.checked_add(body)?.checked_add(FOOTER)?;
+        // With its pad it has a size too.
+        extent.checked_next_multiple_of(BLOCK).map(|_| extent)
     }
 
     /// The index after its last entry.
@@ -459,6 +461,21 @@ mod tests {
             assert_eq!(found.total, bytes.len() as u64);
             let lengths: Vec<usize> = found.entries().map(|(_, data)| data.len()).collect();
             assert_eq!(lengths, sizes);
+        }
+    }
+
+    /// A checksum says that it was written, not that it makes sense.
+    #[test]
+    fn a_size_beyond_all_counting_is_none() {
+        for body_len in [u64::MAX, u64::MAX - 31, u64::MAX - 159, u64::MAX - 4095 - 96 - 32, 1 << 63, 31] {
+            let header = Header { body_len, ..Header::default() };
+            // Whoever asks for its size asks for that of its pad too.
+            let _ = header.extent().map(|extent| extent.next_multiple_of(BLOCK));
+            let bytes = header.encode(SEED.at(8192));
+            assert!(
+                matches!(decode(&bytes, SEED, 8192, 0, 0), Found::Broken { header: Some(_) }),
+                "{body_len}"
+            );
         }
     }
 

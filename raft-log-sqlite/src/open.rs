@@ -187,6 +187,7 @@ pub(crate) async fn create(dir: &Path, origins: Origins, options: Options) -> Re
         mark,
         unsettled: 0,
         fresh_wal: true,
+        stale_wal: false,
         db,
         log: Arc::new(RwLock::new(log)),
         options,
@@ -406,6 +407,15 @@ async fn look_at(db: &mut Db, store: StoreId, mark: Option<State>, tail: usize) 
     Ok(scan)
 }
 
+/// Writes a copy of a write-ahead log, durably. The room behind it takes none.
+fn write_without_room(to: &Path, bytes: &[u8]) -> io::Result<()> {
+    let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    fs::write(to, bytes.get(..used).unwrap_or_default())?;
+    let file = File::options().write(true).open(to)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync_all()
+}
+
 /// Judges the write-ahead log and copies it aside. A copy that is there already comes from an opening
 /// that was cut: it is what counts.
 fn keep_wal(dir: &Path) -> io::Result<Shape> {
@@ -422,9 +432,12 @@ fn keep_wal(dir: &Path) -> io::Result<Shape> {
     // An empty one too: closing a database removes it.
     if exists && !kept.exists() {
         let temporary = dir.join("journal.db-wal.tmp");
-        fs::write(&temporary, &bytes)?;
-        File::open(&temporary)?.sync_all()?;
-        fs::rename(&temporary, &kept)?;
+        let made = write_without_room(&temporary, &bytes).and_then(|()| fs::rename(&temporary, &kept));
+        if let Err(error) = made {
+            // On a full disk it would take the rest.
+            let _ = remove(&temporary);
+            return Err(error);
+        }
         sync_dir(dir)?;
     }
     Ok(wal::judge(&bytes))
@@ -593,6 +606,7 @@ async fn act(
         mark,
         unsettled: 0,
         fresh_wal: true,
+        stale_wal: false,
         db,
         log: Arc::new(RwLock::new(log)),
         options,

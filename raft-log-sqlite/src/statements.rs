@@ -58,10 +58,12 @@ pub(crate) fn last<'q>(
     let size = if rows.is_empty() { 0 } else { rows.len().next_power_of_two() };
     let power = if rows.is_empty() { 0 } else { size.trailing_zeros() as usize + 1 };
     let variant = usize::from(begin) * 2 + usize::from(commit);
-    let text = LAST.get(variant * (SIZES + 1) + power).map_or("", String::as_str);
+    // An empty text would be done at once, and acknowledge what was never written.
+    let unknown = || sqlx::Error::Encode("there is no statement for so many rows".into());
+    let text = LAST.get(variant * (SIZES + 1) + power).ok_or_else(unknown)?;
     let mut all = values(rows, size)?;
     all.add(state).map_err(sqlx::Error::Encode)?;
-    Ok(sqlx::query_with(text, all))
+    Ok(sqlx::query_with(text.as_str(), all))
 }
 
 /// Values for an INSERT of `size` rows.

@@ -37,6 +37,9 @@ pub(crate) struct Store {
     /// The write-ahead log is empty: the first transaction in it syncs the watermark, so that a log that
     /// is missing as a whole is always noticed.
     pub(crate) fresh_wal: bool,
+    /// The write-ahead log has something that a next opening should not judge: what was dropped, or a part of a
+    /// transaction that found no space. It is moved into the database as soon as there is space.
+    pub(crate) stale_wal: bool,
     pub(crate) db: Db,
     pub(crate) log: Arc<RwLock<Log>>,
     pub(crate) options: Options,
@@ -220,6 +223,7 @@ impl Store {
             let full = matches!(error, JournalError::NoSpace { .. });
             // What the database says now is what it has: nothing of this (J9).
             if full && self.db.state(before.store).await.ok().flatten() == Some(before) {
+                self.stale_wal = true;
                 return Err(error);
             }
             return Err(self.poison(error));
@@ -272,11 +276,12 @@ impl Store {
         let needed = anew.iter().map(|entry| entry.data.len() as u64).sum();
         let change = Change { purge_upto: Some(upto.index), cut_from, rows, ..Change::of(state) };
         let state = self.transact(change, needed).await?;
-        self.move_what_was_dropped().await?;
-        let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
-        log.purge(upto);
-        log.state = state;
-        Ok(())
+        {
+            let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
+            log.purge(upto);
+            log.state = state;
+        }
+        self.move_what_was_dropped().await
     }
 
     /// Empties the log: it begins after `to` (J7).
@@ -290,10 +295,8 @@ impl Store {
         let state = State { op: before.op, commit_hint: before.commit_hint, ..fresh };
         let change = Change { cut_from: Some(Index(0)), ..Change::of(state) };
         let state = self.transact(change, 0).await?;
-        self.move_what_was_dropped().await?;
-        let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
-        *log = Log::new(state, self.options.tail_bytes);
-        Ok(())
+        *self.log.write().unwrap_or_else(PoisonError::into_inner) = Log::new(state, self.options.tail_bytes);
+        self.move_what_was_dropped().await
     }
 
     /// Whether the watermark still is to be synced.
@@ -314,7 +317,7 @@ impl Store {
     pub(crate) async fn tidy(&mut self) -> Result<(), JournalError> {
         self.check()?;
         let length = std::fs::metadata(self.dir.join(WAL)).map_or(0, |found| found.len());
-        if length <= self.options.wal_bytes {
+        if length <= self.options.wal_bytes && !self.stale_wal {
             return Ok(());
         }
         self.move_wal(length).await
@@ -323,8 +326,10 @@ impl Store {
     /// The same, however small it is, where what was dropped may have been damaged: a frame of it that stays would be judged
     /// by the next opening as a part of the log (J18). Without space it stays until there is some.
     async fn move_what_was_dropped(&mut self) -> Result<(), JournalError> {
+        self.stale_wal = true;
+        self.settle()?;
         match self.move_wal(0).await {
-            Err(JournalError::NoSpace { .. }) => Ok(()),
+            Err(JournalError::NoSpace { .. }) if self.failed.is_none() => Ok(()),
             other => other,
         }
     }
@@ -334,7 +339,7 @@ impl Store {
         self.settle()?;
         match self.db.checkpoint().await {
             Ok(()) => {
-                self.fresh_wal = true;
+                (self.fresh_wal, self.stale_wal) = (true, false);
                 self.make_room();
                 Ok(())
             }

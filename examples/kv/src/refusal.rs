@@ -155,7 +155,9 @@ pub(crate) fn of_change(error: &ChangeError, me: Me) -> String {
             format!("UNKNOWN {other}; RAFT INFO on the new leader says who the voters are")
         }
         ChangeError::Plan(error @ PlanError::NotAMember(node)) => {
-            format!("ERR {error}: RAFT ADD-LEARNER {node} PEER@CLIENT makes it one")
+            format!(
+                "ERR {error}: RAFT INFO lists them; RAFT ADD-LEARNER {node} PEER@CLIENT would make it one"
+            )
         }
         other => format!("ERR {other}"),
     }

@@ -16,7 +16,7 @@ mod results;
 
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Outcome;
 use crate::util::{Context, Failure, json as json_file, proc, table};
@@ -63,6 +63,9 @@ pub(crate) struct Args {
 const PARTS: [&str; 9] =
     ["machine", "core", "journal", "load", "reads", "stacks", "failover", "transfer", "growth"];
 
+/// What we can be measured against.
+const PEERS: [&str; 4] = ["etcd", "redis", "raft-rs", "openraft"];
+
 impl Args {
     fn wants(&self, part: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|one| one == part)
@@ -80,6 +83,9 @@ impl Args {
 pub(crate) fn run(args: &Args) -> Outcome {
     if let Some(strange) = args.only.iter().find(|one| !PARTS.contains(&one.as_str())) {
         return Err(Failure::new(format!("--only {strange}: one of {}", PARTS.join(", "))));
+    }
+    if let Some(strange) = args.against.iter().find(|one| !PEERS.contains(&one.as_str())) {
+        return Err(Failure::new(format!("--against {strange}: one of {}", PEERS.join(", "))));
     }
     let baseline = args.baseline.as_deref().map(baseline::read).transpose()?;
     let tools = Tools::build(&args.against)?;
@@ -106,6 +112,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let page = html::page(&report, &results, &ratios)?;
     let file = out.join("report.html");
     std::fs::write(&file, page).context(|| format!("cannot write {}", file.display()))?;
+    if args.wants("machine") {
+        print_machine(&machine);
+    }
     print(&ratios);
     if let Some(before) = &baseline {
         println!("\nagainst the baseline:\n{}", baseline::compare(before, &results));
@@ -130,7 +139,20 @@ fn measure(args: &Args, tools: &Tools, results: &mut Results) -> Result<(), Fail
     outside::measure(args, tools, results)
 }
 
+/// What no program here can be faster than, and where that is.
+fn print_machine(machine: &Value) {
+    println!();
+    for (name, value) in machine.as_object().into_iter().flatten() {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        println!("  {name}: {text}");
+    }
+}
+
 fn print(ratios: &[Ratio]) {
+    if ratios.is_empty() {
+        println!("\nno goal is about these parts alone; the report has their figures");
+        return;
+    }
     let number = |value: f64| if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") };
     let rows: Vec<Vec<String>> = ratios
         .iter()

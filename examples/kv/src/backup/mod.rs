@@ -5,7 +5,7 @@ mod format;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use raft_core::ids::{ClusterId, NodeId};
 use raft_core::membership::Membership;
@@ -117,10 +117,22 @@ impl std::fmt::Display for Checked {
         }
         write!(
             f,
-            "everything up to entry {} (term {}) of cluster {cluster}, made by node {node} {seconds} s after 1970, {} \
-             bytes",
-            upto.index, upto.term, self.file_bytes
+            "everything up to entry {} (term {}) of cluster {cluster}, made by node {node} on {}, {} bytes",
+            upto.index,
+            upto.term,
+            date(*seconds),
+            self.file_bytes
         )
+    }
+}
+
+/// A time as people read it, as far as there are years of four digits.
+fn date(seconds: u64) -> String {
+    const YEAR_10000: u64 = 253_402_300_800;
+    let time = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+    match time.filter(|_| seconds < YEAR_10000) {
+        Some(time) => httpdate::fmt_http_date(time),
+        None => format!("{seconds} s after 1970"),
     }
 }
 
@@ -157,6 +169,17 @@ mod tests {
     use super::*;
     use crate::command::Op;
     use crate::resp::Reply;
+
+    /// Also what no clock says: a file may hold anything.
+    #[test]
+    fn every_time_can_be_told() {
+        assert_eq!(date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(date(1_795_800_810), "Fri, 27 Nov 2026 17:33:30 GMT");
+        assert_eq!(date(253_402_300_799), "Fri, 31 Dec 9999 23:59:59 GMT");
+        for seconds in [253_402_300_800, 1 << 62, u64::MAX] {
+            assert_eq!(date(seconds), format!("{seconds} s after 1970"));
+        }
+    }
 
     fn sample() -> Vec<u8> {
         let mut store = Store::default();

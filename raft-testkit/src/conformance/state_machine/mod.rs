@@ -189,7 +189,7 @@ macro_rules! state_machine_conformance {
     (backend: $backend:expr $(,)?) => {
         $crate::state_machine_conformance! { backend: $backend, skip: {} }
     };
-    (backend: $backend:expr, skip: { $($skip:ident => $reason:expr),* $(,)? } $(,)?) => {
+    (backend: $backend:expr, skip: { $($skip:ident => $reason:literal),* $(,)? } $(,)?) => {
         const STATE_MACHINE_SUBJECT: $crate::conformance::Subject = $crate::conformance::Subject {
             suite: "state machine",
             backend: concat!(env!("CARGO_PKG_NAME"), " / ", module_path!()),
@@ -211,7 +211,7 @@ macro_rules! state_machine_conformance {
                 #[test]
                 #[ignore = $reason]
                 fn $skip() {
-                    panic!("take it out of `skip` to run it");
+                    eprintln!("skipped: {}", $reason);
                 }
             )*
         }
