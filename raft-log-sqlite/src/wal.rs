@@ -20,8 +20,8 @@ const FRAME_HEADER: usize = 24;
 /// So much of it has its room from the beginning, at most.
 const ROOM: u64 = 8 << 20;
 
-/// Gives an empty write-ahead log its room, as zeros: what is then written into it changes no file's size, and a sync has a
-/// quarter of the work (`docs/performance.md`). To SQLite, and to [`judge`], zeros are its end.
+/// Gives an empty write-ahead log its room, as zeros: what is then written into it changes no file's size, and a sync has
+/// less to do (`docs/performance.md`). To SQLite, and to [`judge`], zeros are its end.
 ///
 /// For the one who writes to the database, between transactions. An error leaves room for less.
 pub(crate) fn make_room(dir: &Path, bytes: u64) -> io::Result<()> {
