@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use raft_core::backend::{Journal, JournalError, JournalState, OpenError, Verdict};
 use raft_core::ids::{Index, LogId};
@@ -219,6 +220,28 @@ async fn what_was_dropped_is_of_no_consequence_in_the_write_ahead_log_either() {
         assert_eq!(state.verdict, Verdict::Clean, "reset: {resets}");
         assert_eq!(state.last, LogId::new(1, if resets { 50 } else { 40 }));
         assert!(!state.hard_state.probation);
+    }
+}
+
+/// The transaction is done, and what follows it fails: readers are told what the database says, not what was before, and
+/// the failure is told (J8).
+#[tokio::test]
+async fn a_purge_or_reset_whose_end_fails_is_seen_as_it_is() {
+    for resets in [false, true] {
+        let place = Place::new();
+        let options = place.options().wal_bytes(16 << 20);
+        let mut journal =
+            SqliteJournal::create(&place.dir(), CLUSTER, GROUP, NODE, None, options).await.unwrap();
+        fill(&mut journal, 1, 40).await;
+        // The second sync from here on: that of the watermark.
+        place.faults.sync_in.store(2, Ordering::SeqCst);
+        let upto = LogId::new(1, 30);
+        let done = if resets { journal.reset(upto).await } else { journal.purge(upto).await };
+        assert!(matches!(done, Err(JournalError::Io { .. })), "{done:?}");
+        let found = journal.reader().entries(Index(7)..Index(8), u64::MAX).await;
+        assert_eq!(found, Err(JournalError::Compacted { purged: upto }), "reset: {resets}");
+        let next = journal.write(append(vec![entry(41, "on")])).await;
+        assert!(matches!(next, Err(JournalError::Poisoned { .. })), "{next:?}");
     }
 }
 
