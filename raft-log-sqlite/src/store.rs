@@ -327,7 +327,6 @@ impl Store {
     /// by the next opening as a part of the log (J18). Without space it stays until there is some.
     async fn move_what_was_dropped(&mut self) -> Result<(), JournalError> {
         self.stale_wal = true;
-        self.settle()?;
         match self.move_wal(0).await {
             Err(JournalError::NoSpace { .. }) if self.failed.is_none() => Ok(()),
             other => other,

@@ -12,12 +12,18 @@ use raft_core::ids::{Index, LogId};
 use raft_log_sqlite::{Options, SqliteJournal};
 use support::{CLUSTER, GROUP, NODE, Place, append, entry, fill, flip, payload, read_all, used, wal};
 
-/// A killed node with 40 acknowledged entries in the write-ahead log.
-async fn killed() -> Place {
-    let place = Place::new();
+/// A journal with 40 acknowledged entries in its write-ahead log.
+async fn filled(place: &Place) -> SqliteJournal {
     let options = place.options().wal_bytes(16 << 20);
     let mut journal = SqliteJournal::create(&place.dir(), CLUSTER, GROUP, NODE, None, options).await.unwrap();
     fill(&mut journal, 1, 40).await;
+    journal
+}
+
+/// A killed node with 40 acknowledged entries in the write-ahead log.
+async fn killed() -> Place {
+    let place = Place::new();
+    let journal = filled(&place).await;
     let image = place.image();
     drop(journal);
     place.restore(&image);
@@ -196,10 +202,7 @@ async fn what_changes_in_the_room_of_the_write_ahead_log_takes_nothing_away() {
 async fn what_was_dropped_is_of_no_consequence_in_the_write_ahead_log_either() {
     for resets in [false, true] {
         let place = Place::new();
-        let options = place.options().wal_bytes(16 << 20);
-        let mut journal =
-            SqliteJournal::create(&place.dir(), CLUSTER, GROUP, NODE, None, options).await.unwrap();
-        fill(&mut journal, 1, 40).await;
+        let mut journal = filled(&place).await;
         let bytes = fs::read(wal(&place.dir())).unwrap();
         let wanted = payload(23);
         for (at, _) in bytes.windows(wanted.len()).enumerate().filter(|(_, window)| *window == wanted) {
@@ -229,10 +232,7 @@ async fn what_was_dropped_is_of_no_consequence_in_the_write_ahead_log_either() {
 async fn a_purge_or_reset_whose_end_fails_is_seen_as_it_is() {
     for resets in [false, true] {
         let place = Place::new();
-        let options = place.options().wal_bytes(16 << 20);
-        let mut journal =
-            SqliteJournal::create(&place.dir(), CLUSTER, GROUP, NODE, None, options).await.unwrap();
-        fill(&mut journal, 1, 40).await;
+        let mut journal = filled(&place).await;
         // The second sync from here on: that of the watermark.
         place.faults.sync_in.store(2, Ordering::SeqCst);
         let upto = LogId::new(1, 30);

@@ -22,6 +22,34 @@ fn size(index: u64) -> usize {
     }
 }
 
+/// Rows go to SQLite by powers of two, with nothing in the places that are left over, and 256 at a time: each number of them
+/// is there afterwards, and no more, also when the file alone says so.
+#[tokio::test]
+async fn every_number_of_rows_in_one_write_comes_back() {
+    let place = Place::new();
+    let mut journal = place.create(None).await;
+    let counts = (1..=17).chain([31, 32, 33, 255, 256, 257, 511, 512, 513, 700]);
+    let (mut last, mut all) = (0, Vec::new());
+    for count in counts {
+        let new: Vec<Entry> =
+            (last + 1..=last + count).map(|index| entry(index, index.to_le_bytes())).collect();
+        last += count;
+        all.extend(new.clone());
+        journal.write(append(new)).await.unwrap();
+    }
+    // A cut and rows in one write begin the transaction by themselves.
+    let mut cut = append((last - 299..=last + 1).map(|index| entry(index, "another")).collect());
+    cut.truncate_from = Some(Index(last - 299));
+    all.truncate(all.len() - 300);
+    all.extend(cut.entries.iter().cloned());
+    journal.write(cut).await.unwrap();
+    drop(journal);
+    let mut journal = place.open().await.unwrap();
+    assert_eq!(journal.load().await.unwrap().last.index, Index(last + 1));
+    let found = support::read_all(&journal, 1, last + 1).await;
+    assert!(found == all, "what was written is not what is there");
+}
+
 /// J14: as many as fit, at least one, wherever the reading begins.
 #[tokio::test]
 async fn what_fits_is_read_and_no_more() {

@@ -396,7 +396,8 @@ pub trait Journal: Send + 'static {
     /// Empties the log: it begins after `to`, which an installed snapshot covers (J7).
     ///
     /// # Errors
-    /// [`JournalError`]; then the log is as before. [`JournalError::Refused`] if `to` is below the purged log id.
+    /// [`JournalError::Refused`] if `to` is below the purged log id; nothing has changed. After any other error the log is as
+    /// before or as after, and the journal must be reopened.
     async fn reset(&mut self, to: LogId) -> Result<(), JournalError>;
 
     /// A reader that lives on its own (J5).

@@ -67,3 +67,58 @@ impl<'a> Window<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::{OsVfs, Vfs};
+
+    /// Wherever it is looked at, forwards or back, in parts or as a whole, it is the file's own bytes, and as many as were
+    /// asked for, as far as the file has them.
+    #[test]
+    fn a_part_is_what_the_file_has_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let size = 3 * STEP + 777;
+        let all: Vec<u8> = (0..size).map(|at| (at ^ at >> 8 ^ at >> 16) as u8).collect();
+        std::fs::write(folder.path().join("segment"), &all).unwrap();
+        let file = OsVfs::new(folder.path()).open("segment").unwrap();
+        let mut bytes = vec![9; 100];
+        let mut window = Window::new(&*file, size, &mut bytes);
+        let asked = [
+            (0, 4096),
+            (4096, 4096),
+            (STEP - 4096, 8192),
+            (STEP + 5, STEP * 2),
+            (100, 10),
+            (size - 9, 4096),
+            (size, 4096),
+            (size + 5000, 10),
+            (7, u64::MAX),
+        ];
+        for (offset, count) in asked {
+            window.load(offset, count).unwrap();
+            let (from, to) = (offset.min(size), offset.saturating_add(count).min(size));
+            let seen = window.from(offset).get(..(to - from) as usize);
+            assert!(seen == Some(&all[from as usize..to as usize]), "{count} from {offset}");
+            assert!(!window.is_whole());
+        }
+        window.load_whole().unwrap();
+        assert!(window.is_whole() && window.bytes() == all);
+        window.load(STEP, 10).unwrap();
+        assert!(window.bytes() == all, "what is whole stays so");
+    }
+
+    /// It is cut, and says that it is longer.
+    #[test]
+    fn a_file_that_ends_early_gives_what_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("segment"), [7; 5000]).unwrap();
+        let file = OsVfs::new(folder.path()).open("segment").unwrap();
+        let mut bytes = Vec::new();
+        let mut window = Window::new(&*file, 3 * STEP, &mut bytes);
+        window.load(4096, 4096).unwrap();
+        assert_eq!(window.from(4096), [7; 904]);
+        window.load_whole().unwrap();
+        assert_eq!(window.bytes(), [7; 5000]);
+    }
+}
