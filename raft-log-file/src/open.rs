@@ -219,7 +219,7 @@ impl Store {
             first.push(&header, batch, vec![entry]);
         }
         header.size = options.segment_size().max(first.bytes.len() as u64 + 3 * BLOCK_BYTES);
-        let ready = segment::make(&*vfs, header, &first.bytes, Zeros::Written, None)
+        let ready = segment::make(&*vfs, header, &first.bytes, Zeros::Written, None, None)
             .map_err(|error| segment_error(&error))?;
 
         // Creation is done when the first slot has its name.
@@ -255,7 +255,7 @@ impl Store {
             active: Active { header, file: ready.file, offset: BLOCK_BYTES + first.bytes.len() as u64 },
             max_seq: 1,
             spare: None,
-            spare_under_way: false,
+            making: None,
             batch: first.batch,
             chain: first.chain,
             synced: durable,
@@ -336,7 +336,7 @@ impl Store {
         }
         header.size = options.segment_size().max(first.bytes.len() as u64 + 3 * BLOCK_BYTES);
         let recycle = recycle.filter(|(_, size)| *size == header.size).map(|(seq, _)| seq);
-        let ready = segment::make(&*vfs, header, &first.bytes, Zeros::Written, recycle)
+        let ready = segment::make(&*vfs, header, &first.bytes, Zeros::Written, recycle, None)
             .map_err(|error| segment_error(&error))?;
 
         let durable = first.batch - 1;
@@ -398,7 +398,7 @@ impl Store {
             active: Active { header, file: ready.file, offset: BLOCK_BYTES + first.bytes.len() as u64 },
             max_seq: scan.max_seq.max(header.seq),
             spare: None,
-            spare_under_way: false,
+            making: None,
             batch: first.batch,
             chain: first.chain,
             synced: durable,

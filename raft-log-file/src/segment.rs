@@ -10,10 +10,14 @@ use raft_core::slots::{COUNT_LIMIT, Reader, Writer};
 use crate::hard_state::Start;
 use crate::layout::{BLOCK, BLOCK_BYTES, SEGMENT_LAYOUT, TEMPORARY, segment_name};
 use crate::record::Seed;
+use crate::spare::Pace;
 use crate::vfs::{self, Aligned, Vfs, VfsFile};
 
-/// Zeros are written in pieces of this size, in bytes.
-const FILL: usize = 1 << 20;
+/// Zeros are synced so often, in bytes: a sync of the journal would else wait behind all of them.
+const SYNC_ZEROS: u64 = 1 << 20;
+/// Zeros that are written beside the journal's own writes come in pieces of this size, in bytes: so much a sync may have to
+/// wait for.
+const PIECE: u64 = 128 << 10;
 
 /// How a segment comes after others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,13 +143,14 @@ pub(crate) enum Zeros {
 /// Makes a segment: complete and durable under a temporary name, then under its own.
 ///
 /// `first` is what follows the header. With `recycle` the file of an empty segment of that number and
-/// size is used instead of a new one.
+/// size is used instead of a new one. With `pace` zeros are written not faster than it says.
 pub(crate) fn make(
     vfs: &dyn Vfs,
     header: SegmentHeader,
     first: &[u8],
     zeros: Zeros,
     recycle: Option<u64>,
+    pace: Option<&Pace>,
 ) -> io::Result<Ready> {
     let name = segment_name(header.seq);
     let temporary = format!("{name}{TEMPORARY}");
@@ -153,7 +158,7 @@ pub(crate) fn make(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let made = fill(vfs, &header, &temporary, first, zeros, recycle).and_then(|file| {
+    let made = fill(vfs, &header, &temporary, first, zeros, recycle, pace).and_then(|file| {
         file.sync_data()?;
         file.written();
         vfs.rename(&temporary, &name)?;
@@ -177,6 +182,7 @@ fn fill(
     first: &[u8],
     zeros: Zeros,
     recycle: Option<u64>,
+    pace: Option<&Pace>,
 ) -> io::Result<Arc<dyn VfsFile>> {
     let block = header.encode();
     if let Some(seq) = recycle {
@@ -189,27 +195,42 @@ fn fill(
         return Ok(file);
     }
     let file = vfs.create(temporary)?;
-    if zeros == Zeros::Reserved {
-        match file.reserve(header.size) {
-            Ok(()) => {
-                vfs::write_all_at(&*file, &block, 0)?;
-                vfs::write_all_at(&*file, first, BLOCK_BYTES)?;
-                return Ok(file);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(error) => return Err(error),
-        }
-    }
+    // Room that is there already takes less to write to, beside others.
+    let reserved = (zeros == Zeros::Reserved || pace.is_some()) && reserve(&*file, header.size)?;
     vfs::write_all_at(&*file, &block, 0)?;
     vfs::write_all_at(&*file, first, BLOCK_BYTES)?;
-    let mut at = BLOCK_BYTES + first.len() as u64;
-    let zeros = Aligned::zeros(FILL.min(usize::try_from(header.size.saturating_sub(at)).unwrap_or(FILL)));
-    while at < header.size {
-        let piece = zeros.bytes().len().min(usize::try_from(header.size - at).unwrap_or(FILL));
-        vfs::write_all_through(&*file, zeros.bytes().get(..piece).unwrap_or_default(), at)?;
-        // Piece by piece: a sync of the journal would else wait behind all of it.
-        file.sync_data()?;
-        at += piece as u64;
+    if !(reserved && zeros == Zeros::Reserved) {
+        write_zeros(&*file, BLOCK_BYTES + first.len() as u64, header.size, pace)?;
     }
     Ok(file)
+}
+
+/// Whether there is room now; not where the file system knows no reservation.
+fn reserve(file: &dyn VfsFile, size: u64) -> io::Result<bool> {
+    match file.reserve(size) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn write_zeros(file: &dyn VfsFile, from: u64, size: u64, pace: Option<&Pace>) -> io::Result<()> {
+    let limit = if pace.is_some() { PIECE } else { SYNC_ZEROS };
+    let piece = |at: u64| usize::try_from(limit.min(size.saturating_sub(at))).unwrap_or(0);
+    let zeros = Aligned::zeros(piece(from));
+    let (mut at, mut unsynced) = (from, 0);
+    while at < size {
+        if let Some(pace) = pace {
+            pace.wait(at, size)?;
+        }
+        let piece = zeros.bytes().get(..piece(at)).unwrap_or_default();
+        vfs::write_all_through(file, piece, at)?;
+        at += piece.len() as u64;
+        unsynced += piece.len() as u64;
+        if unsynced >= SYNC_ZEROS || at == size {
+            file.sync_data()?;
+            unsynced = 0;
+        }
+    }
+    Ok(())
 }

@@ -17,7 +17,8 @@ use crate::options::{Durability, Options};
 use crate::read::{Damage, LogReader};
 use crate::record::{self, ENTRIES, Header, MARK, RESET, SEAL, Seed, TRUNCATE};
 use crate::recover::Finding;
-use crate::segment::{self, Origin, Ready, SegmentHeader, Zeros};
+use crate::segment::{self, Origin, Ready, SegmentHeader};
+use crate::spare::Pace;
 use crate::vfs::{self, Aligned, Vfs, VfsFile};
 
 /// Random numbers from a seed, so that a run can be repeated (splitmix64).
@@ -50,24 +51,6 @@ impl Active {
     /// As the index knows it.
     pub(crate) fn place(&self) -> (u64, Seed, &Arc<dyn VfsFile>) {
         (self.header.seq, self.header.seed(), &self.file)
-    }
-}
-
-/// The work of making the next segment ready. It may be done anywhere, while the store goes on.
-pub struct SpareJob {
-    vfs: Arc<dyn Vfs>,
-    header: SegmentHeader,
-    zeros: Zeros,
-}
-
-/// The outcome of a [`SpareJob`].
-pub struct Spare(io::Result<Ready>);
-
-impl SpareJob {
-    /// Makes the segment. Takes as long as writing and syncing it does.
-    #[must_use]
-    pub fn run(self) -> Spare {
-        Spare(segment::make(&*self.vfs, self.header, &[], self.zeros, None))
     }
 }
 
@@ -108,7 +91,8 @@ pub struct Store {
     pub(crate) active: Active,
     pub(crate) max_seq: u64,
     pub(crate) spare: Option<Ready>,
-    pub(crate) spare_under_way: bool,
+    /// Somebody makes the next segment ready.
+    pub(crate) making: Option<Arc<Pace>>,
     /// The number of the next batch.
     pub(crate) batch: u64,
     pub(crate) chain: u64,
@@ -131,11 +115,6 @@ pub struct Store {
 
 /// A buffer that has grown beyond this is given back after the write, in bytes.
 const BUFFER_LIMIT: usize = 8 << 20;
-
-/// A segment that is reserved has room for so many batches, because to go from one to the next takes syncs and the disk's
-/// time; but it is at most so many times larger than others.
-const BATCHES: u64 = 512;
-const LARGER: u64 = 8;
 
 /// So much of the log is written anew at most where damage has to be left behind, in bytes.
 const ANEW_LIMIT: u64 = 64 << 20;
@@ -450,59 +429,6 @@ impl Store {
         self.sync()
     }
 
-    /// Whether it is time to make the next segment ready, and nobody is at it.
-    pub(crate) const fn spare_is_due(&self) -> bool {
-        let is_time = self.active.offset >= self.active.header.size / 8;
-        is_time && self.spare.is_none() && !self.spare_under_way && self.failed.is_none()
-    }
-
-    /// The work of making the next segment ready, once it is time and nobody is at it.
-    pub fn spare_job(&mut self) -> Option<SpareJob> {
-        if !self.spare_is_due() {
-            return None;
-        }
-        self.spare_under_way = true;
-        let (size, zeros) = self.suits();
-        let header = self.next_header(size);
-        Some(SpareJob { vfs: Arc::clone(&self.vfs), header, zeros })
-    }
-
-    /// What suits the batches of this segment suits those of the next: its size, and its zeros.
-    fn suits(&self) -> (u64, Zeros) {
-        let first = self.live.last().map_or(0, |start| start.batch);
-        let used = self.active.offset.saturating_sub(BLOCK_BYTES);
-        let mean = used / self.batch.saturating_sub(first).max(1);
-        let size = self.options.segment_size();
-        if mean >= self.options.reserve_from_bytes {
-            let many = mean.saturating_mul(BATCHES).next_multiple_of(BLOCK_BYTES);
-            (many.clamp(size, size.saturating_mul(LARGER)), Zeros::Reserved)
-        } else {
-            (size, Zeros::Written)
-        }
-    }
-
-    /// Takes the outcome of a spare job. If it failed, the next write that needs a segment tries again
-    /// and reports what it meets.
-    pub fn install_spare(&mut self, spare: Spare) {
-        self.spare_under_way = false;
-        self.spare = spare.0.ok();
-        // Numbers grow from segment to segment. One that was overtaken, by a segment that was needed at once,
-        // is of no use any more.
-        if let Some(late) = self.spare.take_if(|spare| spare.header.seq < self.active.header.seq) {
-            let _ = self.vfs.unlink(&segment_name(late.header.seq));
-        }
-    }
-
-    /// Nobody could be found for the spare job.
-    pub(crate) const fn give_up_spare(&mut self) {
-        self.spare_under_way = false;
-    }
-
-    /// Whether the next segment is ready.
-    pub(crate) const fn has_spare(&self) -> bool {
-        self.spare.is_some()
-    }
-
     /// Whether this write needs a new segment: then a spare job under way must be waited for.
     #[must_use]
     pub fn needs_segment(&self, write: &JournalWrite) -> bool {
@@ -514,7 +440,7 @@ impl Store {
         self.active.offset + bytes + BLOCK_BYTES <= self.active.header.size
     }
 
-    fn next_header(&mut self, size: u64) -> SegmentHeader {
+    pub(crate) fn next_header(&mut self, size: u64) -> SegmentHeader {
         self.max_seq += 1;
         SegmentHeader {
             store: self.superblock.identity.store,
@@ -542,11 +468,11 @@ impl Store {
                     let _ = self.vfs.unlink(&segment_name(small.header.seq));
                 }
                 let header = self.next_header(size.max(suits));
-                let mut made = segment::make(&*self.vfs, header, &[], zeros, None);
+                let mut made = segment::make(&*self.vfs, header, &[], zeros, None, None);
                 if suits > size && made.as_ref().is_err_and(vfs::is_no_space) {
                     // There may be room for what is needed.
                     let header = self.next_header(size);
-                    made = segment::make(&*self.vfs, header, &[], zeros, None);
+                    made = segment::make(&*self.vfs, header, &[], zeros, None, None);
                 }
                 match made {
                     Ok(ready) => ready,
@@ -563,6 +489,10 @@ impl Store {
         self.active.file.written();
         self.live.push(Start { seq: ready.header.seq, batch: self.batch, chain: self.chain });
         self.active = Active { header: ready.header, file: ready.file, offset: BLOCK_BYTES };
+        // Who is at it makes one that would come before this one.
+        if let Some(pace) = &self.making {
+            pace.give_up();
+        }
         Ok(())
     }
 
@@ -610,6 +540,9 @@ impl Store {
             self.buffer = Aligned::default();
         }
         self.active.offset += bytes;
+        if let Some(pace) = &self.making {
+            pace.reached(self.active.offset);
+        }
         self.chain = chain;
         self.witnessed = self.synced;
         if flags & MARK == 0 {

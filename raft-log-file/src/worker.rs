@@ -12,7 +12,8 @@ use raft_core::ids::LogId;
 use tokio::sync::oneshot;
 
 use crate::options::Durability;
-use crate::store::{RemovalJob, Spare, Store};
+use crate::spare::{Pace, Spare};
+use crate::store::{RemovalJob, Store};
 
 /// After a sync, this long without work until a mark is written.
 const MARK_AFTER: Duration = Duration::from_millis(2);
@@ -148,11 +149,21 @@ pub(crate) struct Worker {
     durability: Durability,
     requests: Receiver<Request>,
     spares: Sender<Request>,
-    spare_thread: Option<JoinHandle<()>>,
+    /// Makes the next segment ready.
+    spare_thread: Option<(JoinHandle<()>, Arc<Pace>)>,
     /// Removes what was purged.
     removal_thread: Option<JoinHandle<()>>,
     /// With [`Durability::Interval`]: when the oldest write was made that is not durable.
     dirty_since: Option<Instant>,
+}
+
+/// Also when it ends by a panic: nobody would tell that thread any more how far the segment is filled.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some((_, pace)) = &self.spare_thread {
+            pace.give_up();
+        }
+    }
 }
 
 impl Worker {
@@ -180,7 +191,8 @@ impl Worker {
     pub(crate) fn run(mut self) {
         while self.step().is_some() {}
         self.end();
-        if let Some(thread) = self.spare_thread.take() {
+        if let Some((thread, pace)) = self.spare_thread.take() {
+            pace.give_up();
             let _ = thread.join();
         }
         self.wait_for_removal();
@@ -327,12 +339,13 @@ impl Worker {
         drop(held);
         if let Some(job) = job {
             let queue = self.spares.clone();
-            let run = move || drop(queue.send(Request::Spare(job.run())));
-            if let Some(earlier) = self.spare_thread.take() {
+            let pace = job.pace();
+            let run = move || drop(queue.send(Request::Spare(job.run_beside())));
+            if let Some((earlier, _)) = self.spare_thread.take() {
                 let _ = earlier.join();
             }
             match thread::Builder::new().name("raft-journal-spare".into()).spawn(run) {
-                Ok(thread) => self.spare_thread = Some(thread),
+                Ok(thread) => self.spare_thread = Some((thread, pace)),
                 // The next write that needs a segment makes it.
                 Err(_) => self.shared.lock()?.store.give_up_spare(),
             }
@@ -359,7 +372,8 @@ impl Worker {
 
     /// The segment that is being made is needed now.
     fn wait_for_spare(&mut self) {
-        let Some(thread) = self.spare_thread.take() else { return };
+        let Some((thread, pace)) = self.spare_thread.take() else { return };
+        pace.hurry();
         let _ = thread.join();
         let mut others = Vec::new();
         while let Ok(request) = self.requests.try_recv() {

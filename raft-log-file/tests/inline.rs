@@ -1,9 +1,9 @@
-//! Who writes: the journal's thread, or the task that asks.
+//! Who writes, and when: the journal's thread, or the task that asks; the thread that makes the next segment.
 
 mod support;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ use support::{CrashPoint, MemVfs, OWNER, Op, append, entry, vote};
 
 /// The thread of the journal has this name; that of a test another.
 const JOURNAL: &str = "raft-journal";
+/// And the one that makes the next segment.
+const SPARE: &str = "raft-journal-spare";
 
 /// Nothing here takes so long on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,6 +36,10 @@ struct Notes {
     /// Who has made files.
     makers: Mutex<Vec<String>>,
     slow: AtomicBool,
+    /// Where the last batch ends in its segment, in bytes.
+    filled: AtomicU64,
+    /// Zeros for the next segment: where they go there, and where the last batch ended then.
+    zeros: Mutex<Vec<(u64, u64)>>,
 }
 
 fn this_thread() -> String {
@@ -100,8 +106,12 @@ impl VfsFile for File {
     fn pwrite_through(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         let thread = this_thread();
         // Zeros for the next segment are nobody's batch.
-        if thread != "raft-journal-spare" {
+        if thread == SPARE {
+            let filled = self.notes.filled.load(Ordering::SeqCst);
+            self.notes.zeros.lock().unwrap().push((offset, filled));
+        } else {
             self.notes.writers.lock().unwrap().push(thread);
+            self.notes.filled.store(offset + buf.len() as u64, Ordering::SeqCst);
         }
         self.file.pwrite_through(buf, offset)
     }
@@ -300,6 +310,59 @@ async fn segments_are_the_threads() {
     let mut journal = FileJournal::open_on(disk, OWNER, options()).await.unwrap();
     let state = journal.load().await.unwrap();
     assert_eq!((state.last.index.0, state.verdict), (199, Verdict::Clean));
+}
+
+/// Writes until the journal's first segment of 1 MiB is filled up to here, in bytes, one batch a block.
+async fn fill(journal: &mut FileJournal, next: &mut u64, upto: u64) {
+    while 4096 * (*next + 1) < upto {
+        journal.write(commands(*next, 1)).await.unwrap();
+        *next += 1;
+    }
+}
+
+/// All at once they would keep the disk to themselves, and every batch would wait.
+#[tokio::test]
+async fn zeros_for_the_next_segment_are_written_no_faster_than_this_one_fills() {
+    const SIZE: u64 = 1 << 20;
+    // It begins when an eighth is full, and is over when half of the rest is.
+    let due = |at: u64| SIZE / 8 + (SIZE - SIZE / 8) / 2 * at / SIZE;
+    let disk = Arc::new(Disk::default());
+    let mut journal = create(&disk, options()).await;
+    let begun = Instant::now();
+    let mut next = 1;
+    // Block by block, and each time what may be written beside it is awaited.
+    for filled in (SIZE / 8..SIZE / 8 * 6).step_by(4096) {
+        fill(&mut journal, &mut next, filled).await;
+        let filled = disk.notes.filled.load(Ordering::SeqCst);
+        let may = (0..8).filter(|piece| filled >= due(piece * SIZE / 8) + 4096).count();
+        while disk.notes.zeros.lock().unwrap().len() < may {
+            assert!(begun.elapsed() < PATIENCE, "{may} pieces are not written at {filled}");
+            tokio::task::yield_now().await;
+        }
+    }
+    while disk.list().unwrap().iter().filter(|name| name.ends_with(".log")).count() < 2 {
+        assert!(begun.elapsed() < PATIENCE, "it is not made: {:?}", disk.list());
+        tokio::task::yield_now().await;
+    }
+    let zeros = disk.notes.zeros.lock().unwrap().clone();
+    assert!(zeros.len() >= 8, "in pieces: {zeros:?}");
+    for (at, filled) in zeros {
+        assert!(filled >= due(at), "zeros at {at} when {filled} was filled, not {}", due(at));
+    }
+}
+
+#[tokio::test]
+async fn a_journal_is_closed_although_its_next_segment_is_not_made() {
+    let disk = Arc::new(Disk::default());
+    let mut journal = create(&disk, options()).await;
+    let mut next = 1;
+    fill(&mut journal, &mut next, (1 << 20) / 4).await;
+    drop(journal);
+    let left = disk.list().unwrap();
+    assert!(left.iter().all(|name| !name.ends_with(".tmp")), "{left:?}");
+    let mut journal = FileJournal::open_on(disk, OWNER, options()).await.unwrap();
+    let state = journal.load().await.unwrap();
+    assert_eq!((state.last.index.0, state.verdict), (next - 1, Verdict::Clean));
 }
 
 /// What was asked for and given up is done before what is asked for next.

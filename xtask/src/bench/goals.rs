@@ -41,6 +41,7 @@ struct Judge<'a> {
 
 const KV: &str = "raft-kv";
 const THIN: &str = "raft-kv, thin";
+const LIBRARY: &str = "library";
 
 fn writes(system: &str, clients: usize, bytes: usize) -> Point {
     Point::new(system, "write", clients, bytes)
@@ -96,7 +97,7 @@ impl Judge<'_> {
     fn against_raft_rs(&mut self) {
         let widths = [(1, 256), (16, 256), (64, 256), (256, 256), (1024, 256), (256, 16), (256, 4096)];
         for (clients, bytes) in widths {
-            let points = [&writes(THIN, clients, bytes), &writes("raft-rs", clients, bytes)];
+            let points = [&writes(LIBRARY, clients, bytes), &writes("raft-rs", clients, bytes)];
             let name = |what: &str| format!("{what}, {clients} clients, {bytes} B, against raft-rs");
             self.pair(name("writes/s"), points, "per_s", if clients == 1 { 1.2 } else { 1.5 }, true);
             self.pair(name("p99 us"), points, "p99_us", 1.0, false);

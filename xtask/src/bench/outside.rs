@@ -178,7 +178,7 @@ pub(super) fn measure(args: &Args, tools: &Tools, results: &mut Results) -> Resu
     }
     let changing: Vec<&System> = all.iter().filter(|one| one.name() != "redis").collect();
     if args.wants("failover") {
-        for system in changing.iter().filter(|one| one.name() != "raft-kv, thin") {
+        for system in changing.iter().filter(|one| !matches!(one.name(), "raft-kv, thin" | "library")) {
             progress.line(&format!("kill -9 of the leader, {}", system.name()));
             changes(args, tools, results, system, "failover")?;
         }

@@ -21,9 +21,11 @@ pub(super) struct Tools {
     pub(super) missing: Vec<String>,
 }
 
-/// Another system.
+/// Another system, or ours in the shape of theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
+    /// The crates of this workspace behind the thin protocol, with the map of the harness of raft-rs and nothing else.
+    Library,
     /// etcd, through gRPC.
     Etcd,
     /// Redis with `appendfsync always` and `WAIT 1`: replicated, no consensus.
@@ -37,6 +39,7 @@ pub(super) enum Peer {
 impl Peer {
     pub(super) const fn name(self) -> &'static str {
         match self {
+            Self::Library => "library",
             Self::Etcd => "etcd",
             Self::Redis => "redis",
             Self::RaftRs => "raft-rs",
@@ -54,7 +57,7 @@ impl Peer {
         match self {
             Self::Etcd => "etcd",
             Self::Redis => "redis",
-            Self::RaftRs | Self::Openraft => "sp",
+            Self::Library | Self::RaftRs | Self::Openraft => "sp",
         }
     }
 }
@@ -70,10 +73,12 @@ impl Tools {
         let dir = proc::target_dir()?.join("peers");
         let mut missing = Vec::new();
         let build = |package: &str| build(&peers.join("Cargo.toml"), &dir, Some(package));
-        if !build("loadgen")? || !build("bench-ours")? || !build("physical")? {
-            return Err(Failure::new("the tools of xtask/peers do not compile"));
+        for tool in ["loadgen", "bench-ours", "ours-harness", "physical"] {
+            if !build(tool)? {
+                return Err(Failure::new(format!("xtask/peers: {tool} does not compile")));
+            }
         }
-        let mut there = Vec::new();
+        let mut there = vec![Peer::Library];
         for name in against {
             match name.as_str() {
                 "etcd" if proc::works(Command::new("etcd").arg("--version")) => there.push(Peer::Etcd),
@@ -217,11 +222,14 @@ fn command(
     let ports =
         |all: &[SocketAddr]| all.iter().map(|one| one.port().to_string()).collect::<Vec<_>>().join(",");
     match peer {
-        Peer::RaftRs | Peer::Openraft => {
-            let merged = peer == Peer::RaftRs;
-            let mut command = tools.program(if merged { "raftrs-harness" } else { "openraft-harness" });
+        Peer::Library | Peer::RaftRs | Peer::Openraft => {
+            let mut command = tools.program(match peer {
+                Peer::Library => "ours-harness",
+                Peer::RaftRs => "raftrs-harness",
+                _ => "openraft-harness",
+            });
             command.arg((at + 1).to_string()).arg(dir).args([ports(clients), ports(peers)]);
-            command.args(merged.then_some("merge"));
+            command.args((peer == Peer::RaftRs).then_some("merge"));
             if peer.wants_jemalloc() && Path::new(JEMALLOC).exists() {
                 command.env("LD_PRELOAD", JEMALLOC);
             }
