@@ -7,6 +7,7 @@
 //! Without default features the crate needs `alloc` only, no std and no runtime.
 
 #![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 

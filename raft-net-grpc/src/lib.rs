@@ -21,6 +21,8 @@
 //! HTTP/2 is driven by hyper directly, under the code that tonic generates: a transport must see at once when
 //! a connection breaks, own every task, and decide itself when to dial.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod checksum;
 mod codec;
 mod convert;

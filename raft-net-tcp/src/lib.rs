@@ -12,6 +12,8 @@
 //!
 //! The bytes are described in `docs/wire-format.md`.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod error;
 mod frame;
 mod handshake;
