@@ -154,7 +154,10 @@ const fn next(command: &Command) -> &'static str {
             "run the part that failed alone (cargo xtask bench --quick --only PART); docs/performance.md says how to \
              install each peer"
         }
-        Command::Ci(_) | Command::Test(_) | Command::Tidy(_) | Command::Release(_) => {
+        Command::Release(_) => {
+            "mend what is said above, then run that step alone: cargo xtask release --list names them, --only STEP runs one"
+        }
+        Command::Ci(_) | Command::Test(_) | Command::Tidy(_) => {
             "mend what is said above, then run that step alone: cargo xtask ci --list names them, --only STEP runs one"
         }
         Command::Conformance(_)
@@ -221,7 +224,7 @@ mod tests {
     #[test]
     fn what_helps_names_commands_that_there_are() {
         let commands =
-            ["xtask demo", "xtask bench", "xtask ci", "xtask sim", "xtask redis-cli", "xtask tidy"];
+            ["xtask demo", "xtask bench", "xtask ci", "xtask sim", "xtask redis-cli", "xtask release"];
         let mut named = 0;
         for command in commands {
             let helps = next(&Args::parse_from(command.split(' ')).command);

@@ -68,15 +68,15 @@ fn differences(name: &str, found: &BTreeSet<String>, allowed: &[&str]) -> Vec<St
     let unused = allowed.iter().filter(|pattern| !found.iter().any(|path| covers(pattern, path)));
     unlisted
         .map(|path| {
-            format!("{name}: {path} stands in its public API; hide it, or allow it in {name}/Cargo.toml")
+            format!("{name}: {path} stands in its public API; hide it, or add it to allowed_external_types in {name}/Cargo.toml")
         })
         .chain(unused.map(|pattern| {
-            format!("{name}/Cargo.toml: allows {pattern}, which its public API does not name")
+            format!("{name}/Cargo.toml: allows {pattern}, which its public API does not name; remove the line")
         }))
         .collect()
 }
 
-/// Documents each library as JSON and compares.
+/// Documents each library as JSON, with the cfg that docs.rs sets, and compares.
 pub(super) fn check(metadata: &Value) -> StepResult {
     let target = own_target("external-")?;
     let mut passed = true;
@@ -84,7 +84,14 @@ pub(super) fn check(metadata: &Value) -> StepResult {
         let name = package["name"].as_str().unwrap_or_default();
         let mut command = proc::cargo();
         command.args(["rustdoc", "--quiet", "--lib", "--all-features", "--package", name, "--target-dir"]);
-        command.arg(target.path()).args(["--", "-Zunstable-options", "--output-format", "json"]);
+        command.arg(target.path()).args([
+            "--",
+            "-Zunstable-options",
+            "--output-format",
+            "json",
+            "--cfg",
+            "docsrs",
+        ]);
         if !proc::run(command.env("RUSTC_BOOTSTRAP", "1"))? {
             passed = false;
             continue;

@@ -60,7 +60,12 @@ pub(super) fn check(metadata: &Value) -> StepResult {
                 "--no-default-features",
             ]);
             command.args(["--features", &set.join(","), "--", "-D", "warnings"]);
-            passed &= proc::run(&mut command)?;
+            if !proc::run(&mut command)? {
+                eprintln!(
+                    "{name} must compile, without a warning, with these features and no others: {set:?}"
+                );
+                passed = false;
+            }
         }
     }
     Ok(ended(passed))

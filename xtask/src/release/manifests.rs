@@ -1,6 +1,6 @@
 //! What stands in manifests and beside them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
@@ -61,27 +61,62 @@ pub(super) fn versions(metadata: &Value) -> Vec<String> {
     wrong
 }
 
-/// What a changelog lacks of a release.
-pub(super) fn changelog(text: &str, version: &str) -> Vec<String> {
-    let of_it = |line: &str| {
-        line.split_whitespace().nth(1).is_some_and(|word| word.trim_matches(['[', ']']) == version)
-    };
-    let mut lines = text.lines().skip_while(|line| !(line.starts_with("## ") && of_it(line)));
-    if lines.next().is_none() {
-        return vec![format!(
-            "CHANGELOG.md: has no section `## {version}`; rename `## Unreleased` to it, with the date"
-        )];
-    }
-    if lines.take_while(|line| !line.starts_with("## ")).all(|line| line.trim().is_empty()) {
-        return vec![format!("CHANGELOG.md: its section {version} is empty")];
-    }
-    Vec::new()
+/// What a changelog says of a release.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Changelog {
+    /// It has its section, with a date.
+    Dated,
+    /// What it will say stands under `Unreleased`, as it should until the day.
+    Unreleased,
+    /// What to do about it.
+    Wrong(String),
 }
 
-/// Fields that a registry asks for, or a reader.
+/// Looks for the section of a version, and whether anything would be left out of it.
+pub(super) fn changelog(text: &str, version: &str) -> Changelog {
+    let section = |title: &str| {
+        let is_it = |line: &&str| {
+            line.strip_prefix("## ")
+                .and_then(|line| line.split_whitespace().next())
+                .is_some_and(|word| word.trim_matches(['[', ']']) == title)
+        };
+        let mut lines = text.lines().skip_while(|line| !is_it(line));
+        let head = lines.next()?;
+        let says_something =
+            lines.take_while(|line| !line.starts_with("## ")).any(|line| !line.trim().is_empty());
+        Some((head, says_something))
+    };
+    let is_date = |word: &str| word.len() == 10 && word.chars().filter(|&sign| sign == '-').count() == 2;
+    let wrong = |what: String| Changelog::Wrong(format!("CHANGELOG.md: {what}"));
+    let unreleased = section("Unreleased").is_some_and(|(_, says_something)| says_something);
+    match section(version) {
+        None if unreleased => Changelog::Unreleased,
+        None => wrong(format!("says nothing under `## Unreleased`, nor under `## {version}`")),
+        Some((_, false)) => wrong(format!("its section {version} is empty")),
+        Some(_) if unreleased => wrong(format!(
+            "what stands under `## Unreleased` would not be in {version}: move it there, or raise the version in Cargo.toml"
+        )),
+        Some((head, _)) if !head.split_whitespace().last().is_some_and(is_date) => {
+            wrong(format!("`{head}` lacks its date: `## {version} - YYYY-MM-DD`"))
+        }
+        Some(_) => Changelog::Dated,
+    }
+}
+
+/// Fields that a registry asks for, or a reader, and who may be published.
 pub(super) fn fields(metadata: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
-    for package in libraries(metadata) {
+    let libraries = libraries(metadata);
+    for package in packages(metadata) {
+        let is_library = libraries.iter().any(|library| name(library) == name(package));
+        let what = match (is_library, package["publish"].is_null()) {
+            (true, false) => "is released: it must not say publish",
+            (false, true) => "is not released: [package] must say publish.workspace = true, which is false",
+            _ => continue,
+        };
+        wrong.push(format!("{}: {what}", name(package)));
+    }
+    for package in libraries {
         for field in ["description", "license", "repository", "rust_version"] {
             if package[field].as_str().is_none_or(str::is_empty) {
                 wrong.push(format!(
@@ -119,17 +154,6 @@ pub(super) fn licences(root: &Path) -> Vec<String> {
     missing.map(|file| format!("{file}: must be there, with the whole text")).collect()
 }
 
-/// The packages that each version of Rust must be enough for.
-pub(super) fn rust_versions(metadata: &Value) -> BTreeMap<String, Vec<String>> {
-    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for package in packages(metadata) {
-        if let Some(version) = package["rust_version"].as_str() {
-            found.entry(version.to_owned()).or_default().push(name(package).to_owned());
-        }
-    }
-    found
-}
-
 /// The libraries, each behind those that it depends on.
 pub(super) fn order(metadata: &Value) -> Vec<String> {
     let mut left = libraries(metadata);
@@ -148,6 +172,12 @@ pub(super) fn order(metadata: &Value) -> Vec<String> {
         left = later;
     }
     order
+}
+
+/// What every package has. The licences are links to the texts at the top, which cargo packs as files.
+pub(super) fn missing<'a>(files: &[&str]) -> Vec<&'a str> {
+    let wanted = ["Cargo.toml", "src/lib.rs", "LICENSE-APACHE", "LICENSE-MIT"];
+    wanted.into_iter().filter(|wanted| !files.contains(wanted)).collect()
 }
 
 /// Files that the sources of a crate include from outside of its folder: they would not be in its package.
@@ -170,7 +200,10 @@ pub(super) fn outside_includes(metadata: &Value, of: &str) -> Vec<String> {
                 let depth = below.strip_prefix(folder).map_or(0, |inside| inside.components().count());
                 if included.matches("../").count() > depth {
                     let shown = path.strip_prefix(folder).unwrap_or(&path).display();
-                    wrong.push(format!("{of}/{shown}:{}: {included} would not be in the package", at + 1));
+                    wrong.push(format!(
+                        "{of}/{shown}:{}: {included} would not be in the package: move it into {of}",
+                        at + 1
+                    ));
                 }
             }
         }
@@ -189,7 +222,8 @@ mod tests {
             let on: Vec<Value> =
                 on.iter().map(|on| json!({ "name": on, "req": "^1.2.0", "kind": null })).collect();
             let folder = if name == "raft-kv" { "examples/kv" } else { name };
-            json!({ "name": name, "manifest_path": format!("/w/{folder}/Cargo.toml"), "version": "1.2.0", "dependencies": on, "description": "d", "license": "MIT",
+            json!({ "name": name, "manifest_path": format!("/w/{folder}/Cargo.toml"), "version": "1.2.0", "dependencies": on, "description": "d",
+                    "publish": if name == "raft-kv" { json!([]) } else { Value::Null }, "license": "MIT",
                     "repository": "r", "rust_version": "1.89",
                     "metadata": { "docs": { "rs": { "all-features": true, "rustdoc-args": ["--cfg", "docsrs"] } } } })
         };
@@ -211,7 +245,6 @@ mod tests {
         assert_eq!([versions(&good), fields(&good), docs_rs(&good)].concat(), [""; 0]);
         assert_eq!(order(&good), ["raft-core", "raft-log-file", "raft-testkit"]);
         assert_eq!(version(&good), "1.2.0");
-        assert_eq!(rust_versions(&good)["1.89"].len(), 4);
         let mut dev = good;
         dev["packages"][0]["dependencies"][1]["kind"] = "dev".into();
         push(&mut dev["packages"][1], json!({ "name": "raft-testkit", "req": "*", "kind": "dev" }));
@@ -226,7 +259,8 @@ mod tests {
             [versions(&metadata), fields(&metadata), docs_rs(&metadata)].concat()
         };
         type Change = fn(&mut Value);
-        let cases: [(Change, &str); 6] = [
+        let cases: [(Change, &str); 7] = [
+            (|p| p["publish"] = json!([]), "raft-log-file: is released: it must not say publish"),
             (|p| p["version"] = "1.1.0".into(), "raft-log-file: version \"1.1.0\", raft-core has 1.2.0"),
             (
                 |p| p["dependencies"][0]["req"] = "^1.1".into(),
@@ -253,14 +287,32 @@ mod tests {
     }
 
     #[test]
-    fn a_changelog_has_a_section_with_something_in_it() {
-        assert_eq!(changelog("# C\n## [1.2.0] - 2026-01-01\n- x\n## 1.1.0\n", "1.2.0"), [""; 0]);
-        assert!(changelog("# C\n## Unreleased\n- x\n", "1.2.0")[0].contains("no section"));
-        assert!(changelog("## 1.2.0\n\n## 1.1.0\n- y\n", "1.2.0")[0].contains("is empty"));
+    fn a_tool_that_could_be_published_is_found() {
+        let mut metadata = metadata();
+        metadata["packages"][3]["publish"] = Value::Null;
+        assert!(fields(&metadata)[0].starts_with("raft-kv: is not released"), "{:?}", fields(&metadata));
+    }
+
+    #[test]
+    fn a_changelog_has_a_dated_section_with_everything_in_it() {
+        let of = |text| changelog(text, "1.2.0");
+        let wrong = |text, expected: &str| match of(text) {
+            Changelog::Wrong(what) => assert!(what.contains(expected), "{what}"),
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(of("# C\n## [1.2.0] - 2026-01-01\n- x\n## 1.1.0\n"), Changelog::Dated);
+        assert_eq!(of("## Unreleased\n\n## 1.2.0 - 2026-01-01\n- x\n"), Changelog::Dated);
+        assert_eq!(of("# C\n## Unreleased\n- x\n## 1.1.0\n- y\n"), Changelog::Unreleased);
+        wrong("## Unreleased\n\n## 1.1.0 - 2025-01-01\n- y\n", "says nothing under `## Unreleased`");
+        wrong("## 1.2.0 - 2026-01-01\n\n## 1.1.0 - 2025-01-01\n- y\n", "1.2.0 is empty");
+        wrong("## Unreleased\n- z\n## 1.2.0 - 2026-01-01\n- x\n", "would not be in 1.2.0");
+        wrong("## 1.2.0\n- x\n", "`## 1.2.0` lacks its date");
     }
 
     #[test]
     fn licences_and_includes_are_looked_at() {
+        assert_eq!(missing(&["Cargo.toml", "LICENSE-APACHE", "LICENSE-MIT", "src/lib.rs"]), [""; 0]);
+        assert_eq!(missing(&["Cargo.toml", "LICENSE-MIT", "src/main.rs"]), ["src/lib.rs", "LICENSE-APACHE"]);
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(licences(dir.path()).len(), 2);
         std::fs::create_dir_all(dir.path().join("src/a")).unwrap();
@@ -271,7 +323,7 @@ mod tests {
         let metadata = json!({ "packages": [{ "name": "raft-x", "manifest_path": manifest }] });
         assert_eq!(
             outside_includes(&metadata, "raft-x"),
-            ["raft-x/src/c.rs:2: ../../docs/a.txt would not be in the package"]
+            ["raft-x/src/c.rs:2: ../../docs/a.txt would not be in the package: move it into raft-x"]
         );
     }
 }

@@ -6,16 +6,19 @@
 mod external;
 mod features;
 mod manifests;
+mod msrv;
+mod names;
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::ci::{Ended, StepResult, deny, ended};
+use crate::ci::{Ended, NO_DENY, StepResult, deny, ended};
+
 use crate::util::{Context, Failure, proc, table};
 use crate::{Outcome, tidy};
+use manifests::Changelog;
 
 /// Flags of `cargo xtask release`.
 #[derive(clap::Args)]
@@ -46,20 +49,25 @@ type Step = (&'static str, fn(&Release) -> StepResult);
 
 const STEPS: &[Step] = &[
     ("tree: clean", |_| clean()),
-    ("versions", |release| found(manifests::versions(&release.metadata))),
-    ("changelog", |release| found(manifests::changelog(&changelog()?, &release.version))),
+    ("versions", versions),
+    ("names", |release| names::check(&release.metadata)),
+    ("changelog", changelog),
     ("manifests", |release| found(manifests::fields(&release.metadata))),
     ("docs.rs", |release| found(manifests::docs_rs(&release.metadata))),
     ("licences", |_| found(manifests::licences(&proc::root()))),
-    ("lock", |_| Ok(ended(proc::works(proc::cargo().args(["metadata", "--locked", "--format-version=1"]))))),
+    ("lock", |_| lock()),
     ("tidy", |_| found(tidy::check(&proc::root())?.iter().map(ToString::to_string).collect())),
     ("deny", |_| deny()),
-    ("msrv", |release| msrv(&release.metadata)),
+    ("advisories", |_| advisories()),
+    ("msrv", |release| msrv::check(&release.metadata)),
     ("features", |release| features::check(&release.metadata)),
     ("external types", |release| external::check(&release.metadata)),
     ("semver", semver),
     ("package", |release| package(&release.metadata)),
 ];
+
+/// The steps that may leave something to a person.
+const DUE: [&str; 2] = ["names", "changelog"];
 
 /// One of the steps, with how it ended: what was skipped has not passed.
 pub(crate) fn step(name: &str) -> StepResult {
@@ -82,11 +90,13 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let metadata = proc::metadata()?;
     let version = manifests::version(&metadata);
     if !args.dry_run {
-        println!("{}", by_hand(&metadata, &version));
-        return Err(Failure::new("only --dry-run is done by a program"));
+        let release = Release { version, baseline: None, metadata };
+        println!("{}", by_hand(&release)?);
+        return Err(Failure::new("only --dry-run is done by a program")
+            .next("do by hand what stands above, in its order"));
     }
     let release = Release { version, baseline: args.baseline_rev.clone().or_else(last_tag), metadata };
-    let (mut rows, mut failed, mut skipped) = (Vec::new(), 0, 0);
+    let (mut rows, mut failed, mut skipped, mut due) = (Vec::new(), 0, 0, 0);
     for (name, step) in
         STEPS.iter().filter(|(name, _)| args.only.is_empty() || args.only.iter().any(|o| o == name))
     {
@@ -100,14 +110,23 @@ pub(crate) fn run(args: &Args) -> Outcome {
             Ended::Passed => ("ok", String::new()),
             Ended::Failed => ("FAILED", String::from("see above")),
             Ended::Skipped(why) => ("skipped", why),
+            Ended::Due(why) => ("due", why),
         };
+        due += usize::from(word == "due");
         failed += usize::from(word == "FAILED");
         skipped += usize::from(word == "skipped");
         let seconds = format!("{:.1}", begin.elapsed().as_secs_f64());
         rows.push(vec![(*name).to_owned(), seconds, word.to_owned(), why]);
     }
     println!("\n{}", table::render(&["step", "seconds", "result", "why"], &rows));
-    println!("release: version={} steps={} failed={failed} skipped={skipped}", release.version, rows.len());
+    if due > 0 {
+        println!("due: nothing is wrong with the tree, but a person has this to do before the release");
+    }
+    println!(
+        "release: version={} steps={} failed={failed} skipped={skipped} due={due}",
+        release.version,
+        rows.len()
+    );
     Ok(failed == 0)
 }
 
@@ -117,14 +136,21 @@ fn found(wrong: Vec<String>) -> StepResult {
     Ok(ended(wrong.is_empty()))
 }
 
-fn by_hand(metadata: &Value, version: &str) -> String {
-    let order = manifests::order(metadata);
-    let publish: Vec<String> = order.iter().map(|name| format!("  cargo publish -p {name}\n")).collect();
-    format!(
-        "A release cannot be taken back, so a person does it, after `cargo xtask release --dry-run` has passed:\n  \
-         publish = true in [workspace.package]; a commit\n  git tag -s v{version} -m {version}\n{}  git push origin v{version}",
-        publish.concat()
-    )
+/// What a person does, in its order, beginning with what is due.
+fn by_hand(release: &Release) -> Result<String, Failure> {
+    let mut due = String::new();
+    for (name, step) in STEPS.iter().filter(|(name, _)| DUE.contains(name)) {
+        if let Ended::Due(what) = step(release)? {
+            due.push_str(&format!("  {name}: {what}; a commit\n"));
+        }
+    }
+    let order = manifests::order(&release.metadata);
+    let publish: String = order.iter().map(|name| format!("  cargo publish -p {name}\n")).collect();
+    let version = &release.version;
+    Ok(format!(
+        "A release cannot be taken back, so a person does it, after `cargo xtask release --dry-run` has passed:\n{due}  \
+         git tag -s v{version} -m {version}\n{publish}  git push origin v{version}"
+    ))
 }
 
 fn git(args: &[&str]) -> Result<String, Failure> {
@@ -132,16 +158,68 @@ fn git(args: &[&str]) -> Result<String, Failure> {
 }
 
 fn clean() -> StepResult {
-    found(git(&["status", "--porcelain"])?.lines().map(|line| format!("not committed: {line}")).collect())
+    let status = git(&["status", "--porcelain"])?;
+    if !status.is_empty() {
+        eprint!("{status}");
+        eprintln!("not committed: what is looked at here would not be what is tagged");
+    }
+    Ok(ended(status.is_empty()))
 }
 
+/// The last release before this commit, which may be tagged itself.
 fn last_tag() -> Option<String> {
-    git(&["describe", "--tags", "--abbrev=0"]).ok().map(|tag| tag.trim().to_owned())
+    git(&["describe", "--tags", "--abbrev=0", "--match", "v[0-9]*", "HEAD^"])
+        .ok()
+        .map(|tag| tag.trim().to_owned())
 }
 
-fn changelog() -> Result<String, Failure> {
-    std::fs::read_to_string(proc::root().join("CHANGELOG.md"))
-        .context(|| String::from("cannot read CHANGELOG.md"))
+/// One version everywhere, which nobody has been told is something else.
+fn versions(release: &Release) -> StepResult {
+    let mut wrong = manifests::versions(&release.metadata);
+    let tag = format!("v{}", release.version);
+    let commit = |rev: &str| git(&["rev-parse", "--verify", "--quiet", &format!("{rev}^{{commit}}")]).ok();
+    if commit(&tag).is_some_and(|tagged| Some(tagged) != commit("HEAD")) {
+        wrong.push(format!("{tag} is the tag of another commit: raise the version in Cargo.toml"));
+    }
+    found(wrong)
+}
+
+fn changelog(release: &Release) -> StepResult {
+    let version = &release.version;
+    let text = std::fs::read_to_string(proc::root().join("CHANGELOG.md"))
+        .context(|| String::from("cannot read CHANGELOG.md"))?;
+    match manifests::changelog(&text, version) {
+        Changelog::Dated => Ok(Ended::Passed),
+        Changelog::Unreleased => {
+            Ok(Ended::Due(format!("`## Unreleased` becomes `## {version} - YYYY-MM-DD`")))
+        }
+        Changelog::Wrong(what) => found(vec![what]),
+    }
+}
+
+fn lock() -> StepResult {
+    let checked = proc::stdout(proc::cargo().args(["metadata", "--locked", "--format-version=1"]));
+    found(
+        checked
+            .err()
+            .map(|failure| format!("{failure}\nrun `cargo metadata` and commit Cargo.lock"))
+            .into_iter()
+            .collect(),
+    )
+}
+
+/// What is known by now to be wrong with a dependency: another answer tomorrow for the same tree, so no step of the CI.
+fn advisories() -> StepResult {
+    if !proc::works(proc::cargo().args(["deny", "--version"])) {
+        return Ok(Ended::Skipped(String::from(NO_DENY)));
+    }
+    if let Err(failure) = proc::stdout(proc::cargo().args(["deny", "--color", "never", "fetch", "db"])) {
+        eprintln!("{failure}");
+        return Ok(Ended::Skipped(String::from(
+            "the database cannot be fetched: run this step where github.com can be reached",
+        )));
+    }
+    Ok(ended(proc::run(proc::cargo().args(["deny", "--workspace", "check", "advisories"]))?))
 }
 
 /// Where a step builds that needs another toolchain or other flags; removed when it is done, not to double the target
@@ -154,47 +232,17 @@ fn own_target(name: &str) -> Result<tempfile::TempDir, Failure> {
         .context(|| format!("no folder in {}", dir.display()))
 }
 
-/// Each package with the toolchain that it says is enough.
-fn msrv(metadata: &Value) -> StepResult {
-    let mut missing = Vec::new();
-    let mut passed = true;
-    for (version, packages) in manifests::rust_versions(metadata) {
-        let toolchain = format!("+{version}");
-        // Not `proc::cargo`: that is the cargo of one toolchain, this is the one that chooses.
-        if !proc::works(Command::new("cargo").args([&toolchain, "--version"])) {
-            missing.push(format!("rustup toolchain install {version} --profile minimal"));
-            continue;
-        }
-        let target = own_target("msrv-")?;
-        let mut command = Command::new("cargo");
-        command.current_dir(proc::root()).args([
-            &toolchain,
-            "check",
-            "--locked",
-            "--all-features",
-            "--target-dir",
-        ]);
-        command.arg(target.path()).args(packages.iter().flat_map(|name| ["--package", name]));
-        // What cargo tells whom it runs is of its own toolchain.
-        for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
-            command.env_remove(name);
-        }
-        passed &= proc::run(&mut command)?;
-    }
-    Ok(match passed {
-        false => Ended::Failed,
-        true if missing.is_empty() => Ended::Passed,
-        true => Ended::Skipped(format!("in part: {}", missing.join("; "))),
-    })
-}
-
 /// The public API since the last release.
 fn semver(release: &Release) -> StepResult {
     if !proc::works(proc::cargo().args(["semver-checks", "--version"])) {
-        return Ok(Ended::Skipped(String::from("cargo install cargo-semver-checks --locked")));
+        return Ok(Ended::Skipped(String::from(
+            "cargo-semver-checks is not installed: cargo install cargo-semver-checks --locked",
+        )));
     }
     let Some(baseline) = &release.baseline else {
-        return Ok(Ended::Skipped(String::from("there is no tag yet, and no --baseline-rev")));
+        return Ok(Ended::Skipped(String::from(
+            "nothing was released before: no tag v*, and no --baseline-rev REV to compare with",
+        )));
     };
     let mut command = proc::cargo();
     command.args(["semver-checks", "--all-features", "--baseline-rev", baseline]);
@@ -202,27 +250,45 @@ fn semver(release: &Release) -> StepResult {
     command.args(
         libraries.iter().flat_map(|package| ["--package", package["name"].as_str().unwrap_or_default()]),
     );
-    Ok(ended(proc::run(&mut command)?))
+    let passed = proc::run(&mut command)?;
+    if !passed {
+        eprintln!(
+            "the public API since {baseline} asks for another version than {}: take the change back, or raise the version \
+             in Cargo.toml and say in CHANGELOG.md what users have to change",
+            release.version
+        );
+    }
+    Ok(ended(passed))
 }
 
-/// What would be uploaded, in the order of dependency: no file that a crate includes lies outside of its folder, and each has
-/// what a registry asks for. That it compiles from there the registry's own dry run says once the crates before it are there.
+/// What would be uploaded: no file that a crate includes lies outside of its folder, each has what a registry and a reader ask
+/// for, and compiles from nothing but its package and those of the others.
 fn package(metadata: &Value) -> StepResult {
     let mut passed = true;
-    for name in manifests::order(metadata) {
+    let order = manifests::order(metadata);
+    for name in &order {
         let list =
-            proc::stdout(proc::cargo().args(["package", "--list", "--allow-dirty", "--package", &name]))?;
-        let files: Vec<&Path> = list.lines().map(Path::new).collect();
-        for wanted in ["Cargo.toml", "src/lib.rs"] {
-            if !files.contains(&Path::new(wanted)) {
-                eprintln!("{name}: {wanted} would not be in the package");
-                passed = false;
-            }
+            proc::stdout(proc::cargo().args(["package", "--list", "--allow-dirty", "--package", name]))?;
+        let files: Vec<&str> = list.lines().collect();
+        for missing in manifests::missing(&files) {
+            eprintln!("{name}: {missing} would not be in the package");
+            passed = false;
         }
         eprintln!("{name}: {} files", files.len());
-        for outside in manifests::outside_includes(metadata, &name) {
+        for outside in manifests::outside_includes(metadata, name) {
             eprintln!("{outside}");
             passed = false;
+        }
+    }
+    if passed {
+        let mut command = proc::cargo();
+        command.args(["package", "--locked", "--allow-dirty", "--all-features"]);
+        command.args(order.iter().flat_map(|name| ["--package", name]));
+        passed = proc::run(&mut command)?;
+        if !passed {
+            eprintln!(
+                "compiles here, but not from its package: does it need a file of another folder, or what only the workspace says?"
+            );
         }
     }
     Ok(ended(passed))
