@@ -102,6 +102,7 @@ const NIGHTLY: &[Step] = &[
     ("nightly: external types", |_| release::step("external types")),
     ("nightly: public API", |_| release::step("semver")),
     ("nightly: manifests", |_| release::step("manifests")),
+    ("nightly: advisories", |_| release::step("advisories")),
     ("nightly: docs.rs", |_| release::step("docs.rs")),
     ("nightly: packages", |_| release::step("package")),
 ];

@@ -40,13 +40,21 @@ pub(super) fn versions(metadata: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     for package in packages(metadata) {
         if package["version"] != *version {
-            wrong.push(format!("{}: version {}, raft-core has {version}", name(package), package["version"]));
+            wrong.push(format!(
+                "{}: version {}, raft-core has {version}: say version.workspace = true",
+                name(package),
+                package["version"]
+            ));
         }
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
             let on = name(dependency);
             if ours.contains(on) && dependency["req"] != format!("^{version}") && dependency["kind"] != "dev"
             {
-                wrong.push(format!("{}: asks for {on} {}, not {version}", name(package), dependency["req"]));
+                wrong.push(format!(
+                    "{}: asks for {on} {}, not {version}: raise it in [workspace.dependencies]",
+                    name(package),
+                    dependency["req"]
+                ));
             }
             let later =
                 place(name(package)).is_some_and(|mine| place(on).is_some_and(|theirs| theirs > mine));
