@@ -290,7 +290,7 @@ fn package(metadata: &Value) -> StepResult {
         passed = proc::run(&mut command)?;
         if !passed {
             eprintln!(
-                "compiles here, but not from its package: does it need a file of another folder, or what only the workspace says?"
+                "a package must compile by itself: does it need a file of another folder, or what only the workspace says?"
             );
         }
     }
