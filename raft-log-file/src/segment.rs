@@ -195,12 +195,20 @@ fn fill(
         return Ok(file);
     }
     let file = vfs.create(temporary)?;
-    // Room that is there already takes less to write to, beside others.
-    let reserved = (zeros == Zeros::Reserved || pace.is_some()) && reserve(&*file, header.size)?;
+    let reserved = match zeros {
+        Zeros::Reserved => reserve(&*file, header.size)?,
+        // Room that is there already takes less to write to, beside others. It is no more than that: where it cannot be had,
+        // the zeros are written all the same.
+        Zeros::Written if pace.is_some() => match reserve(&*file, header.size) {
+            Err(error) if vfs::is_no_space(&error) => return Err(error),
+            reserved => reserved.unwrap_or(false),
+        },
+        Zeros::Written => false,
+    };
     vfs::write_all_at(&*file, &block, 0)?;
     vfs::write_all_at(&*file, first, BLOCK_BYTES)?;
     if !(reserved && zeros == Zeros::Reserved) {
-        write_zeros(&*file, BLOCK_BYTES + first.len() as u64, header.size, pace)?;
+        write_zeros(&*file, BLOCK_BYTES + first.len() as u64, header.size, pace, reserved)?;
     }
     Ok(file)
 }
@@ -214,19 +222,26 @@ fn reserve(file: &dyn VfsFile, size: u64) -> io::Result<bool> {
     }
 }
 
-fn write_zeros(file: &dyn VfsFile, from: u64, size: u64, pace: Option<&Pace>) -> io::Result<()> {
-    let limit = if pace.is_some() { PIECE } else { SYNC_ZEROS };
-    let piece = |at: u64| usize::try_from(limit.min(size.saturating_sub(at))).unwrap_or(0);
-    let zeros = Aligned::zeros(piece(from));
+fn write_zeros(
+    file: &dyn VfsFile,
+    from: u64,
+    size: u64,
+    pace: Option<&Pace>,
+    reserved: bool,
+) -> io::Result<()> {
+    let all = Aligned::zeros(usize::try_from(SYNC_ZEROS.min(size.saturating_sub(from))).unwrap_or(0));
     let (mut at, mut unsynced) = (from, 0);
     while at < size {
-        if let Some(pace) = pace {
-            pace.wait(at, size)?;
+        let has_time = pace.map_or(Ok(false), |pace| pace.wait(at, size))?;
+        if reserved && !has_time {
+            // Somebody waits for the segment: what is left stays a reservation.
+            return Ok(());
         }
-        let piece = zeros.bytes().get(..piece(at)).unwrap_or_default();
-        vfs::write_all_through(file, piece, at)?;
-        at += piece.len() as u64;
-        unsynced += piece.len() as u64;
+        let limit = if has_time { PIECE } else { SYNC_ZEROS - unsynced };
+        let piece = usize::try_from(limit.min(size - at)).unwrap_or(0);
+        vfs::write_all_through(file, all.bytes().get(..piece).unwrap_or_default(), at)?;
+        at += piece as u64;
+        unsynced += piece as u64;
         if unsynced >= SYNC_ZEROS || at == size {
             file.sync_data()?;
             unsynced = 0;

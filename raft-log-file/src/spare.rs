@@ -91,12 +91,17 @@ impl Pace {
         }
     }
 
+    /// What nobody will want is not hurried any more.
     fn urge(&self, urge: Urge) {
-        self.lock().urge = urge;
+        let mut state = self.lock();
+        if state.urge != Urge::GiveUp {
+            state.urge = urge;
+        }
+        drop(state);
         self.moved.notify_all();
     }
 
-    /// What is left is written as fast as it can be.
+    /// Somebody waits: what is left is reserved, or written as fast as it can be.
     pub(crate) fn hurry(&self) {
         self.urge(Urge::Hurry);
     }
@@ -112,18 +117,18 @@ impl Pace {
         self.from + u64::try_from(share).unwrap_or(u64::MAX)
     }
 
-    /// Waits until more than `done` of `size` bytes may be written.
+    /// Waits until more than `done` of `size` bytes may be written; `false` if somebody waits for the segment.
     ///
     /// # Errors
     /// `Interrupted`: nobody wants it any more.
-    pub(crate) fn wait(&self, done: u64, size: u64) -> io::Result<()> {
+    pub(crate) fn wait(&self, done: u64, size: u64) -> io::Result<bool> {
         let due = self.due(done, size);
         let mut state = self.lock();
         loop {
             match state.urge {
                 Urge::GiveUp => return Err(io::ErrorKind::Interrupted.into()),
-                Urge::Hurry => return Ok(()),
-                Urge::None if state.at >= due => return Ok(()),
+                Urge::Hurry => return Ok(false),
+                Urge::None if state.at >= due => return Ok(true),
                 Urge::None => {
                     state.awaited = due;
                     state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -212,12 +217,12 @@ mod tests {
     #[test]
     fn the_first_piece_is_due_at_once_and_each_other_when_the_segment_has_come_so_far() {
         let pace = Arc::new(Pace::new(2 * MIB, 16 * MIB));
-        pace.wait(0, 16 * MIB).unwrap();
+        assert!(pace.wait(0, 16 * MIB).unwrap());
         let (said, heard) = mpsc::channel();
         let waiting = Arc::clone(&pace);
         let thread = thread::spawn(move || {
             for done in [4, 8] {
-                waiting.wait(done * MIB, 16 * MIB).unwrap();
+                assert!(waiting.wait(done * MIB, 16 * MIB).unwrap());
                 let _ = said.send((done, waiting.lock().at));
             }
         });
@@ -242,8 +247,10 @@ mod tests {
             } else {
                 pace.hurry()
             }
-            let expected = if give_up { Err(io::ErrorKind::Interrupted) } else { Ok(()) };
+            let expected = if give_up { Err(io::ErrorKind::Interrupted) } else { Ok(false) };
             assert_eq!(thread.join().unwrap(), expected);
+            pace.hurry();
+            assert_eq!(pace.wait(8 * MIB, 16 * MIB).is_err(), give_up, "once given up, it stays so");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The thread that owns a journal's store, and the way past it for writes that are over soon.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
@@ -148,6 +149,8 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     durability: Durability,
     requests: Receiver<Request>,
+    /// What came while a segment was waited for; before everything in `requests`.
+    postponed: VecDeque<Request>,
     spares: Sender<Request>,
     /// Makes the next segment ready.
     spare_thread: Option<(JoinHandle<()>, Arc<Pace>)>,
@@ -182,9 +185,17 @@ impl Worker {
         });
         let desk =
             Desk { shared: Arc::clone(&shared), queue: queue.clone(), commands: 0, took: Duration::ZERO };
-        let (spare_thread, removal_thread, dirty_since) = (None, None, None);
-        let worker =
-            Self { shared, durability, requests, spares: queue, spare_thread, removal_thread, dirty_since };
+        let (postponed, spare_thread, removal_thread, dirty_since) = (VecDeque::new(), None, None, None);
+        let worker = Self {
+            shared,
+            durability,
+            requests,
+            postponed,
+            spares: queue,
+            spare_thread,
+            removal_thread,
+            dirty_since,
+        };
         (worker, desk)
     }
 
@@ -213,6 +224,9 @@ impl Worker {
 
     /// Does one request, or what is due while there is none; `None` after the last.
     fn step(&mut self) -> Option<()> {
+        if let Some(request) = self.postponed.pop_front() {
+            return self.serve(request);
+        }
         let mut held = self.shared.lock()?;
         let wait = self.idle_step(&held.store);
         // Before the mark of what somebody else writes now is due.
@@ -292,6 +306,8 @@ impl Worker {
                 self.answer(answer, done);
             }
             Request::Reset(to, answer) => {
+                // It may need a segment, and the room that this one has.
+                self.wait_for_spare();
                 let done = self.shared.lock()?.store.reset(to);
                 self.answer(answer, done);
             }
@@ -375,21 +391,21 @@ impl Worker {
         let Some((thread, pace)) = self.spare_thread.take() else { return };
         pace.hurry();
         let _ = thread.join();
-        let mut others = Vec::new();
+        // One writer, one request at a time: anything else here comes from dropped futures, and keeps its order.
         while let Ok(request) = self.requests.try_recv() {
             match request {
                 Request::Spare(spare) => {
                     if let Some(mut held) = self.shared.lock() {
                         held.store.install_spare(spare);
                     }
-                    break;
+                    return;
                 }
-                other => others.push(other),
+                other => self.postponed.push_back(other),
             }
         }
-        // One writer, one request at a time: anything else here comes from dropped futures.
-        for other in others {
-            let _ = self.spares.send(other);
+        // It has ended without a word: another one may be begun.
+        if let Some(mut held) = self.shared.lock() {
+            held.store.give_up_spare();
         }
     }
 }

@@ -38,8 +38,10 @@ struct Notes {
     slow: AtomicBool,
     /// Where the last batch ends in its segment, in bytes.
     filled: AtomicU64,
-    /// Zeros for the next segment: where they go there, and where the last batch ended then.
-    zeros: Mutex<Vec<(u64, u64)>>,
+    /// Room can be reserved.
+    reserves: AtomicBool,
+    /// Zeros for the next segment: where they go there, how many, and where the last batch ended then.
+    zeros: Mutex<Vec<(u64, u64, u64)>>,
 }
 
 fn this_thread() -> String {
@@ -108,7 +110,7 @@ impl VfsFile for File {
         // Zeros for the next segment are nobody's batch.
         if thread == SPARE {
             let filled = self.notes.filled.load(Ordering::SeqCst);
-            self.notes.zeros.lock().unwrap().push((offset, filled));
+            self.notes.zeros.lock().unwrap().push((offset, buf.len() as u64, filled));
         } else {
             self.notes.writers.lock().unwrap().push(thread);
             self.notes.filled.store(offset + buf.len() as u64, Ordering::SeqCst);
@@ -122,6 +124,14 @@ impl VfsFile for File {
             std::hint::spin_loop();
         }
         self.file.sync_data()
+    }
+
+    fn reserve(&self, length: u64) -> io::Result<()> {
+        if self.notes.reserves.load(Ordering::SeqCst) {
+            self.file.set_len(length)
+        } else {
+            Err(io::ErrorKind::Unsupported.into())
+        }
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -320,34 +330,67 @@ async fn fill(journal: &mut FileJournal, next: &mut u64, upto: u64) {
     }
 }
 
+/// The size of the segments here, in bytes.
+const SIZE: u64 = 1 << 20;
+
+/// Waits until a file is there whose name ends so, and so many of them.
+async fn until_there(disk: &Disk, end: &str, count: usize) {
+    let begun = Instant::now();
+    while disk.list().unwrap().iter().filter(|name| name.ends_with(end)).count() < count {
+        assert!(begun.elapsed() < PATIENCE, "there are not {count} {end}: {:?}", disk.list());
+        tokio::task::yield_now().await;
+    }
+}
+
 /// All at once they would keep the disk to themselves, and every batch would wait.
 #[tokio::test]
 async fn zeros_for_the_next_segment_are_written_no_faster_than_this_one_fills() {
-    const SIZE: u64 = 1 << 20;
     // It begins when an eighth is full, and is over when half of the rest is.
     let due = |at: u64| SIZE / 8 + (SIZE - SIZE / 8) / 2 * at / SIZE;
-    let disk = Arc::new(Disk::default());
-    let mut journal = create(&disk, options()).await;
-    let begun = Instant::now();
-    let mut next = 1;
-    // Block by block, and each time what may be written beside it is awaited.
-    for filled in (SIZE / 8..SIZE / 8 * 6).step_by(4096) {
-        fill(&mut journal, &mut next, filled).await;
-        let filled = disk.notes.filled.load(Ordering::SeqCst);
-        let may = (0..8).filter(|piece| filled >= due(piece * SIZE / 8) + 4096).count();
-        while disk.notes.zeros.lock().unwrap().len() < may {
-            assert!(begun.elapsed() < PATIENCE, "{may} pieces are not written at {filled}");
-            tokio::task::yield_now().await;
+    for reserves in [false, true] {
+        let disk = Arc::new(Disk::default());
+        disk.notes.reserves.store(reserves, Ordering::SeqCst);
+        let mut journal = create(&disk, options()).await;
+        let begun = Instant::now();
+        let mut next = 1;
+        // Block by block, and each time what may be written beside it is awaited.
+        for filled in (SIZE / 8..SIZE / 8 * 6).step_by(4096) {
+            fill(&mut journal, &mut next, filled).await;
+            let filled = disk.notes.filled.load(Ordering::SeqCst);
+            let may = (0..8).filter(|piece| filled >= due(piece * SIZE / 8) + 8192).count();
+            while disk.notes.zeros.lock().unwrap().len() < may {
+                assert!(begun.elapsed() < PATIENCE, "{may} pieces are not written at {filled}");
+                tokio::task::yield_now().await;
+            }
         }
+        until_there(&disk, ".log", 2).await;
+        let mut end = 4096;
+        for (at, bytes, filled) in disk.notes.zeros.lock().unwrap().clone() {
+            assert!(filled >= due(at), "zeros at {at} when {filled} was filled, not {}", due(at));
+            assert_eq!(at, end, "no part is left out");
+            end += bytes;
+        }
+        assert_eq!(end, SIZE, "zeros to its end, reserved or not: {reserves}");
     }
-    while disk.list().unwrap().iter().filter(|name| name.ends_with(".log")).count() < 2 {
-        assert!(begun.elapsed() < PATIENCE, "it is not made: {:?}", disk.list());
-        tokio::task::yield_now().await;
-    }
-    let zeros = disk.notes.zeros.lock().unwrap().clone();
-    assert!(zeros.len() >= 8, "in pieces: {zeros:?}");
-    for (at, filled) in zeros {
-        assert!(filled >= due(at), "zeros at {at} when {filled} was filled, not {}", due(at));
+}
+
+/// What waits does not wait for zeros that it can do without.
+#[tokio::test]
+async fn a_segment_that_is_needed_at_once_stays_reserved() {
+    for reserves in [false, true] {
+        let disk = Arc::new(Disk::default());
+        disk.notes.reserves.store(reserves, Ordering::SeqCst);
+        let mut journal = create(&disk, options()).await;
+        let mut next = 1;
+        fill(&mut journal, &mut next, SIZE / 4).await;
+        until_there(&disk, ".tmp", 1).await;
+        journal.write(append(vec![entry(1, next, vec![9; 800 << 10])])).await.unwrap();
+        let zeros: u64 = disk.notes.zeros.lock().unwrap().iter().map(|(_, bytes, _)| bytes).sum();
+        assert_eq!(zeros < SIZE / 2, reserves, "{zeros} bytes of zeros");
+        drop(journal);
+        let mut journal = FileJournal::open_on(disk, OWNER, options()).await.unwrap();
+        let state = journal.load().await.unwrap();
+        assert_eq!((state.last.index.0, state.verdict), (next, Verdict::Clean));
     }
 }
 
@@ -356,7 +399,8 @@ async fn a_journal_is_closed_although_its_next_segment_is_not_made() {
     let disk = Arc::new(Disk::default());
     let mut journal = create(&disk, options()).await;
     let mut next = 1;
-    fill(&mut journal, &mut next, (1 << 20) / 4).await;
+    fill(&mut journal, &mut next, SIZE / 4).await;
+    until_there(&disk, ".tmp", 1).await;
     drop(journal);
     let left = disk.list().unwrap();
     assert!(left.iter().all(|name| !name.ends_with(".tmp")), "{left:?}");
@@ -377,6 +421,28 @@ async fn nothing_overtakes_a_dropped_write() {
         journal.write(commands(index + 1, 1)).await.unwrap();
     }
     assert_eq!(journal.load().await.unwrap().last.index.0, 99 + 1);
+}
+
+/// Also where one of them needs a segment that takes its time: what comes meanwhile keeps its order.
+#[tokio::test]
+async fn nothing_overtakes_while_a_segment_is_waited_for() {
+    let disk = Arc::new(Disk::default());
+    disk.notes.slow.store(true, Ordering::Relaxed);
+    let mut journal = create(&disk, options().segment_bytes(16 << 10)).await;
+    let mut next = 1;
+    for _ in 0..120 {
+        for _ in 0..3 {
+            let mut dropped = journal.write(append(vec![entry(1, next, vec![9; 2000])]));
+            let _ = std::future::poll_fn(|cx| std::task::Poll::Ready(dropped.as_mut().poll(cx))).await;
+            drop(dropped);
+            next += 1;
+            // Each comes at another time of what the threads do.
+            tokio::task::yield_now().await;
+        }
+        journal.write(append(vec![entry(1, next, vec![9; 2000])])).await.unwrap();
+        next += 1;
+    }
+    assert_eq!(journal.load().await.unwrap().last.index.0, next - 1);
 }
 
 /// Whoever writes: a hard state is durable at once, entries when that was asked for.

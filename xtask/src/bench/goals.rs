@@ -98,7 +98,8 @@ impl Judge<'_> {
         let widths = [(1, 256), (16, 256), (64, 256), (256, 256), (1024, 256), (256, 16), (256, 4096)];
         for (clients, bytes) in widths {
             let points = [&writes(LIBRARY, clients, bytes), &writes("raft-rs", clients, bytes)];
-            let name = |what: &str| format!("{what}, {clients} clients, {bytes} B, against raft-rs");
+            let name =
+                |what: &str| format!("{what} of the library, {clients} clients, {bytes} B, against raft-rs");
             self.pair(name("writes/s"), points, "per_s", if clients == 1 { 1.2 } else { 1.5 }, true);
             self.pair(name("p99 us"), points, "p99_us", 1.0, false);
             self.pair(name("processor seconds a million writes"), points, "cpu_s_per_million", 0.7, false);

@@ -33,7 +33,7 @@ pub(super) fn page(report: &Value, results: &Results, ratios: &[Ratio]) -> Resul
     out.push_str("Real processes on loopback; a write counts when it is on the disks of a majority (fdatasync) and applied. ");
     out.push_str("Clients are a closed loop: each sends its next request when the last one is answered. ");
     out.push_str("A figure is the median of the rounds; each round starts every system anew. ");
-    out.push_str("\"library\" is what stands beside raft-rs and openraft: the crates with the same map and the same thin protocol; ");
+    out.push_str("\"library\" is what stands beside raft-rs: the crates with the same map and the same thin protocol; ");
     out.push_str("\"raft-kv\" is the server, with more to do for a write.</p><ul>");
     if report["quick"] == true {
         out.push_str("<li><b>--quick: one short round. It shows that everything runs, not how fast.</b>");

@@ -34,6 +34,8 @@ fn ask(name: &str, repository: &str) -> Result<Option<Name>, crate::util::Failur
     let mut command = proc::cargo();
     command.current_dir(elsewhere.path()).stdin(Stdio::null());
     command.args(["info", name, "--registry", "crates-io", "--color", "never"]);
+    // What an earlier run has stored says nothing of today.
+    command.env_remove("CARGO_NET_OFFLINE");
     let output = command.output().context(|| proc::shown(&command))?;
     let said = String::from_utf8_lossy(&output.stderr);
     Ok(match output.status.success() {
@@ -46,14 +48,20 @@ fn ask(name: &str, repository: &str) -> Result<Option<Name>, crate::util::Failur
     })
 }
 
+/// A crate that there is: who does not find it has not asked crates.io.
+const THERE: &str = "serde";
+
 /// Asks for each library.
 pub(super) fn check(metadata: &Value) -> StepResult {
-    let (mut passed, mut taken) = (true, Vec::new());
+    if matches!(ask(THERE, "")?, None | Some(Name::Free)) {
+        return Ok(Ended::Skipped(format!("crates.io cannot be asked: it does not know {THERE}")));
+    }
+    let (mut passed, mut asked, mut taken) = (true, true, Vec::new());
     for package in libraries(metadata) {
         let [name, version, repository] =
             ["name", "version", "repository"].map(|field| package[field].as_str().unwrap_or_default());
         match ask(name, repository)? {
-            None => return Ok(Ended::Skipped(String::from("crates.io cannot be asked: see above"))),
+            None => asked = false,
             Some(Name::Free) => eprintln!("{name}: free"),
             Some(Name::Ours(there)) if there == version => {
                 eprintln!("{name}: {version} is published already: raise the version in Cargo.toml");
@@ -69,10 +77,14 @@ pub(super) fn check(metadata: &Value) -> StepResult {
             }
         }
     }
-    Ok(match (passed, taken.is_empty()) {
-        (false, _) => Ended::Failed,
-        (true, true) => Ended::Passed,
-        (true, false) => Ended::Due(format!("another's on crates.io, to be renamed: {}", taken.join(", "))),
+    Ok(if !passed {
+        Ended::Failed
+    } else if !taken.is_empty() {
+        Ended::Due(format!("another's on crates.io, to be renamed: {}", taken.join(", ")))
+    } else if !asked {
+        Ended::Skipped(String::from("crates.io was not asked for each: see above"))
+    } else {
+        Ended::Passed
     })
 }
 
