@@ -3,7 +3,6 @@
 //!
 //! None of them starts a thread, opens a file or reads a clock.
 
-mod board;
 mod disk;
 mod inbox;
 mod journal;
