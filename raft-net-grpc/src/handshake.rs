@@ -9,6 +9,7 @@
 use raft_core::backend::Refusal;
 use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, NodeId, StoreId};
 use raft_core::message::Envelope;
+use raft_core::peering::Side;
 
 use crate::checksum;
 use crate::convert::{self, from_wide, wide};
@@ -43,6 +44,12 @@ pub(crate) struct Hello {
     pub(crate) listen: String,
 }
 
+impl Hello {
+    const fn side(&self) -> Side {
+        Side { identity: self.identity, versions: self.versions }
+    }
+}
+
 /// What the dialler says first.
 pub(crate) fn hello(versions: (u16, u16), local: Identity, to: NodeId, listen: &str) -> Frame {
     let checksum = checksum::of_hello(versions, &local, to);
@@ -59,17 +66,13 @@ pub(crate) fn hello(versions: (u16, u16), local: Identity, to: NodeId, listen: &
 
 /// What the listener makes of it, before it asks its node.
 pub(crate) fn check_hello(versions: (u16, u16), local: Identity, hello: &Hello) -> Result<Identity, Refusal> {
-    common_version(versions, hello.versions)?;
-    check_identity(local, hello.identity)?;
-    if hello.to != local.node {
-        return Err(Refusal::WrongNode { expected: hello.to, claimed: local.node });
-    }
+    Side { identity: local, versions }.check_dialler(&hello.side(), hello.to)?;
     Ok(hello.identity)
 }
 
 /// What the listener says if all is well.
 pub(crate) fn welcome(versions: (u16, u16), local: Identity, hello: &Hello) -> Frame {
-    let version = hello.versions.1.min(versions.1);
+    let version = Side { identity: local, versions }.common_version(&hello.side());
     let checksum = checksum::of_welcome(version, &local);
     let welcome = proto::Welcome { version: version.into(), identity: Some(identity(&local)) };
     Frame { kind: Some(Kind::Welcome(welcome)), checksum }
@@ -83,11 +86,8 @@ pub(crate) fn check_welcome(
     version: u16,
     peer: Identity,
 ) -> Result<Identity, Refusal> {
-    common_version(versions, (version, version))?;
-    check_identity(local, peer)?;
-    if peer.node != to {
-        return Err(Refusal::WrongNode { expected: to, claimed: peer.node });
-    }
+    let listener = Side { identity: peer, versions: (version, version) };
+    Side { identity: local, versions }.check_listener(&listener, to)?;
     Ok(peer)
 }
 
@@ -154,24 +154,6 @@ pub(crate) fn read(frame: Frame) -> Result<Said, WireError> {
         Kind::Refused(wire) => from_refused(wire).map(Said::Refused),
         Kind::Message(wire) => convert::from_message(wire, frame.checksum).map(Said::Message),
     }
-}
-
-fn common_version(ours: (u16, u16), theirs: (u16, u16)) -> Result<(), Refusal> {
-    let common = theirs.0 <= ours.1 && theirs.1 >= ours.0 && theirs.0 <= theirs.1;
-    if common { Ok(()) } else { Err(Refusal::WireVersion { ours, theirs }) }
-}
-
-fn check_identity(local: Identity, peer: Identity) -> Result<(), Refusal> {
-    if peer.cluster != local.cluster {
-        return Err(Refusal::WrongCluster { ours: local.cluster, theirs: peer.cluster });
-    }
-    if peer.group != local.group {
-        return Err(Refusal::WrongGroup { ours: local.group, theirs: peer.group });
-    }
-    if peer.node == local.node {
-        return Err(Refusal::WrongNode { expected: local.node, claimed: peer.node });
-    }
-    Ok(())
 }
 
 fn identity(identity: &Identity) -> proto::Identity {

@@ -1,14 +1,12 @@
 //! Dialling one peer: two connections, one a lane, kept up for ever.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use raft_core::backend::{Refusal, Sent};
+use raft_core::backend::Sent;
 use raft_core::membership::Member;
 use raft_core::message::{Envelope, Lane};
-use raft_core::peering::{Backoff, Reach, count};
+use raft_core::peering::{Attempts, Reach, count};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -16,11 +14,6 @@ use crate::dial::{self, Failure, Link};
 use crate::handshake::Said;
 use crate::lane::Queue;
 use crate::transport::{Options, Shared};
-
-/// A peer that has refused this node is asked again after this, at the earliest.
-const REFUSED_BACKOFF: Duration = Duration::from_secs(5);
-/// Connections in a row that may end soon before the next attempt waits.
-const SHORT_CONNECTIONS: u32 = 3;
 
 /// One peer, as this node reaches it.
 #[derive(Debug)]
@@ -53,13 +46,9 @@ impl Peer {
 
     /// Keeps one lane connected. Ends with its task, or when its queue is told to end.
     pub(crate) async fn keep_connected(self: Arc<Self>, lane: Lane, shared: Arc<Shared>) {
-        let (least, most) = shared.options.reconnect;
         // Each process waits otherwise.
         let random = RandomState::new().hash_one((self.reach.id(), lane));
-        let mut backoff = Backoff::new(least, most, random);
-        // Connections in a row that ended soon.
-        let mut short = 0;
-        let mut after_loss = false;
+        let mut attempts = Attempts::new(shared.options.reconnect, random);
         while !self.queue(lane).is_ending() {
             let address = self.reach.address();
             match dial::dial(&self, &address, lane, &shared).await {
@@ -70,47 +59,31 @@ impl Peer {
                     self.carry(link, lane, &address, &shared).await;
                     self.queue(lane).close();
                     self.reach.lane_down(&shared.inbox);
-                    after_loss = true;
-                    if begun.elapsed() >= shared.options.reconnect.1 {
-                        short = 0;
-                        backoff.reset();
-                    } else {
-                        short += 1;
-                    }
-                    // The first attempt after a loss comes at once: refused, it says that the process is
-                    // gone. A peer that takes connections only to close them has to wait for the next.
-                    if short <= SHORT_CONNECTIONS {
+                    if attempts.ended(begun.elapsed()) {
                         continue;
                     }
                 }
                 Err(Failure::Connect(error)) => {
-                    if error.kind() == io::ErrorKind::ConnectionRefused {
+                    if attempts.unconnected(&error) {
                         self.reach.gone(&shared.inbox);
                     }
-                    after_loss = false;
                     tracing::trace!(peer = %self.reach.id(), ?lane, %error, "cannot connect");
                 }
                 Err(Failure::Io(error)) => {
-                    if after_loss && error.kind() == io::ErrorKind::ConnectionReset {
-                        // Its listener died with it.
+                    if attempts.ungreeted(&error) {
                         self.reach.gone(&shared.inbox);
                     }
-                    after_loss = false;
                     tracing::trace!(peer = %self.reach.id(), ?lane, %error, "no handshake");
                 }
                 Err(Failure::Insecure(error)) => {
-                    after_loss = false;
+                    attempts.unproven();
                     count(&shared.counters.refused);
                     shared.log_stranger(&address, &error);
-                    backoff.at_least(REFUSED_BACKOFF);
                 }
                 Err(Failure::Refused { ours, why }) => {
-                    after_loss = false;
+                    attempts.refused(&why);
                     count(&shared.counters.refused);
                     shared.log_refusal(self.reach.id(), ours, &why);
-                    if why != Refusal::NotReady {
-                        backoff.at_least(REFUSED_BACKOFF);
-                    }
                     if !ours {
                         shared.inbox.refused(self.reach.id(), why);
                     }
@@ -118,11 +91,8 @@ impl Peer {
             }
             tokio::select! {
                 biased;
-                () = self.reach.hurried(lane).notified() => {
-                    short = 0;
-                    backoff.reset();
-                }
-                () = tokio::time::sleep(backoff.wait()) => {}
+                () = self.reach.hurried(lane).notified() => attempts.reset(),
+                () = tokio::time::sleep(attempts.wait()) => {}
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use raft_core::backend::{Delivery, Refusal};
 use raft_core::ids::Identity;
 use raft_core::message::{Envelope, Lane};
-use raft_core::peering::{Claim, count};
+use raft_core::peering::{Claim, count, reachable};
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
@@ -146,16 +146,6 @@ fn misbehaved(visitor: &Visitor, error: &WireError, shared: &Shared) {
 fn hang_up(visitor: &Visitor) {
     if let Some(group) = &visitor.group {
         group.hang_up();
-    }
-}
-
-/// Where a dialler can be dialled: what it says, or, if that names no host, where it comes from.
-fn reachable(listen: String, from: Option<SocketAddr>) -> String {
-    match (listen.parse::<SocketAddr>(), from) {
-        (Ok(address), Some(from)) if address.ip().is_unspecified() => {
-            SocketAddr::new(from.ip(), address.port()).to_string()
-        }
-        _ => listen,
     }
 }
 

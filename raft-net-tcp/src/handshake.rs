@@ -12,6 +12,7 @@ use bytes::{BufMut, BytesMut};
 use raft_core::backend::Refusal;
 use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, NodeId, StoreId};
 use raft_core::message::Lane;
+use raft_core::peering::Side;
 use serde::{Deserialize, Serialize};
 
 use crate::error::WireError;
@@ -67,6 +68,12 @@ pub(crate) struct Welcome {
     pub(crate) version: u16,
     pub(crate) identity: WireIdentity,
     pub(crate) features: u64,
+}
+
+impl Hello {
+    fn side(&self) -> Side {
+        Side { identity: self.identity.into(), versions: self.versions }
+    }
 }
 
 /// Why one side refuses the other, on the wire.
@@ -193,19 +200,15 @@ pub(crate) fn check_hello(
     local: Identity,
     hello: &Hello,
 ) -> Result<(Identity, Lane), Refusal> {
-    common_version(versions, hello.versions)?;
-    let peer = Identity::from(hello.identity);
-    check_identity(local, peer)?;
-    if hello.to != local.node.0 {
-        return Err(Refusal::WrongNode { expected: NodeId(hello.to), claimed: local.node });
-    }
+    let dialler = hello.side();
+    Side { identity: local, versions }.check_dialler(&dialler, NodeId(hello.to))?;
     let lane = if hello.lane == 0 { Lane::Control } else { Lane::Bulk };
-    Ok((peer, lane))
+    Ok((dialler.identity, lane))
 }
 
 /// What the listener says if all is well.
 pub(crate) fn welcome(versions: (u16, u16), local: Identity, hello: &Hello) -> Handshake {
-    let version = hello.versions.1.min(versions.1);
+    let version = Side { identity: local, versions }.common_version(&hello.side());
     Handshake::Welcome(Welcome { version, identity: local.into(), features: 0 })
 }
 
@@ -216,31 +219,9 @@ pub(crate) fn check_welcome(
     to: NodeId,
     welcome: &Welcome,
 ) -> Result<Identity, Refusal> {
-    common_version(versions, (welcome.version, welcome.version))?;
-    let peer = Identity::from(welcome.identity);
-    check_identity(local, peer)?;
-    if peer.node != to {
-        return Err(Refusal::WrongNode { expected: to, claimed: peer.node });
-    }
-    Ok(peer)
-}
-
-fn common_version(ours: (u16, u16), theirs: (u16, u16)) -> Result<(), Refusal> {
-    let common = theirs.0 <= ours.1 && theirs.1 >= ours.0 && theirs.0 <= theirs.1;
-    if common { Ok(()) } else { Err(Refusal::WireVersion { ours, theirs }) }
-}
-
-fn check_identity(local: Identity, peer: Identity) -> Result<(), Refusal> {
-    if peer.cluster != local.cluster {
-        return Err(Refusal::WrongCluster { ours: local.cluster, theirs: peer.cluster });
-    }
-    if peer.group != local.group {
-        return Err(Refusal::WrongGroup { ours: local.group, theirs: peer.group });
-    }
-    if peer.node == local.node {
-        return Err(Refusal::WrongNode { expected: local.node, claimed: peer.node });
-    }
-    Ok(())
+    let listener = Side { identity: welcome.identity.into(), versions: (welcome.version, welcome.version) };
+    Side { identity: local, versions }.check_listener(&listener, to)?;
+    Ok(listener.identity)
 }
 
 /// A message as bytes.

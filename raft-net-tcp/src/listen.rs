@@ -1,13 +1,12 @@
 //! Accepting peers: the listening side of the handshake, and reading frames.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use raft_core::backend::{Delivery, Refusal};
 use raft_core::ids::{Identity, NodeId};
 use raft_core::message::{Envelope, Lane};
-use raft_core::peering::{Claim, count};
+use raft_core::peering::{Claim, count, reachable};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -94,16 +93,6 @@ async fn secure(stream: TcpStream, shared: &Shared) -> Option<Stream> {
             }
             None
         }
-    }
-}
-
-/// Where a dialler can be dialled: what it says, or, if that names no host, where it comes from.
-fn reachable(listen: String, from: Option<SocketAddr>) -> String {
-    match (listen.parse::<SocketAddr>(), from) {
-        (Ok(address), Some(from)) if address.ip().is_unspecified() => {
-            SocketAddr::new(from.ip(), address.port()).to_string()
-        }
-        _ => listen,
     }
 }
 

@@ -4,13 +4,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use raft_core::backend::{Refusal, Sent};
 use raft_core::membership::Member;
 use raft_core::message::{Envelope, Lane};
-use raft_core::peering::{Backoff, Reach, count};
+use raft_core::peering::{Attempts, Reach, count};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
@@ -25,10 +24,6 @@ use crate::transport::{Options, Shared};
 const WRITE_BYTES: usize = 256 << 10;
 /// Pieces in one vectored write (Linux takes up to 1024).
 const WRITE_PIECES: usize = 256;
-/// A peer that has refused this node is asked again after this, at the earliest.
-const REFUSED_BACKOFF: Duration = Duration::from_secs(5);
-/// Connections in a row that may end soon before the next attempt waits.
-const SHORT_CONNECTIONS: u32 = 3;
 
 /// One peer, as this node reaches it.
 #[derive(Debug)]
@@ -61,13 +56,9 @@ impl Peer {
 
     /// Keeps one lane connected. Ends only with its task.
     pub(crate) async fn keep_connected(self: Arc<Self>, lane: Lane, shared: Arc<Shared>) {
-        let (least, most) = shared.options.reconnect;
         // Each process waits otherwise.
         let random = RandomState::new().hash_one((self.reach.id(), lane));
-        let mut backoff = Backoff::new(least, most, random);
-        // Connections in a row that ended soon.
-        let mut short = 0;
-        let mut after_loss = false;
+        let mut attempts = Attempts::new(shared.options.reconnect, random);
         loop {
             let address = self.reach.address();
             match self.dial(&address, lane, &shared).await {
@@ -80,48 +71,33 @@ impl Peer {
                     self.queue(lane).close();
                     self.reach.lane_down(&shared.inbox);
                     tracing::debug!(peer = %self.reach.id(), ?lane, ?ended, "connection ended");
-                    after_loss = true;
-                    if begun.elapsed() >= shared.options.reconnect.1 {
-                        short = 0;
-                        backoff.reset();
-                    } else {
-                        short += 1;
-                    }
-                    // The first attempt after a loss comes at once: refused, it says that the process is
-                    // gone. A peer that takes connections only to close them has to wait for the next.
-                    if short <= SHORT_CONNECTIONS {
+                    if attempts.ended(begun.elapsed()) {
                         continue;
                     }
                 }
                 Err(Failure::Connect(error)) => {
-                    if error.kind() == io::ErrorKind::ConnectionRefused {
+                    if attempts.unconnected(&error) {
                         self.reach.gone(&shared.inbox);
                     }
-                    after_loss = false;
                     tracing::trace!(peer = %self.reach.id(), ?lane, %error, "cannot connect");
                 }
                 Err(Failure::Io(error)) => {
-                    if after_loss && error.kind() == io::ErrorKind::ConnectionReset {
-                        // Its listener died with it.
+                    if attempts.ungreeted(&error) {
                         self.reach.gone(&shared.inbox);
                     }
-                    after_loss = false;
                     #[cfg(feature = "tls")]
                     if let Some(why) = crate::stream::tls_failure(&error) {
-                        // It will not be better at once: another certificate, another CA, or no TLS there.
+                        // Another certificate, another CA, or no TLS there.
                         count(&shared.counters.refused);
                         shared.log_peer(self.reach.id(), why);
-                        backoff.at_least(REFUSED_BACKOFF);
+                        attempts.unproven();
                     }
                     tracing::trace!(peer = %self.reach.id(), ?lane, %error, "no handshake");
                 }
                 Err(Failure::Refused { ours, why }) => {
-                    after_loss = false;
+                    attempts.refused(&why);
                     count(&shared.counters.refused);
                     shared.log_refusal(self.reach.id(), ours, &why);
-                    if why != Refusal::NotReady {
-                        backoff.at_least(REFUSED_BACKOFF);
-                    }
                     if !ours {
                         shared.inbox.refused(self.reach.id(), why);
                     }
@@ -129,11 +105,8 @@ impl Peer {
             }
             tokio::select! {
                 biased;
-                () = self.reach.hurried(lane).notified() => {
-                    short = 0;
-                    backoff.reset();
-                }
-                () = tokio::time::sleep(backoff.wait()) => {}
+                () = self.reach.hurried(lane).notified() => attempts.reset(),
+                () = tokio::time::sleep(attempts.wait()) => {}
             }
         }
     }

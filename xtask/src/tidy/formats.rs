@@ -59,7 +59,12 @@ pub(super) const FORMATS: &[Format] = &[
     },
     Format {
         document: "docs/wire-format.md",
-        sources: &["raft-net-tcp/src/frame.rs", "raft-net-tcp/src/handshake.rs", "raft-core/src/message.rs"],
+        sources: &[
+            "raft-net-tcp/src/frame.rs",
+            "raft-net-tcp/src/handshake.rs",
+            "raft-core/src/peering/side.rs",
+            "raft-core/src/message.rs",
+        ],
     },
     Format {
         document: "docs/grpc-wire-format.md",
@@ -68,6 +73,7 @@ pub(super) const FORMATS: &[Format] = &[
             "raft-net-grpc/src/checksum.rs",
             "raft-net-grpc/src/convert.rs",
             "raft-net-grpc/src/handshake.rs",
+            "raft-core/src/peering/side.rs",
             "raft-core/src/message.rs",
         ],
     },
