@@ -12,6 +12,7 @@ mod failure;
 mod random;
 mod report;
 mod run;
+mod table;
 
 pub use failure::{ClauseFailure, Unsupported};
 pub use random::Random;

@@ -118,10 +118,8 @@ macro_rules! __journal_clauses {
     };
 }
 
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __journal_table {
-    ({} $($name:ident $module:ident $sentence:literal)*) => {
+__journal_clauses! {
+    __suite_table { JournalBackend
         /// Every clause of the suite.
         ///
         /// # Examples
@@ -133,16 +131,7 @@ macro_rules! __journal_table {
         /// let gaps: Vec<&str> = of_j4.map(|clause| clause.name).collect();
         /// assert!(gaps.contains(&"j04_overwrite_is_refused"), "{gaps:?}");
         /// ```
-        pub const CLAUSES: &[Clause] = &[$(Clause { name: stringify!($name), sentence: $sentence }),*];
-
-        /// The names, for skipping and as an index.
-        #[expect(non_upper_case_globals, reason = "they are the names of tests")]
-        pub mod names {
-            $(
-                #[doc = $sentence]
-                pub const $name: &str = stringify!($name);
-            )*
-        }
+        CLAUSES
 
         /// Runs one clause by its name.
         ///
@@ -162,19 +151,6 @@ macro_rules! __journal_table {
         /// # Ok(())
         /// # }
         /// ```
-        pub async fn run<B: JournalBackend>(backend: &B, name: &str) -> Result<(), ClauseFailure> {
-            let Some(clause) = CLAUSES.iter().find(|clause| clause.name == name) else {
-                return Err(fail("a clause of this suite", name));
-            };
-            let run = async {
-                match clause.name {
-                    $(stringify!($name) => super::$module::$name(backend).await,)*
-                    other => Err(fail("a clause of this suite", other)),
-                }
-            };
-            within_deadline(clause, run).await
-        }
-    };
+        run
+    }
 }
-
-__journal_clauses! { __journal_table {} }

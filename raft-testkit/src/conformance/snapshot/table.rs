@@ -46,10 +46,8 @@ macro_rules! __snapshot_clauses {
     };
 }
 
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __snapshot_table {
-    ({} $($name:ident $module:ident $sentence:literal)*) => {
+__snapshot_clauses! {
+    __suite_table { SnapshotBackend
         /// Every clause of the suite.
         ///
         /// # Examples
@@ -60,16 +58,7 @@ macro_rules! __snapshot_table {
         /// let bounded = CLAUSES.iter().find(|clause| clause.name == "s03_memory_stays_bounded").unwrap();
         /// assert_eq!(bounded.number(), "S3");
         /// ```
-        pub const CLAUSES: &[Clause] = &[$(Clause { name: stringify!($name), sentence: $sentence }),*];
-
-        /// The names, for skipping and as an index.
-        #[expect(non_upper_case_globals, reason = "they are the names of tests")]
-        pub mod names {
-            $(
-                #[doc = $sentence]
-                pub const $name: &str = stringify!($name);
-            )*
-        }
+        CLAUSES
 
         /// Runs one clause by its name.
         ///
@@ -88,19 +77,6 @@ macro_rules! __snapshot_table {
         /// # Ok(())
         /// # }
         /// ```
-        pub async fn run<B: SnapshotBackend>(backend: &B, name: &str) -> Result<(), ClauseFailure> {
-            let Some(clause) = CLAUSES.iter().find(|clause| clause.name == name) else {
-                return Err(fail("a clause of this suite", name));
-            };
-            let run = async {
-                match clause.name {
-                    $(stringify!($name) => super::$module::$name(backend).await,)*
-                    other => Err(fail("a clause of this suite", other)),
-                }
-            };
-            within_deadline(clause, run).await
-        }
-    };
+        run
+    }
 }
-
-__snapshot_clauses! { __snapshot_table {} }

@@ -34,10 +34,8 @@ macro_rules! __state_machine_clauses {
     };
 }
 
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __state_machine_table {
-    ({} $($name:ident $module:ident $sentence:literal)*) => {
+__state_machine_clauses! {
+    __suite_table { StateMachineBackend
         /// Every clause of the suite.
         ///
         /// # Examples
@@ -49,16 +47,7 @@ macro_rules! __state_machine_table {
         /// let about = |name: &&&str| name.starts_with("a06") || name.starts_with("a07");
         /// assert_eq!(names.iter().filter(about).count(), 5, "{names:?}");
         /// ```
-        pub const CLAUSES: &[Clause] = &[$(Clause { name: stringify!($name), sentence: $sentence }),*];
-
-        /// The names, for skipping and as an index.
-        #[expect(non_upper_case_globals, reason = "they are the names of tests")]
-        pub mod names {
-            $(
-                #[doc = $sentence]
-                pub const $name: &str = stringify!($name);
-            )*
-        }
+        CLAUSES
 
         /// Runs one clause by its name.
         ///
@@ -91,19 +80,6 @@ macro_rules! __state_machine_table {
         /// # Ok(())
         /// # }
         /// ```
-        pub async fn run<B: StateMachineBackend>(backend: &B, name: &str) -> Result<(), ClauseFailure> {
-            let Some(clause) = CLAUSES.iter().find(|clause| clause.name == name) else {
-                return Err(fail("a clause of this suite", name));
-            };
-            let run = async {
-                match clause.name {
-                    $(stringify!($name) => super::$module::$name(backend).await,)*
-                    other => Err(fail("a clause of this suite", other)),
-                }
-            };
-            within_deadline(clause, run).await
-        }
-    };
+        run
+    }
 }
-
-__state_machine_clauses! { __state_machine_table {} }

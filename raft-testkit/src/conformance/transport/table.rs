@@ -86,10 +86,8 @@ macro_rules! __transport_clauses {
     };
 }
 
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __transport_table {
-    ({} $($name:ident $module:ident $sentence:literal)*) => {
+__transport_clauses! {
+    __suite_table { TransportBackend
         /// Every clause of the suite.
         ///
         /// # Examples
@@ -102,16 +100,7 @@ macro_rules! __transport_table {
         /// let numbers: BTreeSet<String> = CLAUSES.iter().map(|clause| clause.number()).collect();
         /// assert!((1..=11).all(|number| numbers.contains(&format!("T{number}"))), "{numbers:?}");
         /// ```
-        pub const CLAUSES: &[Clause] = &[$(Clause { name: stringify!($name), sentence: $sentence }),*];
-
-        /// The names, for skipping and as an index.
-        #[expect(non_upper_case_globals, reason = "they are the names of tests")]
-        pub mod names {
-            $(
-                #[doc = $sentence]
-                pub const $name: &str = stringify!($name);
-            )*
-        }
+        CLAUSES
 
         /// Runs one clause by its name.
         ///
@@ -151,19 +140,6 @@ macro_rules! __transport_table {
         /// # Ok(())
         /// # }
         /// ```
-        pub async fn run<B: TransportBackend>(backend: &B, name: &str) -> Result<(), ClauseFailure> {
-            let Some(clause) = CLAUSES.iter().find(|clause| clause.name == name) else {
-                return Err(fail("a clause of this suite", name));
-            };
-            let run = async {
-                match clause.name {
-                    $(stringify!($name) => super::$module::$name(backend).await,)*
-                    other => Err(fail("a clause of this suite", other)),
-                }
-            };
-            within_deadline(clause, run).await
-        }
-    };
+        run
+    }
 }
-
-__transport_clauses! { __transport_table {} }
