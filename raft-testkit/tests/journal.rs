@@ -2,85 +2,26 @@
 
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use raft_core::backend::{
-    Corruption, HardState, Journal, JournalError, JournalReader, JournalState, JournalWrite, OpenError,
-    Verdict, Verified, Vote,
+    Corruption, HardState, JournalReader, JournalState, JournalWrite, Verdict, Verified, Vote,
 };
 use raft_core::entry::Entry;
 use raft_core::ids::{Index, LogId};
-use raft_core::membership::Membership;
-use raft_testkit::conformance::journal::{CLAUSES, JournalBackend, Owner, run};
-use raft_testkit::conformance::{Unsupported, report_mutant};
-use raft_testkit::memory::{MemoryDisk, MemoryJournal};
+use raft_testkit::conformance::journal::{CLAUSES, run};
+use raft_testkit::conformance::report_mutant;
+
+// `Mine`, the reference journal as the suite's documentation shows it, with what it imports.
+include!("../src/conformance/journal/example.rs");
 
 fn io_error() -> JournalError {
     JournalError::Io { what: "sync".into(), cause: "injected".into() }
 }
 
-struct Reference;
-
-#[async_trait]
-impl JournalBackend for Reference {
-    type Place = MemoryDisk;
-
-    fn place(&self) -> MemoryDisk {
-        MemoryDisk::new()
-    }
-
-    async fn create(
-        &self,
-        place: &MemoryDisk,
-        owner: Owner,
-        initial: Option<&Membership>,
-    ) -> Result<Box<dyn Journal>, OpenError> {
-        let journal = MemoryJournal::create(place, owner.cluster, owner.group, owner.node, initial)?;
-        Ok(Box::new(journal))
-    }
-
-    async fn open(&self, place: &MemoryDisk, owner: Owner) -> Result<Box<dyn Journal>, OpenError> {
-        Ok(Box::new(MemoryJournal::open(place, owner.cluster, owner.group, owner.node)?))
-    }
-
-    async fn crash(&self, place: &MemoryDisk, journal: Box<dyn Journal>) -> Result<(), Unsupported> {
-        place.crash();
-        drop(journal);
-        Ok(())
-    }
-
-    fn stored_bytes(&self, place: &MemoryDisk) -> Result<u64, Unsupported> {
-        Ok(place.stored_bytes())
-    }
-
-    fn flip_bit(&self, place: &MemoryDisk, at: u64, bit: u8) -> Result<(), Unsupported> {
-        assert!(place.flip_bit(at, bit));
-        Ok(())
-    }
-
-    fn contents(&self, place: &MemoryDisk) -> Result<Vec<u8>, Unsupported> {
-        Ok(place.contents())
-    }
-
-    fn fail_next_sync(&self, place: &MemoryDisk) -> Result<(), Unsupported> {
-        place.fail_next_write(io_error());
-        Ok(())
-    }
-
-    fn syncs(&self, place: &MemoryDisk) -> Result<u64, Unsupported> {
-        Ok(place.attempts())
-    }
-
-    fn set_full(&self, place: &MemoryDisk, full: bool) -> Result<(), Unsupported> {
-        place.limit_bytes(full.then_some(0));
-        Ok(())
-    }
-}
-
 mod reference {
-    use super::Reference;
+    use super::Mine;
 
     raft_testkit::journal_conformance! {
-        backend: Reference,
+        backend: Mine,
         skip: { j01_acknowledged_survives_a_kill => "this disk ends with its process" },
     }
 }
@@ -367,7 +308,7 @@ impl JournalBackend for Broken {
             place.disk.forge_checksums();
             return Ok(());
         }
-        Reference.flip_bit(&place.disk, at, bit)
+        Mine.flip_bit(&place.disk, at, bit)
     }
 
     fn contents(&self, place: &Place) -> Result<Vec<u8>, Unsupported> {
@@ -375,7 +316,7 @@ impl JournalBackend for Broken {
     }
 
     fn fail_next_sync(&self, place: &Place) -> Result<(), Unsupported> {
-        Reference.fail_next_sync(&place.disk)
+        Mine.fail_next_sync(&place.disk)
     }
 
     fn syncs(&self, place: &Place) -> Result<u64, Unsupported> {
@@ -383,7 +324,7 @@ impl JournalBackend for Broken {
     }
 
     fn set_full(&self, place: &Place, full: bool) -> Result<(), Unsupported> {
-        Reference.set_full(&place.disk, full)
+        Mine.set_full(&place.disk, full)
     }
 }
 

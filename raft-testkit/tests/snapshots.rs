@@ -2,61 +2,21 @@
 
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use raft_core::backend::{
-    SnapshotContent, SnapshotError, SnapshotId, SnapshotMeta, SnapshotReader, SnapshotStore, SnapshotWriter,
-};
+use raft_core::backend::{SnapshotContent, SnapshotId, SnapshotMeta, SnapshotReader, SnapshotWriter};
 use raft_core::ids::LogId;
 use raft_core::membership::Membership;
-use raft_testkit::conformance::snapshot::{CLAUSES, SnapshotBackend, run};
-use raft_testkit::conformance::{Unsupported, report_mutant};
-use raft_testkit::memory::{MemorySnapshotDisk, MemorySnapshots};
+use raft_testkit::conformance::report_mutant;
+use raft_testkit::conformance::snapshot::{CLAUSES, run};
 
-struct Reference;
-
-#[async_trait]
-impl SnapshotBackend for Reference {
-    type Place = MemorySnapshotDisk;
-
-    fn place(&self) -> MemorySnapshotDisk {
-        MemorySnapshotDisk::new()
-    }
-
-    async fn open(&self, place: &MemorySnapshotDisk) -> Result<Box<dyn SnapshotStore>, SnapshotError> {
-        Ok(Box::new(MemorySnapshots::open(place)))
-    }
-
-    async fn crash(&self, place: &MemorySnapshotDisk, _: Box<dyn SnapshotStore>) -> Result<(), Unsupported> {
-        place.crash();
-        Ok(())
-    }
-
-    fn stored_bytes(&self, place: &MemorySnapshotDisk) -> Result<u64, Unsupported> {
-        Ok(place.stored_bytes())
-    }
-
-    fn flip_bit(&self, place: &MemorySnapshotDisk, at: u64, bit: u8) -> Result<(), Unsupported> {
-        place.flip_bit(at, bit);
-        Ok(())
-    }
-
-    fn fail_next_sync(&self, place: &MemorySnapshotDisk) -> Result<(), Unsupported> {
-        place.fail_next_sync();
-        Ok(())
-    }
-
-    fn set_full(&self, place: &MemorySnapshotDisk, full: bool) -> Result<(), Unsupported> {
-        place.set_full(full);
-        Ok(())
-    }
-}
+// `Mine`, the store in memory as the suite's documentation shows it, with what it imports.
+include!("../src/conformance/snapshot/example.rs");
 
 mod reference {
-    use super::Reference;
+    use super::Mine;
 
     raft_testkit::snapshot_conformance! {
-        backend: Reference,
+        backend: Mine,
         skip: { s03_memory_stays_bounded => "this store is the memory" },
     }
 }
