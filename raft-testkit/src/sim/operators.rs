@@ -69,44 +69,39 @@ pub(crate) fn longer(election: Duration) -> Duration {
 }
 
 impl World {
-    /// Does what an operator wants. Whether there was anything to do.
-    pub(crate) fn operate(&mut self, fault: &Fault) -> bool {
-        match fault {
-            Fault::Change { wishes, through, force, wait, kill, fresh } => {
-                self.change(wishes, *through, (*force, *wait), *kill, *fresh)
-            }
-            Fault::Return => self.bring_back(),
-            Fault::Reconfigure {
-                who,
-                priority,
-                window,
-                tail_bytes,
-                append_bytes,
-                uncommitted_bytes,
-                slower,
-            } => {
-                let mut settings = Settings {
-                    priority: *priority,
-                    window_messages: *window,
-                    tail_limit_bytes: *tail_bytes,
-                    append_limit_bytes: *append_bytes,
-                    uncommitted_limit_bytes: *uncommitted_bytes,
-                    ..Settings::default()
-                };
-                if *slower {
-                    settings.election_timeout = Some(longer(self.plan.election));
-                }
-                let Some(reach) = self.running(*who).and_then(|node| self.reach(node)) else { return false };
-                let oracle = Arc::clone(&self.oracle);
-                self.agenda.core().spawn(OPERATOR, async move {
-                    if reach.handle.reconfigure(settings).await.is_ok() {
-                        oracle.hit(Point::Reconfigured);
-                    }
-                });
-                true
-            }
-            _ => false,
+    /// A running node gets other settings. Whether there was one.
+    pub(crate) fn reconfigure(&self, fault: &Fault) -> bool {
+        let &Fault::Reconfigure {
+            who,
+            priority,
+            window,
+            tail_bytes,
+            append_bytes,
+            uncommitted_bytes,
+            slower,
+        } = fault
+        else {
+            return false;
+        };
+        let mut settings = Settings {
+            priority,
+            window_messages: window,
+            tail_limit_bytes: tail_bytes,
+            append_limit_bytes: append_bytes,
+            uncommitted_limit_bytes: uncommitted_bytes,
+            ..Settings::default()
+        };
+        if slower {
+            settings.election_timeout = Some(longer(self.plan.election));
         }
+        let Some(reach) = self.running(who).and_then(|node| self.reach(node)) else { return false };
+        let oracle = Arc::clone(&self.oracle);
+        self.agenda.core().spawn(OPERATOR, async move {
+            if reach.handle.reconfigure(settings).await.is_ok() {
+                oracle.hit(Point::Reconfigured);
+            }
+        });
+        true
     }
 
     fn member(&mut self, node: usize, moved: bool) -> Member {
@@ -237,7 +232,7 @@ impl World {
     }
 
     /// A member whose disk is lost is removed, to be added again.
-    fn bring_back(&self) -> bool {
+    pub(crate) fn bring_back(&self) -> bool {
         let lost = (0..self.slots.len()).find(|node| self.slots[*node].damage == Damage::Lost);
         let Some((node, reach)) = lost.zip(self.oracle.leader().and_then(|node| self.reach(node))) else {
             return false;

@@ -1,4 +1,4 @@
-//! What may happen to a cluster: faults, and what operators do. `faults.rs` makes them happen.
+//! What may happen to a cluster: faults, and what operators do. `faults/` makes them happen.
 
 use raft_core::message::Lane;
 
