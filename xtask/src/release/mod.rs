@@ -140,8 +140,11 @@ fn found(wrong: Vec<String>) -> StepResult {
 fn by_hand(release: &Release) -> Result<String, Failure> {
     let mut due = String::new();
     for (name, step) in STEPS.iter().filter(|(name, _)| DUE.contains(name)) {
-        if let Ended::Due(what) = step(release)? {
-            due.push_str(&format!("  {name}: {what}; a commit\n"));
+        match step(release)? {
+            Ended::Due(what) => due.push_str(&format!("  {name}: {what}; a commit\n")),
+            Ended::Skipped(why) => due.push_str(&format!("  {name}: not looked at: {why}\n")),
+            Ended::Failed => due.push_str(&format!("  {name}: FAILED, see above\n")),
+            Ended::Passed => {}
         }
     }
     let order = manifests::order(&release.metadata);
@@ -243,9 +246,12 @@ fn semver(release: &Release) -> StepResult {
         )));
     }
     let Some(baseline) = &release.baseline else {
-        return Ok(Ended::Skipped(String::from(
-            "nothing was released before: no tag v*, and no --baseline-rev REV to compare with",
-        )));
+        let shallow = git(&["rev-parse", "--is-shallow-repository"])?.trim() == "true";
+        return Ok(Ended::Skipped(String::from(if shallow {
+            "this clone has not all commits and perhaps not all tags: git fetch --unshallow --tags"
+        } else {
+            "nothing was released before: no tag v*, and no --baseline-rev REV to compare with"
+        })));
     };
     let mut command = proc::cargo();
     command.args(["semver-checks", "--all-features", "--baseline-rev", baseline]);
