@@ -36,8 +36,26 @@ fn a_seed_decides_everything() {
 /// a checker (CHANGELOG.md and the history say which).
 #[test]
 fn seeds_that_have_found_something_find_nothing_more() {
-    let found =
-        [18, 21, 59, 68, 107, 245, 256, 465, 1340, 206_603, 305_309, 308_232, 311_809, 861, 868, 1462, 1690];
+    let found = [
+        18,
+        21,
+        59,
+        68,
+        107,
+        245,
+        256,
+        465,
+        1340,
+        206_603,
+        305_309,
+        308_232,
+        311_809,
+        861,
+        868,
+        1462,
+        1690,
+        1_795_898_690_797_109_566,
+    ];
     for seed in found {
         let outcome = sim::run(&Plan::draw(seed, None), false);
         assert_eq!(outcome.violation, None, "seed {seed}");

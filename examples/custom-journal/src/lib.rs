@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use async_trait::async_trait;
 use raft_core::backend::{
     Corruption, HardState, Journal, JournalError, JournalReader, JournalState, JournalWrite, Mismatch,
-    OpenError, Verdict,
+    OpenError, Verdict, Verified,
 };
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, KnownPeer, LogId, NodeId, StoreId};
@@ -80,7 +80,7 @@ fn batch<'a>(truncate_from: Option<Index>, entries: impl IntoIterator<Item = &'a
     (truncate_from, entries.into_iter().map(|entry| (entry.id, entry.kind, &entry.data[..])).collect())
 }
 
-/// The log in memory: what readers see.
+/// The log in memory: what readers see. Locked while its file is written or verified, so that the two are the same.
 #[derive(Default)]
 struct Log {
     purged: LogId,
@@ -342,8 +342,9 @@ impl CustomJournal {
         self.attempt(0, |journal| {
             let head: Head = (journal.meta.identity.store, purged);
             let bytes = [record(&head)?, record(&batch(None, entries.values()))?].concat();
+            let mut log = lock(&journal.log);
             journal.file = replace(&journal.dir, "log", &bytes, &journal.faults)?;
-            *lock(&journal.log) = Log { purged, entries };
+            *log = Log { purged, entries };
             Ok(())
         })
     }
@@ -387,10 +388,11 @@ impl Journal for CustomJournal {
                 if journal.faults.full.load(Ordering::SeqCst) {
                     return Err(ErrorKind::StorageFull.into());
                 }
+                // Only what is durable is seen (J5).
+                let mut log = lock(&journal.log);
                 journal.file.write_all(&record(&batch(truncate_from, &entries))?)?;
                 sync(&journal.file, &journal.dir.join("log"), &journal.faults)?;
-                // Only what is durable is seen (J5).
-                lock(&journal.log).apply(truncate_from, entries.to_vec());
+                log.apply(truncate_from, entries.to_vec());
             }
             Ok(())
         })
@@ -416,17 +418,18 @@ impl Journal for CustomJournal {
     }
 
     fn reader(&self) -> Arc<dyn JournalReader> {
-        Arc::new(View(Arc::clone(&self.log)))
+        Arc::new(View { log: Arc::clone(&self.log), path: self.dir.join("log") })
     }
 }
 
-struct View(Arc<Mutex<Log>>);
+struct View {
+    log: Arc<Mutex<Log>>,
+    path: PathBuf,
+}
 
-#[async_trait]
-impl JournalReader for View {
-    async fn entries(&self, range: Range<Index>, max_bytes: u64) -> Result<Vec<Entry>, JournalError> {
-        let log = lock(&self.0);
-        let (purged, last) = (log.purged, log.last().index);
+impl Log {
+    fn read(&self, range: Range<Index>, max_bytes: u64) -> Result<Vec<Entry>, JournalError> {
+        let (purged, last) = (self.purged, self.last().index);
         if range.is_empty() {
             return Ok(Vec::new());
         } else if range.start <= purged.index {
@@ -435,7 +438,7 @@ impl JournalReader for View {
             return Err(JournalError::OutOfRange { last });
         }
         let (mut entries, mut bytes) = (Vec::new(), 0u64);
-        for entry in log.entries.range(range).map(|(_, entry)| entry) {
+        for entry in self.entries.range(range).map(|(_, entry)| entry) {
             bytes = bytes.saturating_add(entry.data.len() as u64);
             // At least one (J14).
             if bytes > max_bytes && !entries.is_empty() {
@@ -444,5 +447,42 @@ impl JournalReader for View {
             entries.push(entry.clone());
         }
         Ok(entries)
+    }
+}
+
+#[async_trait]
+impl JournalReader for View {
+    async fn entries(&self, range: Range<Index>, max_bytes: u64) -> Result<Vec<Entry>, JournalError> {
+        lock(&self.log).read(range, max_bytes)
+    }
+
+    /// What an opening would make of the file: memory proves nothing (J18). It reads all of it for any part, and nobody writes
+    /// meanwhile.
+    async fn verify(&self, range: Range<Index>, max_bytes: u64) -> Result<Verified, JournalError> {
+        let log = lock(&self.log);
+        let wanted = log.read(range.clone(), max_bytes)?;
+        let bytes = fs::read(&self.path).map_err(|error| JournalError::Io {
+            what: "read the journal".into(),
+            cause: error.to_string().into(),
+        })?;
+        let (mut rest, mut stored) = (&bytes[..], Log::default());
+        if let Parsed::Value::<Head>((_, purged)) = parse(&mut rest) {
+            stored.purged = purged;
+            while let Parsed::Value(batch) = parse::<Batch<'_>>(&mut rest)
+                && stored.replay(&batch)
+            {}
+        }
+        match wanted.iter().find(|entry| stored.entries.get(&entry.id.index) != Some(entry)) {
+            Some(lost) => Err(JournalError::Corrupt(Corruption {
+                range: Some(lost.id.index..range.end),
+                place: "log".into(),
+                offset: (bytes.len() - rest.len()) as u64,
+                reason: "no valid record".into(),
+            })),
+            None => Ok(Verified {
+                next: wanted.last().map_or(range.end, |last| last.id.index.next()),
+                bytes: bytes.len() as u64,
+            }),
+        }
     }
 }

@@ -184,6 +184,9 @@ mod contract {
         }
 
         fn command(&self, random: &mut Random) -> Bytes {
+            if random.below(20) == 0 {
+                return Bytes::from_static(b"makes no sense");
+            }
             let name = format!("name-{}", random.below(20));
             let ask =
                 if random.below(10) == 0 { Ask::Forget(name) } else { Ask::Vote(name, random.below(9)) };

@@ -387,6 +387,9 @@ impl World {
                 continue;
             }
             if slot.damage == Damage::Doomed {
+                if self.stands_outside(node) {
+                    continue;
+                }
                 return Some(format!("node {number} should be refused"));
             }
             let Some(view) = self.oracle.view(node) else { return Some(format!("node {number} is down")) };
@@ -401,6 +404,16 @@ impl World {
             }
         }
         None
+    }
+
+    /// Whether a node that came back without its disk knows the founders only, and is none of them. It votes for nobody, so to
+    /// be refused by all does not end it, as it does a founder (`PeerMemory::refused_by`).
+    fn stands_outside(&self, node: usize) -> bool {
+        let reach = self.reach(node).filter(|_| self.slots[node].up);
+        reach.is_some_and(|reach| {
+            let known = reach.handle.status().membership.clone();
+            !known.is_empty() && !known.is_member(NodeId(node as u64 + 1))
+        })
     }
 
     /// Whether a node that is no member any more, and is up, goes on as if it were.

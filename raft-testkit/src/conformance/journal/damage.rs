@@ -348,6 +348,19 @@ pub(super) async fn j18_what_was_verified_reads_back<B: JournalBackend>(
             let seen = journal.reader().entries(Index(2)..end, ALL).await;
             let seen = ok("reading what was verified", seen)?;
             same_entries(&seen, all.get(..seen.len()).unwrap_or_default())?;
+            let kept = seen.len();
+            drop(journal);
+            // Damage elsewhere may be such that nothing can be told of the entries any more. Otherwise what was verified has not got
+            // lost.
+            if let Ok(mut journal) = backend.open(&place, OWNER).await {
+                let state = ok("loading after reopening", journal.load().await)?;
+                if matches!(state.verdict, Verdict::Corrupt(_)) {
+                    continue;
+                }
+                let seen = journal.reader().entries(Index(2)..end, ALL).await;
+                let seen = ok("reading what was verified, after reopening", seen)?;
+                same_entries(&seen, all.get(..kept).unwrap_or_default())?;
+            }
         }
     }
     Ok(())
