@@ -65,6 +65,7 @@ enum Mutant {
     StopsAtZeroBytes,
     KeepsTheVoteInTheLog,
     VerifiesWithoutLooking,
+    VerifiesFromMemory,
     KeepsWhatIsDamaged,
     NamesDamageAndVotesOn,
     ProbationEndsWithTheNextOpening,
@@ -174,6 +175,11 @@ const TABLE: &[(Mutant, &str, &str)] = &[
     ),
     (Mutant::VerifiesWithoutLooking, "j18_what_was_verified_reads_back", "reading what was verified"),
     (
+        Mutant::VerifiesFromMemory,
+        "j18_what_was_verified_reads_back",
+        "reading what was verified, after reopening",
+    ),
+    (
         Mutant::KeepsWhatIsDamaged,
         "j18_purged_damage_is_of_no_consequence",
         "most purges of damage to succeed",
@@ -207,18 +213,29 @@ struct BrokenJournal {
     late: Option<JournalWrite>,
     owner: Owner,
     membership: bool,
+    read: Arc<Mutex<Vec<Entry>>>,
 }
 
 struct BrokenReader {
     mutant: Mutant,
     inner: Arc<dyn JournalReader>,
     at: u64,
+    /// What was read since the opening.
+    read: Arc<Mutex<Vec<Entry>>>,
 }
 
 impl Broken {
     fn wrap(&self, place: &Place, owner: Owner, inner: MemoryJournal, membership: bool) -> Box<dyn Journal> {
         let place = place.clone();
-        Box::new(BrokenJournal { mutant: self.0, inner, place, late: None, owner, membership })
+        Box::new(BrokenJournal {
+            mutant: self.0,
+            inner,
+            place,
+            late: None,
+            owner,
+            membership,
+            read: Arc::default(),
+        })
     }
 }
 
@@ -527,7 +544,12 @@ impl Journal for BrokenJournal {
 
     fn reader(&self) -> Arc<dyn JournalReader> {
         let at = u64::from(self.membership);
-        Arc::new(BrokenReader { mutant: self.mutant, inner: self.inner.reader(), at })
+        Arc::new(BrokenReader {
+            mutant: self.mutant,
+            inner: self.inner.reader(),
+            at,
+            read: Arc::clone(&self.read),
+        })
     }
 }
 
@@ -549,6 +571,13 @@ impl JournalReader for BrokenReader {
         range: std::ops::Range<Index>,
         max_bytes: u64,
     ) -> Result<Vec<Entry>, JournalError> {
+        if self.mutant == Mutant::VerifiesFromMemory {
+            let mut read = self.read.lock().unwrap().clone();
+            read.retain(|entry| range.contains(&entry.id.index));
+            if !read.is_empty() {
+                return Ok(read);
+            }
+        }
         let limit = if self.mutant == Mutant::IgnoresLimits { u64::MAX } else { max_bytes };
         let mut entries = self.inner.entries(range.clone(), limit).await?;
         match self.mutant {
@@ -560,13 +589,14 @@ impl JournalReader for BrokenReader {
             Mutant::HidesTheLastEntryFromReaders if range.start.0 > self.at => {
                 entries.pop();
             }
+            Mutant::VerifiesFromMemory => self.read.lock().unwrap().clone_from(&entries),
             _ => {}
         }
         Ok(entries)
     }
 
     async fn verify(&self, range: std::ops::Range<Index>, max_bytes: u64) -> Result<Verified, JournalError> {
-        if self.mutant == Mutant::VerifiesWithoutLooking {
+        if matches!(self.mutant, Mutant::VerifiesWithoutLooking | Mutant::VerifiesFromMemory) {
             return Ok(Verified { next: range.end, bytes: 0 });
         }
         self.inner.verify(range, max_bytes).await
