@@ -1,12 +1,13 @@
 //! Journals alone, one thread, each batch durable before the next.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use clap::{Subcommand, ValueEnum};
-use raft_core::backend::{Journal, JournalWrite};
+use raft_core::backend::{Journal, JournalError, JournalWrite};
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{ClusterId, GroupId, Index, LogId, NodeId};
 use raft_log_file::vfs::OsVfs;
@@ -50,6 +51,7 @@ pub enum What {
 }
 
 type Answer<T> = Result<T, String>;
+type Read = Result<Vec<Entry>, JournalError>;
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
@@ -207,15 +209,22 @@ fn fill(kind: Kind, dir: &Path, entries: u64) -> Answer<Value> {
 }
 
 fn read(kind: Kind, dir: &Path) -> Answer<Value> {
-    let kind = if kind == Kind::File { Kind::FileThread } else { kind };
-    let Open::Journal(mut journal, runtime) = Open::again(kind, dir)? else { return Err(String::from("no journal")) };
-    let last = runtime.block_on(journal.load()).map_err(text)?.last.index;
-    let reader = journal.reader();
+    let (last, read): (Index, Box<dyn Fn(Range<Index>) -> Read>) = match Open::again(kind, dir)? {
+        Open::Store(store) => {
+            let reader = store.reader();
+            (store.load().map_err(text)?.last.index, Box::new(move |range| reader.entries(range, u64::MAX)))
+        }
+        Open::Journal(mut journal, runtime) => {
+            let last = runtime.block_on(journal.load()).map_err(text)?.last.index;
+            let read = move |range| runtime.block_on(journal.reader().entries(range, u64::MAX));
+            (last, Box::new(read))
+        }
+    };
     let begun = Instant::now();
     let (mut next, mut count, mut bytes) = (Index(1), 0_u64, 0_u64);
     while next <= last {
         let range = next..Index((next.0 + 1000).min(last.0 + 1));
-        let entries = runtime.block_on(reader.entries(range, u64::MAX)).map_err(text)?;
+        let entries = read(range).map_err(text)?;
         count += entries.len() as u64;
         bytes += entries.iter().map(|entry| entry.data.len() as u64).sum::<u64>();
         next = entries.last().map(|entry| entry.id.index.next()).ok_or("a hole")?;
