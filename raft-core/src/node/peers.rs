@@ -116,7 +116,6 @@ impl PeerMemory {
     /// knows no time without it has no such excuse: two of three founders that were wiped let each other in, and
     /// only the third one knows that acknowledged entries are gone.
     pub(crate) fn refused_by(&mut self, peer: NodeId, why: &Refusal, me: Standing<'_>) -> bool {
-        self.refused_by.insert(peer);
         if me.probation || me.membership.is_empty() {
             return false;
         }
@@ -129,6 +128,8 @@ impl PeerMemory {
         if !me.added {
             return true;
         }
+        // Not before: while it caught up, a voter that lacked the change that let it come refused it as well.
+        self.refused_by.insert(peer);
         let refuses = |voter| self.refused_by.contains(&voter).then_some(false);
         me.membership.vote_result(refuses) == VoteResult::Lost
     }
@@ -334,6 +335,22 @@ mod tests {
         let others = of(&[1, 3]);
         assert!(!memory.refused_by(NodeId(1), &replaced, founder(&others)), "it is no member");
         assert!(memory.refused_by(NodeId(1), &set_back, founder(&others)));
+    }
+
+    /// A voter refuses who comes back before it knows of the change, and has no reason to afterwards; nobody has told since,
+    /// for want of a new connection, when a node that is no member any more refuses too (simulator seed 1795904616151125236).
+    #[test]
+    fn a_refusal_from_before_it_was_taken_in_does_not_count_afterwards() {
+        let mut memory = PeerMemory::new(identity(2, 1, 1, 1), Vec::new());
+        let replaced = Refusal::StoreReplaced { node: NodeId(2), known: StoreId(1), offered: StoreId(2) };
+        let without = of(&[1, 3]);
+        let mut with = without.clone();
+        with.members.insert(NodeId(2), crate::membership::Member::new(NodeId(2), ""));
+        let me = |membership, probation| Standing { membership, probation, added: true };
+        assert!(!memory.refused_by(NodeId(1), &replaced, me(&with, true)));
+        assert!(!memory.refused_by(NodeId(3), &replaced, me(&without, false)));
+        assert!(!memory.refused_by(NodeId(7), &replaced, me(&with, false)), "it has no vote");
+        assert!(memory.refused_by(NodeId(3), &replaced, me(&with, false)), "one of two voters, today");
     }
 
     #[test]
