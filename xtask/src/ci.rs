@@ -68,6 +68,7 @@ const STEPS: &[Step] = &[
     ("book", |_| book()),
     ("guide", |_| guide()),
     ("deny", |_| deny()),
+    ("tools: git", |_| git()),
     ("tools: redis-cli", |_| redis_cli()),
     ("tools: redis-py", |_| redis_py()),
     ("tools: browser", |_| browser()),
@@ -289,6 +290,17 @@ fn benches() -> StepResult {
         return Ok(Ended::Skipped(String::from("there is no benchmark yet")));
     }
     Ok(ended(passed))
+}
+
+/// Of which commit a build says it is.
+fn git() -> StepResult {
+    if !proc::works(Command::new("git").arg("--version")) {
+        return Ok(Ended::Skipped(String::from("git is not installed")));
+    }
+    let mut command = proc::cargo();
+    command.args(["test", "--package", "raft-kv", "--test", "version", "--", "--include-ignored"]);
+    let (passed, lines) = proc::run_keeping(&mut command, |line| line.contains(" 0 ignored"))?;
+    Ok(ended(passed && lines.len() == 1))
 }
 
 fn redis_cli() -> StepResult {

@@ -14,6 +14,7 @@
 //! | `command`, `log_codec` | the commands, and how they stand in the log |
 //! | `machine`, `store` | the replicated data |
 //! | `snapshot`, `backup` | the data as bytes, and as a file |
+//! | `version` | the version and the commit of the build |
 //! | `thin` | the load generator's protocol |
 //! | `offline`, `show` | looks at a journal, moves it, recovers from a lost majority; commands of the log as text |
 
@@ -45,6 +46,7 @@ mod store;
 mod thin;
 mod tls;
 mod traffic;
+mod version;
 
 use std::process::ExitCode;
 
@@ -60,7 +62,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, clap::Parser)]
 #[command(
     name = "raft-kv",
-    version,
+    version = version::version(),
     after_help = help::MAIN,
     max_term_width = 100
 )]

@@ -47,6 +47,8 @@ mod store;
 mod thin;
 #[path = "../src/traffic.rs"]
 mod traffic;
+#[path = "../src/version.rs"]
+mod version;
 #[path = "common/words.rs"]
 mod words;
 

@@ -107,6 +107,18 @@ fn the_page_and_the_state_are_served_and_nothing_is_changed() {
     let other = ask(cluster.nodes[follower].http.unwrap(), "/status").json();
     assert_eq!((&other["role"], &other["leader"]), (&Value::from("follower"), &status["id"]));
 
+    // One line, wherever it is asked for: two programs of one version are told apart by it.
+    let version =
+        std::process::Command::new(env!("CARGO_BIN_EXE_raft-kv")).arg("--version").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    let version = version.trim().strip_prefix("raft-kv ").unwrap();
+    assert!(version.starts_with(env!("CARGO_PKG_VERSION")), "{version}");
+    assert_eq!(status["version"], version);
+    assert_eq!(cluster.nodes[leader].info("version").as_deref(), Some(version));
+    let told = cluster.nodes[leader].connect().call("INFO");
+    assert!(told.contains(&format!("raft_kv_version:{version}\r\n")), "{told}");
+    assert!(ask(address, "/metrics").body.contains(&format!("version=\"{version}\"")));
+
     for path in ["/health", "/ready", "/live"] {
         assert_eq!(ask(address, path).code, 200, "{path}");
     }

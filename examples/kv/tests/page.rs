@@ -136,6 +136,11 @@ fn the_page_shows_a_cluster_and_a_failover() {
     browser.wait("document.getElementById('p99').innerText.endsWith('s')");
     browser.wait("document.querySelector('#plot-rate path.a').getAttribute('d').split('L').length > 3");
     browser.wait("document.querySelector('#storage').innerText.includes('file, fsync always')");
+    browser.wait(concat!(
+        "document.querySelector('#storage').innerText.includes('raft-kv ",
+        env!("CARGO_PKG_VERSION"),
+        "')"
+    ));
     browser.wait("document.querySelector('#queues').innerText.includes('of 32.0 MiB')");
     browser.wait("[...document.querySelectorAll('#timeline .elected')].length >= 1");
     assert_eq!(browser.get("page.refused.size"), 0, "the policy has refused something");

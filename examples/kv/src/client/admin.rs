@@ -14,6 +14,7 @@ use crate::refusal;
 use crate::resp::Reply;
 use crate::server::Server;
 use crate::show;
+use crate::version::version;
 
 /// Entries that one `RAFT SCAN` shows at most.
 const SCAN_ENTRIES: u64 = 1000;
@@ -127,7 +128,7 @@ fn info(server: &Server, reply: &mut Reply) {
         ("session-bytes".into(), server.node.sessions().1.to_string()),
         ("memory".into(), memory(server, &status)),
         ("peer-connections".into(), peer_connections(server)),
-        ("version".into(), env!("CARGO_PKG_VERSION").into()),
+        ("version".into(), version().into()),
         ("priority".into(), status.priority.to_string()),
         ("disk".into(), disk(status.disk)),
         ("handed-over".into(), status.hand_over.map_or_else(|| "never".into(), |why| why.to_string())),

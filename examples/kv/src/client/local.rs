@@ -6,6 +6,7 @@ use super::session::{Reads, Session, wrong_number};
 use super::{admin, cluster, exactly_once, turn};
 use crate::command::{COMMANDS, Kind, Op, Spec, find};
 use crate::resp::{Protocol, Reply};
+use crate::version::version;
 
 /// The version of Redis whose commands these are; clients choose their features by it.
 const REDIS_VERSION: &str = "7.2.0";
@@ -202,7 +203,7 @@ impl Session {
         let lines = [
             "# Server".to_owned(),
             format!("redis_version:{REDIS_VERSION}"),
-            format!("raft_kv_version:{}", env!("CARGO_PKG_VERSION")),
+            format!("raft_kv_version:{}", version()),
             "redis_mode:cluster".to_owned(),
             format!("process_id:{}", std::process::id()),
             format!("tcp_port:{}", server.tcp_port),

@@ -17,6 +17,7 @@ use super::Http;
 use super::status::Space;
 use crate::health::{Level, health};
 use crate::server::WAITING_LIMIT_BYTES;
+use crate::version::version;
 
 /// The format that [`PrometheusRecorder`] writes.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -78,7 +79,7 @@ fn own(sink: Sink<'_>, state: &Http) {
     }
     let (node, cluster) = (status.id.to_string(), server.cluster.to_string());
     let labels = [
-        ("version", env!("CARGO_PKG_VERSION")),
+        ("version", version()),
         ("node", node.as_str()),
         ("cluster", cluster.as_str()),
         ("journal", facts.journal),

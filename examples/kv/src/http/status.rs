@@ -19,6 +19,7 @@ use crate::health::{answers, disk, health};
 use crate::journal::JournalKind;
 use crate::server::{Server, WAITING_LIMIT_BYTES};
 use crate::settings::{CLIENT, HTTP};
+use crate::version::version;
 
 /// Files of a folder that are looked at: a log has a few dozen.
 const FILES: usize = 10_000;
@@ -125,7 +126,7 @@ pub(super) fn document(state: &Http, status: &Status) -> Value {
     json!({
         "id": status.id.0,
         "cluster": server.cluster.to_string(),
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": version(),
         "at_ms": unix_millis(),
         "uptime_ms": millis(server.started.elapsed()),
         "role": status.role.to_string(),
