@@ -81,6 +81,7 @@ enum Mutant {
     AddsWhatIsInstalled,
     KeepsLastApplied,
     InstallsAPart,
+    SnapshotsLackAPart,
 }
 
 const TABLE: &[(Mutant, &str, &str)] = &[
@@ -106,6 +107,11 @@ const TABLE: &[(Mutant, &str, &str)] = &[
     ),
     (Mutant::SnapshotsCountAsCommands, "a06_taking_a_snapshot_changes_nothing", "the answers of entry 2"),
     (Mutant::AddsWhatIsInstalled, "a07_install_replaces_everything", "a snapshot of what was installed"),
+    (
+        Mutant::SnapshotsLackAPart,
+        "a07_snapshot_and_log_are_the_whole_log",
+        "answer 0 after a snapshot up to entry 1, as after the whole log: 8 bytes; from 0 on",
+    ),
     (Mutant::KeepsLastApplied, "a07_install_replaces_everything", "last_applied after installing"),
     (
         Mutant::InstallsAPart,
@@ -122,6 +128,8 @@ struct BrokenMachine {
     inner: Register,
     applied: LogId,
     instance: u64,
+    /// How many commands it has executed, which is in no snapshot.
+    executed: u64,
     shared: Arc<AtomicU64>,
 }
 
@@ -168,6 +176,9 @@ impl StateMachine for BrokenMachine {
             let decoded = RegisterCommand::decode(&command.data).ok_or_else(|| Fatal("no command".into()))?;
             let asked = responses.wanted() || !self.lies(Mutant::ExecutesOnlyWhatIsAsked);
             let value = if asked { self.inner.execute(decoded) } else { 0 };
+            let value =
+                if self.lies(Mutant::SnapshotsLackAPart) { value.wrapping_add(self.executed) } else { value };
+            self.executed += 1;
             answers.push(Bytes::copy_from_slice(&value.to_le_bytes()));
         }
         if self.lies(Mutant::AnswersABatchBackwards) {
@@ -229,6 +240,7 @@ impl StateMachineBackend for Broken {
             inner: Register::new(),
             applied: LogId::ZERO,
             instance: INSTANCES.fetch_add(1, Ordering::Relaxed),
+            executed: 0,
             shared: Arc::default(),
         }
     }
@@ -256,6 +268,19 @@ async fn every_mutant_is_caught_by_its_clause() {
         }
     }
     assert!(escaped.is_empty(), "not caught: {escaped:#?}");
+}
+
+/// A clause printed two lists of 130 answers, and where they differ was for the reader to find.
+#[tokio::test]
+async fn what_is_wrong_is_said_in_a_few_lines() {
+    for (mutant, clause, _) in TABLE {
+        let failure = run(&Broken(Some(*mutant)), clause).await.unwrap_err().to_string();
+        assert!(failure.len() < 500 && failure.lines().count() == 3, "{mutant:?}: {failure}");
+    }
+    let failure =
+        run(&Broken(Some(Mutant::SnapshotsLackAPart)), "a07_snapshot_and_log_are_the_whole_log").await;
+    let failure = failure.unwrap_err();
+    assert!(failure.seen.contains("a snapshot must have all that answers depend on"), "{failure}");
 }
 
 /// So that what the clauses catch are the mutants, not the wrapper around them.

@@ -15,10 +15,6 @@ const TABLES: [&str; 7] = [
 
 /// Clauses that no broken backend is held to yet, and why.
 const LEFT_OUT: &[(&str, &str)] = &[
-    (
-        "a07_snapshot_and_log_are_the_whole_log",
-        "what the broken machines do wrong shows at installing already",
-    ),
     ("j05_readers_do_not_wait_for_a_write", "the broken journals have no write that takes time"),
     ("s01_complete_one_comes_back", "what it asks for first is asked for by every other clause of its suite"),
     (

@@ -6,6 +6,7 @@ use raft_core::ids::LogId;
 use super::super::{ClauseFailure, ensure, equal, ok};
 use super::StateMachineBackend;
 use super::log::{Batches, Log, snapshot};
+use super::same::same;
 
 const ENTRIES: u64 = 60;
 
@@ -79,7 +80,7 @@ pub(super) async fn a04_two_machines_are_equal<B: StateMachineBackend>(
         // Without snapshots their answers must do.
         if one.snapshot().await.is_ok() {
             let (one, two) = (snapshot(&mut one).await?, snapshot(&mut two).await?);
-            ensure(one == two, "snapshots with the same bytes", (one, two))?;
+            same("snapshots with the same bytes", &two, &one)?;
         }
         answers_are_equal(backend, [&mut one, &mut two], log.last()).await?;
     }

@@ -8,6 +8,7 @@ mod table;
 
 mod apply;
 mod log;
+mod same;
 mod snapshots;
 
 use async_trait::async_trait;

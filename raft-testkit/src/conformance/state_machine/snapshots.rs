@@ -1,11 +1,11 @@
 //! A6 and A7: snapshots taken and installed.
 
-use bytes::Bytes;
 use raft_core::backend::StateMachine;
 
-use super::super::{ClauseFailure, ensure, equal, fail, ok};
+use super::super::{ClauseFailure, ensure, equal, ok};
 use super::StateMachineBackend;
 use super::log::{Batches, Log, Stored, bytes_of, snapshot};
+use super::same::{same, same_answers};
 
 const ENTRIES: u64 = 60;
 
@@ -18,21 +18,6 @@ async fn machine_at<B: StateMachineBackend>(
     let mut machine = backend.machine();
     log.apply(&mut machine, 1..entries + 1, Batches::Random(entries), false).await?;
     Ok(machine)
-}
-
-fn same(what: &str, seen: &Bytes, expected: &Bytes) -> Result<(), ClauseFailure> {
-    let differ = |at: &usize| seen.get(*at) != expected.get(*at);
-    let Some(first) = (0..seen.len().max(expected.len())).find(differ) else { return Ok(()) };
-    // All of both would hide where they differ.
-    let around = |bytes: &Bytes| {
-        let from = first.saturating_sub(8).min(bytes.len());
-        let part = bytes.slice(from..bytes.len().min(first.saturating_add(24)));
-        format!("{} bytes; from {from} on {part:?}", bytes.len())
-    };
-    Err(fail(
-        format!("{what}: {}", around(expected)),
-        format!("{}; the first that differs is {first}", around(seen)),
-    ))
 }
 
 pub(super) async fn a06_snapshot_is_a_point_in_time<B: StateMachineBackend>(
@@ -103,7 +88,7 @@ pub(super) async fn a07_snapshot_and_log_are_the_whole_log<B: StateMachineBacken
             ok("installing", machine.install(stored).await)?;
             let answers = log.apply(&mut machine, cut + 1..ENTRIES + 1, Batches::Random(seed), true).await?;
             let tail = expected.get(expected.len().saturating_sub(answers.len())..).unwrap_or_default();
-            equal("the answers after a snapshot", &answers.as_slice(), &tail)?;
+            same_answers(cut, &answers, tail)?;
             same("a snapshot at the end", &snapshot(&mut machine).await?, &snapshot(&mut whole).await?)?;
         }
     }
