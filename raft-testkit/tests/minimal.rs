@@ -41,7 +41,7 @@ raft_testkit::journal_conformance! {
         j01_long_log_survives_a_crash => "crash is not offered yet",
         j01_vote_alone_survives_a_crash => "crash is not offered yet",
         j02_unfinished_write_is_a_prefix => "crash is not offered yet",
-        j05_unsynced_is_not_read => "crash is not offered yet",
+        j05_unsynced_is_not_read => "fail_next_sync is not offered yet",
         j06_crash_in_a_purge_keeps_what_is_above => "crash is not offered yet",
         j08_failed_sync_is_not_retried => "fail_next_sync is not offered yet",
         j08_failed_sync_poisons => "fail_next_sync is not offered yet",

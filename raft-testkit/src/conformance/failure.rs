@@ -77,11 +77,12 @@ impl ClauseFailure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsupported(pub &'static str);
 
+/// How a failure for want of a function begins.
+pub(super) const NOT_OFFERED: &str = "its test backend answers Unsupported to";
+
 impl From<Unsupported> for ClauseFailure {
     fn from(Unsupported(what): Unsupported) -> Self {
-        let seen = format!(
-            "its test backend answers Unsupported to {what}: offer the fault, or skip the clause with a reason"
-        );
+        let seen = format!("{NOT_OFFERED} {what}: offer the fault, or skip the clause with a reason");
         fail("a backend that can provoke this", seen)
     }
 }

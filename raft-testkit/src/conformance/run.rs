@@ -63,8 +63,19 @@ where
     };
     report_clause(subject, name, &Outcome::Ended(&result));
     if let Err(failure) = result {
-        panic!("{failure}");
+        panic!("{failure}{}", how_to_skip(name, &failure));
     }
+}
+
+/// For a clause that lacks a function of the test backend: the line to paste, unless the function can be offered.
+fn how_to_skip(name: &str, failure: &ClauseFailure) -> String {
+    if !failure.seen.contains(super::failure::NOT_OFFERED) {
+        return String::new();
+    }
+    format!(
+        "\n     to skip: {name} => \"why this cannot be provoked here\",\n              \
+         (what to skip for which function: raft_testkit::guide::skips)"
+    )
 }
 
 /// The body of the generated test about the suite itself.
@@ -115,6 +126,19 @@ mod tests {
         run_test(SUBJECT, "j01_a", &[("j01_a", "as it is broken")], broken);
         let other = std::panic::catch_unwind(|| run_test(SUBJECT, "j01_b", &[("j01_a", "why")], broken));
         assert!(other.is_err());
+    }
+
+    /// Which clauses need what was found out one failure at a time, and each name was typed from it.
+    #[test]
+    fn a_clause_that_lacks_a_fault_says_how_to_skip_it() {
+        let said = |failure: ClauseFailure| {
+            let run =
+                std::panic::AssertUnwindSafe(|| run_test(SUBJECT, "j01_a", &[], || async { Err(failure) }));
+            std::panic::catch_unwind(run).unwrap_err().downcast_ref::<String>().unwrap().clone()
+        };
+        let lacks = said(super::super::Unsupported("JournalBackend::crash").into());
+        assert!(lacks.contains("\n     to skip: j01_a => \""), "{lacks}");
+        assert!(!said(fail("more", "less")).contains("to skip"));
     }
 
     #[test]

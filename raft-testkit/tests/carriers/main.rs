@@ -6,6 +6,7 @@ mod codec;
 mod lies;
 mod lines;
 mod queue;
+mod skips;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

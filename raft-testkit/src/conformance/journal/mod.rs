@@ -479,7 +479,7 @@ pub trait JournalBackend: Send + Sync {
 ///         j01_long_log_survives_a_crash => "crash is not offered yet",
 ///         j01_vote_alone_survives_a_crash => "crash is not offered yet",
 ///         j02_unfinished_write_is_a_prefix => "crash is not offered yet",
-///         j05_unsynced_is_not_read => "crash is not offered yet",
+///         j05_unsynced_is_not_read => "fail_next_sync is not offered yet",
 ///         j06_crash_in_a_purge_keeps_what_is_above => "crash is not offered yet",
 ///         j08_failed_sync_is_not_retried => "fail_next_sync is not offered yet",
 ///         j08_failed_sync_poisons => "fail_next_sync is not offered yet",
@@ -501,7 +501,7 @@ pub trait JournalBackend: Send + Sync {
 ///
 /// `backend` is evaluated once for each test. A name in `skip` that is no clause does not compile. What is skipped is not
 /// held: the test runner counts it as ignored too, with its reason, in a module of its own (`skipped_journal_clauses`).
-/// These twenty are all that need a fault; `raft-testkit/tests/minimal.rs` is this example as a test. Where a
+/// These twenty are all that need a fault ([which needs which](crate::guide::skips)); `raft-testkit/tests/minimal.rs` is this example as a test. Where a
 /// clause is run and shows less than it says, as the backend cannot provoke all of it, it stands in `partly`, a
 /// third list after `skip`: the report then says so, with the reason.
 #[macro_export]
