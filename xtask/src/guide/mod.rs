@@ -1,7 +1,8 @@
 //! `cargo xtask guide`: runs the guide as a reader would, and looks up every command that any document names.
 //!
 //! The blocks of a chapter that are marked `sh run` are one shell session. What such a block prints is compared with
-//! the `text` block behind it: each line of that must come, in this order; `...` stands for anything.
+//! the `text` block behind it: each line of that must come, in this order; `...` stands for anything. In a block
+//! `text all` nothing that is printed is left out.
 
 mod commands;
 mod script;

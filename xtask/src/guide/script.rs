@@ -13,6 +13,9 @@ use crate::util::{Context, Failure, ports};
 /// A chapter that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// A block that has every line that is printed.
+const ALL: &str = "text all";
+
 /// What ends a block's output.
 const MARK: &str = "@@ end of block";
 
@@ -30,7 +33,9 @@ impl Chapter {
         for block in markdown::blocks(text) {
             let is_run = block.info == "sh run";
             match blocks.last_mut() {
-                Some((_, expected)) if before_was_run && block.follows && block.info == "text" => {
+                Some((_, expected))
+                    if before_was_run && block.follows && ["text", ALL].contains(&&*block.info) =>
+                {
                     *expected = Some(block);
                 }
                 _ if is_run => blocks.push((block, None)),
@@ -98,10 +103,11 @@ impl Chapter {
                 findings.push(finding(block.line, format!("this block {why}; it printed:\n{unfinished}")));
                 break;
             };
-            if let Some(expected) = expected
-                && let Err(line) = matches(&on_ports(&expected.code), printed)
-            {
-                let what = format!("this line was not printed; what was:\n{printed}");
+            let Some(expected) = expected else { continue };
+            let (code, all) = (on_ports(&expected.code), expected.info == ALL);
+            if let Err(line) = if all { matches_all(&code, printed) } else { matches(&code, printed) } {
+                let only = if all { ", or something else before it" } else { "" };
+                let what = format!("this line was not printed{only}; what was:\n{printed}");
                 findings.push(finding(expected.line + line, what));
             }
         }
@@ -118,6 +124,17 @@ fn matches(expected: &str, printed: &str) -> Result<(), usize> {
         }
     }
     Ok(())
+}
+
+/// Whether the lines of `expected` are those of `printed`, but for empty ones. If not, which one is not.
+fn matches_all(expected: &str, printed: &str) -> Result<(), usize> {
+    let mut printed = printed.lines().filter(|line| !line.trim().is_empty());
+    for (at, line) in expected.lines().enumerate() {
+        if !printed.next().is_some_and(|candidate| is_like(line.trim(), candidate.trim())) {
+            return Err(at);
+        }
+    }
+    if printed.next().is_some() { Err(expected.lines().count()) } else { Ok(()) }
 }
 
 /// Whether a line is as the pattern says, in which `...` stands for anything.
@@ -142,6 +159,21 @@ mod tests {
         assert!(!is_like("a...b", "a12") && !is_like("a", "ab"));
         assert_eq!(matches("a\nc ...\n", "a\nb\nc d\n"), Ok(()));
         assert_eq!(matches("c\na\n", "a\nb\nc\n"), Err(1));
+    }
+
+    /// A chapter left out two lines that a program prints before it can lose data, and nothing noticed.
+    #[test]
+    fn a_block_of_all_lines_leaves_none_out() {
+        assert_eq!(matches_all("a ...\nb\n", "a 1\n\nb\n\n"), Ok(()));
+        assert_eq!(matches_all("a\nb\n", "a\nx\nb\n"), Err(1));
+        assert_eq!(matches_all("a\n", "a\nb\n"), Err(1));
+        assert_eq!(matches_all("a\nb\n", "a\n"), Err(1));
+        let found = |info: &str| {
+            let text = format!("```sh run\nx\n```\n```{info}\na\n```\n");
+            let chapter = Chapter::new("x.md".into(), &text);
+            chapter.compare("a\nb\n\n@@ end of block\n", true, str::to_owned).len()
+        };
+        assert_eq!([found("text"), found("text all"), found("sh")], [0, 1, 0]);
     }
 
     #[test]
