@@ -184,7 +184,7 @@ pub(super) fn order(metadata: &Value) -> Vec<String> {
 
 /// What every package has. The licences are links to the texts at the top, which cargo packs as files.
 pub(super) fn missing<'a>(files: &[&str]) -> Vec<&'a str> {
-    let wanted = ["Cargo.toml", "src/lib.rs", "LICENSE-APACHE", "LICENSE-MIT"];
+    let wanted = ["Cargo.toml", "README.md", "src/lib.rs", "LICENSE-APACHE", "LICENSE-MIT"];
     wanted.into_iter().filter(|wanted| !files.contains(wanted)).collect()
 }
 
@@ -319,8 +319,14 @@ mod tests {
 
     #[test]
     fn licences_and_includes_are_looked_at() {
-        assert_eq!(missing(&["Cargo.toml", "LICENSE-APACHE", "LICENSE-MIT", "src/lib.rs"]), [""; 0]);
-        assert_eq!(missing(&["Cargo.toml", "LICENSE-MIT", "src/main.rs"]), ["src/lib.rs", "LICENSE-APACHE"]);
+        assert_eq!(
+            missing(&["Cargo.toml", "LICENSE-APACHE", "LICENSE-MIT", "README.md", "src/lib.rs"]),
+            [""; 0]
+        );
+        assert_eq!(
+            missing(&["Cargo.toml", "LICENSE-MIT", "src/main.rs"]),
+            ["README.md", "src/lib.rs", "LICENSE-APACHE"]
+        );
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(licences(dir.path()).len(), 2);
         std::fs::create_dir_all(dir.path().join("src/a")).unwrap();
