@@ -5,13 +5,14 @@ mod hand_over;
 mod heartbeat;
 mod lease;
 mod membership;
+mod peers;
 mod progress;
 mod reads;
 mod replicate;
 mod snapshot;
 mod transfer;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -28,6 +29,7 @@ use crate::membership::{Change, Plan};
 use crate::message::{AppendReply, Envelope, HeartbeatReply, Message, SnapshotReply, TimeoutNow};
 use crate::status::{PeerState, PeerStatus};
 use crate::time::Time;
+use peers::Peers;
 pub(crate) use progress::Progress;
 
 /// What only a leader has.
@@ -35,7 +37,7 @@ pub(crate) use progress::Progress;
 pub(crate) struct Leader {
     /// The index of this term's no-op: nothing is read or counted as committed before it.
     noop_index: Index,
-    progress: BTreeMap<NodeId, Progress>,
+    progress: Peers,
     /// The peer that was last looked at for an append.
     turn: NodeId,
     /// The heartbeat round that was last begun.
@@ -368,7 +370,7 @@ impl Leader {
         // What was committed a round ago only ranks those who may take over.
         (self.lease.void(), self.hangs_since).hash(state);
         (&self.changing, self.retiring).hash(state);
-        for (peer, progress) in &self.progress {
+        for (peer, progress) in self.progress.iter() {
             peer.hash(state);
             progress.hash_protocol(state);
         }

@@ -20,10 +20,7 @@ pub(super) fn poll(leader: &mut Leader, common: &mut Common) -> Option<Envelope>
     }
     let peers = leader.progress.len();
     for _ in 0..peers {
-        let after = leader.turn;
-        let next =
-            leader.progress.range((core::ops::Bound::Excluded(after), core::ops::Bound::Unbounded)).next();
-        let peer = next.or_else(|| leader.progress.iter().next()).map(|(id, _)| *id)?;
+        let peer = leader.progress.after(leader.turn)?;
         leader.turn = peer;
         if let Some(append) = build(leader, common, peer) {
             return Some(common.envelope(peer, Message::Append(append)));

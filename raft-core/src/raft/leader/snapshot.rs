@@ -5,8 +5,6 @@
 //! goes on from the answer: what was lost is sent again, what is there is not.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
-use core::ops::Bound;
 
 use bytes::Bytes;
 
@@ -130,7 +128,10 @@ pub(super) fn poll(leader: &mut Leader, common: &Common) -> Option<Envelope> {
     if !leader.progress.values().any(is_waiting) {
         return None;
     }
-    for peer in in_turn(leader) {
+    let mut turn = leader.turn;
+    for _ in 0..leader.progress.len() {
+        let peer = leader.progress.after(turn)?;
+        turn = peer;
         let Some(progress) = leader.progress.get_mut(&peer).filter(|progress| is_waiting(progress)) else {
             continue;
         };
@@ -157,12 +158,6 @@ pub(super) fn poll(leader: &mut Leader, common: &Common) -> Option<Envelope> {
         return Some(common.envelope(peer, Message::Snapshot(chunk)));
     }
     None
-}
-
-/// All peers, beginning after the one whose turn was last.
-fn in_turn(leader: &Leader) -> Vec<NodeId> {
-    let after = leader.progress.range((Bound::Excluded(leader.turn), Bound::Unbounded));
-    after.chain(leader.progress.range(..=leader.turn)).map(|(id, _)| *id).collect()
 }
 
 /// Looks at every snapshot under way before anything is sent.
@@ -197,7 +192,7 @@ fn refresh(progress: &mut Progress, common: &Common) {
 /// The next piece that is to be read.
 pub(super) fn poll_read(leader: &mut Leader, common: &mut Common) -> Option<ReadChunk> {
     let (chunk, window) = (common.config.snapshot_chunk_bytes, common.config.snapshot_window_bytes);
-    for (peer, progress) in &mut leader.progress {
+    for (peer, progress) in leader.progress.iter_mut() {
         if !is_waiting(progress) {
             continue;
         }
