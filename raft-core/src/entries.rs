@@ -31,7 +31,32 @@ enum List {
     #[default]
     None,
     One(Entry),
-    Many(Arc<Vec<Entry>>),
+    Many(Arc<Many>),
+}
+
+/// Two or more, with what they cost.
+struct Many {
+    entries: Vec<Entry>,
+    cost_bytes: u64,
+}
+
+impl Entries {
+    /// What these entries count for in every bound, in bytes. It is not counted anew each time.
+    pub(crate) fn cost_bytes(&self) -> u64 {
+        match &self.0 {
+            List::None => 0,
+            List::One(entry) => entry.cost_bytes(),
+            List::Many(many) => many.cost_bytes,
+        }
+    }
+
+    /// The entry, if it is one alone: there is no need to share it.
+    pub(crate) fn into_one(self) -> Result<Entry, Self> {
+        match self.0 {
+            List::One(entry) => Ok(entry),
+            list => Err(Self(list)),
+        }
+    }
 }
 
 impl Deref for Entries {
@@ -41,7 +66,7 @@ impl Deref for Entries {
         match &self.0 {
             List::None => &[],
             List::One(entry) => core::slice::from_ref(entry),
-            List::Many(entries) => entries,
+            List::Many(many) => &many.entries,
         }
     }
 }
@@ -54,13 +79,23 @@ impl FromIterator<Entry> for Entries {
         let mut all = Vec::with_capacity(entries.size_hint().0.saturating_add(2));
         all.extend([first, second]);
         all.extend(entries);
-        Self(List::Many(Arc::new(all)))
+        all.into()
     }
 }
 
 impl From<Vec<Entry>> for Entries {
     fn from(entries: Vec<Entry>) -> Self {
-        if entries.len() > 1 { Self(List::Many(Arc::new(entries))) } else { entries.into_iter().collect() }
+        if entries.len() > 1 {
+            let cost_bytes = entries.iter().map(Entry::cost_bytes).sum();
+            return Self(List::Many(Arc::new(Many { entries, cost_bytes })));
+        }
+        entries.into_iter().next().map_or_else(Self::default, Self::from)
+    }
+}
+
+impl From<Entry> for Entries {
+    fn from(entry: Entry) -> Self {
+        Self(List::One(entry))
     }
 }
 
@@ -170,8 +205,11 @@ mod tests {
             let (made, collected) = (Entries::from(all.clone()), (1..=count).map(entry).collect::<Entries>());
             assert_eq!((&made, &made), (&collected, &made.clone()));
             assert_eq!(made, all);
+            assert_eq!(made.cost_bytes(), all.iter().map(Entry::cost_bytes).sum());
             assert_eq!(made.iter().chain(&collected).count(), 2 * count as usize);
             assert_eq!(made.clone().into_iter().len(), count as usize);
+            let alone = made.clone().into_one();
+            assert_eq!(alone, if count == 1 { Ok(entry(1)) } else { Err(made.clone()) });
             assert_eq!(made.into_iter().collect::<Vec<_>>(), all);
         }
     }

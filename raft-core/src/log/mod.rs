@@ -38,6 +38,8 @@ pub(crate) struct Log {
     /// Memberships in the log, oldest first; before them the one that the snapshot tells, at its last entry.
     /// The last is in force (§6: from when it is appended).
     memberships: Vec<(LogId, Membership)>,
+    /// These, or which of them are committed, have changed since `take_moved` was last asked.
+    moved: bool,
     /// The durable snapshot here that covers most.
     snapshot: Option<SnapshotMeta>,
     sizes: Sizes,
@@ -84,6 +86,7 @@ impl Log {
             commit: applied.max(state.commit_hint.min(last)).max(covered.index),
             applied,
             memberships,
+            moved: true,
             snapshot,
             sizes: Sizes::default(),
             grain_bytes,
@@ -94,8 +97,8 @@ impl Log {
         self.terms.last_id()
     }
 
-    pub(crate) fn last(&self) -> Index {
-        self.last_id().index
+    pub(crate) const fn last(&self) -> Index {
+        self.terms.last()
     }
 
     pub(crate) const fn commit(&self) -> Index {
@@ -116,6 +119,11 @@ impl Log {
         self.commit.min(self.persisted())
     }
 
+    /// Whether the journal lacks something of it.
+    pub(crate) fn is_write_due(&self) -> bool {
+        self.writes.is_due(self.last().next())
+    }
+
     pub(crate) fn term_of(&self, index: Index) -> Option<Term> {
         self.terms.term_of(index)
     }
@@ -133,6 +141,7 @@ impl Log {
             && let Ok(membership) = Membership::decode(&entry.data)
         {
             self.memberships.push((entry.id, membership));
+            self.moved = true;
         }
         self.tail.push(entry);
     }
@@ -145,6 +154,7 @@ impl Log {
         self.writes.truncate_from(index);
         self.sizes.truncate_from(index);
         self.memberships.retain(|(id, _)| id.index < index);
+        self.moved = true;
     }
 
     /// Raises the commit index. Never lowers it, and never beyond the log.
@@ -152,6 +162,7 @@ impl Log {
         let index = index.min(self.last());
         let grows = index > self.commit;
         if grows {
+            self.moved |= self.memberships.last().is_some_and(|(id, _)| id.index > self.commit);
             self.commit = index;
         }
         grows
@@ -160,6 +171,11 @@ impl Log {
     /// Notes what was executed.
     pub(crate) fn applied_to(&mut self, index: Index) {
         self.applied = self.applied.max(index.min(self.commit));
+    }
+
+    /// Whether the memberships, or which of them are committed, may have changed since this was last asked.
+    pub(crate) const fn take_moved(&mut self) -> bool {
+        core::mem::replace(&mut self.moved, false)
     }
 
     /// The memberships in the log, oldest first.
@@ -213,6 +229,7 @@ impl Log {
         // The last membership up to there is the one of what follows.
         let older = self.memberships.partition_point(|(id, _)| id.index <= upto.index).saturating_sub(1);
         self.memberships.drain(..older);
+        self.moved = true;
     }
 
     /// Begins anew after a snapshot, which is committed and durable; so is that the log is empty.
@@ -223,6 +240,7 @@ impl Log {
         self.sizes = Sizes::default();
         self.commit = self.commit.max(upto.index);
         self.memberships = Vec::from([(upto, membership)]);
+        self.moved = true;
     }
 
     /// The first entry of the tail that is kept for slow followers, counted back from `upto`: `entries`, or

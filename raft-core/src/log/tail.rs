@@ -1,6 +1,7 @@
 //! Recent entries in memory, bounded in bytes.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 
 use crate::entries::Entries;
@@ -113,7 +114,10 @@ impl Tail {
         let count = usize::try_from(end.min(self.end()).0.saturating_sub(from.0)).ok()?;
         if count == 1 {
             // Needs no list of its own, and always fits.
-            return self.entries.get(skip).cloned().map(|entry| [entry].into());
+            return self.entries.get(skip).cloned().map(Entries::from);
+        }
+        if let Some(lent) = self.lent.find(from, count).filter(|lent| lent.cost_bytes() <= max_bytes) {
+            return Some(lent.clone());
         }
         let mut bytes = 0;
         let mut fits = 0;
@@ -127,7 +131,8 @@ impl Tail {
         if let Some(lent) = self.lent.find(from, fits) {
             return Some(lent.clone());
         }
-        let made: Entries = self.entries.iter().skip(skip).take(fits).cloned().collect();
+        let made: Vec<Entry> = self.entries.iter().skip(skip).take(fits).cloned().collect();
+        let made = Entries::from(made);
         if fits > 1 {
             self.lent.add(made.clone());
         }
@@ -147,7 +152,6 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
 
     use crate::entry::EntryKind;
     use crate::ids::LogId;

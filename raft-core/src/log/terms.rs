@@ -29,6 +29,11 @@ impl TermRuns {
         }
     }
 
+    /// The index of that.
+    pub(crate) const fn last(&self) -> Index {
+        self.last
+    }
+
     /// What the log begins after.
     pub(crate) const fn purged(&self) -> LogId {
         self.purged

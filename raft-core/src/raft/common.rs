@@ -250,9 +250,11 @@ impl Common {
 
     /// The same, to go with a message.
     pub(crate) fn shared_member(&mut self, id: NodeId) -> Arc<Member> {
-        let listed = self.log.membership().and_then(|(_, membership)| membership.member(id));
-        let known = listed.or_else(|| self.reach.member(id));
-        self.addressed.share(id, known)
+        let Self { log, reach, addressed, .. } = self;
+        addressed.share(reach.version(), id, || {
+            let listed = log.membership().and_then(|(_, membership)| membership.member(id));
+            listed.or_else(|| reach.member(id))
+        })
     }
 
     pub(crate) fn leader_member(&self) -> Option<Member> {

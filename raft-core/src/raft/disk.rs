@@ -87,7 +87,7 @@ fn on_pause_over(common: &mut Common) {
     if !common.timers.fired(Timer::Space, common.now) {
         return;
     }
-    if common.log.writes.is_due(common.log.last().next()) {
+    if common.log.is_write_due() {
         if let Some(full) = &mut common.disk.full {
             full.due = true;
         }

@@ -54,20 +54,22 @@ impl Follower {
             common.alarm(violation);
             return;
         }
-        let mut added = 0;
-        for entry in &append.entries {
+        let is_here = |entry: &&Entry| entry.id.index <= commit || common.log.matches(entry.id);
+        let here = append.entries.iter().take_while(is_here).count();
+        if let Some(first) = append.entries.get(here) {
             // Only an entry that contradicts cuts: a delayed append truncates nothing that matches (§5.3).
-            if entry.id.index <= commit || common.log.matches(entry.id) {
-                continue;
+            if first.id.index <= common.log.last() {
+                common.log.truncate_from(first.id.index);
             }
-            if entry.id.index <= common.log.last() {
-                common.log.truncate_from(entry.id.index);
+            match append.entries.into_one() {
+                Ok(entry) => common.log.append(entry),
+                Err(entries) => {
+                    entries.iter().skip(here).for_each(|entry| common.log.append(entry.clone()));
+                    if here == 0 {
+                        common.log.tail.remember(entries);
+                    }
+                }
             }
-            common.log.append(entry.clone());
-            added += 1;
-        }
-        if added > 0 && added == append.entries.len() {
-            common.log.tail.remember(append.entries);
         }
         self.matched = self.matched.max(Index(end)).max(commit);
         common.log.commit_to(append.commit.min(self.matched));
@@ -124,6 +126,11 @@ impl Follower {
     /// What an acknowledgement may say: checked against this leader, and durable.
     fn durable(&self, common: &Common) -> Index {
         self.matched.min(common.log.persisted())
+    }
+
+    /// Whether there may be something to tell the leader.
+    pub(crate) fn may_answer(&self, common: &Common) -> bool {
+        self.repeat || self.installed.is_some() || self.durable(common) > self.acked
     }
 
     /// Builds the newest acknowledgement, if there is one to send.
@@ -194,6 +201,9 @@ fn is_well_formed(common: &Common, append: &Append) -> bool {
 /// all (Leader Completeness, Figure 3).
 fn overwrites_committed(common: &Common, from: NodeId, append: &Append) -> Option<Violation> {
     let commit = common.log.commit();
+    if append.prev.index >= commit {
+        return None;
+    }
     let committed = append.entries.iter().filter(|entry| entry.id.index <= commit);
     committed
         .filter_map(|entry| Some((common.log.term_of(entry.id.index)?, entry.id)))

@@ -37,6 +37,8 @@ pub(crate) struct Reach {
     departing: BTreeMap<NodeId, Departing>,
     /// Who has left, to be reported.
     left: Vec<NodeId>,
+    /// Neither the membership in force nor the last committed one names this node.
+    out: bool,
     /// Until when others are reached although this node is no member.
     own: Option<Time>,
     /// Raised by every change.
@@ -91,7 +93,15 @@ impl Reach {
 }
 
 /// Follows the log: after whatever may have appended, cut or committed a membership.
+#[inline]
 pub(crate) fn follow(common: &mut Common) {
+    if common.log.take_moved() {
+        on_moved(common);
+    }
+}
+
+#[cold]
+fn on_moved(common: &mut Common) {
     let committed = common.log.committed_membership();
     let seen = (common.log.membership().map(|(id, _)| *id), committed.map(|(id, _)| *id));
     if seen == common.reach.seen && common.reach.version > 0 {
@@ -110,7 +120,10 @@ pub(crate) fn follow(common: &mut Common) {
     for (id, departing) in &mut reach.departing {
         departing.until = if named.contains_key(id) { None } else { departing.until.or(Some(deadline)) };
     }
-    reach.own = if is_out(common) { reach.own.or(Some(deadline)) } else { None };
+    // A node that has not caught up yet does not know whether it is a member: see `is_out`.
+    let lacks = |of: Option<&(LogId, Membership)>| of.is_some_and(|(_, of)| !of.is_member(common.config.id));
+    reach.out = lacks(common.log.committed_membership()) && lacks(common.log.membership());
+    reach.own = if reach.out && !common.hard.probation { reach.own.or(Some(deadline)) } else { None };
     reach.seen = seen;
     reach.committed = common.log.committed_membership().map(|(_, of)| of.clone()).unwrap_or_default();
     reach.named = named;
@@ -147,13 +160,12 @@ fn note_who_left(reach: &mut Reach, common: &Common, named: &BTreeMap<NodeId, Me
 
 /// Whether the log says so, by an entry that is committed and by what is in force. A node that has not caught
 /// up yet does not know whether it is a member.
-fn is_out(common: &Common) -> bool {
-    let lacks = |of: Option<&(LogId, Membership)>| of.is_some_and(|(_, of)| !of.is_member(common.config.id));
-    lacks(common.log.committed_membership()) && lacks(common.log.membership()) && !common.hard.probation
+const fn is_out(common: &Common) -> bool {
+    common.reach.out && !common.hard.probation
 }
 
 /// Whether this node was a member and is none any more.
-pub(crate) fn is_removed(common: &Common) -> bool {
+pub(crate) const fn is_removed(common: &Common) -> bool {
     common.reach.told || is_out(common)
 }
 

@@ -79,17 +79,18 @@ pub(crate) enum Next {
     Lead,
 }
 
-/// What only this role has.
+/// What only this role has. With a tag of its own, not one hidden in what it holds: every input and every poll asks for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 enum Role {
     Follower(Follower),
     Candidate(Candidate),
     Leader(Box<Leader>),
 }
 
-/// What was last announced: role, term, leader, the membership's entry, whom it reaches, and whether this
-/// node was removed.
-type Announced = (RoleKind, Term, Option<NodeId>, Option<LogId>, u64, bool);
+/// What was last announced: role, term, leader, the version of whom it reaches, which every membership raises, and whether
+/// this node was removed.
+type Announced = (RoleKind, Term, Option<NodeId>, u64, bool);
 
 /// One node of one group. See the [module](self) for how it is driven.
 ///
@@ -199,7 +200,7 @@ impl Raft {
             let promised = common.promise.until();
             common.timers.set(Timer::Election, promised.max(now));
         }
-        let announced = (RoleKind::Limbo, Term::ZERO, None, None, 0, false);
+        let announced = (RoleKind::Limbo, Term::ZERO, None, 0, false);
         let mut raft = Self { common, role: Role::Follower(Follower::default()), announced };
         raft.settle();
         Ok(raft)

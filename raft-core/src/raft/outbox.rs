@@ -43,6 +43,10 @@ impl Outbox {
         0
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Envelope> {
         self.queue.pop_front()
     }

@@ -1,9 +1,11 @@
 //! What comes out, pulled one at a time and built at the moment it is pulled.
+//!
+//! A driver asks everywhere after every input, and mostly there is nothing: to say so is kept apart from building, which is
+//! not inlined, so that it costs next to nothing.
 
 use super::common::Wanted;
 use super::{Apply, Event, Fetch, Raft, Role, disk};
 use crate::backend::JournalWrite;
-use crate::entry::Entry;
 use crate::ids::FetchId;
 use crate::message::{Message, Outgoing};
 use crate::time::Time;
@@ -31,6 +33,19 @@ impl Raft {
         if let Role::Leader(leader) = &mut self.role {
             leader.poll_round(common);
         }
+        // Most calls end here.
+        let is_silent = common.outbox.is_empty()
+            && match &self.role {
+                Role::Leader(leader) => !leader.may_append(common),
+                Role::Follower(follower) => !follower.may_answer(common),
+                Role::Candidate(_) => true,
+            };
+        if is_silent { None } else { self.next_message() }
+    }
+
+    #[inline(never)]
+    fn next_message(&mut self) -> Option<Outgoing> {
+        let common = &mut self.common;
         let envelope = common.outbox.pop().or_else(|| match &mut self.role {
             Role::Leader(leader) => leader.poll_append(common),
             Role::Follower(follower) => {
@@ -61,11 +76,20 @@ impl Raft {
     /// ```
     #[must_use]
     pub fn poll_write(&mut self) -> Option<JournalWrite> {
+        // Most calls end here.
+        if !self.common.hard_dirty && !self.common.log.is_write_due() {
+            return None;
+        }
+        self.next_write()
+    }
+
+    #[inline(never)]
+    fn next_write(&mut self) -> Option<JournalWrite> {
         let common = &mut self.common;
         let end = common.log.last().next();
         let replacing = common.receive.resetting();
         let spares = common.disk.spares();
-        let due = common.hard_dirty || (replacing.is_none() && !spares && common.log.writes.is_due(end));
+        let due = common.hard_dirty || (replacing.is_none() && !spares);
         if common.halted || common.failed || !due || replacing == Some(true) || common.disk.rests() {
             return None;
         }
@@ -117,11 +141,20 @@ impl Raft {
     /// ```
     #[must_use]
     pub fn poll_apply(&mut self) -> Option<Apply> {
-        let common = &mut self.common;
-        let (next, end) = (common.log.applied().next(), common.log.applicable().next());
-        if common.halted || common.applying.is_some() || next >= end || common.receive.is_replacing() {
+        // Most calls end here.
+        if self.common.applying.is_some() || self.common.log.applied() >= self.common.log.applicable() {
             return None;
         }
+        self.next_apply()
+    }
+
+    #[inline(never)]
+    fn next_apply(&mut self) -> Option<Apply> {
+        let common = &mut self.common;
+        if common.halted || common.receive.is_replacing() {
+            return None;
+        }
+        let (next, end) = (common.log.applied().next(), common.log.applicable().next());
         let limit = common.config.apply_limit_bytes;
         let entries = match common.log.tail.slice(next, end, limit) {
             Some(entries) => entries,
@@ -140,7 +173,7 @@ impl Raft {
         };
         let through = entries.last()?.id;
         common.applying = Some(through.index);
-        common.compaction.applying(entries.iter().map(Entry::cost_bytes).sum());
+        common.compaction.applying(entries.cost_bytes());
         Some(Apply { entries, through })
     }
 

@@ -7,14 +7,22 @@ use super::election::Candidate;
 use super::follower::Follower;
 use super::leader::Leader;
 use super::timers::Timer;
-use super::{Event, Next, Raft, Role, election, install, invariants, leader, members};
+use super::{Announced, Event, Next, Raft, Role, election, install, invariants, leader, members};
 use crate::backend::{HardState, Vote};
 use crate::ids::{NodeId, Term};
 use crate::status::Why;
 
 impl Raft {
-    /// Changes the role until it rests.
-    pub(super) fn turn(&mut self, mut next: Next) {
+    /// Changes the role until it rests. Mostly it is to stay.
+    #[inline]
+    pub(super) fn turn(&mut self, next: Next) {
+        if !matches!(next, Next::Stay) {
+            self.turn_away(next);
+        }
+    }
+
+    #[cold]
+    fn turn_away(&mut self, mut next: Next) {
         loop {
             next = match next {
                 Next::Stay => return,
@@ -127,20 +135,24 @@ impl Raft {
 
     fn announce(&mut self) {
         let role = self.role_kind();
-        let common = &mut self.common;
-        let membership = common.log.membership();
-        let at = membership.map(|(id, _)| *id);
+        let common = &self.common;
         let removed = members::is_removed(common);
-        let now = (role, common.term(), common.leader, at, common.reach.version(), removed);
-        if now == self.announced {
-            return;
+        let now = (role, common.term(), common.leader, common.reach.version(), removed);
+        if now != self.announced {
+            self.announce_changes(now);
         }
-        if (now.3, now.4) != (self.announced.3, self.announced.4) {
-            let (at, membership) = membership.cloned().unwrap_or_default();
+    }
+
+    #[cold]
+    fn announce_changes(&mut self, now: Announced) {
+        let common = &mut self.common;
+        let (role, removed) = (now.0, now.4);
+        if now.3 != self.announced.3 {
+            let (at, membership) = common.log.membership().cloned().unwrap_or_default();
             let (reach, left) = (members::reached(common), common.reach.take_left());
             common.events.push_back(Event::MembershipChanged { membership, at, reach, left });
         }
-        if removed && !self.announced.5 {
+        if removed && !self.announced.4 {
             common.events.push_back(Event::Removed);
         }
         if (now.0, now.1, now.2) != (self.announced.0, self.announced.1, self.announced.2) {

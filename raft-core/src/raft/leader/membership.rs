@@ -196,6 +196,10 @@ pub(super) fn advance(leader: &mut Leader, common: &mut Common) -> Next {
     {
         return Next::Stay;
     }
+    // Mostly nothing is to change.
+    if leader.changing.is_none() && !membership.is_joint() && membership.is_voter(common.config.id) {
+        return Next::Stay;
+    }
     if membership.is_joint() {
         let after = membership.left_joint();
         append(leader, common, &after);

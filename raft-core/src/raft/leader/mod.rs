@@ -291,6 +291,12 @@ impl Leader {
         }
     }
 
+    /// Whether anybody may lack anything, or is still to be found out about.
+    pub(crate) fn may_append(&self, common: &Common) -> bool {
+        let last = common.log.last();
+        self.progress.values().any(|peer| peer.state != PeerState::Replicate || peer.next_index <= last)
+    }
+
     pub(crate) fn poll_append(&mut self, common: &mut Common) -> Option<Envelope> {
         snapshot::refresh_all(self, common);
         replicate::poll(self, common).or_else(|| snapshot::poll(self, common))

@@ -83,6 +83,9 @@ impl Reads {
 
     /// Ends of the log that are committed by now.
     fn settle_ends(&mut self, commit: Index) {
+        if self.ends.is_empty() {
+            return;
+        }
         let Self { ends, waiting, count, .. } = self;
         ends.retain(|node, (id, end)| {
             let settled = *end <= commit;

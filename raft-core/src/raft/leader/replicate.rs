@@ -13,11 +13,6 @@ use crate::status::PeerState;
 
 /// The next append that may leave, over all peers in turn.
 pub(super) fn poll(leader: &mut Leader, common: &mut Common) -> Option<Envelope> {
-    // Mostly nobody lacks anything, and nobody is asked in turn for that.
-    let end = common.log.last().next();
-    if leader.progress.values().all(|peer| peer.next_index >= end && peer.state != PeerState::Probe) {
-        return None;
-    }
     let peers = leader.progress.len();
     for _ in 0..peers {
         let peer = leader.progress.after(leader.turn)?;
@@ -63,7 +58,7 @@ fn build(leader: &mut Leader, common: &mut Common, peer: NodeId) -> Option<Appen
     let prev = LogId { term, index: next.prev() };
     let last = entries.last().map_or(prev.index, |entry| entry.id.index);
     let progress = leader.progress.get_mut(&peer)?;
-    progress.sent(last, entries.iter().map(Entry::cost_bytes).sum(), leader.round, common.now);
+    progress.sent(last, entries.cost_bytes(), leader.round, common.now);
     if progress.next_index < common.log.tail.first() && !probing {
         // The follower is far behind: read on while this is on its way.
         let next = progress.next_index;
