@@ -49,14 +49,6 @@ impl Entries {
             List::Many(many) => many.cost_bytes,
         }
     }
-
-    /// The entry, if it is one alone: there is no need to share it.
-    pub(crate) fn into_one(self) -> Result<Entry, Self> {
-        match self.0 {
-            List::One(entry) => Ok(entry),
-            list => Err(Self(list)),
-        }
-    }
 }
 
 impl Deref for Entries {
@@ -208,8 +200,6 @@ mod tests {
             assert_eq!(made.cost_bytes(), all.iter().map(Entry::cost_bytes).sum());
             assert_eq!(made.iter().chain(&collected).count(), 2 * count as usize);
             assert_eq!(made.clone().into_iter().len(), count as usize);
-            let alone = made.clone().into_one();
-            assert_eq!(alone, if count == 1 { Ok(entry(1)) } else { Err(made.clone()) });
             assert_eq!(made.into_iter().collect::<Vec<_>>(), all);
         }
     }

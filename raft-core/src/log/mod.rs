@@ -16,6 +16,7 @@ mod writes;
 use alloc::vec::Vec;
 
 use crate::backend::{JournalState, SnapshotMeta};
+use crate::entries::Entries;
 use crate::entry::{Entry, EntryKind};
 use crate::error::Violation;
 use crate::ids::{Index, LogId, Term};
@@ -135,6 +136,18 @@ impl Log {
 
     /// Adds the next entry. The caller has checked that it follows.
     pub(crate) fn append(&mut self, entry: Entry) {
+        self.note(&entry);
+        self.tail.push(entry);
+    }
+
+    /// Adds the next entries, which stay shared with whoever has this list.
+    pub(crate) fn append_all(&mut self, entries: Entries) {
+        entries.iter().for_each(|entry| self.note(entry));
+        self.tail.push_all(entries);
+    }
+
+    /// What is known of every entry, also where it is no longer in memory.
+    fn note(&mut self, entry: &Entry) {
         self.terms.push(entry.id);
         self.sizes.push(entry.id.index, entry.cost_bytes(), self.grain_bytes);
         if entry.kind == EntryKind::Membership
@@ -143,7 +156,6 @@ impl Log {
             self.memberships.push((entry.id, membership));
             self.moved = true;
         }
-        self.tail.push(entry);
     }
 
     /// Forgets `index` and everything after it. Never reaches into what is committed.

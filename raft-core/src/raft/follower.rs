@@ -41,7 +41,8 @@ impl Follower {
             common.counters.ignored_messages += 1;
             return;
         }
-        let end = append.prev.index.0.saturating_add(append.entries.len() as u64);
+        let entries = &append.entries[..];
+        let end = append.prev.index.0.saturating_add(entries.len() as u64);
         let commit = common.log.commit();
         // Everything up to the commit index is in the leader's log (Leader Completeness, §5.4): an append
         // that begins below it needs no check there, also where the term is no longer known.
@@ -55,20 +56,16 @@ impl Follower {
             return;
         }
         let is_here = |entry: &&Entry| entry.id.index <= commit || common.log.matches(entry.id);
-        let here = append.entries.iter().take_while(is_here).count();
-        if let Some(first) = append.entries.get(here) {
+        let here = entries.iter().take_while(is_here).count();
+        if let Some(first) = entries.get(here) {
             // Only an entry that contradicts cuts: a delayed append truncates nothing that matches (§5.3).
             if first.id.index <= common.log.last() {
                 common.log.truncate_from(first.id.index);
             }
-            match append.entries.into_one() {
-                Ok(entry) => common.log.append(entry),
-                Err(entries) => {
-                    entries.iter().skip(here).for_each(|entry| common.log.append(entry.clone()));
-                    if here == 0 {
-                        common.log.tail.remember(entries);
-                    }
-                }
+            if here == 0 {
+                common.log.append_all(append.entries);
+            } else {
+                append.entries.into_iter().skip(here).for_each(|entry| common.log.append(entry));
             }
         }
         self.matched = self.matched.max(Index(end)).max(commit);
