@@ -63,4 +63,6 @@ pub use handshake::WIRE_VERSIONS;
 pub use raft_core::peering::Stats;
 pub use security::{Duplex, Proof, Secured, Security};
 pub use service::{Authenticated, RaftService};
+#[cfg(feature = "tls")]
+pub use tls::PeerCertificates;
 pub use transport::{GrpcTransport, Options};

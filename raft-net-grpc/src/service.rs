@@ -32,7 +32,8 @@ use crate::transport::{GrpcTransport, Options, SLACK_BYTES, Shared};
 /// name the same node.
 ///
 /// It names no cluster, so whoever puts it in must have checked that too: one CA may sign for two clusters, and both have
-/// a node 1. Without it everybody is admitted, but by [`RaftService::authenticated_only`].
+/// a node 1. (`PeerCertificates` of the feature `tls` do so by themselves.) Without it everybody is admitted, but by
+/// [`RaftService::authenticated_only`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authenticated(pub NodeId);
 
@@ -84,7 +85,8 @@ impl RaftService {
         Self { server, proof_demanded: false }
     }
 
-    /// The same for peers only that have proven who they are ([`Authenticated`]): any other stream ends at once as
+    /// The same for peers only that have proven who they are ([`Authenticated`], or with the feature `tls` the certificates
+    /// themselves, `PeerCertificates`): any other stream ends at once as
     /// `UNAUTHENTICATED`, counted and logged once by the first of the transports that runs. For every server that has
     /// TLS around it: a layer that is forgotten, or does not see some path, then lets nobody in instead of everybody.
     #[must_use]
@@ -220,6 +222,17 @@ struct Groups {
     waiting: Semaphore,
 }
 
+/// What is known of the other end, the best of it first: what our own listener knows, certificates, somebody's word.
+fn proof(extensions: &http::Extensions) -> Option<Arc<dyn Proof>> {
+    let layer = || extensions.get::<Authenticated>().map(|proof| Arc::new(*proof) as Arc<dyn Proof>);
+    #[cfg(feature = "tls")]
+    let layer = || {
+        let shown = extensions.get::<crate::PeerCertificates>();
+        shown.map(|shown| Arc::new(shown.clone()) as Arc<dyn Proof>).or_else(layer)
+    };
+    extensions.get::<Proven>().map(|Proven(proof)| Arc::clone(proof)).or_else(layer)
+}
+
 fn running(host: &Host) -> Option<Arc<Shared>> {
     host.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
@@ -296,8 +309,7 @@ impl Handler {
     ) -> Result<Response<Replies>, Status> {
         let (replies, stream) = mpsc::channel(serve::REPLIES);
         let extensions = request.extensions();
-        let layer = extensions.get::<Authenticated>().map(|proof| Arc::new(*proof) as Arc<dyn Proof>);
-        let proof = extensions.get::<Proven>().map(|Proven(proof)| Arc::clone(proof)).or(layer);
+        let proof = proof(extensions);
         let group = extensions.get::<Over>().map(|Over(group)| Arc::clone(group));
         let from = extensions.get::<CameFrom>().map_or_else(|| request.remote_addr(), |CameFrom(from)| *from);
         if proof.is_none() && extensions.get::<ProofDemanded>().is_some() {

@@ -243,8 +243,8 @@ impl GrpcTransport {
 
     /// The same with mutual TLS on every connection, in and out (feature `tls`): a peer's certificate must be for the
     /// node that it says it is, in this cluster. Whoever comes without one, with another's, or in plain text is
-    /// refused, logged once and counted. Does not concern a server of your own: give it TLS of its own, and
-    /// [`Authenticated`](crate::Authenticated), which [`RaftService::authenticated_only`] demands.
+    /// refused, logged once and counted. Of a server of your own it concerns only what is dialled: give that TLS of its
+    /// own, and [`PeerCertificates`](crate::PeerCertificates), which [`RaftService::authenticated_only`] demands.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_tls(self, identity: raft_core::tls::TlsIdentity) -> Self {

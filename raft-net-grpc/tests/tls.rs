@@ -3,9 +3,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use raft_core::backend::{Refusal, Sent, Transport, TransportError};
 use raft_core::ids::{ClusterId, NodeId};
@@ -13,59 +10,12 @@ use raft_core::membership::Member;
 use raft_core::message::Lane;
 use raft_core::tls::{Pem, TlsIdentity, node_name};
 use raft_net_grpc::{GrpcTransport, Options};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::CertificateParams;
+use support::authority::{Authority, params, tls};
 use support::raw::{self, Talk};
 use support::warnings::Warnings;
 use support::{Node, Seen, any_port, heartbeat, identity, inbox};
 use tokio::io::AsyncWriteExt;
-use tokio_rustls::rustls::pki_types::UnixTime;
-use tokio_rustls::rustls::time_provider::TimeProvider;
-
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: Vec<u8>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem().into_bytes();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    fn sign(&self, params: &CertificateParams) -> Pem {
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let (chain, key) = (certificate.pem().into_bytes(), key.serialize_pem().into_bytes());
-        Pem { chain, key, ca: self.pem.clone() }
-    }
-
-    /// What node `node` of the tests' cluster needs.
-    fn node(&self, node: u64) -> Pem {
-        self.sign(&params(node))
-    }
-}
-
-fn params(node: u64) -> CertificateParams {
-    CertificateParams::new([node_name(identity(node).cluster, NodeId(node))]).unwrap()
-}
-
-/// The system's time, a second later each time it is asked for: nobody may rely on two connections in one.
-#[derive(Debug, Default)]
-struct Ticking(AtomicU64);
-
-impl TimeProvider for Ticking {
-    fn current_time(&self) -> Option<UnixTime> {
-        let passed = Duration::from_secs(self.0.fetch_add(1, Ordering::SeqCst));
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + passed))
-    }
-}
-
-fn tls(pem: &Pem) -> TlsIdentity {
-    TlsIdentity::new(pem, Arc::new(Ticking::default())).unwrap()
-}
 
 async fn start(node: u64, pem: &Pem) -> Node {
     start_as(node, tls(pem)).await

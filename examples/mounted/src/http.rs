@@ -30,6 +30,8 @@ pub(crate) struct Keys {
     pub(crate) body: Duration,
     /// It is to be left alone, since it is going to shut down.
     pub(crate) draining: Arc<AtomicBool>,
+    /// Of its addresses.
+    pub(crate) scheme: &'static str,
 }
 
 /// Says whether a write that has no answer may have been done: `not-applied` or `unknown`.
@@ -105,7 +107,7 @@ async fn write(State(keys): State<Keys>, Path(key): Path<String>, request: Reque
     match in_time(&keys, typed.propose(&ask)).await {
         Some(Ok(Ok(_))) => StatusCode::NO_CONTENT.into_response(),
         Some(Ok(Err(refused))) => (StatusCode::CONFLICT, format!("{refused}\n")).into_response(),
-        Some(Err(TypedError::Propose(error))) => not_written(&error, &key),
+        Some(Err(TypedError::Propose(error))) => not_written(&error, keys.scheme, &key),
         Some(Err(error)) => failed(&error),
         // The command is on its way: it may be done yet.
         None => unknown(&"no majority has answered"),
@@ -118,9 +120,9 @@ async fn in_time<T>(keys: &Keys, work: impl Future<Output = T>) -> Option<T> {
 }
 
 /// A write that was not acknowledged.
-fn not_written(error: &ProposeError, key: &str) -> Response {
+fn not_written(error: &ProposeError, scheme: &'static str, key: &str) -> Response {
     match error {
-        ProposeError::NotLeader { leader: Some(leader) } => elsewhere(leader, key),
+        ProposeError::NotLeader { leader: Some(leader) } => elsewhere(leader, scheme, key),
         ProposeError::TooLarge { .. } => {
             (StatusCode::PAYLOAD_TOO_LARGE, [(OUTCOME, NOT_APPLIED)], format!("{error}\n")).into_response()
         }
@@ -136,8 +138,8 @@ const NOT_APPLIED: HeaderValue = HeaderValue::from_static("not-applied");
 const UNKNOWN: HeaderValue = HeaderValue::from_static("unknown");
 
 /// 307 keeps method and body. Peers and clients share the port: a member's address is that of its routes.
-fn elsewhere(leader: &Member, key: &str) -> Response {
-    let location = axum::http::Uri::builder().scheme("http").authority(&*leader.address);
+fn elsewhere(leader: &Member, scheme: &'static str, key: &str) -> Response {
+    let location = axum::http::Uri::builder().scheme(scheme).authority(&*leader.address);
     match location.path_and_query(format!("/keys/{}", escaped(key))).build() {
         Ok(uri) => {
             let location = [(header::LOCATION, uri.to_string()), (OUTCOME, String::from("not-applied"))];

@@ -6,12 +6,13 @@
 //! | `http` | `GET` and `PUT` of a key, health: what each outcome of Raft is in HTTP |
 //! | `grpc` | the tonic service |
 //! | `listener`, `idle` | one port for all of it, its bounds and its end |
+//! | `tls` | certificates around that port: one kind for clients, another for peers |
 //! | `service` | puts a node together and mounts it |
 //! | `groups` | many groups behind one port |
 //!
-//! The data is in [`raft_redb`]. Nothing here is encrypted: whoever reaches the port can vote. Put TLS around the
-//! listener, have it name the node that a certificate is for ([`raft_net_grpc::Authenticated`]) and demand that
-//! ([`raft_net_grpc::RaftService::authenticated_only`]), or keep the port to a network that you trust.
+//! The data is in [`raft_redb`]. Without [`Setup::tls`] nothing here is encrypted, and whoever reaches the port can vote: keep
+//! it to a network that you trust. With it the listener hands over which certificates a peer has shown
+//! ([`raft_net_grpc::PeerCertificates`]), and the service demands that ([`raft_net_grpc::RaftService::authenticated_only`]).
 
 pub mod groups;
 mod grpc;
@@ -19,9 +20,11 @@ mod http;
 mod idle;
 mod listener;
 mod service;
+mod tls;
 
 pub use listener::{Limits, Listener};
-pub use service::{Service, Setup, StartError};
+pub use service::{CLUSTER, Service, Setup, StartError};
+pub use tls::Tls;
 
 /// What the `.proto` becomes.
 #[allow(

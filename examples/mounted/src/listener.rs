@@ -1,4 +1,4 @@
-//! One port for axum, tonic and Raft.
+//! One port for axum, tonic and Raft, with TLS around it or without.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,12 +9,15 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use raft_net_grpc::PeerCertificates;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::codegen::Service;
 
 use crate::idle::{Held, UnderWay};
+use crate::tls::Tls;
 
 /// Bounds of a port. Clients and peers share it, so what is unbounded for clients shuts peers out. (The transport's own
 /// listener is for peers only and has narrower ones, [`raft_net_grpc::Options`].)
@@ -23,7 +26,8 @@ use crate::idle::{Held, UnderWay};
 pub struct Limits {
     /// Connections at once; one more is closed as soon as it is there. Default 1024.
     pub connections: usize,
-    /// From connecting to the end of the first request's headers. Default 10 s.
+    /// From connecting to the end of the first request's headers; with TLS once for its handshake and once behind it. Default
+    /// 10 s.
     pub first_request: Duration,
     /// A connection on which no request is under way is closed after this. Default 60 s.
     pub idle: Duration,
@@ -67,9 +71,21 @@ impl Listener {
     /// # Errors
     /// If the socket cannot say where it listens.
     pub fn serve(socket: TcpListener, router: Router, limits: Limits) -> io::Result<Self> {
+        Self::begin(socket, Port { router, limits, tls: None })
+    }
+
+    /// The same with TLS on every connection. A request of a peer has in its extensions what that has shown.
+    ///
+    /// # Errors
+    /// Those of [`serve`](Self::serve).
+    pub fn serve_tls(socket: TcpListener, router: Router, limits: Limits, tls: Tls) -> io::Result<Self> {
+        Self::begin(socket, Port { router, limits, tls: Some(tls) })
+    }
+
+    fn begin(socket: TcpListener, port: Port) -> io::Result<Self> {
         let (address, (stop, stopped)) = (socket.local_addr()?, watch::channel(false));
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(socket, router, limits, stopped));
+        tasks.spawn(accept(socket, port, stopped));
         Ok(Self { address, stop, tasks })
     }
 
@@ -91,12 +107,20 @@ impl Listener {
     }
 }
 
+/// What is served on each connection.
+#[derive(Clone)]
+struct Port {
+    router: Router,
+    limits: Limits,
+    tls: Option<Tls>,
+}
+
 /// Returns when it is to stop, or when nobody is left to say so.
 async fn told(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-async fn accept(socket: TcpListener, router: Router, limits: Limits, mut stopped: watch::Receiver<bool>) {
+async fn accept(socket: TcpListener, port: Port, mut stopped: watch::Receiver<bool>) {
     let (mut connections, stop) = (JoinSet::new(), stopped.clone());
     loop {
         tokio::select! {
@@ -105,9 +129,9 @@ async fn accept(socket: TcpListener, router: Router, limits: Limits, mut stopped
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = socket.accept() => match accepted {
                 // It is told at once, instead of waiting in the system's queue for who may never leave.
-                Ok(_) if connections.len() >= limits.connections => {}
+                Ok(_) if connections.len() >= port.limits.connections => {}
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), limits, stop.clone()));
+                    connections.spawn(connection(stream, port.clone(), stop.clone()));
                 }
                 // Out of descriptors, most likely: let some be closed.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -119,12 +143,31 @@ async fn accept(socket: TcpListener, router: Router, limits: Limits, mut stopped
     while connections.join_next().await.is_some() {}
 }
 
-/// Serves one connection, HTTP/1 or HTTP/2, to its end.
-async fn connection(stream: TcpStream, router: Router, limits: Limits, mut stopped: watch::Receiver<bool>) {
+/// Serves one connection to its end, behind TLS or not.
+async fn connection(stream: TcpStream, port: Port, mut stopped: watch::Receiver<bool>) {
     // Raft's messages are small and urgent.
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let Some(tls) = &port.tls else { return serve(stream, None, &port, stopped).await };
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(port.limits.first_request, tls.accept(stream)) => accepted,
+        () = told(&mut stopped) => return,
+    };
+    // Whoever is not who it must be, or is too slow to say so, is gone.
+    if let Ok(Ok((stream, shown))) = accepted {
+        serve(stream, shown, &port, stopped).await;
+    }
+}
+
+/// Serves HTTP/1 or HTTP/2.
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    shown: Option<PeerCertificates>,
+    port: &Port,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let limits = port.limits;
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle);
     builder
@@ -137,9 +180,12 @@ async fn connection(stream: TcpStream, router: Router, limits: Limits, mut stopp
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEADER_BYTES);
     let under_way = UnderWay::default();
-    let requests = under_way.clone();
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
+    let (requests, router) = (under_way.clone(), port.router.clone());
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let held = requests.begin();
+        if let Some(shown) = &shown {
+            request.extensions_mut().insert(shown.clone());
+        }
         let answer = router.clone().call(request);
         async move { answer.await.map(|answer| answer.map(|body| Held::new(body, held))) }
     });

@@ -51,8 +51,8 @@ async fn run(args: Args) -> Result<(), Box<dyn Error + Send + Sync>> {
     let socket = socket.map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let patience = Duration::from_millis(args.patience_ms);
     let limits = Limits::default();
-    let setup =
-        Setup { id, data: args.data, address: address.clone(), founders: Some(founders), patience, limits };
+    let (data, founders) = (args.data, Some(founders));
+    let setup = Setup { id, data, address: address.clone(), founders, patience, limits, tls: None };
     let service = Service::start(setup, socket).await?;
     eprintln!("raft-mounted: node {id} listens on {address}, for clients and peers");
 

@@ -23,9 +23,10 @@ use tonic::server::NamedService;
 use crate::grpc;
 use crate::http::{self, Keys};
 use crate::listener::{Limits, Listener};
+use crate::tls::Tls;
 
 /// Drawn once, for good; replace it by your own (`uuidgen`).
-const CLUSTER: ClusterId = ClusterId(0x9c1d_7f40_52ab_4e6b_8d3a_11f6_0c57_e2b4);
+pub const CLUSTER: ClusterId = ClusterId(0x9c1d_7f40_52ab_4e6b_8d3a_11f6_0c57_e2b4);
 
 /// What a node is started with.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct Setup {
     pub patience: Duration,
     /// What the port allows.
     pub limits: Limits,
+    /// With which certificates, if any: without them whoever reaches the port can vote.
+    pub tls: Option<Tls>,
 }
 
 /// Why a node did not start.
@@ -132,7 +135,13 @@ impl Service {
         let mut options = raft_net_grpc::Options::default();
         // It has no listener that it could ask where it is.
         options.advertise = Some(setup.address.clone());
-        let transport = Arc::new(GrpcTransport::without_listener(options));
+        let mut transport = GrpcTransport::without_listener(options);
+        let mut raft = transport.service();
+        if let Some(tls) = &setup.tls {
+            transport = transport.with_tls(tls.peers().clone());
+            raft = raft.authenticated_only();
+        }
+        let transport = Arc::new(transport);
         let (node, store) =
             node(setup.id, GroupId(0), &setup.data, setup.founders.as_ref(), &transport).await?;
 
@@ -144,11 +153,15 @@ impl Service {
             limit_bytes: 1 << 20,
             body: limits.body,
             draining: Arc::clone(&draining),
+            scheme: if setup.tls.is_some() { "https" } else { "http" },
         };
         let mut router = http::routes(keys);
         router = router.merge(grpc::routes(node.clone(), store.clone(), limits.body + patience));
-        router = mount(router, transport.service());
-        let listener = Listener::serve(socket, router, limits)?;
+        router = mount(router, raft);
+        let listener = match setup.tls {
+            Some(tls) => Listener::serve_tls(socket, router, limits, tls)?,
+            None => Listener::serve(socket, router, limits)?,
+        };
         Ok(Self { node, store, listener, draining })
     }
 

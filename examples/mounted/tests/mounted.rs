@@ -40,6 +40,7 @@ impl Running {
             founders: Some(founders.clone()),
             patience,
             limits,
+            tls: None,
         };
         let service = runtime.block_on(async {
             let socket = TcpListener::bind(&address).await.unwrap();
