@@ -197,14 +197,14 @@ impl Applier {
                     let mine = responses.get_mut(range).unwrap_or_default();
                     waiters.succeed(id, mine.iter_mut().map(core::mem::take));
                 }
-                Waiting::Marked(id, slots, waiters) => self.settle(id, slots, waiters, &mut responses),
+                Waiting::Marked(id, slots, waiters) => self.resolve(id, slots, waiters, &mut responses),
             }
         }
         Ok(())
     }
 
     /// Records the answers of an entry, and gives them to who waits.
-    fn settle(
+    fn resolve(
         &mut self,
         id: LogId,
         slots: Vec<Slot>,
@@ -229,7 +229,7 @@ impl Applier {
             });
         }
         if let Some(waiters) = waiters {
-            waiters.settle(answers.into_iter());
+            waiters.resolve(answers.into_iter());
         }
     }
 }

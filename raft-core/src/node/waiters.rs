@@ -91,7 +91,7 @@ impl EntryWaiters {
     }
 
     /// The same for commands of which some belong to sessions.
-    pub(crate) fn settle(self, mut answers: impl Iterator<Item = MarkedAnswer>) {
+    pub(crate) fn resolve(self, mut answers: impl Iterator<Item = MarkedAnswer>) {
         for (count, reply) in self.batches {
             let share = answers.by_ref().take(count);
             match reply {

@@ -35,7 +35,7 @@ pub(crate) struct Questions {
     waiting: Vec<ReadId>,
     asked: Option<Asked>,
     /// The leader has told how far; wait until that is applied.
-    told: VecDeque<(Index, Vec<ReadId>)>,
+    answered: VecDeque<(Index, Vec<ReadId>)>,
     count: usize,
 }
 
@@ -57,7 +57,7 @@ impl Questions {
             return None;
         };
         match reply.index {
-            Some(index) => self.told.push_back((index, asked.reads)),
+            Some(index) => self.answered.push_back((index, asked.reads)),
             None => self.end(common, asked.reads, &ReadError::Overloaded),
         }
         reply.index
@@ -91,8 +91,8 @@ impl Questions {
             self.asked = Some(Asked { id, since: now, sent: now, reads });
             ask(common, id);
         }
-        while self.told.front().is_some_and(|(index, _)| *index <= common.log.applied()) {
-            if let Some((index, ids)) = self.told.pop_front() {
+        while self.answered.front().is_some_and(|(index, _)| *index <= common.log.applied()) {
+            if let Some((index, ids)) = self.answered.pop_front() {
                 self.count = self.count.saturating_sub(ids.len());
                 common.events.extend(ids.into_iter().map(|id| Event::ReadReady { id, index }));
             }
@@ -104,10 +104,10 @@ impl Questions {
         if self.count == 0 {
             return;
         }
-        let Self { waiting, asked, told, .. } = core::mem::take(self);
-        let told = told.into_iter().flat_map(|(_, ids)| ids);
+        let Self { waiting, asked, answered, .. } = core::mem::take(self);
+        let answered = answered.into_iter().flat_map(|(_, ids)| ids);
         let asked = asked.map(|asked| asked.reads).unwrap_or_default();
-        let ids = told.chain(asked).chain(waiting).collect();
+        let ids = answered.chain(asked).chain(waiting).collect();
         let error = ReadError::NotLeader { leader: common.leader_member() };
         self.end(common, ids, &error);
     }
@@ -122,7 +122,7 @@ impl Questions {
     pub(crate) fn hash_protocol<H: core::hash::Hasher>(&self, state: &mut H) {
         use core::hash::Hash;
         let asked = self.asked.as_ref().map(|asked| (asked.id, &asked.reads));
-        (&self.waiting, asked, &self.told).hash(state);
+        (&self.waiting, asked, &self.answered).hash(state);
     }
 }
 

@@ -30,7 +30,7 @@ impl Raft {
     pub fn take_snapshot(&mut self, now: Time) {
         if self.begin(now) {
             self.common.compaction.ask();
-            self.settle();
+            self.advance();
         }
     }
 
@@ -71,7 +71,7 @@ impl Raft {
     pub fn handle_snapshot_taken(&mut self, now: Time, snapshot: SnapshotMeta) {
         if self.begin(now) {
             compact::taken(&mut self.common, snapshot);
-            self.settle();
+            self.advance();
         }
     }
 
@@ -94,7 +94,7 @@ impl Raft {
     pub fn handle_snapshot_failed(&mut self, now: Time) {
         if self.begin(now) {
             compact::failed(&mut self.common);
-            self.settle();
+            self.advance();
         }
     }
 
@@ -119,7 +119,7 @@ impl Raft {
             return true;
         }
         let heals = compact::found_damage(&mut self.common, range);
-        self.settle();
+        self.advance();
         heals
     }
 
@@ -145,7 +145,7 @@ impl Raft {
             return false;
         }
         let heals = compact::found_damage(&mut self.common, range);
-        self.settle();
+        self.advance();
         heals
     }
 
@@ -211,7 +211,7 @@ impl Raft {
     pub fn handle_purged(&mut self, now: Time, upto: LogId) {
         if self.begin(now) {
             compact::purged(&mut self.common, upto);
-            self.settle();
+            self.advance();
         }
     }
 
@@ -269,7 +269,7 @@ impl Raft {
             if let Role::Leader(leader) = &mut self.role {
                 leader.on_chunk(&mut self.common, id, data);
             }
-            self.settle();
+            self.advance();
         }
     }
 
@@ -290,7 +290,7 @@ impl Raft {
             if let Role::Leader(leader) = &mut self.role {
                 leader.on_chunk_failed(&mut self.common, id, why);
             }
-            self.settle();
+            self.advance();
         }
     }
 
@@ -326,7 +326,7 @@ impl Raft {
     pub fn handle_piece_written(&mut self, now: Time, snapshot: SnapshotId, received: u64) {
         if self.begin(now) {
             install::written(&mut self.common, snapshot, received);
-            self.settle();
+            self.advance();
         }
     }
 
@@ -346,7 +346,7 @@ impl Raft {
     pub fn handle_piece_failed(&mut self, now: Time, snapshot: SnapshotId) {
         if self.begin(now) {
             install::failed(&mut self.common, snapshot);
-            self.settle();
+            self.advance();
         }
     }
 
@@ -383,7 +383,7 @@ impl Raft {
                 }
             }
         }
-        self.settle();
+        self.advance();
     }
 
     /// The journal must begin anew after this entry. Nothing else is on its way to it, and nothing more comes
@@ -426,7 +426,7 @@ impl Raft {
                 _ => None,
             };
             install::reset(&mut self.common, follower, to);
-            self.settle();
+            self.advance();
         }
     }
 
@@ -467,7 +467,7 @@ impl Raft {
     pub fn handle_installed(&mut self, now: Time, upto: LogId) {
         if self.begin(now) {
             install::installed(&mut self.common, upto);
-            self.settle();
+            self.advance();
         }
     }
 

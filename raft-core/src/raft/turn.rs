@@ -101,7 +101,7 @@ impl Raft {
     }
 
     /// After every input: what follows from it, what has changed, and whether all is well.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn advance(&mut self) {
         let common = &mut self.common;
         let next = match &mut self.role {
             Role::Leader(leader) => leader.advance(common),

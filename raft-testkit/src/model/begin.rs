@@ -29,9 +29,9 @@ impl Explorer {
                 let last = world.nodes.len() as u64;
                 self.act(world, 0, Action::Propose);
                 let mut delayed = world.messages.clone();
-                self.settle(world, |_, _, to| to != last);
+                self.quiesce(world, |_, _, to| to != last);
                 self.act(world, 0, Action::Propose);
-                self.settle(world, |_, _, to| to != last && to != 1);
+                self.quiesce(world, |_, _, to| to != last && to != 1);
                 let acknowledges = |number: &u32| {
                     let envelope = self.messages.get(*number);
                     envelope.to.0 == 1 && matches!(envelope.message, Message::AppendReply(_))
@@ -44,7 +44,7 @@ impl Explorer {
             Start::Joint => {
                 // All but the entry that two memberships are made of.
                 self.act(world, 0, Action::Change);
-                self.settle(world, |explorer, world, _| {
+                self.quiesce(world, |explorer, world, _| {
                     explorer.summary(world, 0).members.outgoing.is_empty()
                 });
                 world.messages.clear();
@@ -52,7 +52,7 @@ impl Explorer {
             Start::JointSilent => {
                 // Acknowledgements of it do not reach the leader, and it does not reach who goes.
                 self.act(world, 0, Action::Change);
-                self.settle(world, |explorer, world, to| {
+                self.quiesce(world, |explorer, world, to| {
                     explorer.summary(world, 0).members.outgoing.is_empty() || (to != 1 && to != 3)
                 });
                 world.messages.clear();
@@ -66,10 +66,10 @@ impl Explorer {
                 let last = world.nodes.len() as u64;
                 self.act(world, 0, Action::Propose);
                 world.budget.proposals += 1;
-                self.settle(world, |_, _, to| to != last);
+                self.quiesce(world, |_, _, to| to != last);
                 self.act(world, 0, Action::Snapshot);
                 world.budget.snapshots += 1;
-                self.settle(world, |_, _, to| to != last);
+                self.quiesce(world, |_, _, to| to != last);
                 world.messages.clear();
                 self.act(world, 0, Action::Connect(last as u8));
             }
@@ -86,7 +86,7 @@ impl Explorer {
         } else {
             self.act(world, 0, Action::Timeout);
         }
-        self.settle(world, |_, _, _| true);
+        self.quiesce(world, |_, _, _| true);
         for _ in 0..2 {
             if ticks.is_some() {
                 self.act(world, 0, Action::Tick(0));
@@ -94,13 +94,13 @@ impl Explorer {
             if self.summary(world, 0).leads {
                 self.act(world, 0, Action::Timeout);
             }
-            self.settle(world, |_, _, _| true);
+            self.quiesce(world, |_, _, _| true);
         }
         world.budget.ticks = ticks.unwrap_or_default();
     }
 
     /// Everything that may is written and arrives once, in order, until nothing is left.
-    fn settle(&mut self, world: &mut World, may: impl Fn(&Self, &World, u64) -> bool) {
+    fn quiesce(&mut self, world: &mut World, may: impl Fn(&Self, &World, u64) -> bool) {
         let mut delivered = 0;
         loop {
             let writes = (0..world.nodes.len()).find(|at| self.summary(world, *at).writes);

@@ -103,7 +103,7 @@ impl<T: Observer> Observer for Tap<T> {
         if let Some(recorder) = &self.recorder {
             let mut state = lock(&recorder.0);
             match output {
-                Output::Settled => state.settled(self.node, raft.view()),
+                Output::Settled => state.after_input(self.node, raft.view()),
                 Output::Message(envelope) => state.said(self.node, raft.view(), envelope),
                 _ => {}
             }
@@ -234,7 +234,7 @@ impl State {
         }
     }
 
-    fn settled(&mut self, node: usize, view: View) {
+    fn after_input(&mut self, node: usize, view: View) {
         let before_lines = self.lines.len();
         let Some(before) = self.nodes[node].view.replace(view) else { return };
         if let Some(envelope) = self.nodes[node].heard.take() {
@@ -315,7 +315,7 @@ impl State {
         // Building a message may have changed what is shown.
         self.nodes[node].heard = None;
         self.nodes[node].timer_or_disk = false;
-        self.settled(node, view);
+        self.after_input(node, view);
         let Some(mut words) = Words::of(&envelope.message) else { return };
         let key = key(envelope, &words);
         if let Message::Append(append) = &envelope.message {

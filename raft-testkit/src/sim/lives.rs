@@ -27,7 +27,7 @@ use super::oracle::{Ear, Oracle};
 use super::plan::PollEnd;
 use super::rng::Rng;
 use super::snapshots::{FOLDER, SimSnapshots, newest};
-use super::workload::Reach;
+use super::workload::LiveNode;
 use super::world::World;
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(0x5eed);
@@ -424,9 +424,9 @@ impl World {
         let ended = {
             let (agenda, town) = (self.agenda.clone(), Arc::clone(&self.town));
             Arc::new(move || {
-                let reach = lock(&town.nodes)[node].clone().filter(|reach| reach.life == life);
-                let end = match reach {
-                    Some(reach) => ended_how(&reach),
+                let live = lock(&town.nodes)[node].clone().filter(|live| live.life == life);
+                let end = match live {
+                    Some(live) => ended_how(&live),
                     // It had no time to become known; whoever started it says why.
                     None => return,
                 };
@@ -453,10 +453,10 @@ impl World {
         core.spawn(owner, async move {
             match starting.await {
                 Ok(handle) => {
-                    let reach = Reach { life, handle, registers };
-                    lock(&town.nodes)[node] = Some(reach.clone());
+                    let live = LiveNode { life, handle, registers };
+                    lock(&town.nodes)[node] = Some(live.clone());
                     // It may have ended before it was known.
-                    if let Some(end) = ended_already(&reach) {
+                    if let Some(end) = ended_already(&live) {
                         agenda.after(0, What::Ended { node, life, end });
                     }
                 }
@@ -546,7 +546,7 @@ impl World {
         if self.executor.has_ready(owner) {
             self.oracle.hit(Point::CutBetweenPolls);
         }
-        if self.reach(node).is_none() {
+        if self.live(node).is_none() {
             self.oracle.hit(Point::CutWhileStarting);
         }
         let what = || format!("{end:?} between two polls");
@@ -617,16 +617,16 @@ impl World {
     }
 }
 
-fn ended_already(reach: &Reach) -> Option<Result<(), Arc<FatalReason>>> {
-    let stopped = pin!(reach.handle.stopped());
+fn ended_already(live: &LiveNode) -> Option<Result<(), Arc<FatalReason>>> {
+    let stopped = pin!(live.handle.stopped());
     match stopped.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(end) => Some(end),
         Poll::Pending => None,
     }
 }
 
-fn ended_how(reach: &Reach) -> Result<(), Arc<FatalReason>> {
-    ended_already(reach)
+fn ended_how(live: &LiveNode) -> Result<(), Arc<FatalReason>> {
+    ended_already(live)
         .unwrap_or_else(|| Err(Arc::new(FatalReason::Panicked("its task has ended and it has not".into()))))
 }
 

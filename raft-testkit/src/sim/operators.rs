@@ -24,7 +24,7 @@ use super::features::Wish;
 use super::lives::Damage;
 use super::oracle::Oracle;
 use super::plan::{Fault, Who};
-use super::workload::Reach;
+use super::workload::LiveNode;
 use super::world::World;
 
 /// Whoever asks does not die with a node.
@@ -35,8 +35,8 @@ const fn id(node: usize) -> NodeId {
 }
 
 /// Makes a change through a node, and looks at what is said of it.
-async fn make(oracle: &Oracle, reach: &Reach, changes: Vec<Change>, options: ChangeOptions) -> bool {
-    let answer = reach.handle.change_membership(changes, options).await;
+async fn make(oracle: &Oracle, live: &LiveNode, changes: Vec<Change>, options: ChangeOptions) -> bool {
+    let answer = live.handle.change_membership(changes, options).await;
     oracle.note(None, Tag::Note, [3, u64::from(answer.is_ok()), 0, 0], || match &answer {
         Ok(done) => format!("changed by entry {}", done.at),
         Err(error) => format!("not changed: {error}"),
@@ -94,10 +94,10 @@ impl World {
         if slower {
             settings.election_timeout = Some(longer(self.plan.election));
         }
-        let Some(reach) = self.running(who).and_then(|node| self.reach(node)) else { return false };
+        let Some(live) = self.running(who).and_then(|node| self.live(node)) else { return false };
         let oracle = Arc::clone(&self.oracle);
         self.agenda.core().spawn(OPERATOR, async move {
-            if reach.handle.reconfigure(settings).await.is_ok() {
+            if live.handle.reconfigure(settings).await.is_ok() {
                 oracle.hit(Point::Reconfigured);
             }
         });
@@ -121,7 +121,7 @@ impl World {
         fresh: bool,
     ) -> bool {
         let Some(leader) = self.running(through) else { return false };
-        let Some(reach) = self.reach(leader) else { return false };
+        let Some(live) = self.live(leader) else { return false };
         // Whose disk is lost may not be what a quorum hangs on, and may not be there again by accident.
         if self.slots.iter().any(|slot| slot.damage == Damage::Doomed) {
             return false;
@@ -164,7 +164,7 @@ impl World {
         }
         let mut options = ChangeOptions::default().force(force);
         options.wait = wait.map(Duration::from_nanos);
-        self.ask(reach, changes, options, None);
+        self.ask(live, changes, options, None);
         if let Some(after) = kill {
             let life = self.slots[leader].life;
             self.agenda.after(after, What::KillNow { node: leader, life });
@@ -182,12 +182,12 @@ impl World {
         2 * after.voters.iter().filter(harmed).count() < after.voters.len()
     }
 
-    fn ask(&self, reach: Reach, changes: Vec<Change>, options: ChangeOptions, then: Option<What>) {
+    fn ask(&self, live: LiveNode, changes: Vec<Change>, options: ChangeOptions, then: Option<What>) {
         let (oracle, agenda) = (Arc::clone(&self.oracle), self.agenda.clone());
         let changing = Arc::clone(&self.changing);
         changing.fetch_add(1, Ordering::Relaxed);
         self.agenda.core().spawn(OPERATOR, async move {
-            let done = make(&oracle, &reach, changes, options).await;
+            let done = make(&oracle, &live, changes, options).await;
             changing.fetch_sub(1, Ordering::Relaxed);
             if let Some(then) = then.filter(|_| done) {
                 agenda.after(MS, then);
@@ -234,21 +234,21 @@ impl World {
     /// A member whose disk is lost is removed, to be added again.
     pub(crate) fn bring_back(&self) -> bool {
         let lost = (0..self.slots.len()).find(|node| self.slots[*node].damage == Damage::Lost);
-        let Some((node, reach)) = lost.zip(self.oracle.leader().and_then(|node| self.reach(node))) else {
+        let Some((node, live)) = lost.zip(self.oracle.leader().and_then(|node| self.live(node))) else {
             return false;
         };
         if !self.oracle.may_be_member(node) {
             self.agenda.after(MS, What::Rejoin(node));
             return true;
         }
-        self.ask(reach, vec![Change::Remove(id(node))], ChangeOptions::default(), Some(What::Rejoin(node)));
+        self.ask(live, vec![Change::Remove(id(node))], ChangeOptions::default(), Some(What::Rejoin(node)));
         true
     }
 
     /// It comes with a new store, as a stranger.
     pub(crate) fn rejoin(&mut self, node: usize) {
-        let leader = self.oracle.leader().and_then(|node| self.reach(node));
-        let Some(reach) = leader.filter(|_| self.slots[node].damage == Damage::Lost) else { return };
+        let leader = self.oracle.leader().and_then(|node| self.live(node));
+        let Some(live) = leader.filter(|_| self.slots[node].damage == Damage::Lost) else { return };
         if self.is_calm() || self.oracle.may_be_member(node) {
             return;
         }
@@ -263,6 +263,6 @@ impl World {
         self.prepare(node, true);
         let changes = vec![Change::AddLearner(self.member(node, false)), Change::Promote(id(node))];
         let options = ChangeOptions::default().wait(self.plan.election * 100);
-        self.ask(reach, changes, options, None);
+        self.ask(live, changes, options, None);
     }
 }

@@ -23,9 +23,9 @@ use super::oracle::{Answer, Known, Oracle};
 use super::plan::LoadPlan;
 use super::rng::Rng;
 
-/// A running node as clients reach it.
+/// A running node, as clients and operators have it.
 #[derive(Clone)]
-pub(crate) struct Reach {
+pub(crate) struct LiveNode {
     /// In which life.
     pub(crate) life: u64,
     /// Its handle.
@@ -41,7 +41,7 @@ pub(crate) struct Town {
     /// Who watches.
     pub(crate) oracle: Arc<Oracle>,
     /// The nodes that run.
-    pub(crate) nodes: Mutex<Vec<Option<Reach>>>,
+    pub(crate) nodes: Mutex<Vec<Option<LiveNode>>>,
     /// The load.
     pub(crate) load: LoadPlan,
     /// How clients read.
@@ -59,7 +59,7 @@ pub(crate) struct Town {
 }
 
 impl Town {
-    fn reach(&self, node: usize) -> Option<Reach> {
+    fn live(&self, node: usize) -> Option<LiveNode> {
         lock(&self.nodes).get(node).cloned().flatten()
     }
 
@@ -119,7 +119,7 @@ async fn within<T: Send + 'static>(
                 // A follower that lies behind may take its time; but whoever has not led for so long can promise nothing any more, and must say so; but a
                 // process that stands still says nothing.
                 let (still, not_led) = mine.oracle.since(node);
-                let lives = mine.reach(node).is_some_and(|now| now.life == life);
+                let lives = mine.live(node).is_some_and(|now| now.life == life);
                 if of_leader && lives && still < mine.timeout && not_led > TOO_LONG * mine.timeout {
                     let what = "a proposal or read has no answer; its node leads no more".to_owned();
                     mine.oracle.violated("liveness", Some(node), what);
@@ -234,40 +234,40 @@ impl Client {
             Some(hint) => hint,
             None => self.rng.below(self.town.size()) as usize,
         };
-        let Some(reach) = self.town.reach(node) else {
+        let Some(live) = self.town.live(node) else {
             self.hint = None;
             return;
         };
         let (operation, floor) = self.town.oracle.asked(self.number, request);
         let patience = self.rng.between(self.town.load.patience / 4, self.town.load.patience);
         let answer = if let Request::Get { key } = request {
-            self.read(node, &reach, key, patience).await
-        } else if let Some((session, sequence)) = self.in_session(node, &reach, patience).await {
-            self.write_once((node, reach), (session, sequence), operation, request, patience).await
+            self.read(node, &live, key, patience).await
+        } else if let Some((session, sequence)) = self.in_session(node, &live, patience).await {
+            self.write_once((node, live), (session, sequence), operation, request, patience).await
         } else {
-            self.write(node, &reach, operation, floor, request, patience).await
+            self.write(node, &live, operation, floor, request, patience).await
         };
         self.town.oracle.answered(self.number, operation, floor, answer);
     }
 
-    async fn read(&mut self, node: usize, reach: &Reach, key: u32, patience: Nanos) -> Answer {
-        let handle = reach.handle.clone();
+    async fn read(&mut self, node: usize, live: &LiveNode, key: u32, patience: Nanos) -> Answer {
+        let handle = live.handle.clone();
         let anywhere = self.rng.chance(self.town.reads.anywhere_per_mille);
         let policy = if anywhere { ReadPolicy::Follower } else { ReadPolicy::Leader };
         let call = Box::pin(async move { handle.read_barrier_with(policy).await });
         let how = (self.rng.chance(100), !anywhere);
-        let barrier = within(&self.town, (node, reach.life), patience, call, how).await;
+        let barrier = within(&self.town, (node, live.life), patience, call, how).await;
         let Some(Ok(index)) = barrier else {
             self.town.oracle.hit(Point::ReadFailed);
             self.hint = None;
             return Answer::NotApplied;
         };
         // Whoever died meanwhile has answered nobody.
-        let alive = self.town.reach(node).is_some_and(|now| now.life == reach.life);
+        let alive = self.town.live(node).is_some_and(|now| now.life == live.life);
         if !alive {
             return Answer::NotApplied;
         }
-        let status = reach.handle.status();
+        let status = live.handle.status();
         if status.role == RoleKind::Leader {
             self.hint = Some(node);
             if status.lease_left.is_some_and(|left| !left.is_zero()) {
@@ -276,7 +276,7 @@ impl Client {
         } else if anywhere {
             self.town.oracle.hit(Point::ReadByFollower);
         }
-        let registers = lock(&reach.registers);
+        let registers = lock(&live.registers);
         let through = registers.through.index;
         if through < index {
             drop(registers);
@@ -288,13 +288,18 @@ impl Client {
     }
 
     /// The client's session and the number of its next command, if it has one or gets one now.
-    async fn in_session(&mut self, node: usize, reach: &Reach, patience: Nanos) -> Option<(SessionId, u64)> {
+    async fn in_session(
+        &mut self,
+        node: usize,
+        live: &LiveNode,
+        patience: Nanos,
+    ) -> Option<(SessionId, u64)> {
         if let Sessioned::Wanted = self.session {
-            let (handle, plan) = (reach.handle.clone(), self.town.sessions?);
+            let (handle, plan) = (live.handle.clone(), self.town.sessions?);
             let timeout = Duration::from_nanos(plan.timeout);
             let call = Box::pin(async move { handle.open_session(Some(timeout)).await });
             let opened =
-                within(&self.town, (node, reach.life), patience, call, (self.rng.chance(100), true)).await;
+                within(&self.town, (node, live.life), patience, call, (self.rng.chance(100), true)).await;
             match opened {
                 Some(Ok(session)) => {
                     self.town.oracle.hit(Point::SessionOpened);
@@ -312,7 +317,7 @@ impl Client {
     /// Sends a command until it is answered, through whomever, or until patience ends. It takes effect once.
     async fn write_once(
         &mut self,
-        first: (usize, Reach),
+        first: (usize, LiveNode),
         (session, sequence): (SessionId, u64),
         operation: u64,
         request: Request,
@@ -325,9 +330,9 @@ impl Client {
         let (mut may_be_done, mut attempts) = (false, 0_u32);
         let mut to = Some(first);
         while self.town.core.now() < until {
-            if let Some((node, reach)) = to.take() {
+            if let Some((node, live)) = to.take() {
                 attempts += 1;
-                let attempt = self.attempt(node, &reach, mark, command.clone(), patience / 2).await;
+                let attempt = self.attempt(node, &live, mark, command.clone(), patience / 2).await;
                 match attempt {
                     Attempt::Answered(answer) => {
                         if attempts > 1 && may_be_done {
@@ -346,7 +351,7 @@ impl Client {
             let wait = self.rng.between(1_000_000, self.town.timeout);
             self.town.core.sleep(wait).await;
             let node = self.hint.unwrap_or_else(|| self.rng.below(self.town.size()) as usize);
-            to = self.town.reach(node).map(|reach| (node, reach));
+            to = self.town.live(node).map(|live| (node, live));
             if to.is_none() {
                 self.hint = None;
             }
@@ -357,15 +362,15 @@ impl Client {
     async fn attempt(
         &mut self,
         node: usize,
-        reach: &Reach,
+        live: &LiveNode,
         mark: Mark,
         command: Bytes,
         patience: Nanos,
     ) -> Attempt {
-        let handle = reach.handle.clone();
+        let handle = live.handle.clone();
         let call = Box::pin(async move { handle.propose_marked(vec![(Some(mark), command)]).await });
         let result =
-            within(&self.town, (node, reach.life), patience, call, (self.rng.chance(100), true)).await;
+            within(&self.town, (node, live.life), patience, call, (self.rng.chance(100), true)).await;
         self.hint = None;
         match result.map(|result| result.map(|mut answers| answers.pop())) {
             None => Attempt::Again(true),
@@ -408,7 +413,7 @@ impl Client {
     async fn write(
         &mut self,
         node: usize,
-        reach: &Reach,
+        live: &LiveNode,
         operation: u64,
         _floor: Known,
         request: Request,
@@ -417,10 +422,10 @@ impl Client {
         let load = self.town.load;
         let most = if load.big > 0 && self.rng.chance(60) { load.big } else { load.extra };
         let command = encode(operation, &request, self.rng.below(most + 1) as usize);
-        let handle = reach.handle.clone();
+        let handle = live.handle.clone();
         let call = Box::pin(async move { handle.propose(command).await });
         let result =
-            within(&self.town, (node, reach.life), patience, call, (self.rng.chance(100), true)).await;
+            within(&self.town, (node, live.life), patience, call, (self.rng.chance(100), true)).await;
         match result {
             None => {
                 self.hint = None;

@@ -24,7 +24,7 @@ use super::operators::longer;
 use super::oracle::{Oracle, Totals, Violation};
 use super::plan::Plan;
 use super::rng::Rng;
-use super::workload::{self, Reach, Town};
+use super::workload::{self, LiveNode, Town};
 
 /// Once faults have stopped: within this time there is a leader, progress, and one state everywhere.
 const HEALING: Nanos = 60_000 * MS;
@@ -202,7 +202,7 @@ impl World {
         self.calm_since.is_some()
     }
 
-    pub(crate) fn reach(&self, node: usize) -> Option<Reach> {
+    pub(crate) fn live(&self, node: usize) -> Option<LiveNode> {
         lock(&self.town.nodes)[node].clone()
     }
 
@@ -409,18 +409,18 @@ impl World {
     /// Whether a node that came back without its disk knows the founders only, and is none of them. It votes for nobody, so to
     /// be refused by all does not end it, as it does a founder (`PeerMemory::refused_by`).
     fn stands_outside(&self, node: usize) -> bool {
-        let reach = self.reach(node).filter(|_| self.slots[node].up);
-        reach.is_some_and(|reach| {
-            let known = reach.handle.status().membership.clone();
+        let live = self.live(node).filter(|_| self.slots[node].up);
+        live.is_some_and(|live| {
+            let known = live.handle.status().membership.clone();
             !known.is_empty() && !known.is_member(NodeId(node as u64 + 1))
         })
     }
 
     /// Whether a node that is no member any more, and is up, goes on as if it were.
     fn does_not_know_that_it_left(&self, node: usize) -> bool {
-        let reach = self.reach(node).filter(|_| self.slots[node].up);
-        reach.is_some_and(|reach| {
-            let status = reach.handle.status();
+        let live = self.live(node).filter(|_| self.slots[node].up);
+        live.is_some_and(|live| {
+            let status = live.handle.status();
             let votes = status.membership.is_voter(NodeId(node as u64 + 1));
             // Whoever was away while all were removed whom it would ask, and came back with new stores, refuses them.
             let asks =
@@ -456,8 +456,8 @@ impl World {
 
     /// What can only be seen from a node's status.
     pub(crate) fn count_status(&self, node: usize) {
-        let Some(reach) = self.reach(node) else { return };
-        match reach.handle.status().hand_over {
+        let Some(live) = self.live(node) else { return };
+        match live.handle.status().hand_over {
             Some(HandOver::DiskHangs) => self.oracle.hit(Point::HandOverOfSick),
             Some(HandOver::Priority) => self.oracle.hit(Point::HandOverToPreferred),
             _ => {}

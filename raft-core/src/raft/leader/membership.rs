@@ -60,7 +60,7 @@ pub(super) fn begin(
         return Err(ChangeError::NotReady { term: common.term() });
     }
     let at = common.log.membership().map(|(at, _)| *at).unwrap_or_default();
-    if leader.changing.is_some() || !is_settled(common) {
+    if leader.changing.is_some() || !is_stable(common) {
         return Err(ChangeError::InProgress { at });
     }
     let (plan, objections) = plan(leader, common, changes)?;
@@ -86,7 +86,7 @@ pub(super) fn begin(
 }
 
 /// Nothing stands between what is in force and the next change: it is committed, and not joint.
-fn is_settled(common: &Common) -> bool {
+fn is_stable(common: &Common) -> bool {
     common
         .log
         .membership()
@@ -221,7 +221,7 @@ fn go_on(leader: &mut Leader, common: &mut Common) {
     let Some(Changing { id, changes, force, stage: Stage::Waiting { .. } }) = &leader.changing else {
         return;
     };
-    if !is_settled(common) {
+    if !is_stable(common) {
         return;
     }
     let id = *id;
@@ -283,7 +283,7 @@ pub(super) fn end(changing: Option<Changing>, common: &mut Common) {
 
 /// A leader that votes no longer, by a change that is committed, hands over and steps down (§6).
 fn retire(leader: &mut Leader, common: &mut Common) -> Next {
-    if !is_settled(common) || common.membership().is_voter(common.id()) || leader.transfer.is_some() {
+    if !is_stable(common) || common.membership().is_voter(common.id()) || leader.transfer.is_some() {
         return Next::Stay;
     }
     let tried = core::mem::replace(&mut leader.retiring, true);

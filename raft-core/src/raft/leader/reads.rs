@@ -82,18 +82,18 @@ impl Reads {
     }
 
     /// Ends of the log that are committed by now.
-    fn settle_ends(&mut self, commit: Index) {
+    fn take_committed_ends(&mut self, commit: Index) {
         if self.ends.is_empty() {
             return;
         }
         let Self { ends, waiting, count, .. } = self;
         ends.retain(|node, (id, end)| {
-            let settled = *end <= commit;
-            if settled {
+            let is_committed = *end <= commit;
+            if is_committed {
                 waiting.push(Reader::At(*node, *id));
                 *count += 1;
             }
-            !settled
+            !is_committed
         });
     }
 
@@ -145,7 +145,7 @@ pub(super) fn join_round(leader: &mut Leader, common: &Common) {
 
 /// Moves reads on: confirmed by a quorum or by the lease, answered once applied.
 pub(super) fn advance(leader: &mut Leader, common: &mut Common) {
-    leader.reads.settle_ends(common.log.commit());
+    leader.reads.take_committed_ends(common.log.commit());
     if leader.reads.is_idle() {
         return;
     }

@@ -13,7 +13,7 @@ use crate::raft::timers::Timer;
 pub(crate) struct Transfer {
     pub(super) to: NodeId,
     /// It has been told to campaign.
-    pub(super) told: bool,
+    pub(super) sent: bool,
 }
 
 /// Begins: the target first gets the whole log, then campaigns.
@@ -45,7 +45,7 @@ pub(super) fn begin(
     if !progress.is_some_and(|progress| is_able(progress, common)) {
         return Err(TransferError::NobodyReachable);
     }
-    leader.transfer = Some(Transfer { to, told: false });
+    leader.transfer = Some(Transfer { to, sent: false });
     let deadline = common.now + common.config.election_timeout;
     common.timers.set(Timer::Transfer, deadline);
     advance(leader, common);
@@ -84,8 +84,8 @@ pub(super) fn advance(leader: &mut Leader, common: &mut Common) {
     let Some(transfer) = &mut leader.transfer else { return };
     let complete =
         leader.progress.get(&transfer.to).is_some_and(|progress| progress.match_index == common.log.last());
-    if complete && !transfer.told {
-        transfer.told = true;
+    if complete && !transfer.sent {
+        transfer.sent = true;
         common.send(transfer.to, Message::TimeoutNow(TimeoutNow { round: leader.round }));
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn t01_flipped_bit_is_never_delivered<B: TransportBackend>(
 ) -> Result<(), ClauseFailure> {
     let (one, two, relay) = Relay::between(backend).await?;
     for at in [3, 6, 12, 17, 40, 100, 5_000, 60_000] {
-        relay.settle(&one, &two).await?;
+        relay.quiesce(&one, &two).await?;
         relay.set(Fault::Flip(at));
         one.queue(&two, numbered(fresh())).await?;
         relay.done().await;
@@ -62,7 +62,7 @@ pub(super) async fn t01_cut_message_is_not_delivered<B: TransportBackend>(
 ) -> Result<(), ClauseFailure> {
     let (one, two, relay) = Relay::between(backend).await?;
     for (offset, at) in (0..).zip([1, 20, 100, 40_000, NUMBERED_BYTES as u64 - 30]) {
-        relay.settle(&one, &two).await?;
+        relay.quiesce(&one, &two).await?;
         relay.set(Fault::Cut(at));
         one.queue(&two, chunk(offset)).await?;
         relay.done().await;
@@ -92,7 +92,7 @@ pub(super) async fn t05_broken_connection_is_reported<B: TransportBackend>(
             all.iter().filter(lost).count()
         };
         let before = losses(&one.inbox.arrivals());
-        relay.settle(&one, &two).await?;
+        relay.quiesce(&one, &two).await?;
         relay.set(Fault::Cut(0));
         one.queue(&two, numbered(fresh())).await?;
         relay.done().await;

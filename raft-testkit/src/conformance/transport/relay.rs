@@ -202,12 +202,12 @@ impl Relay {
         two.address = address;
         one.transport.members(&[two.member()]);
         one.is_up(&two).await;
-        relay.settle(&one, &two).await?;
+        relay.quiesce(&one, &two).await?;
         Ok((one, two, relay))
     }
 
     /// Until something has passed on both lanes: nothing of a handshake is under way any more.
-    pub(super) async fn settle(&self, one: &End, two: &End) -> Result<(), ClauseFailure> {
+    pub(super) async fn quiesce(&self, one: &End, two: &End) -> Result<(), ClauseFailure> {
         one.reach(two, fresh()).await?;
         one.reach_bulk(two).await
     }

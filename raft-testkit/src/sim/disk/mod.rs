@@ -113,8 +113,8 @@ impl NameOp {
 /// Told what a disk is told: numbers, and words for people where somebody wants them.
 pub(crate) type Watcher = Arc<dyn Fn([u64; 4], &dyn Fn() -> String) + Send + Sync>;
 
-/// What is told of a call, first of the numbers.
-mod told {
+/// What has happened, first of the numbers.
+mod event {
     pub(super) const WRITE: u64 = 0;
     pub(super) const SYNC: u64 = 1;
     pub(super) const SYNC_FAILS: u64 = 2;
@@ -408,7 +408,7 @@ impl SimDisk {
         let bit: u8 = 1 << disk.rng.below(8);
         file.damage(at, bit);
         if let Some(watcher) = watcher {
-            watcher([told::ROT, at as u64, u64::from(bit), 0], &|| format!("{name} ROT at {at}"));
+            watcher([event::ROT, at as u64, u64::from(bit), 0], &|| format!("{name} ROT at {at}"));
         }
         Some((name.clone(), at))
     }
@@ -478,7 +478,7 @@ impl Disk {
                 self.fails = None;
                 self.failed += 1;
                 if let Some(watcher) = &self.watcher {
-                    watcher([told::FAILS, call as u64, 0, 0], &|| format!("{call:?} FAILS"));
+                    watcher([event::FAILS, call as u64, 0, 0], &|| format!("{call:?} FAILS"));
                 }
                 return Err(failed());
             }

@@ -7,7 +7,7 @@ use raft_log_file::vfs::{LockError, Vfs, VfsFile};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::file::File;
-use super::{Call, Disk, NameOp, folder_of, told};
+use super::{Call, Disk, NameOp, event, folder_of};
 use crate::sim::executor::lock;
 
 /// A folder as one life of the node sees it.
@@ -46,7 +46,7 @@ impl SimVfs {
         let changed = change(&mut disk);
         if let Some(watcher) = &disk.watcher {
             let last = disk.name_ops.get(count);
-            let numbers = [told::NAMES, count as u64, disk.name_ops.len() as u64, disk.next_file as u64];
+            let numbers = [event::NAMES, count as u64, disk.name_ops.len() as u64, disk.next_file as u64];
             watcher(numbers, &|| last.map_or_else(|| "fsync of the folder".into(), |op| format!("{op:?}")));
         }
         changed
@@ -161,7 +161,7 @@ impl VfsFile for SimFile {
         let mut offset = offset;
         if let Some(from) = disk.misreads(self.id, offset) {
             disk.strayed += 1;
-            disk.say(self.id, [told::MISREAD, offset, from, 0], || {
+            disk.say(self.id, [event::MISREAD, offset, from, 0], || {
                 format!("MISREAD at {offset} from {from}")
             });
             offset = from;
@@ -191,11 +191,11 @@ impl VfsFile for SimFile {
         let (mut id, mut at) = (self.id, offset);
         if let Some((to, there)) = disk.strays(id, offset, buf) {
             disk.strayed += 1;
-            let numbers = [told::ASTRAY, at, there, to as u64];
+            let numbers = [event::ASTRAY, at, there, to as u64];
             disk.say(to, numbers, || format!("ASTRAY +{} to {there}, of file {id} at {offset}", buf.len()));
             (id, at) = (to, there);
         }
-        let numbers = [told::WRITE, at, buf.len() as u64, xxh3_64(buf)];
+        let numbers = [event::WRITE, at, buf.len() as u64, xxh3_64(buf)];
         disk.say(id, numbers, || format!("pwrite {at} +{}", buf.len()));
         if id == self.id {
             disk.file(id)?.write(at as usize, buf);
@@ -215,11 +215,11 @@ impl VfsFile for SimFile {
         let file = disk.file(self.id)?;
         if changed.is_err() {
             file.fail_sync();
-            disk.say(self.id, [told::SYNC_FAILS, self.id as u64, 0, 0], || "fdatasync FAILS".into());
+            disk.say(self.id, [event::SYNC_FAILS, self.id as u64, 0, 0], || "fdatasync FAILS".into());
             return changed;
         }
         file.sync();
-        disk.say(self.id, [told::SYNC, self.id as u64, 0, 0], || "fdatasync".into());
+        disk.say(self.id, [event::SYNC, self.id as u64, 0, 0], || "fdatasync".into());
         Ok(())
     }
 
@@ -233,7 +233,7 @@ impl VfsFile for SimFile {
         let mut disk = lock(&self.disk);
         disk.change(self.boot, Call::Write)?;
         disk.file(self.id)?.set_len(length as usize);
-        disk.say(self.id, [told::CUT, length, 0, 0], || format!("ftruncate {length}"));
+        disk.say(self.id, [event::CUT, length, 0, 0], || format!("ftruncate {length}"));
         Ok(())
     }
 
@@ -245,7 +245,7 @@ impl VfsFile for SimFile {
         if !zeros.is_empty() && disk.full {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let numbers = [told::WRITE, from as u64, zeros.len() as u64, xxh3_64(&zeros)];
+        let numbers = [event::WRITE, from as u64, zeros.len() as u64, xxh3_64(&zeros)];
         disk.say(self.id, numbers, || format!("fallocate {length}"));
         disk.file(self.id)?.write(from, &zeros);
         Ok(())

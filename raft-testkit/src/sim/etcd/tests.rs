@@ -60,7 +60,7 @@ fn first_life_and_later_ones() {
     );
     // It lost what was not synced: nothing is told after that.
     state.started(0, view(RoleKind::Follower, 0, 0));
-    state.settled(0, view(RoleKind::Follower, 5, 0));
+    state.after_input(0, view(RoleKind::Follower, 5, 0));
     assert_eq!(state.lines.len(), 3);
 }
 
@@ -70,7 +70,7 @@ fn a_receive_line_has_the_state_before() {
     let last = LogId { term: Term(0), index: Index(1) };
     let request = VoteRequest { pre: false, transfer: false, last, told: 0 };
     state.nodes[0].heard = Some(envelope(4, Message::Vote(request)));
-    state.settled(0, view(RoleKind::Follower, 4, 1));
+    state.after_input(0, view(RoleKind::Follower, 4, 1));
     assert_eq!(names(&state), ["ReceiveRequestVoteRequest", "BecomeFollower", "Ready"]);
     assert!(state.lines[0].contains("\"state\":{\"term\":2,"), "{}", state.lines[0]);
     assert!(state.lines[0].contains("\"type\":\"MsgVote\",\"term\":5,\"from\":\"2\",\"to\":\"1\""));
@@ -82,16 +82,16 @@ fn a_receive_line_has_the_state_before() {
 fn an_election_is_told_with_the_messages_to_oneself() {
     let mut state = state(view(RoleKind::PreCandidate, 1, 1));
     let candidate = View { durable: false, ..view(RoleKind::Candidate, 2, 1) };
-    state.settled(0, candidate);
+    state.after_input(0, candidate);
     state.nodes[0].timer_or_disk = true;
-    state.settled(0, View { durable: true, ..candidate });
+    state.after_input(0, View { durable: true, ..candidate });
     state.nodes[0].timer_or_disk = false;
     let reply = VoteReply { pre: false, asked: Term(2), ballot: Ballot::Granted };
     state.nodes[0].heard = Some(envelope(2, Message::VoteReply(reply)));
     let leader = View { persisted: Index(1), ..view(RoleKind::Leader, 2, 2) };
-    state.settled(0, leader);
+    state.after_input(0, leader);
     state.nodes[0].timer_or_disk = true;
-    state.settled(0, View { persisted: Index(2), commit: Index(2), ..leader });
+    state.after_input(0, View { persisted: Index(2), commit: Index(2), ..leader });
     assert_eq!(
         names(&state),
         [
@@ -124,10 +124,10 @@ fn what_cannot_be_said_is_left_out() {
         [(9, vote(true)), (9, vote(false)), (3, denied), (3, Message::TimeoutNow(TimeoutNow::default()))];
     for (in_term, message) in unsaid {
         state.nodes[0].heard = Some(envelope(in_term, message));
-        state.settled(0, view(RoleKind::Follower, 3, 1));
+        state.after_input(0, view(RoleKind::Follower, 3, 1));
     }
-    state.settled(0, view(RoleKind::PreCandidate, 3, 1));
-    state.settled(0, view(RoleKind::Follower, 3, 1));
+    state.after_input(0, view(RoleKind::PreCandidate, 3, 1));
+    state.after_input(0, view(RoleKind::Follower, 3, 1));
     assert_eq!(state.lines, Vec::<String>::new());
 }
 
@@ -147,7 +147,7 @@ fn an_append_names_no_commit_index_beyond_its_end() {
     let follower = view(RoleKind::Follower, 3, 4);
     state.started(1, follower);
     state.nodes[1].heard = Some(sent);
-    state.settled(1, follower);
+    state.after_input(1, follower);
     assert!(state.lines[state.lines.len() - 2].contains(end), "{:?}", state.lines);
     let beat = Words::of(&Message::Heartbeat(Heartbeat { commit: Index(2), round: 5 })).unwrap();
     assert_eq!((beat.kind, beat.index, beat.log_term, beat.commit), ("MsgHeartbeat", 0, 0, 2));

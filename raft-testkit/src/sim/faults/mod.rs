@@ -133,26 +133,26 @@ impl World {
             Fault::Return => self.bring_back(),
             Fault::Reconfigure { .. } => self.reconfigure(fault),
             Fault::Campaign { who } => {
-                let reach = self.running(who).and_then(|node| self.reach(node));
-                reach.map(|reach| reach.handle.campaign()).is_some()
+                let live = self.running(who).and_then(|node| self.live(node));
+                live.map(|live| live.handle.campaign()).is_some()
             }
         }
     }
 
     fn transfer(&self, to: Option<usize>) -> bool {
-        let Some(reach) = self.oracle.leader().and_then(|node| self.reach(node)) else { return false };
+        let Some(live) = self.oracle.leader().and_then(|node| self.live(node)) else { return false };
         let to = to.map(|node| NodeId(node as u64 + 1));
         self.agenda.core().spawn(Owner { node: usize::MAX, life: 0 }, async move {
-            let _ = reach.handle.transfer_leadership(to).await;
+            let _ = live.handle.transfer_leadership(to).await;
         });
         true
     }
 
     fn take_snapshot(&self, who: Who) -> bool {
-        let Some(reach) = self.running(who).and_then(|node| self.reach(node)) else { return false };
+        let Some(live) = self.running(who).and_then(|node| self.live(node)) else { return false };
         let oracle = std::sync::Arc::clone(&self.oracle);
         self.agenda.core().spawn(Owner { node: usize::MAX, life: 0 }, async move {
-            if reach.handle.snapshot().await.is_ok() {
+            if live.handle.snapshot().await.is_ok() {
                 oracle.hit(Point::SnapshotAsked);
             }
         });

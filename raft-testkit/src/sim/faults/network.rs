@@ -138,9 +138,9 @@ impl World {
         if self.is_calm() || !self.slots[node].up {
             return;
         }
-        if let Some(reach) = self.reach(node) {
+        if let Some(live) = self.live(node) {
             self.oracle.note(Some(node), Tag::Fault, [node as u64, 1, 0, 0], || "is made to campaign".into());
-            reach.handle.campaign();
+            live.handle.campaign();
         }
     }
 

@@ -39,7 +39,7 @@ impl World {
     }
 
     pub(super) fn stop_process(&mut self, who: Who, down: Nanos) -> bool {
-        let Some(reach) = self.running(who).and_then(|node| self.reach(node)) else { return false };
+        let Some(live) = self.running(who).and_then(|node| self.live(node)) else { return false };
         let Some(node) = self.running(who) else { return false };
         if self.oracle.leader() == Some(node) {
             self.oracle.hit(Point::LeaderStopsInOrder);
@@ -48,7 +48,7 @@ impl World {
         // Whoever asks does not die with the node.
         let owner = Owner { node: usize::MAX, life: 0 };
         self.agenda.core().spawn(owner, async move {
-            let _ = reach.handle.shutdown().await;
+            let _ = live.handle.shutdown().await;
         });
         true
     }

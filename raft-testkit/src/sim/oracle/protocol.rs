@@ -75,7 +75,7 @@ impl Observer for Ear {
         let mut state = self.oracle.lock();
         match output {
             Output::Settled => {
-                state.settled(at, self.node, raft);
+                state.after_input(at, self.node, raft);
                 let is_full = || matches!(raft.status(Time::ZERO).disk, Disk::Full { .. });
                 if state.nodes[self.node].full && !is_full() {
                     state.nodes[self.node].full = false;
@@ -84,7 +84,7 @@ impl Observer for Ear {
             }
             Output::Message(envelope) => {
                 // Building one may have changed what is shown.
-                state.settled(at, self.node, raft);
+                state.after_input(at, self.node, raft);
                 state.said(at, self.node, raft, envelope);
             }
             Output::Write(write) => state.handed(raft, write),
@@ -115,7 +115,7 @@ impl State {
     }
 
     /// The node has dealt with an input.
-    fn settled(&mut self, at: Nanos, node: usize, raft: &Raft) {
+    fn after_input(&mut self, at: Nanos, node: usize, raft: &Raft) {
         let view = raft.view();
         let led = if view.role == RoleKind::Leader { at } else { self.nodes[node].seen_at.1 };
         self.nodes[node].seen_at = (at, led);

@@ -218,7 +218,7 @@ impl Plan {
         let besieged = plan.besiege(seed);
         plan.draw_operations(seed);
         if besieged {
-            plan.unsettle(seed);
+            plan.perturb(seed);
         }
         if !narrow && !besieged && !plan.leave_behind(seed) && !plan.prefer_who_lags(seed) {
             plan.draw_rumours(seed);

@@ -92,7 +92,7 @@ impl Plan {
     /// Half of the runs that are made for leases try something else as well, or instead: settings that are shorter after
     /// a restart than those under which something was promised; others who take the leader for dead while it is not; or
     /// a target that is told to take over when its leader has just given up waiting.
-    pub(super) fn unsettle(&mut self, seed: u64) {
+    pub(super) fn perturb(&mut self, seed: u64) {
         let mut rng = Rng::stream(seed, 28);
         if !rng.chance(500) {
             return;
