@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use raft_core::entry::Entry;
+use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{Index, LogId, Term};
 
 use crate::layout::BLOCK_BYTES;
-use crate::record::Seed;
+use crate::record::{ENTRIES, Header, RESET, Seed, TRUNCATE};
 use crate::vfs::VfsFile;
 
 /// Where the entries of one batch are: 16 bytes a batch.
@@ -74,16 +74,21 @@ pub(crate) struct Stretch {
     pub(crate) to: u64,
 }
 
-/// What a batch does to the log.
+/// A batch, as the index must know it: what it does to the log, and where it is.
 pub(crate) struct Change<'a> {
+    /// What it does.
+    pub(crate) header: &'a Header,
     /// The segment it is in: number, seed, file.
     pub(crate) segment: (u64, Seed, &'a Arc<dyn VfsFile>),
     /// Its position, in bytes.
     pub(crate) offset: u64,
     /// Its size, in bytes.
     pub(crate) bytes: u64,
-    /// The index of its first entry.
-    pub(crate) first: u64,
+}
+
+/// A membership entry with data of its own: the log keeps it, and it may be a slice of something big.
+pub(crate) fn kept(entry: &Entry) -> Entry {
+    Entry { data: bytes::Bytes::copy_from_slice(&entry.data), ..*entry }
 }
 
 /// The index of a log.
@@ -182,10 +187,34 @@ impl Log {
         self.segments.get(skip).map(|segment| segment.seq)
     }
 
+    /// Does what a batch says, wherever that comes from: a write, an opening that writes it again, or a recovery that reads
+    /// it. Whoever calls has checked that it fits. A mark and a seal do nothing.
+    pub(crate) fn apply(
+        &mut self,
+        change: &Change<'_>,
+        terms: impl Iterator<Item = Term>,
+        memberships: impl Iterator<Item = Entry>,
+    ) {
+        let header = change.header;
+        if header.has(RESET) {
+            self.reset(LogId { term: Term(header.term), index: Index(header.first_index) });
+        } else if header.has(ENTRIES | TRUNCATE) {
+            self.append(change, terms);
+            memberships.for_each(|entry| self.push_membership(entry));
+        }
+    }
+
+    /// The same where the entries themselves are at hand.
+    pub(crate) fn apply_entries(&mut self, change: &Change<'_>, entries: &[Entry]) {
+        let memberships = entries.iter().filter(|entry| entry.kind == EntryKind::Membership).map(kept);
+        self.apply(change, entries.iter().map(|entry| entry.id.term), memberships);
+    }
+
     /// Appends the entries of a batch, by their terms, after cutting the log at the first.
-    pub(crate) fn append(&mut self, change: &Change<'_>, terms: impl Iterator<Item = Term>) {
-        self.truncate(Index(change.first));
-        let mut index = Index(change.first);
+    fn append(&mut self, change: &Change<'_>, terms: impl Iterator<Item = Term>) {
+        let first = change.header.first_index;
+        self.truncate(Index(first));
+        let mut index = Index(first);
         for term in terms {
             if self.terms.last().is_none_or(|(_, last)| *last != term) {
                 self.terms.push((index, term));
@@ -193,19 +222,19 @@ impl Log {
             self.last = LogId { term, index };
             index = index.next();
         }
-        let live = index.0 - change.first;
+        let live = index.0 - first;
         if live == 0 {
             return;
         }
         let (seq, seed, file) = change.segment;
         if self.segments.last().is_none_or(|segment| segment.seq != seq) {
-            let (file, base) = (Arc::clone(file), change.first);
+            let (file, base) = (Arc::clone(file), first);
             self.segments.push(Segment { seq, seed, file, base, refs: Vec::new() });
         }
         if let Some(segment) = self.segments.last_mut() {
             let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
             segment.refs.push(Ref {
-                first: small(change.first - segment.base),
+                first: small(first - segment.base),
                 block: small(change.offset / BLOCK_BYTES),
                 blocks: small(change.bytes / BLOCK_BYTES),
                 live: small(live),
@@ -214,7 +243,7 @@ impl Log {
     }
 
     /// Remembers a membership entry that was appended.
-    pub(crate) fn push_membership(&mut self, entry: Entry) {
+    fn push_membership(&mut self, entry: Entry) {
         self.memberships.push(entry);
     }
 

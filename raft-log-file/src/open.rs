@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock};
 
 use raft_core::backend::{HardState, Mismatch, OpenError, Verdict};
 use raft_core::entry::{Entry, EntryKind};
-use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId, Term};
+use raft_core::ids::{ClusterId, GroupId, Identity, Incarnation, Index, LogId, NodeId};
 use raft_core::membership::Membership;
 use raft_core::slots::{Layout, Record, SlotState, encode_hard_state, encode_peers};
 
@@ -97,16 +97,8 @@ impl First {
     /// Brings an index up to date.
     fn apply(&self, log: &mut Log, ready: &segment::Ready) {
         for (offset, bytes, header, entries) in &self.batches {
-            if header.has(record::RESET) {
-                log.reset(LogId { term: Term(header.term), index: Index(header.first_index) });
-                continue;
-            }
             let segment = (ready.header.seq, ready.header.seed(), &ready.file);
-            let change = Change { segment, offset: *offset, bytes: *bytes, first: header.first_index };
-            log.append(&change, entries.iter().map(|entry| entry.id.term));
-            for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Membership) {
-                log.push_membership(Entry { data: bytes::Bytes::copy_from_slice(&entry.data), ..*entry });
-            }
+            log.apply_entries(&Change { header, segment, offset: *offset, bytes: *bytes }, entries);
         }
     }
 }

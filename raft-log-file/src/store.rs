@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use raft_core::backend::{HardState, JournalError, JournalState, JournalWrite, OpenError, Verdict};
-use raft_core::entry::{Entry, EntryKind};
+use raft_core::entry::Entry;
 use raft_core::ids::{Identity, Index, KnownPeer, LogId, StoreId};
 use raft_core::slots::{encode_hard_state, encode_peers};
 
@@ -125,6 +125,15 @@ struct Plan {
     flags: u32,
 }
 
+/// A batch that was written to the active segment.
+struct Appended {
+    header: Header,
+    /// Where it is there, in bytes.
+    offset: u64,
+    /// Its size.
+    bytes: u64,
+}
+
 impl Store {
     /// Whose journal this is, with this opening's incarnation.
     #[must_use]
@@ -201,12 +210,11 @@ impl Store {
         self.make_room(record::batch_bytes(&write.entries))?;
         // Only from here on: a seal before the batch would say it of entries that the batch replaces.
         self.commit_hint = self.commit_hint.max(write.commit_hint);
-        let (offset, bytes) = self.append(plan.flags, plan.first, 0, &write.entries)?;
+        let appended = self.append(plan.flags, plan.first, 0, &write.entries)?;
         if self.options.durability == Durability::Always {
             self.sync()?;
         }
-        let change = Change { segment: self.active.place(), offset, bytes, first: plan.first };
-        self.index(&change, &write.entries);
+        self.index(&appended, &write.entries);
         Ok(())
     }
 
@@ -300,21 +308,18 @@ impl Store {
         }
         if !entries.is_empty() {
             let first = range.start.0;
-            let (offset, bytes) = self.append(ENTRIES | TRUNCATE, first, 0, &entries)?;
+            let appended = self.append(ENTRIES | TRUNCATE, first, 0, &entries)?;
             self.sync()?;
-            self.index(&Change { segment: self.active.place(), offset, bytes, first }, &entries);
+            self.index(&appended, &entries);
         }
         Ok(Some(self.active.header.seq))
     }
 
-    /// Brings the index up to date: a batch is durable.
-    fn index(&self, change: &Change<'_>, entries: &[Entry]) {
-        let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
-        log.append(change, entries.iter().map(|entry| entry.id.term));
-        for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Membership) {
-            // A copy of its own: the log keeps it, and it may be a slice of something big.
-            log.push_membership(Entry { data: bytes::Bytes::copy_from_slice(&entry.data), ..*entry });
-        }
+    /// Brings the index up to date, once a batch in the active segment is as durable as was asked for.
+    fn index(&self, appended: &Appended, entries: &[Entry]) {
+        let Appended { header, offset, bytes } = appended;
+        let change = Change { header, segment: self.active.place(), offset: *offset, bytes: *bytes };
+        self.log.write().unwrap_or_else(PoisonError::into_inner).apply_entries(&change, entries);
     }
 
     /// Empties the log: it begins after `to` (J7).
@@ -333,9 +338,9 @@ impl Store {
         } else {
             self.make_room(BLOCK_BYTES)?;
         }
-        self.append(RESET, to.index.0, to.term.0, &[])?;
+        let appended = self.append(RESET, to.index.0, to.term.0, &[])?;
         self.sync()?;
-        self.log.write().unwrap_or_else(PoisonError::into_inner).reset(to);
+        self.index(&appended, &[]);
         let done = self.move_start(to, self.active.header.seq);
         self.poison_on_error("write the superblock", done)?;
         self.removal_job().run();
@@ -496,7 +501,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes one batch with one call. Returns where it is and its size.
+    /// Writes one batch with one call.
     ///
     /// A mark is not synced. If what follows were written behind it and the mark did not come to be where it
     /// belongs, that would be found as zeros before a whole batch, as a crash during this very write may leave
@@ -507,7 +512,7 @@ impl Store {
         first: u64,
         term: u64,
         entries: &[Entry],
-    ) -> Result<(u64, u64), JournalError> {
+    ) -> Result<Appended, JournalError> {
         let header = Header {
             batch: self.batch,
             prev_chain: self.chain,
@@ -549,7 +554,7 @@ impl Store {
             self.content = self.batch;
         }
         self.batch += 1;
-        Ok((offset, bytes))
+        Ok(Appended { header, offset, bytes })
     }
 
     fn check(&self) -> Result<(), JournalError> {

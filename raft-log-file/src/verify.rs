@@ -52,7 +52,7 @@ pub fn verify(vfs: &dyn Vfs) -> Result<Report, OpenError> {
 pub(crate) fn judge(vfs: &dyn Vfs) -> Result<(Report, Scan), OpenError> {
     let mut scan = Scan::read(vfs)?;
     let verdict = scan.verdict();
-    scan.settle();
+    scan.apply_pending();
     let mut findings = std::mem::take(&mut scan.findings);
     if scan.end.case.row().policy != Policy::Go {
         findings.push(scan.end.clone());

@@ -17,7 +17,7 @@ use raft_core::slots::{decode_hard_state, decode_peers};
 use crate::cases::{Case, Policy};
 use crate::error::{Context, damage};
 use crate::hard_state::{PairState, Start, Super};
-use crate::index::Log;
+use crate::index::{Change, Log};
 use crate::layout::{
     BLOCK, HARD_STATE, HARD_STATE_LAYOUT, PEERS, PEERS_LAYOUT, is_temporary, segment_name, segment_seq,
 };
@@ -27,7 +27,7 @@ use crate::vfs::{self, Vfs, VfsFile};
 
 pub(crate) use pairs::read_super;
 use pairs::{check_version, read_pair};
-use walk::{Walk, apply};
+use walk::Walk;
 
 /// Something that is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,9 +175,9 @@ impl Scan {
     }
 
     /// Applies the pending batches where they are, for a reader that changes nothing.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn apply_pending(&mut self) {
         for pending in self.pending.drain(..) {
-            apply(&mut self.log, &pending);
+            pending.apply(&mut self.log);
         }
     }
 }
@@ -199,7 +199,15 @@ fn read_headers(vfs: &dyn Vfs, names: &[String], superblock: &Super) -> Result<S
     }
     Ok(segments)
 }
+
 impl Pending {
+    /// Does to the log what it says. The walk has checked that it fits.
+    fn apply(&self, log: &mut Log) {
+        let segment = (self.seq, self.seed, &self.file);
+        let change = Change { header: &self.header, segment, offset: self.offset, bytes: self.bytes };
+        log.apply(&change, self.terms.iter().copied(), self.memberships.iter().cloned());
+    }
+
     /// Its membership entries.
     pub(crate) fn memberships(&self) -> &[Entry] {
         &self.memberships

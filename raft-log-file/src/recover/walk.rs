@@ -12,30 +12,12 @@ use super::{Cut, Finding, Pending, SegmentFile, Segments};
 use crate::cases::{Case, Observation, Policy, judge};
 use crate::error::{Context, damage, damage_of};
 use crate::hard_state::{Start, Super};
-use crate::index::{Change, Log};
+use crate::index::Log;
 use crate::layout::{BLOCK, BLOCK_BYTES, VERSION, segment_name};
 use crate::record::{self, Batch, ENTRIES, Found, Header, RESET, SEAL, TRUNCATE};
 use crate::segment::{Origin, SegmentHeader};
 use crate::vfs;
 
-/// What a batch does to the log. The walk has checked that it fits.
-pub(super) fn apply(log: &mut Log, pending: &Pending) {
-    let header = &pending.header;
-    if header.has(RESET) {
-        log.reset(LogId { term: Term(header.term), index: Index(header.first_index) });
-    } else if header.has(ENTRIES | TRUNCATE) {
-        let change = Change {
-            segment: (pending.seq, pending.seed, &pending.file),
-            offset: pending.offset,
-            bytes: pending.bytes,
-            first: header.first_index,
-        };
-        log.append(&change, pending.terms.iter().copied());
-        for entry in &pending.memberships {
-            log.push_membership(entry.clone());
-        }
-    }
-}
 /// The walk over all batches in order.
 pub(super) struct Walk<'a> {
     superblock: &'a Super,
@@ -327,7 +309,7 @@ impl<'a> Walk<'a> {
                 // Where the log began before the first segment is not known.
                 self.log = Log::after(LogId { term: Term::ZERO, index: first.prev() });
             }
-            apply(&mut self.log, &pending);
+            pending.apply(&mut self.log);
             let (seq, offset) = (pending.seq, pending.offset + pending.bytes);
             self.cut = Cut { seq, offset, batch: header.batch + 1, chain: pending.chain };
         }
