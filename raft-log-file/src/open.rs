@@ -21,6 +21,7 @@ use crate::options::Options;
 use crate::record::{self, ENTRIES, Found, Header, MARK, SEAL, TRUNCATE};
 use crate::recover::{Pending, Scan, read_super};
 use crate::segment::{self, Origin, SegmentHeader, Zeros};
+use crate::spare::Turn;
 use crate::store::{Active, Random, Store, segment_error, store_id, unusable};
 use crate::vfs::{self, Aligned, LockError, Vfs};
 use crate::view;
@@ -248,6 +249,7 @@ impl Store {
             max_seq: 1,
             spare: None,
             making: None,
+            turn: Turn::default(),
             batch: first.batch,
             chain: first.chain,
             synced: durable,
@@ -326,8 +328,11 @@ impl Store {
             let entries = read_back(pending)?;
             first.push(&header, pending.header, entries);
         }
-        header.size = options.segment_size().max(first.bytes.len() as u64 + 3 * BLOCK_BYTES);
-        let recycle = recycle.filter(|(_, size)| *size == header.size).map(|(seq, _)| seq);
+        let needed = first.bytes.len() as u64 + 3 * BLOCK_BYTES;
+        // One that was made for large batches is larger. It is as good: zeros for another would be waited for.
+        let recycle = recycle.filter(|(_, size)| *size >= needed);
+        header.size = recycle.map_or_else(|| options.segment_size().max(needed), |(_, size)| size);
+        let recycle = recycle.map(|(seq, _)| seq);
         let ready = segment::make(&*vfs, header, &first.bytes, Zeros::Written, recycle, None)
             .map_err(|error| segment_error(&error))?;
 
@@ -391,6 +396,7 @@ impl Store {
             max_seq: scan.max_seq.max(header.seq),
             spare: None,
             making: None,
+            turn: Turn::default(),
             batch: first.batch,
             chain: first.chain,
             synced: durable,

@@ -1,6 +1,7 @@
 //! The next segment: when it is made ready, what it is like, and how fast its zeros are written.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::layout::{BLOCK_BYTES, segment_name};
@@ -138,10 +139,45 @@ impl Pace {
     }
 }
 
+/// When the next segment is made ready, and when again after that has failed: not before so much of this one is filled
+/// once more, or a file was removed. Each attempt on a full disk takes what space there is and gives it back, which is in
+/// the way of everybody.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// The last attempt has failed: where this segment was filled up to then, in bytes, and how many files were removed.
+    failed: Option<(u64, u64)>,
+    removed: Arc<AtomicU64>,
+}
+
+impl Turn {
+    /// Whether it is time, in a segment of `size` bytes that is filled up to `offset`.
+    fn has_come(&self, offset: u64, size: u64) -> bool {
+        match self.failed {
+            None => offset >= size / 8,
+            Some((at, removed)) => offset >= at + size / 8 || self.removed.load(Ordering::Acquire) != removed,
+        }
+    }
+
+    /// An attempt has failed.
+    fn fail(&mut self, offset: u64) {
+        self.failed = Some((offset, self.removed.load(Ordering::Acquire)));
+    }
+
+    /// Another segment has begun: what was before says nothing of it.
+    pub(crate) const fn begin(&mut self) {
+        self.failed = None;
+    }
+
+    /// Counts the files that are removed.
+    pub(crate) fn removed(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.removed)
+    }
+}
+
 impl Store {
     /// Whether it is time to make the next segment ready, and nobody is at it.
-    pub(crate) const fn spare_is_due(&self) -> bool {
-        let is_time = self.active.offset >= self.active.header.size / 8;
+    pub(crate) fn spare_is_due(&self) -> bool {
+        let is_time = self.turn.has_come(self.active.offset, self.active.header.size);
         is_time && self.spare.is_none() && self.making.is_none() && self.failed.is_none()
     }
 
@@ -171,11 +207,16 @@ impl Store {
         }
     }
 
-    /// Takes the outcome of a spare job. If it failed, the next write that needs a segment tries again
-    /// and reports what it meets.
+    /// Takes the outcome of a spare job. If it failed, there is another one once there may be space again; a write that
+    /// needs a segment before that makes it, and reports what it meets.
     pub fn install_spare(&mut self, spare: Spare) {
         self.making = None;
-        self.spare = spare.0.ok();
+        match spare.0 {
+            Ok(ready) => self.spare = Some(ready),
+            // It was given up, for a segment that has come before it.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => self.turn.fail(self.active.offset),
+        }
         // Numbers grow from segment to segment. One that was overtaken, by a segment that was needed at once,
         // is of no use any more.
         if let Some(late) = self.spare.take_if(|spare| spare.header.seq < self.active.header.seq) {

@@ -2,6 +2,7 @@
 //! run it over its own [`Vfs`].
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use raft_core::backend::{HardState, JournalError, JournalState, JournalWrite, OpenError, Verdict};
@@ -18,7 +19,7 @@ use crate::read::{Damage, LogReader};
 use crate::record::{self, ENTRIES, Header, MARK, RESET, SEAL, Seed, TRUNCATE};
 use crate::recover::Finding;
 use crate::segment::{self, Origin, Ready, SegmentHeader};
-use crate::spare::Pace;
+use crate::spare::{Pace, Turn};
 use crate::vfs::{self, Aligned, Vfs, VfsFile};
 
 /// Random numbers from a seed, so that a run can be repeated (splitmix64).
@@ -59,6 +60,7 @@ impl Active {
 pub(crate) struct RemovalJob {
     vfs: Arc<dyn Vfs>,
     names: Vec<String>,
+    removed: Arc<AtomicU64>,
 }
 
 impl RemovalJob {
@@ -68,7 +70,9 @@ impl RemovalJob {
 
     pub(crate) fn run(self) {
         for name in &self.names {
-            let _ = self.vfs.unlink(name);
+            if self.vfs.unlink(name).is_ok() {
+                self.removed.fetch_add(1, Ordering::AcqRel);
+            }
         }
     }
 }
@@ -93,6 +97,8 @@ pub struct Store {
     pub(crate) spare: Option<Ready>,
     /// Somebody makes the next segment ready.
     pub(crate) making: Option<Arc<Pace>>,
+    /// When somebody should.
+    pub(crate) turn: Turn,
     /// The number of the next batch.
     pub(crate) batch: u64,
     pub(crate) chain: u64,
@@ -269,8 +275,8 @@ impl Store {
             drop(log);
             return Ok(self.removal_job());
         }
-        let first = log.first_segment_above(upto.index).unwrap_or(self.active.header.seq);
         drop(log);
+        let first = self.first_kept(upto);
         // The floor holds from a batch on; those before it must not be in doubt.
         self.sync()?;
         let anew = if self.damage.is_from(first) { self.write_anew(upto)? } else { None };
@@ -279,6 +285,17 @@ impl Store {
         self.poison_on_error("write the superblock", done)?;
         self.log.write().unwrap_or_else(PoisonError::into_inner).purge(upto);
         Ok(self.removal_job())
+    }
+
+    /// The number of the first segment that has something above `upto`.
+    fn first_kept(&self, upto: LogId) -> u64 {
+        let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
+        log.first_segment_above(upto.index).unwrap_or(self.active.header.seq)
+    }
+
+    /// Whether this purge may need a new segment: then a spare job under way must be waited for.
+    pub(crate) fn purge_needs_segment(&self, upto: LogId) -> bool {
+        self.damage.is_from(self.first_kept(upto))
     }
 
     /// Damage was met in a segment that the next opening would go through: what stays of the log is written once more,
@@ -367,7 +384,7 @@ impl Store {
         let old = self.live.iter().take_while(|start| start.seq != first).count();
         let old = if old == self.live.len() { 0 } else { old };
         let names = self.live.drain(..old).map(|start| segment_name(start.seq)).collect();
-        RemovalJob { vfs: Arc::clone(&self.vfs), names }
+        RemovalJob { vfs: Arc::clone(&self.vfs), names, removed: self.turn.removed() }
     }
 
     /// Whether something was written that is not durable yet.
@@ -494,6 +511,7 @@ impl Store {
         self.active.file.written();
         self.live.push(Start { seq: ready.header.seq, batch: self.batch, chain: self.chain });
         self.active = Active { header: ready.header, file: ready.file, offset: BLOCK_BYTES };
+        self.turn.begin();
         // Who is at it makes one that would come before this one.
         if let Some(pace) = &self.making {
             pace.give_up();

@@ -300,6 +300,10 @@ impl Worker {
                 self.after_write()?;
             }
             Request::Purge(upto, answer) => {
+                let needs = self.shared.lock()?.store.purge_needs_segment(upto);
+                if needs {
+                    self.wait_for_segment()?;
+                }
                 let job = self.shared.lock()?.store.begin_purge(upto);
                 // Large files take long to remove; writes go on meanwhile.
                 let done = job.map(|job| self.remove(job));
@@ -307,7 +311,7 @@ impl Worker {
             }
             Request::Reset(to, answer) => {
                 // It may need a segment, and the room that this one has.
-                self.wait_for_spare();
+                self.wait_for_segment()?;
                 let done = self.shared.lock()?.store.reset(to);
                 self.answer(answer, done);
             }
@@ -328,16 +332,20 @@ impl Worker {
         let mut held = self.shared.lock()?;
         if held.store.needs_segment(write) {
             drop(held);
-            self.wait_for_spare();
+            self.wait_for_segment()?;
             held = self.shared.lock()?;
-            if !held.store.has_spare() {
-                // It may be for want of the space that is being freed.
-                drop(held);
-                self.wait_for_removal();
-                held = self.shared.lock()?;
-            }
         }
         Some(held.store.write(write))
+    }
+
+    /// A segment is needed now: the one that is being made, or the space for one.
+    fn wait_for_segment(&mut self) -> Option<()> {
+        self.wait_for_spare();
+        if !self.shared.lock()?.store.has_spare() {
+            // It may be for want of the space that is being freed.
+            self.wait_for_removal();
+        }
+        Some(())
     }
 
     fn after_write(&mut self) -> Option<()> {

@@ -4,6 +4,7 @@
 mod crash;
 mod disk;
 mod model;
+pub mod noted;
 pub mod small;
 
 use std::sync::Arc;
