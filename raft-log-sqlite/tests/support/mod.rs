@@ -76,9 +76,15 @@ impl Place {
     /// What a power cut leaves: of the files beside the database what they held when they were synced last. Of
     /// the database all that can be read: that SQLite syncs at COMMIT is believed.
     pub(crate) fn after_power_cut(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        // First: a sync that comes later may be in the image or not.
-        let synced = self.faults.synced.lock().unwrap().clone();
-        let mut image = self.image();
+        // The journal may still be at work: a sync between the two would leave its file older than the database, which was
+        // written after it.
+        let synced = || self.faults.synced.lock().unwrap().clone();
+        let (synced, mut image) = loop {
+            let (before, image) = (synced(), self.image());
+            if before == synced() {
+                break (before, image);
+            }
+        };
         for (path, bytes) in &mut image {
             if let Some(durable) = synced.get(path) {
                 bytes.clone_from(durable);
