@@ -60,7 +60,7 @@ fn migrations() -> Migrator {
 /// The locking mode before the journal mode, so that no shared memory is needed.
 const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                         PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON; \
-                        PRAGMA trusted_schema = OFF;";
+                        PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;";
 
 fn options(path: &Path, create: bool) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
@@ -73,6 +73,8 @@ fn options(path: &Path, create: bool) -> SqliteConnectOptions {
 /// The connection.
 pub(crate) struct Db {
     pub(crate) connection: SqliteConnection,
+    /// Which views of [`statements::append`] it has, by their powers of two.
+    steps: u32,
 }
 
 /// Looks only. Closing a connection moves the write-ahead log into the database where it can: here it cannot
@@ -102,7 +104,7 @@ impl Db {
     /// Connects, and makes the settings. Not by sqlx, which lets go of a connection that does not take them: it would be
     /// closed later, on a thread of its own, and take away a write-ahead log that has been put back meanwhile.
     async fn start(options: &SqliteConnectOptions) -> Result<Self, sqlx::Error> {
-        let mut db = Self { connection: options.connect().await? };
+        let mut db = Self { connection: options.connect().await?, steps: 0 };
         match db.run(SETTINGS).await {
             Ok(()) => Ok(db),
             Err(error) => {
@@ -273,8 +275,20 @@ impl Db {
     }
 
     async fn apply(&mut self, change: &Change<'_>) -> Result<(), sqlx::Error> {
+        let unfit = || sqlx::Error::Encode("the state does not fit its record".into());
+        let state = change.state.to_row().ok_or_else(unfit)?;
         let is_plain = change.cut_from.is_none() && change.purge_upto.is_none();
         let is_one = is_plain && change.rows.len() <= CHUNK;
+        if is_plain
+            && !change.fail_commit
+            && let Some(append) = statements::append(&change.rows, state.clone())?
+        {
+            if self.steps >> append.power & 1 == 0 {
+                self.run(append.make).await?;
+                self.steps |= 1 << append.power;
+            }
+            return append.query.execute(&mut self.connection).await.map(drop);
+        }
         if !is_one {
             self.run("BEGIN IMMEDIATE").await?;
         }
@@ -295,8 +309,6 @@ impl Db {
         for rows in ahead.chunks(CHUNK) {
             statements::insert(rows)?.execute(&mut self.connection).await?;
         }
-        let unfit = || sqlx::Error::Encode("the state does not fit its record".into());
-        let state = change.state.to_row().ok_or_else(unfit)?;
         let commit = !change.fail_commit;
         statements::last(is_one, rest, state, commit)?.execute(&mut self.connection).await?;
         if change.fail_commit {

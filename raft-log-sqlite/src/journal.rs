@@ -1,11 +1,10 @@
-//! The journal for a node: one thread owns the store and its connection.
+//! The journal for a node: what it takes, and reading beside it.
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use raft_core::backend::{
@@ -17,6 +16,7 @@ use raft_core::membership::Membership;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
+use crate::desk::{Desk, Request, Worker};
 use crate::error::Context;
 use crate::open::{self, Origins};
 use crate::options::{Options, Owner};
@@ -24,21 +24,6 @@ use crate::scan::Log;
 use crate::side::Finding;
 use crate::store::{Store, check_range};
 use crate::verify::{self, Report};
-
-/// The watermark is synced after this time without a transaction.
-const SETTLE_AFTER: Duration = Duration::from_millis(100);
-
-type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
-
-enum Request {
-    Load(Answer<JournalState>),
-    Write(JournalWrite, Answer<()>),
-    Purge(LogId, Answer<()>),
-    Reset(LogId, Answer<()>),
-    Read(Range<Index>, u64, Answer<Vec<Entry>>),
-    Verify(Range<Index>, u64, Answer<Verified>),
-    Close,
-}
 
 /// The durable log and hard state of one node: the log in SQLite, the rest in files beside it.
 ///
@@ -76,7 +61,7 @@ enum Request {
 /// # }
 /// ```
 pub struct SqliteJournal {
-    queue: Sender<Request>,
+    desk: Desk,
     thread: Option<JoinHandle<()>>,
     reader: Arc<Reader>,
     identity: Identity,
@@ -171,32 +156,36 @@ impl SqliteJournal {
         make: impl FnOnce(&Runtime) -> Result<Store, OpenError> + Send + 'static,
     ) -> Result<Self, OpenError> {
         let (queue, requests) = mpsc::channel();
+        let readers = queue.clone();
         let (answer, answered) = oneshot::channel();
         let run = move || match runtime().and_then(|runtime| Ok((make(&runtime)?, runtime))) {
             Ok((store, runtime)) => {
                 let about = (Arc::clone(&store.log), store.identity, store.findings.clone());
-                if answer.send(Ok(about)).is_err() {
-                    // Nobody waits any more.
-                    runtime.block_on(store.close());
-                    return;
-                }
-                work(&runtime, store, &requests);
+                let (worker, desk) = Worker::new(store, runtime, queue, requests);
+                // If nobody listens any more the journal is closed as it is opened.
+                drop(answer.send(Ok((about, Opened(Some(desk))))));
+                worker.run();
             }
             Err(error) => drop(answer.send(Err(error))),
         };
         let thread = thread::Builder::new().name("raft-journal".into()).spawn(run);
         let thread = thread.during("start a thread")?;
-        let gone = |_| OpenError::Io { what: "open the journal".into(), cause: "its thread has died".into() };
-        let (log, identity, findings) = answered.await.map_err(gone)??;
-        let reader = Arc::new(Reader { log, queue: queue.clone() });
-        Ok(Self { queue, thread: Some(thread), reader, identity, findings })
+        let gone = || OpenError::Io { what: "open the journal".into(), cause: "its thread has died".into() };
+        let ((log, identity, findings), mut opened) = answered.await.map_err(|_| gone())??;
+        let desk = opened.0.take().ok_or_else(gone)?;
+        let reader = Arc::new(Reader { log, queue: readers });
+        Ok(Self { desk, thread: Some(thread), reader, identity, findings })
     }
+}
 
-    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, JournalError> {
-        let (answer, answered) = oneshot::channel();
-        let gone = || JournalError::Poisoned { cause: "the journal's thread has died".into() };
-        self.queue.send(request(answer)).map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+/// A journal that nobody has taken yet: its thread ends with it.
+struct Opened(Option<Desk>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Some(desk) = self.0.take() {
+            desk.close();
+        }
     }
 }
 
@@ -204,53 +193,9 @@ pub(crate) fn runtime() -> Result<Runtime, OpenError> {
     Builder::new_current_thread().enable_time().build().during("start a runtime")
 }
 
-/// Serves requests until the journal is dropped.
-fn work(runtime: &Runtime, mut store: Store, requests: &Receiver<Request>) {
-    // Reads do not put it off.
-    let mut settle_at = Instant::now() + SETTLE_AFTER;
-    loop {
-        let request = if store.is_settled() {
-            requests.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        } else {
-            match settle_at.saturating_duration_since(Instant::now()) {
-                Duration::ZERO => Err(RecvTimeoutError::Timeout),
-                wait => requests.recv_timeout(wait),
-            }
-        };
-        match request {
-            Ok(Request::Close) | Err(RecvTimeoutError::Disconnected) => break,
-            // An error poisons the store; the next write says so.
-            Err(RecvTimeoutError::Timeout) => drop(store.settle()),
-            Ok(Request::Load(answer)) => drop(answer.send(store.load())),
-            Ok(Request::Write(write, answer)) => {
-                drop(answer.send(runtime.block_on(store.write(&write))));
-                settle_at = Instant::now() + SETTLE_AFTER;
-                drop(write);
-                let _ = runtime.block_on(store.tidy());
-            }
-            Ok(Request::Purge(upto, answer)) => {
-                drop(answer.send(runtime.block_on(store.purge(upto))));
-                let _ = runtime.block_on(store.tidy());
-            }
-            Ok(Request::Reset(to, answer)) => drop(answer.send(runtime.block_on(store.reset(to)))),
-            Ok(Request::Verify(range, max_bytes, answer)) => {
-                if !answer.is_closed() {
-                    drop(answer.send(runtime.block_on(store.verify(range.start, range.end, max_bytes))));
-                }
-            }
-            Ok(Request::Read(range, max_bytes, answer)) => {
-                if !answer.is_closed() {
-                    drop(answer.send(runtime.block_on(store.read(range.start, range.end, max_bytes))));
-                }
-            }
-        }
-    }
-    runtime.block_on(store.close());
-}
-
 impl Drop for SqliteJournal {
     fn drop(&mut self) {
-        let _ = self.queue.send(Request::Close);
+        self.desk.close();
         if let Some(thread) = self.thread.take() {
             // The lock must be free when this returns.
             let _ = thread.join();
@@ -261,19 +206,19 @@ impl Drop for SqliteJournal {
 #[async_trait]
 impl Journal for SqliteJournal {
     async fn load(&mut self) -> Result<JournalState, JournalError> {
-        self.ask(Request::Load).await
+        self.desk.ask(Request::Load).await
     }
 
     async fn write(&mut self, write: JournalWrite) -> Result<(), JournalError> {
-        self.ask(|answer| Request::Write(write, answer)).await
+        self.desk.write(write).await
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), JournalError> {
-        self.ask(|answer| Request::Purge(upto, answer)).await
+        self.desk.ask(|answer| Request::Purge(upto, answer)).await
     }
 
     async fn reset(&mut self, to: LogId) -> Result<(), JournalError> {
-        self.ask(|answer| Request::Reset(to, answer)).await
+        self.desk.ask(|answer| Request::Reset(to, answer)).await
     }
 
     fn reader(&self) -> Arc<dyn JournalReader> {

@@ -8,10 +8,11 @@
 //!
 //! Read in this order: `docs/journal-sqlite.md` (the bytes and the rules), `rows` (checksums), `side`
 //! (the files beside the database), `wal` (judging the write-ahead log), `db` (the one connection), `statements` (what it is asked),
-//! `open` (the verdict), `store` (writing), `journal` (the thread), `view` (looking at one that is not open).
+//! `open` (the verdict), `store` (writing), `desk` (who does so), `journal` (what a node takes), `view` (looking at one that is not open).
 //! `snapshots` is a store of its own, apart from the journal.
 
 mod db;
+mod desk;
 mod error;
 mod journal;
 mod open;

@@ -178,6 +178,7 @@ pub(crate) async fn create(dir: &Path, origins: Origins, options: Options) -> Re
     };
     let store = Store {
         dir: dir.to_path_buf(),
+        wal: dir.join(WAL),
         _lock: lock,
         identity,
         hard_state: HardState::default(),
@@ -597,6 +598,7 @@ async fn act(
     let db = slot.take().ok_or_else(gone)?;
     let store = Store {
         dir: dir.to_path_buf(),
+        wal: dir.join(WAL),
         _lock: lock,
         identity,
         hard_state,

@@ -9,21 +9,22 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// How the state is stored, in the table `meta` and in the watermark.
 pub(crate) const STATE_LAYOUT: Layout = Layout { kind: *b"SQST", version: 1, stride: 4096 };
 
+/// Numbers as bytes. For every row: nothing is allocated.
+fn words<const N: usize>(numbers: [u64; N]) -> [[u8; 8]; N] {
+    numbers.map(u64::to_le_bytes)
+}
+
 /// The checksum of an entry in a store: covers index, term, kind, length and data.
 pub(crate) fn row_crc(store: StoreId, id: LogId, kind: u8, data: &[u8]) -> u32 {
-    let head = Writer::default()
-        .u128(store.0)
-        .u64(id.index.0)
-        .u64(id.term.0)
-        .u64(u64::from(kind))
-        .u64(data.len() as u64);
-    crc32c_append(crc32c(&head.0), data)
+    let (low, high) = (store.0 as u64, (store.0 >> 64) as u64);
+    let head = words([low, high, id.index.0, id.term.0, u64::from(kind), data.len() as u64]);
+    crc32c_append(crc32c(head.as_flattened()), data)
 }
 
 /// The chain behind an entry: order cannot change, nothing can be left out.
 pub(crate) fn next_chain(before: u64, id: LogId, kind: u8, crc: u32) -> u64 {
-    let bytes = Writer::default().u64(id.index.0).u64(id.term.0).u64(u64::from(kind) << 32 | u64::from(crc));
-    xxh3_64_with_seed(&bytes.0, before)
+    let bytes = words([id.index.0, id.term.0, u64::from(kind) << 32 | u64::from(crc)]);
+    xxh3_64_with_seed(bytes.as_flattened(), before)
 }
 
 /// The chain that a log begins with after a reset.

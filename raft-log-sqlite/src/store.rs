@@ -14,16 +14,20 @@ use crate::options::{Faults, Options, Witness};
 use crate::rows::{Seal, State, first_chain, next_chain};
 use crate::scan::Log;
 use crate::side::{Finding, Lock, Pair};
-use crate::wal::{WAL, make_room};
+use crate::wal::make_room;
 
 /// The watermark is synced at the latest after so many transactions.
 const UNSETTLED_LIMIT: u32 = 64;
 /// So many bytes at most are written once more behind a damaged entry that is purged.
 const ANEW_LIMIT: u64 = 64 << 20;
+/// A write of more is not prepared in its caller's task.
+const INLINE_BYTES: usize = 256 << 10;
 
 /// An open journal. One owner, one connection.
 pub(crate) struct Store {
     pub(crate) dir: PathBuf,
+    /// Where its write-ahead log is.
+    pub(crate) wal: PathBuf,
     /// Held as long as the store lives.
     pub(crate) _lock: Arc<Lock>,
     pub(crate) identity: Identity,
@@ -82,6 +86,22 @@ impl Store {
 
     fn state(&self) -> State {
         self.log.read().unwrap_or_else(PoisonError::into_inner).state
+    }
+
+    /// Whether a write has nothing to wait for but SQLite, no file beside the database, and is prepared soon. For the task
+    /// that asks, which must not be blocked.
+    pub(crate) fn waits_for_sqlite_only(&self, write: &JournalWrite) -> bool {
+        let bytes = || write.entries.iter().map(|entry| entry.data.len()).sum::<usize>();
+        !self.settles_next()
+            && write.hard_state.is_none()
+            && write.known_peers.is_none()
+            && write.truncate_from.is_none()
+            && bytes() <= INLINE_BYTES
+    }
+
+    /// Whether the watermark is to be synced with the next transaction.
+    fn settles_next(&self) -> bool {
+        self.fresh_wal || self.unsettled + 1 >= UNSETTLED_LIMIT || self.options.witness == Witness::EachWrite
     }
 
     /// Makes a write durable (J1, J2).
@@ -228,9 +248,8 @@ impl Store {
             }
             return Err(self.poison(error));
         }
+        let settle = self.settles_next();
         self.unsettled += 1;
-        let settle =
-            self.fresh_wal || self.unsettled >= UNSETTLED_LIMIT || self.options.witness == Witness::EachWrite;
         let body = change.state.encode();
         let done = if settle { self.mark.write(&body) } else { self.mark.note(&body) };
         done.map_err(|error| self.poison(file_error("write the watermark", &error, body.len() as u64)))?;
@@ -313,14 +332,19 @@ impl Store {
         Ok(())
     }
 
-    /// Moves the write-ahead log into the database once it is big.
+    /// Whether the write-ahead log is to be moved into the database: it is big, or has what was dropped.
+    pub(crate) fn is_untidy(&self) -> bool {
+        self.failed.is_none() && (self.stale_wal || self.wal_length() > self.options.wal_bytes)
+    }
+
+    fn wal_length(&self) -> u64 {
+        std::fs::metadata(&self.wal).map_or(0, |found| found.len())
+    }
+
+    /// Moves the write-ahead log into the database if it is to be.
     pub(crate) async fn tidy(&mut self) -> Result<(), JournalError> {
         self.check()?;
-        let length = std::fs::metadata(self.dir.join(WAL)).map_or(0, |found| found.len());
-        if length <= self.options.wal_bytes && !self.stale_wal {
-            return Ok(());
-        }
-        self.move_wal(length).await
+        if self.is_untidy() { self.move_wal(self.wal_length()).await } else { Ok(()) }
     }
 
     /// The same, however small it is, where what was dropped may have been damaged: a frame of it that stays would be judged

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use raft_core::backend::Journal;
-use raft_core::entry::Entry;
-use raft_core::ids::Index;
+use raft_core::entry::{Entry, EntryKind};
+use raft_core::ids::{Index, Term};
 use raft_log_sqlite::SqliteJournal;
 use support::{CLUSTER, GROUP, NODE, Place, append, entry, fill};
 
@@ -37,6 +37,13 @@ async fn every_number_of_rows_in_one_write_comes_back() {
         all.extend(new.clone());
         journal.write(append(new)).await.unwrap();
     }
+    // Another statement is used where they are not alike.
+    let mut unlike: Vec<Entry> = (last + 1..=last + 9).map(|index| entry(index, "unlike")).collect();
+    unlike[4].kind = EntryKind::Noop;
+    unlike[7..].iter_mut().for_each(|entry| entry.id.term = Term(2));
+    last += 9;
+    all.extend(unlike.clone());
+    journal.write(append(unlike)).await.unwrap();
     // A cut and rows in one write begin the transaction by themselves.
     let mut cut = append((last - 299..=last + 1).map(|index| entry(index, "another")).collect());
     cut.truncate_from = Some(Index(last - 299));
