@@ -3,6 +3,7 @@
 //! To wake a thread and to be woken by it takes a good part of what a sync takes, and sqlx has a thread of its own already.
 
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,6 @@ use futures_util::future::Shared;
 use raft_core::backend::{JournalError, JournalState, JournalWrite, Verified};
 use raft_core::entry::Entry;
 use raft_core::ids::{Index, LogId};
-use std::ops::Range;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -80,21 +80,21 @@ impl Desk {
     }
 
     /// Writes: here, where the store is free and nothing but SQLite has to be waited for.
-    pub(crate) async fn write(&self, write: JournalWrite) -> Result<(), JournalError> {
-        match self.begin(write) {
-            Ok(under_way) => Asked { under_way, queue: Some(&self.queue) }.await,
-            Err(write) => self.ask(|answer| Request::Write(write, answer)).await,
+    pub(crate) async fn write(&self, mut write: JournalWrite) -> Result<(), JournalError> {
+        match self.begin(&mut write) {
+            Some(under_way) => Asked { under_way, queue: Some(&self.queue) }.await,
+            None => self.ask(|answer| Request::Write(write, answer)).await,
         }
     }
 
-    /// Gives the write back if the thread has to do it.
-    fn begin(&self, write: JournalWrite) -> Result<UnderWay, JournalWrite> {
+    /// Takes the write; or leaves it, if the thread has to do it.
+    fn begin(&self, write: &mut JournalWrite) -> Option<UnderWay> {
         let mut seat = lock(&self.seat);
         if seat.waiting > 0 || seat.wanted {
-            return Err(write);
+            return None;
         }
-        let free = seat.store.take_if(|store| store.waits_for_sqlite_only(&write));
-        let Some(mut store) = free else { return Err(write) };
+        let mut store = seat.store.take_if(|store| store.waits_for_sqlite_only(write))?;
+        let write = std::mem::take(write);
         let (place, queue) = (Arc::clone(&self.seat), self.queue.clone());
         let run = async move {
             let done = store.write(&write).await;
@@ -116,7 +116,7 @@ impl Desk {
         };
         let under_way = run.boxed().shared();
         seat.under_way = Some(under_way.clone());
-        Ok(under_way)
+        Some(under_way)
     }
 
     /// The last thing that is asked.
