@@ -46,7 +46,7 @@ use alloc::boxed::Box;
 use crate::backend::HardState;
 use crate::config::Config;
 use crate::error::{ConfigError, Violation};
-use crate::ids::{Index, LogId, NodeId, Term};
+use crate::ids::{Index, NodeId, Term};
 use crate::log::Log;
 use crate::message::{Envelope, Message, PeerEvent};
 use crate::status::{RoleKind, Why};

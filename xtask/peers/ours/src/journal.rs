@@ -27,7 +27,7 @@ pub enum Kind {
     File,
     /// The file journal as a node has it, behind its thread.
     FileThread,
-    /// The SQLite journal, behind its thread.
+    /// The SQLite journal as a node has it.
     Sqlite,
 }
 
