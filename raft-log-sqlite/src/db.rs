@@ -11,9 +11,9 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqlSafeStr};
 
+use crate::beside::VERSION;
 use crate::error::{Context, Kind, result_code};
 use crate::rows::{Seal, State};
-use crate::side::VERSION;
 use crate::statements::{self, CHUNK};
 
 /// `RSQL`: what `PRAGMA application_id` says of our databases.

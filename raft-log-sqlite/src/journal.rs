@@ -16,14 +16,14 @@ use raft_core::membership::Membership;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-use crate::desk::{Desk, Request, Worker};
+use crate::beside::Finding;
 use crate::error::Context;
 use crate::open::{self, Origins};
 use crate::options::{Options, Owner};
 use crate::scan::Log;
-use crate::side::Finding;
 use crate::store::{Store, check_range};
 use crate::verify::{self, Report};
+use crate::worker::{Desk, Request, Worker};
 
 /// The durable log and hard state of one node: the log in SQLite, the rest in files beside it.
 ///

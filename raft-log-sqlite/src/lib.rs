@@ -6,20 +6,19 @@
 //! far the database must reach, the write-ahead log is judged before SQLite sees it, and the hard state
 //! is not in the database at all.
 //!
-//! Read in this order: `docs/journal-sqlite.md` (the bytes and the rules), `rows` (checksums), `side`
+//! Read in this order: `docs/journal-sqlite.md` (the bytes and the rules), `rows` (checksums), `beside`
 //! (the files beside the database), `wal` (judging the write-ahead log), `db` (the one connection), `statements` (what it is asked),
-//! `open` (the verdict), `store` (writing), `desk` (who does so), `journal` (what a node takes), `view` (looking at one that is not open).
+//! `open` (the verdict), `store` (writing, and what an error does), `worker` (who writes), `journal` (what a node takes), `view` (looking at one that is not open).
 //! `snapshots` is a store of its own, apart from the journal.
 
+mod beside;
 mod db;
-mod desk;
 mod error;
 mod journal;
 mod open;
 mod options;
 mod rows;
 mod scan;
-mod side;
 mod snapshots;
 mod statements;
 mod store;
@@ -28,10 +27,11 @@ mod store_tests;
 mod verify;
 mod view;
 mod wal;
+mod worker;
 
+pub use beside::Finding;
 pub use journal::SqliteJournal;
 pub use options::{Faults, Options, Owner, Witness};
-pub use side::Finding;
 pub use snapshots::SqliteSnapshots;
 pub use verify::Report;
 pub use view::SqliteView;

@@ -15,15 +15,15 @@ use raft_core::slots::{
     encode_identity, encode_peers,
 };
 
+use crate::beside::{
+    self, DATABASE, Finding, HARD_STATE, IDENTITY, PEERS, Pair, PairState, VERSION, WATERMARK, slot_path,
+    sync_dir,
+};
 use crate::db::{Change, Db, Marks, is_damage_to_see};
 use crate::error::{Context, damage, damage_of};
 use crate::options::{Options, Owner};
 use crate::rows::{Seal, State};
 use crate::scan::{Log, Scan, scan};
-use crate::side::{
-    self, DATABASE, Finding, HARD_STATE, IDENTITY, PEERS, Pair, PairState, VERSION, WATERMARK, slot_path,
-    sync_dir,
-};
 use crate::store::Store;
 use crate::view;
 use crate::wal::{self, Shape, WAL};
@@ -106,8 +106,8 @@ pub(crate) enum Origins {
 
 /// A new journal in an empty folder.
 pub(crate) async fn create(dir: &Path, origins: Origins, options: Options) -> Result<Store, OpenError> {
-    side::create_dir(dir).during("create the folder")?;
-    let lock = side::lock(dir)?;
+    beside::create_dir(dir).during("create the folder")?;
+    let lock = beside::lock(dir)?;
     view::refuse_closed(dir)?;
     match read_identity(dir) {
         Err(OpenError::NotInitialised) => {}
@@ -231,7 +231,7 @@ async fn first_state(
 
 /// Everything about a journal that is not open.
 pub(crate) struct Examined {
-    lock: Arc<side::Lock>,
+    lock: Arc<beside::Lock>,
     pub(crate) identity: Identity,
     identities: PairState,
     pub(crate) hard_state: HardState,
@@ -256,7 +256,7 @@ pub(crate) async fn examine(
     if !dir.is_dir() || [0, 1].iter().all(|slot| !slot_path(dir, IDENTITY, *slot).exists()) {
         return Err(OpenError::NotInitialised);
     }
-    let lock = side::lock(dir)?;
+    let lock = beside::lock(dir)?;
     let (identity, identities) = read_identity(dir)?;
     if let Some(owner) = owner {
         owner.check(&identity)?;

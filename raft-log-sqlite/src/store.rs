@@ -8,12 +8,12 @@ use raft_core::entry::Entry;
 use raft_core::ids::{Identity, Index, KnownPeer, LogId};
 use raft_core::slots::{encode_hard_state, encode_peers};
 
+use crate::beside::{Finding, Lock, Pair};
 use crate::db::{Change, Db, Stored};
 use crate::error::{damage, damage_of, file_error, journal_error, refused};
 use crate::options::{Faults, Options, Witness};
 use crate::rows::{Seal, State, first_chain, next_chain};
 use crate::scan::Log;
-use crate::side::{Finding, Lock, Pair};
 use crate::wal::make_room;
 
 /// The watermark is synced at the latest after so many transactions.

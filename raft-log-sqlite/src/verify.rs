@@ -5,8 +5,8 @@ use std::path::Path;
 use raft_core::backend::{HardState, OpenError, Verdict};
 use raft_core::ids::{Identity, Index, KnownPeer, LogId};
 
+use crate::beside::Finding;
 use crate::open::{self, Examined};
-use crate::side::Finding;
 
 /// What a scrub has found.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,12 +11,12 @@ use raft_core::backend::{JournalError, JournalState, OpenError};
 use raft_core::entry::Entry;
 use raft_core::ids::Index;
 
+use crate::beside::{CLOSED, DATABASE, IDENTITY, slot_path, sync_dir};
 use crate::db::Db;
 use crate::error::{Context, journal_error};
 use crate::journal::runtime;
 use crate::open::{self, Examined};
 use crate::scan::Log;
-use crate::side::{CLOSED, DATABASE, IDENTITY, slot_path, sync_dir};
 use crate::store::{check_range, checked};
 use crate::verify::{self, Report};
 

@@ -15,17 +15,17 @@
 mod attempts;
 mod backoff;
 mod counters;
+mod handshake;
 mod newest;
 mod reach;
 mod reachable;
 mod roster;
-mod side;
 
 pub use attempts::Attempts;
 pub use backoff::Backoff;
 pub use counters::{Counters, Stats, count};
+pub use handshake::Side;
 pub use newest::{Claim, Newest};
 pub use reach::Reach;
 pub use reachable::reachable;
 pub use roster::Roster;
-pub use side::Side;

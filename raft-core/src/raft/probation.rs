@@ -1,4 +1,5 @@
-//! How probation ends (M10, reliability §2.2).
+//! How probation ends (M10, reliability §2.2). It begins where a journal is opened that may have lost something (the journals' `open`),
+//! or with an empty log (`Raft::new`); what it forbids is in `election` (votes) and in `Common::may_campaign`.
 //!
 //! A node that has lost what it had acknowledged may vote again once it has all of it. Whatever counts of what it had
 //! acknowledged is in the log of the leader that it follows: what it had acknowledged to this leader, since a leader

@@ -14,10 +14,10 @@ use super::db::{Db, failed};
 use super::part::Part;
 use super::read::Complete;
 use super::records::{self, Head};
+use crate::beside::{self, Lock};
 use crate::db::OLDEST;
 use crate::error::damage;
 use crate::options::Faults;
-use crate::side::{self, Lock};
 
 /// Says what was attempted when the system failed.
 pub(super) fn io_failed(what: &str, error: &io::Error) -> SnapshotError {
@@ -68,8 +68,8 @@ struct Latest {
 
 impl Dir {
     pub(super) async fn open(path: &Path, faults: Option<Arc<Faults>>) -> Result<Self, SnapshotError> {
-        side::create_dir(path).map_err(|error| io_failed("create the snapshots' folder", &error))?;
-        let lock = side::lock(path).map_err(|error| match error {
+        beside::create_dir(path).map_err(|error| io_failed("create the snapshots' folder", &error))?;
+        let lock = beside::lock(path).map_err(|error| match error {
             OpenError::Locked { .. } => SnapshotError::Locked,
             OpenError::Io { what, cause } => SnapshotError::Io { what, cause },
             other => SnapshotError::Io { what: "lock the snapshots".into(), cause: other.to_string().into() },
@@ -77,7 +77,7 @@ impl Dir {
         check_sqlite().await?;
         let names = list(path)?;
         // A name whose sync had failed would be gone after a power cut, and the log that it covers with it.
-        side::sync_dir(path).map_err(|error| io_failed("sync the snapshots' folder", &error))?;
+        beside::sync_dir(path).map_err(|error| io_failed("sync the snapshots' folder", &error))?;
         let latest = match names.iter().filter_map(|name| records::complete_upto(name)).max() {
             Some(upto) => Some(look_at(path, upto).await?),
             None => None,
@@ -223,7 +223,7 @@ impl Dir {
         let naming = |error: io::Error| io_failed("name a snapshot", &error);
         remove(&self.path.join(format!("{part_name}-journal"))).map_err(naming)?;
         fs::rename(self.path.join(&part_name), self.path.join(&name)).map_err(naming)?;
-        side::sync_dir(&self.path).map_err(|error| io_failed("sync the snapshots' folder", &error))?;
+        beside::sync_dir(&self.path).map_err(|error| io_failed("sync the snapshots' folder", &error))?;
         self.lock().latest = Some(Latest { upto, name, found: Ok(meta.clone()) });
         self.drop_older(&list(&self.path).unwrap_or_default());
         Ok(meta)

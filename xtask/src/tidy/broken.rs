@@ -227,6 +227,22 @@ fn a_package_that_allows_unsafe_code_is_found() {
 }
 
 #[test]
+fn a_bound_that_the_page_of_limits_does_not_name_is_found() {
+    each_is_found(&[
+        (
+            "raft-core/src/config.rs",
+            String::from("pub struct Config {\n    pub window_bytes: u64,\n    pub scrub_period: u64,\n}\n"),
+            "raft-core/src/config.rs:2: docs/limits.md does not name `window_bytes`",
+        ),
+        (
+            "raft-log-file/src/options.rs",
+            String::from("    pub tail_bytes: usize,\n    fill_bytes: u64,\n"),
+            "raft-log-file/src/options.rs:1: docs/limits.md does not name `tail_bytes`",
+        ),
+    ]);
+}
+
+#[test]
 fn a_document_that_points_to_nothing_is_found() {
     let page = |more: &str| format!("# One page\n{more}\n");
     each_is_found(&[

@@ -54,7 +54,7 @@ pub(super) const FORMATS: &[Format] = &[
             "raft-core/src/slots/mod.rs",
             "raft-core/src/slots/body.rs",
             "raft-log-sqlite/src/rows.rs",
-            "raft-log-sqlite/src/side.rs",
+            "raft-log-sqlite/src/beside.rs",
         ],
     },
     Format {
@@ -62,7 +62,7 @@ pub(super) const FORMATS: &[Format] = &[
         sources: &[
             "raft-net-tcp/src/frame.rs",
             "raft-net-tcp/src/handshake.rs",
-            "raft-core/src/peering/side.rs",
+            "raft-core/src/peering/handshake.rs",
             "raft-core/src/message.rs",
         ],
     },
@@ -73,7 +73,7 @@ pub(super) const FORMATS: &[Format] = &[
             "raft-net-grpc/src/checksum.rs",
             "raft-net-grpc/src/convert.rs",
             "raft-net-grpc/src/handshake.rs",
-            "raft-core/src/peering/side.rs",
+            "raft-core/src/peering/handshake.rs",
             "raft-core/src/message.rs",
         ],
     },

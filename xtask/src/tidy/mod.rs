@@ -2,6 +2,7 @@
 //!
 //! It is a test of xtask too, so that `cargo test` finds what it finds.
 
+mod bounds;
 #[cfg(test)]
 mod broken;
 mod direction;
@@ -87,6 +88,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Finding>, Failure> {
         findings.extend(direction::modules(file, &direction::traits(&rust)));
         findings.extend(words::banned(file));
         findings.extend(words::not_ascii(file));
+        findings.extend(bounds::unnamed(file, &documents));
     }
     findings.extend(words::unsafe_is_forbidden(root, &metadata)?);
     for file in &documents {

@@ -1,7 +1,7 @@
 //! What each command answers, as Redis 7 does. One line is one command; `=>` is followed by the reply.
 
 use super::Store;
-use crate::command::{Op, find};
+use crate::command::{COMMANDS, Kind, Op, find};
 use crate::resp::{Protocol, Reply, translate};
 
 /// Runs a script; the replies are as RESP2 writes them, their line ends as spaces.
@@ -25,6 +25,16 @@ fn shown(store: &mut Store, op: Op, args: &[&[u8]]) -> String {
 }
 
 const WRONG: &str = "-WRONGTYPE Operation against a key holding the wrong kind of value";
+
+/// A row of the table without an arm would answer that its arguments are too few.
+#[test]
+fn each_command_on_data_does_something() {
+    for spec in COMMANDS.iter().filter(|spec| spec.kind != Kind::Local) {
+        let fewest = usize::try_from(spec.arity.abs() - 1).unwrap();
+        let answer = shown(&mut Store::default(), spec.op, &vec![&b"1"[..]; fewest]);
+        assert!(!answer.contains("wrong number of arguments"), "{}: {answer}", spec.name);
+    }
+}
 
 #[test]
 fn strings() {
