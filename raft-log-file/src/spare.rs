@@ -146,6 +146,8 @@ impl Pace {
 pub(crate) struct Turn {
     /// The last attempt has failed: where this segment was filled up to then, in bytes, and how many files were removed.
     failed: Option<(u64, u64)>,
+    /// How many files were removed when the last attempt began: one that went during it may be the space that it lacked.
+    begun: u64,
     removed: Arc<AtomicU64>,
 }
 
@@ -158,9 +160,14 @@ impl Turn {
         }
     }
 
-    /// An attempt has failed.
-    fn fail(&mut self, offset: u64) {
-        self.failed = Some((offset, self.removed.load(Ordering::Acquire)));
+    /// An attempt begins.
+    fn attempt(&mut self) {
+        self.begun = self.removed.load(Ordering::Acquire);
+    }
+
+    /// It has failed.
+    const fn fail(&mut self, offset: u64) {
+        self.failed = Some((offset, self.begun));
     }
 
     /// Another segment has begun: what was before says nothing of it.
@@ -189,6 +196,7 @@ impl Store {
         let (size, zeros) = self.suits();
         let pace = Arc::new(Pace::new(self.active.offset, self.active.header.size));
         self.making = Some(Arc::clone(&pace));
+        self.turn.attempt();
         let header = self.next_header(size);
         Some(SpareJob { vfs: Arc::clone(&self.vfs), header, zeros, pace })
     }

@@ -237,3 +237,23 @@ fn a_segment_that_could_not_be_made_is_not_begun_again_until_there_may_be_space(
     assert_eq!(write(&mut store, 41), [4], "there is room, at last");
     assert_eq!(write(&mut store, 62), [7], "what was in the segment before counts no more");
 }
+
+/// A file was removed while the attempt met a full disk: what it had met was no longer so when its outcome came.
+#[test]
+fn a_file_that_goes_during_the_attempt_is_a_reason_for_another() {
+    let vfs = MemVfs::default();
+    let mut store = support::create(&vfs, None, options().segment_bytes(64 * 4096)).unwrap();
+    let put = |store: &mut Store, index| store.write(&append(vec![entry(1, index, "x")])).unwrap();
+    (1..=62).for_each(|index| {
+        put(&mut store, index);
+        if let Some(job) = store.spare_job() {
+            store.install_spare(job.run());
+        }
+    });
+    (63..=70).for_each(|index| put(&mut store, index));
+    vfs.set_fault(Some(Fault::Full(0)));
+    let failed = store.spare_job().unwrap().run();
+    store.purge(LogId::new(1, 62)).unwrap();
+    store.install_spare(failed);
+    assert!(store.spare_job().is_some());
+}

@@ -75,6 +75,18 @@ pub(crate) struct Db {
     pub(crate) connection: SqliteConnection,
     /// Which views of [`statements::append`] it has, by their powers of two.
     steps: u32,
+    /// A transaction may have been left open: a statement alone would then be done and neither committed nor synced.
+    pub(crate) is_open: bool,
+}
+
+/// Whether no transaction is open after this answer to `ROLLBACK`. That none was open, since SQLite had rolled back by itself or had
+/// not begun, is its plain error.
+pub(crate) fn is_over(rolled_back: &Result<(), sqlx::Error>) -> bool {
+    match rolled_back {
+        Ok(()) => true,
+        Err(sqlx::Error::Database(error)) => error.code().as_deref() == Some("1"),
+        Err(_) => false,
+    }
 }
 
 /// Looks only. Closing a connection moves the write-ahead log into the database where it can: here it cannot
@@ -104,7 +116,7 @@ impl Db {
     /// Connects, and makes the settings. Not by sqlx, which lets go of a connection that does not take them: it would be
     /// closed later, on a thread of its own, and take away a write-ahead log that has been put back meanwhile.
     async fn start(options: &SqliteConnectOptions) -> Result<Self, sqlx::Error> {
-        let mut db = Self { connection: options.connect().await?, steps: 0 };
+        let mut db = Self { connection: options.connect().await?, steps: 0, is_open: false };
         match db.run(SETTINGS).await {
             Ok(()) => Ok(db),
             Err(error) => {
@@ -264,12 +276,13 @@ impl Db {
         query.fetch(&mut self.connection).map(|row| stored(&row?)).try_collect().await
     }
 
-    /// Runs one transaction: cut, append, state. After an error its outcome is not known.
+    /// Runs one transaction: cut, append, state. After an error its outcome is not known, not even that it is over
+    /// ([`is_open`](Self::is_open)).
     pub(crate) async fn transact(&mut self, change: &Change<'_>) -> Result<(), sqlx::Error> {
         let done = self.apply(change).await;
         if done.is_err() {
-            // Where SQLite has rolled back by itself, or had not begun, this fails, which says nothing new.
-            let _ = self.run("ROLLBACK").await;
+            let rolled_back = self.run("ROLLBACK").await;
+            self.is_open |= !is_over(&rolled_back);
         }
         done
     }

@@ -21,7 +21,7 @@ const UNSETTLED_LIMIT: u32 = 64;
 /// So many bytes at most are written once more behind a damaged entry that is purged.
 const ANEW_LIMIT: u64 = 64 << 20;
 /// A write of more is not prepared in its caller's task.
-const INLINE_BYTES: usize = 256 << 10;
+const INLINE_BYTES: u64 = 256 << 10;
 
 /// An open journal. One owner, one connection.
 pub(crate) struct Store {
@@ -91,7 +91,7 @@ impl Store {
     /// Whether a write has nothing to wait for but SQLite, no file beside the database, and is prepared soon. For the task
     /// that asks, which must not be blocked.
     pub(crate) fn waits_for_sqlite_only(&self, write: &JournalWrite) -> bool {
-        let bytes = || write.entries.iter().map(|entry| entry.data.len()).sum::<usize>();
+        let bytes = || write.entries.iter().map(Entry::cost_bytes).sum::<u64>();
         !self.settles_next()
             && write.hard_state.is_none()
             && write.known_peers.is_none()
@@ -242,7 +242,7 @@ impl Store {
             let error = journal_error(&error, "write to the database", needed);
             let full = matches!(error, JournalError::NoSpace { .. });
             // What the database says now is what it has: nothing of this (J9).
-            if full && self.db.state(before.store).await.ok().flatten() == Some(before) {
+            if full && !self.db.is_open && self.db.state(before.store).await.ok().flatten() == Some(before) {
                 self.stale_wal = true;
                 return Err(error);
             }

@@ -27,6 +27,29 @@ async fn write(store: &mut Store, entries: Vec<Entry>) -> Result<(), JournalErro
     store.write(&write).await
 }
 
+/// A transaction that is left open takes a later write without a commit: what says that there is no space is not enough then.
+#[tokio::test]
+async fn a_full_disk_is_waited_out_only_where_the_transaction_is_over() {
+    for is_open in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let faults = std::sync::Arc::new(crate::options::Faults::default());
+        let options = Options { faults: Some(faults.clone()), ..Options::default() };
+        let dir = folder.path().join("journal");
+        let mut store = open::create(&dir, Origins::New(OWNER, None), options).await.unwrap();
+        assert!(crate::db::is_over(&store.db.run("ROLLBACK").await), "none is open");
+        store.db.is_open = is_open;
+        faults.full.store(true, std::sync::atomic::Ordering::SeqCst);
+        let large = |from, to| {
+            entries(from, to).into_iter().map(|entry| Entry { data: vec![7; 9000].into(), ..entry })
+        };
+        let full = write(&mut store, large(1, 900).collect()).await;
+        assert!(matches!(full, Err(JournalError::NoSpace { .. })), "{full:?}");
+        faults.full.store(false, std::sync::atomic::Ordering::SeqCst);
+        let next = write(&mut store, entries(1, 1)).await;
+        assert_eq!(matches!(next, Err(JournalError::Poisoned { .. })), is_open, "{next:?}");
+    }
+}
+
 async fn eight(dir: &Path) -> Store {
     let mut store = open::create(dir, Origins::New(OWNER, None), Options::default()).await.unwrap();
     write(&mut store, entries(1, 8)).await.unwrap();

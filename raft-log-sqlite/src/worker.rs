@@ -2,12 +2,12 @@
 //!
 //! To wake a thread and to be woken by it takes a good part of what a sync takes, and sqlx has a thread of its own already.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -51,6 +51,8 @@ struct Seat {
     waiting: usize,
     /// The thread has waited for it.
     wanted: bool,
+    /// Wakes the thread, which waits for the write that is under way.
+    waiter: Option<Waker>,
     /// The thread will look at the watermark by itself.
     watched: bool,
     written_at: Instant,
@@ -82,7 +84,7 @@ impl Desk {
     /// Writes: here, where the store is free and nothing but SQLite has to be waited for.
     pub(crate) async fn write(&self, mut write: JournalWrite) -> Result<(), JournalError> {
         match self.begin(&mut write) {
-            Some(under_way) => Asked { under_way, queue: Some(&self.queue) }.await,
+            Some(under_way) => Asked { under_way, desk: Some(self) }.await,
             None => self.ask(|answer| Request::Write(write, answer)).await,
         }
     }
@@ -129,7 +131,7 @@ impl Desk {
 struct Asked<'a> {
     under_way: UnderWay,
     /// `None` once it is done.
-    queue: Option<&'a Sender<Request>>,
+    desk: Option<&'a Desk>,
 }
 
 impl Future for Asked<'_> {
@@ -138,7 +140,13 @@ impl Future for Asked<'_> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let done = self.under_way.poll_unpin(context);
         if done.is_ready() {
-            self.queue = None;
+            self.desk = None;
+        } else if let Some(desk) = self.desk
+            && let Some(waiter) = lock(&desk.seat).waiter.take()
+        {
+            // If the thread came during this poll it left the write to us, and has not heard of what SQLite may have
+            // answered meanwhile. We may never poll again.
+            waiter.wake();
         }
         done
     }
@@ -146,8 +154,8 @@ impl Future for Asked<'_> {
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        if let Some(queue) = self.queue {
-            let _ = queue.send(Request::Tend);
+        if let Some(desk) = self.desk {
+            let _ = desk.queue.send(Request::Tend);
         }
     }
 }
@@ -174,6 +182,7 @@ impl Worker {
             under_way: None,
             waiting: 0,
             wanted: false,
+            waiter: None,
             watched: false,
             written_at: Instant::now(),
         };
@@ -262,17 +271,21 @@ impl Worker {
     /// Takes the store. A write that uses it is carried on to its end here: its caller may not poll it now, or ever.
     fn take(&self) -> Option<Box<Store>> {
         loop {
-            let under_way = {
+            let mut under_way = {
                 let mut seat = lock(&self.seat);
                 if let Some(store) = seat.store.take() {
-                    seat.wanted = false;
+                    (seat.wanted, seat.waiter) = (false, None);
                     return Some(store);
                 }
                 seat.wanted = true;
                 seat.under_way.clone()?
             };
             // Its caller gets the same answer.
-            drop(self.runtime.block_on(under_way));
+            drop(self.runtime.block_on(poll_fn(|context| {
+                // Before each poll, so that whoever is at it finds it afterwards.
+                lock(&self.seat).waiter = Some(context.waker().clone());
+                under_way.poll_unpin(context)
+            })));
         }
     }
 
@@ -326,5 +339,62 @@ impl Worker {
         lock(&self.seat).watched = false;
         self.put(store, false);
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    /// Longer than anything here takes: only a test that fails waits for so long.
+    const NEVER: Duration = Duration::from_secs(60);
+
+    /// SQLite has answered and the thread has come for the store, both while the caller was polling: only the caller was woken.
+    #[test]
+    fn what_came_during_the_last_poll_of_a_caller_is_not_lost_with_it() {
+        let (parks, parked) = mpsc::channel();
+        let parks = move || parks.send(()).unwrap_or_default();
+        let runtime = Builder::new_current_thread().on_thread_park(parks).build().unwrap();
+        let seat = Arc::new(Mutex::new(Seat {
+            store: None,
+            under_way: None,
+            waiting: 0,
+            wanted: false,
+            waiter: None,
+            watched: false,
+            written_at: Instant::now(),
+        }));
+        let (queue, requests) = mpsc::channel();
+        let worker = Worker { seat: Arc::clone(&seat), runtime, requests, settle_at: None };
+        let desk = Desk { seat: Arc::clone(&seat), queue };
+        let (ends, ended) = mpsc::channel();
+        let mut comes = Some(move || {
+            // There is no store in this test: it is over once the write is.
+            thread::spawn(move || ends.send(worker.take().is_none()));
+            parked.recv_timeout(NEVER).unwrap();
+        });
+        let place = Arc::clone(&seat);
+        let run = poll_fn(move |context| match comes.take() {
+            Some(comes) => {
+                context.waker().wake_by_ref();
+                comes();
+                Poll::Pending
+            }
+            None => {
+                lock(&place).under_way = None;
+                Poll::Ready(Ok(()))
+            }
+        });
+        let under_way = run.boxed().shared();
+        lock(&seat).under_way = Some(under_way.clone());
+        let mut asked = Asked { under_way, desk: Some(&desk) };
+        assert!(asked.poll_unpin(&mut Context::from_waker(Waker::noop())).is_pending());
+        drop(asked);
+        assert_eq!(ended.recv_timeout(NEVER), Ok(true), "the thread waits for ever");
     }
 }

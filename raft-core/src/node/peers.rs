@@ -128,6 +128,10 @@ impl PeerMemory {
         if !me.added {
             return true;
         }
+        // Who has no vote changes nothing, and is no reason to count what voters said some time ago.
+        if !me.membership.is_voter(peer) {
+            return false;
+        }
         // Not before: while it caught up, a voter that lacked the change that let it come refused it as well.
         self.refused_by.insert(peer);
         let refuses = |voter| self.refused_by.contains(&voter).then_some(false);
@@ -351,6 +355,24 @@ mod tests {
         assert!(!memory.refused_by(NodeId(3), &replaced, me(&without, false)));
         assert!(!memory.refused_by(NodeId(7), &replaced, me(&with, false)), "it has no vote");
         assert!(memory.refused_by(NodeId(3), &replaced, me(&with, false)), "one of two voters, today");
+    }
+
+    /// One of three voters did not know of the change yet, which was no reason to end. Then another one leaves.
+    #[test]
+    fn who_has_no_vote_does_not_make_an_old_refusal_count() {
+        let mut memory = PeerMemory::new(identity(2, 1, 1, 1), Vec::new());
+        let replaced = Refusal::StoreReplaced { node: NodeId(2), known: StoreId(1), offered: StoreId(2) };
+        let with_two = |voters: &[u64]| {
+            let mut membership = of(voters);
+            membership.members.insert(NodeId(2), crate::membership::Member::new(NodeId(2), ""));
+            membership
+        };
+        let (three, two) = (with_two(&[1, 3, 5]), with_two(&[1, 3]));
+        let me = |membership| Standing { membership, probation: false, added: true };
+        assert!(!memory.refused_by(NodeId(3), &replaced, me(&three)));
+        memory.members(&two, true, &[NodeId(5)]);
+        assert!(!memory.refused_by(NodeId(7), &replaced, me(&two)));
+        assert!(memory.refused_by(NodeId(3), &replaced, me(&two)), "it says so once more");
     }
 
     #[test]
