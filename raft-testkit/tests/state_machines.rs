@@ -81,7 +81,10 @@ enum Mutant {
     AddsWhatIsInstalled,
     KeepsLastApplied,
     InstallsAPart,
+    InstallsTheFirstPiece,
+    CountsPiecesAsWhole,
     SnapshotsLackAPart,
+    SnapshotsHaveNoEnd,
 }
 
 const TABLE: &[(Mutant, &str, &str)] = &[
@@ -118,6 +121,9 @@ const TABLE: &[(Mutant, &str, &str)] = &[
         "a07_damaged_snapshot_is_fatal",
         "an error for a snapshot that cannot be read from byte 0 on",
     ),
+    (Mutant::InstallsTheFirstPiece, "a07_install_replaces_everything", "a snapshot of what was installed"),
+    (Mutant::CountsPiecesAsWhole, "a07_install_replaces_everything", "a snapshot of what was installed"),
+    (Mutant::SnapshotsHaveNoEnd, "a06_snapshot_is_a_point_in_time", "a snapshot that ends"),
 ];
 
 struct Broken(Option<Mutant>);
@@ -135,6 +141,16 @@ struct BrokenMachine {
 
 struct Late(Option<Arc<AtomicU64>>);
 
+/// Goes on for ever.
+struct Endless;
+
+#[async_trait]
+impl SnapshotSource for Endless {
+    async fn next(&mut self) -> Result<Option<Bytes>, SnapshotError> {
+        Ok(Some(Bytes::from_static(&[0; 1 << 20])))
+    }
+}
+
 #[async_trait]
 impl SnapshotSource for Late {
     async fn next(&mut self) -> Result<Option<Bytes>, SnapshotError> {
@@ -146,6 +162,11 @@ impl SnapshotSource for Late {
 impl BrokenMachine {
     fn lies(&self, mutant: Mutant) -> bool {
         self.mutant == Some(mutant)
+    }
+
+    /// Whether it goes wrong between two pieces.
+    fn misreads(&self) -> bool {
+        self.lies(Mutant::InstallsTheFirstPiece) || self.lies(Mutant::CountsPiecesAsWhole)
     }
 }
 
@@ -174,6 +195,12 @@ impl StateMachine for BrokenMachine {
         let mut answers = Vec::new();
         for command in &batch {
             let decoded = RegisterCommand::decode(&command.data).ok_or_else(|| Fatal("no command".into()))?;
+            // So that not all of the value is in the first byte of a snapshot.
+            let decoded = match decoded {
+                RegisterCommand::Set(value) if self.misreads() => RegisterCommand::Set(value << 40),
+                RegisterCommand::Add(value) if self.misreads() => RegisterCommand::Add(value << 40),
+                other => other,
+            };
             let asked = responses.wanted() || !self.lies(Mutant::ExecutesOnlyWhatIsAsked);
             let value = if asked { self.inner.execute(decoded) } else { 0 };
             let value =
@@ -196,6 +223,9 @@ impl StateMachine for BrokenMachine {
         if self.lies(Mutant::ReadsItsSnapshotLate) {
             return Ok(Box::new(Late(Some(Arc::clone(&self.shared)))));
         }
+        if self.lies(Mutant::SnapshotsHaveNoEnd) {
+            return Ok(Box::new(Endless));
+        }
         if self.lies(Mutant::SnapshotsCountAsCommands) {
             self.inner.execute(RegisterCommand::Add(1));
         }
@@ -211,6 +241,21 @@ impl StateMachine for BrokenMachine {
                     break;
                 }
                 data.extend_from_slice(&piece);
+            }
+            data.resize(8, 0);
+            let value = Register::answer(&data).unwrap_or_default();
+            self.inner.execute(RegisterCommand::Set(value));
+        } else if self.misreads() {
+            let mut data = Vec::new();
+            let mut at = 0;
+            loop {
+                let piece = snapshot.read(at, 8).await.map_err(|error| Fatal(error.to_string()))?;
+                data.extend_from_slice(&piece);
+                // No more than was asked for may come, and less.
+                at += 8;
+                if piece.is_empty() || self.lies(Mutant::InstallsTheFirstPiece) {
+                    break;
+                }
             }
             data.resize(8, 0);
             let value = Register::answer(&data).unwrap_or_default();

@@ -157,7 +157,9 @@ fn a_sync_that_is_missing_is_noticed() {
     let (entries, votes) = ("j01_acknowledged_survives_a_crash", "j01_vote_alone_survives_a_crash");
     for (unsynced, clause) in [("log", entries), ("meta.new", votes), ("journal", votes)] {
         let result = runtime.block_on(run(&Custom(Some(unsynced)), clause));
-        assert!(result.is_err(), "{unsynced}");
+        // Not for want of something that the suite needs.
+        let failure = result.unwrap_err();
+        assert!(!failure.seen.contains("Unsupported"), "{unsynced}: {failure}");
     }
 }
 

@@ -130,7 +130,7 @@ impl StateMachine for Tally {
 }
 
 /// About so much of a snapshot is made, or read, at once.
-const PIECE_BYTES: usize = 64 << 10;
+const PIECE_BYTES: usize = if cfg!(test) { 32 } else { 64 << 10 };
 
 /// The votes of one moment, on their way into a snapshot.
 struct Moment {

@@ -73,8 +73,8 @@ flags! {
     #[arg(value_name = "IP:PORT", help_heading = "Node and cluster")]
     peer_listen: SocketAddr;
     /// The members of a new cluster, this node among them: ID=PEER-ADDRESS@CLIENT-ADDRESS,... each with another
-    /// @HTTP-ADDRESS at its end where its page is to be found. Used when the data folder is empty. Without it a new
-    /// node waits to be contacted.
+    /// @HTTP-ADDRESS at its end where its page is to be found. Used when the data folder is empty, and for the
+    /// name of the cluster: leave it as it was. Without it a new node waits to be contacted.
     #[arg(value_name = "LIST", help_heading = "Node and cluster")]
     members: String;
     /// The name of the cluster, the same on all nodes. Default: computed from --members. Needed where --members is not

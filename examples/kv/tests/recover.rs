@@ -70,6 +70,8 @@ fn recovers(kind: &str, other: &str) {
         let (code, _, said) = kv(&[&base[..], &["--lost-for-ever", wrong]].concat());
         assert_eq!(code, 2, "{said}");
     }
+    let (_, _, said) = kv(&[&base[..], &["--lost-for-ever", &half]].concat());
+    assert!(said.contains(&format!("are {lost}, and --lost-for-ever says {half}")), "{said}");
     let (code, _, said) =
         kv(&["recover", "--data", &from, "--force-members", &wrong, "--lost-for-ever", &lost]);
     assert_eq!(code, 2, "{said}");
@@ -85,6 +87,7 @@ fn recovers(kind: &str, other: &str) {
     // Not twice, and the old one does not start any more.
     let (code, _, said) = kv(&sure);
     assert_ne!(code, 0, "{said}");
+    assert!(said.contains("must not be recovered: it was recovered into"), "{said}");
     let (code, said) = common::run(&cluster.nodes[left].flags);
     assert_eq!(code, 3, "{said}");
     assert!(said.contains("must not be opened: recovered into"), "{said}");

@@ -110,7 +110,7 @@ impl StateMachine for Machine {
     }
 }
 
-const PIECE_BYTES: usize = 64 << 10;
+const PIECE_BYTES: usize = if cfg!(test) { 32 } else { 64 << 10 };
 
 /// The data of one moment, written as one piece: for more than some megabytes see the guide's `tally.rs`, which
 /// goes piece by piece, or `examples/redb`.

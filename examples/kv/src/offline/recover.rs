@@ -67,14 +67,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     let (unfinished, done) =
         (format!("an unfinished recovery of {source}"), format!("recovered into {target}"));
     let was_closed = JournalKind::closed(&source.dir).map_err(|error| of_open(&source.dir, &error))?;
-    let begun = target.is_unfinished(&unfinished)?;
+    let begun = target.is_unfinished(&unfinished);
     match was_closed {
         // Cut between the last two steps.
-        Some(why) if why == done && begun => {}
+        Some(why) if why == done && matches!(begun, Ok(true)) => {}
         Some(why) => {
             return Err(Exit::data(format!("{source} must not be recovered: it was {why}"), CLOSED_BEFORE));
         }
         None => {
+            let begun = begun?;
             let plan = Plan::new(arguments, &source, &old)?;
             if begun {
                 target.clear().map_err(|error| target.failed("cannot remove an earlier attempt", &error))?;
@@ -146,9 +147,12 @@ impl Plan {
         let list = names(&gone);
         match &arguments.lost_for_ever {
             Some(given) if ids(given)? == gone => {}
-            _ => {
+            given => {
+                let differs = given.as_ref().map_or_else(String::new, |given| {
+                    format!(": the voters besides node {me} are {list}, and --lost-for-ever says {given}")
+                });
                 return Err(Exit::usage(
-                    "nothing was done",
+                    format!("nothing was done{differs}"),
                     format!(
                         "if all this is so, and none of these nodes will ever run again, say --lost-for-ever {list}"
                     ),

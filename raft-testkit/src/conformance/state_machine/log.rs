@@ -11,7 +11,7 @@ use raft_core::backend::{Corruption, SnapshotError};
 use raft_core::ids::{LogId, NodeId};
 use raft_core::membership::{Member, Membership, MembershipError};
 
-use super::super::{ClauseFailure, Random, equal, ok};
+use super::super::{ClauseFailure, Random, equal, fail, ok};
 use super::StateMachineBackend;
 
 /// How a log is cut into batches.
@@ -96,11 +96,20 @@ async fn apply<M: StateMachine>(
     Ok(answers)
 }
 
+/// A snapshot of a few hundred commands has an end before this, in bytes.
+const LIMIT: usize = 256 << 20;
+
 /// All bytes of a snapshot.
 pub(super) async fn bytes_of(mut source: Box<dyn SnapshotSource>) -> Result<Bytes, ClauseFailure> {
     let mut all = Vec::new();
+    let mut pieces = 0_usize;
     while let Some(piece) = ok("reading a snapshot's next piece", source.next().await)? {
         all.extend_from_slice(&piece);
+        pieces += 1;
+        if all.len() > LIMIT || pieces > LIMIT {
+            let seen = format!("{pieces} pieces of together {} bytes, and going on", all.len());
+            return Err(fail("a snapshot that ends: `SnapshotSource::next` gives `None` at last", seen));
+        }
     }
     Ok(all.into())
 }
@@ -115,7 +124,12 @@ pub(super) struct Stored {
     data: Bytes,
     /// From here on it is damaged.
     damaged_from: Option<u64>,
+    reads: u64,
 }
+
+/// So many reads give a few bytes each: what is read in one piece does not show who counts pieces wrongly, or stops after the
+/// first. The others give more, so that a large snapshot takes no time.
+const SHORT_READS: u64 = 100;
 
 impl Stored {
     pub(super) fn new(
@@ -127,7 +141,7 @@ impl Stored {
             Membership::of_voters([Member::new(NodeId(1), "anywhere")]);
         let content = SnapshotContent { total_bytes: data.len() as u64, checksum: crc32c::crc32c(data) };
         let meta = SnapshotMeta::new(SnapshotId(1), upto, ok("a membership", membership)?, content);
-        Ok(Box::new(Self { meta, data: data.clone(), damaged_from }))
+        Ok(Box::new(Self { meta, data: data.clone(), damaged_from, reads: 0 }))
     }
 }
 
@@ -139,7 +153,9 @@ impl SnapshotReader for Stored {
 
     async fn read(&mut self, offset: u64, max_bytes: usize) -> Result<Bytes, SnapshotError> {
         // At least one, at most what was asked for: the contract promises no more.
-        let most = max_bytes.div_ceil(3).min(1000) as u64;
+        let short = if self.reads < SHORT_READS { 1 + self.reads % 7 } else { 1000 };
+        let most = (max_bytes.div_ceil(3) as u64).min(short);
+        self.reads += 1;
         let end = offset.saturating_add(most).min(self.data.len() as u64);
         if self.damaged_from.is_some_and(|from| end > from || offset >= self.data.len() as u64) {
             let reason = "as the suite wants it".into();

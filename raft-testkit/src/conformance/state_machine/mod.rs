@@ -81,7 +81,10 @@ pub trait StateMachineBackend: Send + Sync {
     fn machine(&self) -> Self::Machine;
 
     /// Any command that the machine takes; the same for the same numbers. What it does should depend on
-    /// what came before it, and change it, as often as possible.
+    /// what came before it, and change it, as often as possible. Some should make no sense, if such a command can come.
+    ///
+    /// Snapshots are taken after at most some 150 of them. Let these be several pieces, by large commands or small pieces
+    /// under `cfg(test)`: one piece does not show what goes wrong between two.
     ///
     /// # Examples
     /// ```
