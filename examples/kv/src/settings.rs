@@ -59,6 +59,10 @@ macro_rules! flags {
     };
 }
 
+fn ip_and_port(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "it is no IP and port, such as 127.0.0.1:7001; a name is not looked up".into())
+}
+
 flags! {
     /// Needed. The name of this node, a number from 1. A node keeps it for ever, and no other node ever has it.
     #[arg(value_name = "N", help_heading = "Node and cluster")]
@@ -67,10 +71,10 @@ flags! {
     #[arg(value_name = "DIR", help_heading = "Node and cluster")]
     data: PathBuf;
     /// Needed. Where clients connect, with redis-cli -c for example.
-    #[arg(value_name = "IP:PORT", help_heading = "Node and cluster")]
+    #[arg(value_name = "IP:PORT", value_parser = ip_and_port, help_heading = "Node and cluster")]
     listen: SocketAddr;
     /// Needed. Where the other nodes connect.
-    #[arg(value_name = "IP:PORT", help_heading = "Node and cluster")]
+    #[arg(value_name = "IP:PORT", value_parser = ip_and_port, help_heading = "Node and cluster")]
     peer_listen: SocketAddr;
     /// The members of a new cluster, this node among them: ID=PEER-ADDRESS@CLIENT-ADDRESS,... each with another
     /// @HTTP-ADDRESS at its end where its page is to be found. Used when the data folder is empty, and for the

@@ -54,7 +54,9 @@ pub enum Delivery {
 #[non_exhaustive]
 pub enum Refusal {
     /// Another cluster.
-    #[error("it belongs to cluster {theirs}, this one is {ours}")]
+    #[error(
+        "it belongs to cluster {theirs}, this one is {ours}: all nodes of a cluster are given the same cluster id"
+    )]
     WrongCluster {
         /// The refusing node's.
         ours: ClusterId,
@@ -70,7 +72,7 @@ pub enum Refusal {
         theirs: GroupId,
     },
     /// Not the node that was dialled, or the refusing node's own name.
-    #[error("it says it is node {claimed}, expected {expected}")]
+    #[error("it says it is node {claimed}, {}: is an address wrong?", if claimed == expected { String::from("as this one is") } else { alloc::format!("expected {expected}") })]
     WrongNode {
         /// Who was expected.
         expected: NodeId,

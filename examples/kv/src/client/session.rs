@@ -299,7 +299,8 @@ fn unknown(name: &[u8], args: &[Bytes]) -> String {
 
 /// Redis' sentence for too many or too few arguments.
 pub(crate) fn wrong_number(spec: &Spec) -> String {
-    format!("ERR wrong number of arguments for '{}' command", spec.name)
+    let help = if spec.op == Op::Raft { "; RAFT HELP lists what there is" } else { "" };
+    format!("ERR wrong number of arguments for '{}' command{help}", spec.name)
 }
 
 fn is_http(name: &[u8]) -> bool {
