@@ -27,7 +27,9 @@ pub(crate) enum Outside {
 impl Outside {
     pub(crate) const fn sentence(self) -> &'static str {
         match self {
-            Self::Limbo => "this node is in limbo: it waits until it is made a member with RAFT ADD-LEARNER",
+            Self::Limbo => {
+                "this node is in limbo: it waits until it is made a member with RAFT ADD-LEARNER, or hears of the leader if it is one already"
+            }
             Self::Removed => {
                 "this node was removed from the cluster: it comes back only with RAFT ADD-LEARNER on the leader"
             }

@@ -231,8 +231,8 @@ fn a_copy_is_refused_where_it_could_do_harm() {
             assert!(said.contains(sentence), "{said}");
         };
         refused(&from, new.to_str().unwrap(), 2, "file:DIR or sqlite:DIR");
-        refused(&named(other, &old), &to, 1, "create one first");
-        refused(new.to_str().unwrap(), &to, 1, "create one first");
+        refused(&named(other, &old), &to, 1, "no journal is here");
+        refused(new.to_str().unwrap(), &to, 1, "no journal is here");
         assert!(!new.exists());
 
         // In use.

@@ -98,7 +98,11 @@ impl Place {
 }
 
 fn of_open(dir: &Path, error: &OpenError) -> Exit {
-    let text = format!("{}: {error}", dir.display());
+    let text = match error {
+        // To create one is not what is to be done about it here.
+        OpenError::NotInitialised => format!("{}: no journal is here", dir.display()),
+        _ => format!("{}: {error}", dir.display()),
+    };
     match error {
         OpenError::Corrupt(_)
         | OpenError::Version { .. }
