@@ -50,6 +50,20 @@ async fn a_full_disk_is_waited_out_only_where_the_transaction_is_over() {
     }
 }
 
+/// The task that asks seals every entry before it waits for anything, one without data too.
+#[tokio::test]
+async fn many_entries_without_data_are_left_to_the_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = eight(&folder.path().join("journal")).await;
+    for (count, is_small) in [(100, true), (60_000, false)] {
+        let mut write = JournalWrite::default();
+        let empty = |entry| Entry { data: Default::default(), ..entry };
+        write.entries = entries(9, 8 + count).into_iter().map(empty).collect();
+        assert_eq!(store.waits_for_sqlite_only(&write), is_small, "{count} entries");
+    }
+    store.close().await;
+}
+
 async fn eight(dir: &Path) -> Store {
     let mut store = open::create(dir, Origins::New(OWNER, None), Options::default()).await.unwrap();
     write(&mut store, entries(1, 8)).await.unwrap();

@@ -33,6 +33,9 @@ fn wrong_flags_are_named() {
     refused(with("--members", "1=nonsense@b:1"), 2, "'nonsense' in 'nonsense@b:1' is not an address");
     refused(with("--id", "0"), 2, "--id must not be 0");
     refused(with("--listen", "here"), 2, "--listen");
+    for flag in ["--listen", "--peer-listen"] {
+        refused(with(flag, "localhost:7001"), 2, "a name is not looked up");
+    }
     refused(with("--election-timeout-ms", "100"), 2, "must be at least 150ms");
     refused(with("--cluster-id", "x"), 2, "'x' is no UUID");
     refused(with("--transport", "pigeon"), 2, "--transport knows 'tcp' and 'grpc'");

@@ -71,7 +71,17 @@ pub enum Refusal {
         /// The refused node's.
         theirs: GroupId,
     },
-    /// Not the node that was dialled, or the refusing node's own name.
+    /// Not the node that was dialled, or the refusing node's own name: two nodes are given one id, or one address is another's.
+    ///
+    /// ```
+    /// use raft_core::backend::Refusal;
+    /// use raft_core::ids::NodeId;
+    ///
+    /// let says = |expected, claimed| Refusal::WrongNode { expected: NodeId(expected), claimed: NodeId(claimed) }.to_string();
+    /// assert_eq!(says(2, 3), "it says it is node 3, expected 2: is an address wrong?");
+    /// // It has the name of who refuses it.
+    /// assert_eq!(says(1, 1), "it says it is node 1, as this one is: is an address wrong?");
+    /// ```
     #[error("it says it is node {claimed}, {}: is an address wrong?", if claimed == expected { String::from("as this one is") } else { alloc::format!("expected {expected}") })]
     WrongNode {
         /// Who was expected.

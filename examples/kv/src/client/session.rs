@@ -306,3 +306,16 @@ pub(crate) fn wrong_number(spec: &Spec) -> String {
 fn is_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_says_raft_alone_is_told_where_the_list_is() {
+        assert!(
+            wrong_number(find(b"raft").unwrap()).ends_with("'raft' command; RAFT HELP lists what there is")
+        );
+        assert!(wrong_number(find(b"get").unwrap()).ends_with("'get' command"));
+    }
+}
