@@ -1,56 +1,21 @@
-//! The one connection to the database. Nothing here is pooled, and nothing reopens it.
+//! The one connection to the database, as sqlx has it: its settings, its schema, its end. Its rows are in `table`.
 
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt};
 use raft_core::backend::OpenError;
-use raft_core::entry::{Entry, EntryKind};
-use raft_core::ids::{Index, LogId, StoreId, Term};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqlSafeStr};
 
 use crate::beside::VERSION;
-use crate::error::{Context, Kind, result_code};
-use crate::rows::{Seal, State};
-use crate::statements::{self, CHUNK};
+use crate::error::{Context, SqlError, is_damage_to_see};
 
 /// `RSQL`: what `PRAGMA application_id` says of our databases.
 const APPLICATION: i64 = 0x5253_514c;
 
 /// The oldest SQLite without the defect that a reset of the write-ahead log could damage a database.
 pub(crate) const OLDEST: [u32; 3] = [3, 51, 3];
-
-/// A row as stored.
-pub(crate) struct Stored {
-    pub(crate) id: LogId,
-    pub(crate) kind: i64,
-    pub(crate) data: Vec<u8>,
-    pub(crate) crc: i64,
-    pub(crate) chain: u64,
-}
-
-impl Stored {
-    /// Its entry, if the checksum says that it is what was written.
-    pub(crate) fn entry(self, store: StoreId) -> Option<(Entry, Seal)> {
-        let number = u8::try_from(self.kind).ok()?;
-        let kind = EntryKind::from_u8(number)?;
-        let crc = crate::rows::row_crc(store, self.id, number, &self.data);
-        let sound = i64::from(crc) == self.crc;
-        sound.then(|| (Entry { id: self.id, kind, data: self.data.into() }, Seal { crc, chain: self.chain }))
-    }
-}
-
-/// Numbers of SQLite are signed: the bits are kept.
-const fn signed(number: u64) -> i64 {
-    number.cast_signed()
-}
-
-/// For comparing.
-fn clamped(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
 
 fn migrations() -> Migrator {
     let sql = include_str!("../migrations/0001_journal.sql").into_sql_str();
@@ -72,21 +37,7 @@ fn options(path: &Path, create: bool) -> SqliteConnectOptions {
 
 /// The connection.
 pub(crate) struct Db {
-    pub(crate) connection: SqliteConnection,
-    /// Which views of [`statements::append`] it has, by their powers of two.
-    steps: u32,
-    /// A transaction may have been left open: a statement alone would then be done and neither committed nor synced.
-    pub(crate) is_open: bool,
-}
-
-/// Whether no transaction is open after this answer to `ROLLBACK`. That none was open, since SQLite had rolled back by itself or had
-/// not begun, is its plain error.
-pub(crate) fn is_over(rolled_back: &Result<(), sqlx::Error>) -> bool {
-    match rolled_back {
-        Ok(()) => true,
-        Err(sqlx::Error::Database(error)) => error.code().as_deref() == Some("1"),
-        Err(_) => false,
-    }
+    connection: SqliteConnection,
 }
 
 /// Looks only. Closing a connection moves the write-ahead log into the database where it can: here it cannot
@@ -116,7 +67,7 @@ impl Db {
     /// Connects, and makes the settings. Not by sqlx, which lets go of a connection that does not take them: it would be
     /// closed later, on a thread of its own, and take away a write-ahead log that has been put back meanwhile.
     async fn start(options: &SqliteConnectOptions) -> Result<Self, sqlx::Error> {
-        let mut db = Self { connection: options.connect().await?, steps: 0, is_open: false };
+        let mut db = Self { connection: options.connect().await? };
         match db.run(SETTINGS).await {
             Ok(()) => Ok(db),
             Err(error) => {
@@ -167,8 +118,8 @@ impl Db {
 
     /// What is wrong with the schema, if anything is: what [`migrate`](Self::migrate) would stumble over, found
     /// without writing.
-    pub(crate) async fn schema_damage(&mut self) -> Result<Option<String>, sqlx::Error> {
-        let done = match self.migrated().await {
+    pub(crate) async fn schema_damage(&mut self) -> Result<Option<String>, SqlError> {
+        let done = match self.migrated().await.map_err(SqlError::from) {
             Ok(done) => done,
             Err(error) if is_damage_to_see(&error) => return Ok(Some(error.to_string())),
             Err(error) => return Err(error),
@@ -221,183 +172,24 @@ impl Db {
         Ok(())
     }
 
-    /// The state of the log; `None` if it is damaged.
-    pub(crate) async fn state(&mut self, store: StoreId) -> Result<Option<State>, sqlx::Error> {
-        let row = sqlx::query("SELECT state FROM meta WHERE id = 1").fetch_one(&mut self.connection).await?;
-        let bytes: Vec<u8> = row.try_get(0)?;
-        Ok(State::from_row(store, &bytes))
-    }
-
-    /// Rows after `after` in order, up to `limit` of them; at least one and otherwise as many as fit in
-    /// `bytes`.
-    ///
-    /// sqlx reads up to fifty rows ahead, however large. So it is asked for no more than fits: lengths are found
-    /// out without their bytes, for some rows at a time.
-    pub(crate) async fn rows(
-        &mut self,
-        mut after: Index,
-        limit: u64,
-        bytes: u64,
-    ) -> Result<Vec<Stored>, sqlx::Error> {
-        let (mut rows, mut left, mut round) = (Vec::new(), bytes, 64);
-        loop {
-            let asked = limit.saturating_sub(rows.len() as u64).min(round);
-            let fit = if asked == 0 { 0 } else { self.fitting(after, asked, left).await? };
-            let fit = if rows.is_empty() { fit.max(1).min(asked) } else { fit };
-            if fit == 0 {
-                return Ok(rows);
-            }
-            let more = self.fetch(after, fit).await?;
-            let size = more.iter().map(|row| row.data.len() as u64).sum();
-            let is_all = (more.len() as u64) < asked || size > left;
-            left = left.saturating_sub(size);
-            after = more.last().map_or(after, |row| row.id.index);
-            rows.extend(more);
-            if is_all {
-                return Ok(rows);
-            }
-            round = (round * 2).min(1024);
-        }
-    }
-
-    /// How many of the next `limit` rows have no more than `bytes` together.
-    async fn fitting(&mut self, after: Index, limit: u64, bytes: u64) -> Result<u64, sqlx::Error> {
-        let query = "SELECT count(*) FROM (SELECT sum(size) OVER (ORDER BY idx) AS upto FROM \
-                     (SELECT idx, length(data) AS size FROM log WHERE idx > ? ORDER BY idx LIMIT ?)) \
-                     WHERE upto <= ?";
-        let query = sqlx::query(query).bind(signed(after.0)).bind(clamped(limit)).bind(clamped(bytes));
-        let count: i64 = query.fetch_one(&mut self.connection).await?.try_get(0)?;
-        Ok(count.unsigned_abs())
-    }
-
-    async fn fetch(&mut self, after: Index, limit: u64) -> Result<Vec<Stored>, sqlx::Error> {
-        let query = "SELECT idx, term, kind, data, crc, chain FROM log WHERE idx > ? ORDER BY idx LIMIT ?";
-        let query = sqlx::query(query).bind(signed(after.0)).bind(clamped(limit));
-        query.fetch(&mut self.connection).map(|row| stored(&row?)).try_collect().await
-    }
-
-    /// Runs one transaction: cut, append, state. After an error its outcome is not known, not even that it is over
-    /// ([`is_open`](Self::is_open)).
-    pub(crate) async fn transact(&mut self, change: &Change<'_>) -> Result<(), sqlx::Error> {
-        let done = self.apply(change).await;
-        if done.is_err() {
-            let rolled_back = self.run("ROLLBACK").await;
-            self.is_open |= !is_over(&rolled_back);
-        }
-        done
-    }
-
-    async fn apply(&mut self, change: &Change<'_>) -> Result<(), sqlx::Error> {
-        let unfit = || sqlx::Error::Encode("the state does not fit its record".into());
-        let state = change.state.to_row().ok_or_else(unfit)?;
-        let is_plain = change.cut_from.is_none() && change.purge_upto.is_none();
-        let is_one = is_plain && change.rows.len() <= CHUNK;
-        if is_plain
-            && !change.fail_commit
-            && let Some(append) = statements::append(&change.rows, state.clone())?
-        {
-            if self.steps >> append.power & 1 == 0 {
-                self.run(append.make).await?;
-                self.steps |= 1 << append.power;
-            }
-            return append.query.execute(&mut self.connection).await.map(drop);
-        }
-        if !is_one {
-            self.run("BEGIN IMMEDIATE").await?;
-        }
-        if let Some(from) = change.cut_from {
-            sqlx::query("DELETE FROM log WHERE idx >= ?")
-                .bind(signed(from.0))
-                .execute(&mut self.connection)
-                .await?;
-        }
-        if let Some(upto) = change.purge_upto {
-            sqlx::query("DELETE FROM log WHERE idx <= ?")
-                .bind(signed(upto.0))
-                .execute(&mut self.connection)
-                .await?;
-        }
-        let ahead = change.rows.len().saturating_sub(1) / CHUNK * CHUNK;
-        let (ahead, rest) = change.rows.split_at_checked(ahead).unwrap_or_default();
-        for rows in ahead.chunks(CHUNK) {
-            statements::insert(rows)?.execute(&mut self.connection).await?;
-        }
-        let commit = !change.fail_commit;
-        statements::last(is_one, rest, state, commit)?.execute(&mut self.connection).await?;
-        if change.fail_commit {
-            return Err(sqlx::Error::Io(std::io::Error::other("a sync that was told to fail")));
-        }
-        Ok(())
-    }
-
-    /// Moves the write-ahead log into the database and empties it.
-    pub(crate) async fn checkpoint(&mut self) -> Result<(), sqlx::Error> {
-        let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut self.connection).await?;
-        let busy: i64 = row.try_get(0)?;
-        if busy == 0 {
-            Ok(())
-        } else {
-            Err(sqlx::Error::Io(std::io::Error::other("the checkpoint was blocked")))
-        }
-    }
-
-    /// Lets the database grow no further, or as it likes. For tests: SQLite then answers `SQLITE_FULL`.
-    pub(crate) async fn limit_size(&mut self, full: bool) -> Result<(), sqlx::Error> {
-        self.run(if full { "PRAGMA max_page_count = 1" } else { "PRAGMA max_page_count = 4294967294" }).await
-    }
-
-    /// Lets go of what is kept in memory of the database's pages: what is read next comes from the disk.
-    pub(crate) async fn forget_pages(&mut self) -> Result<(), sqlx::Error> {
-        self.run("PRAGMA shrink_memory").await
-    }
-
-    pub(crate) async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+    async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
         sqlx::raw_sql(sql).execute(&mut self.connection).await.map(drop)
+    }
+
+    /// For whoever uses it without sqlx meanwhile.
+    pub(crate) fn into_inner(self) -> SqliteConnection {
+        self.connection
+    }
+
+    /// Undoes [`into_inner`](Self::into_inner).
+    pub(crate) const fn of(connection: SqliteConnection) -> Self {
+        Self { connection }
     }
 
     /// Closes it; SQLite moves what is left of the write-ahead log into the database.
     pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
         self.connection.close().await
     }
-}
-
-/// Whether an error means that the database is damaged.
-fn is_damage(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Migrate(_)) || Kind::of(error) == Kind::Damaged
-}
-
-/// The same where nothing is written: what SQLite would have to repair first is damaged too.
-pub(crate) fn is_damage_to_see(error: &sqlx::Error) -> bool {
-    /// `SQLITE_ERROR`: our statements are right, so it is their table that is missing. `SQLITE_READONLY`.
-    const UNKNOWN: [u32; 2] = [1, 8];
-    is_damage(error) || result_code(error).is_some_and(|code| UNKNOWN.contains(&code))
-}
-
-/// What one transaction does.
-pub(crate) struct Change<'a> {
-    pub(crate) cut_from: Option<Index>,
-    pub(crate) purge_upto: Option<Index>,
-    pub(crate) rows: Vec<(&'a Entry, Seal)>,
-    pub(crate) state: State,
-    pub(crate) fail_commit: bool,
-}
-
-impl Change<'_> {
-    /// One that changes the state only.
-    pub(crate) const fn of(state: State) -> Self {
-        Self { cut_from: None, purge_upto: None, rows: Vec::new(), state, fail_commit: false }
-    }
-}
-
-fn stored(row: &SqliteRow) -> Result<Stored, sqlx::Error> {
-    let number = |at: usize| row.try_get::<i64, _>(at);
-    Ok(Stored {
-        id: LogId { index: Index(number(0)?.cast_unsigned()), term: Term(number(1)?.cast_unsigned()) },
-        kind: number(2)?,
-        data: row.try_get(3)?,
-        crc: number(4)?,
-        chain: number(5)?.cast_unsigned(),
-    })
 }
 
 #[cfg(test)]

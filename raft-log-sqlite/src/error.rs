@@ -1,5 +1,6 @@
 //! How failures of the system and of SQLite become errors of the journal.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -17,13 +18,94 @@ impl<T> Context<T> for io::Result<T> {
     }
 }
 
-impl<T> Context<T> for Result<T, sqlx::Error> {
+impl<T> Context<T> for Result<T, SqlError> {
     fn during(self, what: &str) -> Result<T, OpenError> {
-        self.map_err(|error| match Kind::of(&error) {
+        self.map_err(|error| match error.kind() {
             Kind::Locked => OpenError::Locked { by: None },
             _ => OpenError::Io { what: what.to_owned(), cause: error.to_string().into() },
         })
     }
+}
+
+impl<T> Context<T> for Result<T, sqlx::Error> {
+    fn during(self, what: &str) -> Result<T, OpenError> {
+        self.map_err(SqlError::from).during(what)
+    }
+}
+
+/// What SQLite has said, to whom it was.
+#[derive(Debug)]
+pub(crate) enum SqlError {
+    /// To sqlx.
+    Sqlx(sqlx::Error),
+    /// To rusqlite.
+    Direct(rusqlite::Error),
+    /// It was not asked, or has not said it.
+    Other(Box<str>),
+}
+
+impl From<sqlx::Error> for SqlError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sqlx(error)
+    }
+}
+
+impl From<rusqlite::Error> for SqlError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Direct(error)
+    }
+}
+
+impl fmt::Display for SqlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlx(error) => error.fmt(f),
+            Self::Direct(error) => error.fmt(f),
+            Self::Other(what) => what.fmt(f),
+        }
+    }
+}
+
+impl SqlError {
+    /// SQLite's result code, without what it adds to say where.
+    fn code(&self) -> Option<u32> {
+        match self {
+            Self::Sqlx(error) => result_code(error),
+            Self::Direct(error) => {
+                error.sqlite_error().map(|error| error.extended_code.cast_unsigned() & 0xff)
+            }
+            Self::Other(_) => None,
+        }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Sqlx(error) => Kind::of(error),
+            Self::Direct(
+                rusqlite::Error::QueryReturnedNoRows
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..),
+            ) => Kind::Damaged,
+            Self::Direct(_) | Self::Other(_) => self.code().map_or(Kind::Other, Kind::of_code),
+        }
+    }
+}
+
+/// SQLite's result code, without what it adds to say where.
+fn result_code(error: &sqlx::Error) -> Option<u32> {
+    let sqlx::Error::Database(database) = error else { return None };
+    Some(database.code()?.parse::<u32>().ok()? & 0xff)
+}
+
+/// Whether an error means that the database is damaged, where nothing is written: what SQLite would have to repair first is
+/// damaged too.
+pub(crate) fn is_damage_to_see(error: &SqlError) -> bool {
+    /// `SQLITE_ERROR`: our statements are right, so it is their table that is missing. `SQLITE_READONLY`.
+    const UNKNOWN: [u32; 2] = [1, 8];
+    matches!(error, SqlError::Sqlx(sqlx::Error::Migrate(_)))
+        || error.kind() == Kind::Damaged
+        || error.code().is_some_and(|code| UNKNOWN.contains(&code))
 }
 
 /// What SQLite's result codes mean to a journal.
@@ -37,12 +119,6 @@ pub(crate) enum Kind {
     Damaged,
     /// `SQLITE_IOERR` and everything else.
     Other,
-}
-
-/// SQLite's result code, without what it adds to say where.
-pub(crate) fn result_code(error: &sqlx::Error) -> Option<u32> {
-    let sqlx::Error::Database(database) = error else { return None };
-    Some(database.code()?.parse::<u32>().ok()? & 0xff)
 }
 
 impl Kind {
@@ -65,8 +141,8 @@ impl Kind {
 }
 
 /// The error of a write or a read.
-pub(crate) fn journal_error(error: &sqlx::Error, what: &str, needed: u64) -> JournalError {
-    match Kind::of(error) {
+pub(crate) fn journal_error(error: &SqlError, what: &str, needed: u64) -> JournalError {
+    match error.kind() {
         Kind::Full => JournalError::NoSpace { needed },
         Kind::Damaged => JournalError::Corrupt(damage("journal.db", 0, error.to_string())),
         _ => io_error(what, error.to_string()),
@@ -128,6 +204,12 @@ mod tests {
         }
         assert_eq!(Kind::of(&sqlx::Error::RowNotFound), Damaged);
         assert_eq!(Kind::of(&sqlx::Error::WorkerCrashed), Other);
+        assert_eq!(SqlError::from(rusqlite::Error::QueryReturnedNoRows).kind(), Damaged);
+        for (code, kind) in table {
+            // With what SQLite adds to say where.
+            let failure = rusqlite::ffi::Error::new((code | 3 << 8).cast_signed());
+            assert_eq!(SqlError::from(rusqlite::Error::SqliteFailure(failure, None)).kind(), kind, "{code}");
+        }
     }
 
     #[test]

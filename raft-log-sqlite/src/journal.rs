@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
@@ -23,7 +22,7 @@ use crate::options::{Options, Owner};
 use crate::scan::Log;
 use crate::store::{Store, check_range};
 use crate::verify::{self, Report};
-use crate::worker::{Desk, Request, Worker};
+use crate::worker::{Desk, Queue, Request, Worker};
 
 /// The durable log and hard state of one node: the log in SQLite, the rest in files beside it.
 ///
@@ -155,16 +154,15 @@ impl SqliteJournal {
     async fn start(
         make: impl FnOnce(&Runtime) -> Result<Store, OpenError> + Send + 'static,
     ) -> Result<Self, OpenError> {
-        let (queue, requests) = mpsc::channel();
-        let readers = queue.clone();
+        let (queue, requests) = Queue::new();
         let (answer, answered) = oneshot::channel();
         let run = move || match runtime().and_then(|runtime| Ok((make(&runtime)?, runtime))) {
             Ok((store, runtime)) => {
                 let about = (Arc::clone(&store.log), store.identity, store.findings.clone());
-                let (worker, desk) = Worker::new(store, runtime, queue, requests);
+                let (worker, desk) = Worker::new(store, queue, requests);
                 // If nobody listens any more the journal is closed as it is opened.
                 drop(answer.send(Ok((about, Opened(Some(desk))))));
-                worker.run();
+                worker.run(&runtime);
             }
             Err(error) => drop(answer.send(Err(error))),
         };
@@ -173,7 +171,7 @@ impl SqliteJournal {
         let gone = || OpenError::Io { what: "open the journal".into(), cause: "its thread has died".into() };
         let ((log, identity, findings), mut opened) = answered.await.map_err(|_| gone())??;
         let desk = opened.0.take().ok_or_else(gone)?;
-        let reader = Arc::new(Reader { log, queue: readers });
+        let reader = Arc::new(Reader { log, queue: desk.queue().clone() });
         Ok(Self { desk, thread: Some(thread), reader, identity, findings })
     }
 }
@@ -229,7 +227,7 @@ impl Journal for SqliteJournal {
 /// Answers from memory what is there, and asks the thread for the rest.
 struct Reader {
     log: Arc<RwLock<Log>>,
-    queue: Sender<Request>,
+    queue: Queue,
 }
 
 impl Reader {
@@ -266,18 +264,14 @@ impl JournalReader for Reader {
         if let Some(entries) = self.in_memory(&range, max_bytes)? {
             return Ok(entries);
         }
-        let (answer, answered) = oneshot::channel();
-        self.queue.send(Request::Read(range, max_bytes, answer)).map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        self.queue.ask(|answer| Request::Read(range, max_bytes, answer)).await.ok_or_else(gone)?
     }
 
     async fn verify(&self, range: Range<Index>, max_bytes: u64) -> Result<Verified, JournalError> {
         if range.is_empty() {
             return Ok(Verified { next: range.end, bytes: 0 });
         }
-        let (answer, answered) = oneshot::channel();
-        self.queue.send(Request::Verify(range, max_bytes, answer)).map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        self.queue.ask(|answer| Request::Verify(range, max_bytes, answer)).await.ok_or_else(gone)?
     }
 }
 

@@ -7,12 +7,14 @@
 //! is not in the database at all.
 //!
 //! Read in this order: `docs/journal-sqlite.md` (the bytes and the rules), `rows` (checksums), `beside`
-//! (the files beside the database), `wal` (judging the write-ahead log), `db` (the one connection), `statements` (what it is asked),
+//! (the files beside the database), `wal` (judging the write-ahead log), `db` (the one connection, as sqlx has it), `direct` (the same without
+//! sqlx's thread), `table` (rows and transactions),
 //! `open` (the verdict), `store` (writing, and what an error does), `worker` (who writes), `journal` (what a node takes), `view` (looking at one that is not open).
 //! `snapshots` is a store of its own, apart from the journal.
 
 mod beside;
 mod db;
+mod direct;
 mod error;
 mod journal;
 mod open;
@@ -20,10 +22,10 @@ mod options;
 mod rows;
 mod scan;
 mod snapshots;
-mod statements;
 mod store;
 #[cfg(test)]
 mod store_tests;
+mod table;
 mod verify;
 mod view;
 mod wal;

@@ -19,12 +19,13 @@ use crate::beside::{
     self, DATABASE, Finding, HARD_STATE, IDENTITY, PEERS, Pair, PairState, VERSION, WATERMARK, slot_path,
     sync_dir,
 };
-use crate::db::{Change, Db, Marks, is_damage_to_see};
-use crate::error::{Context, damage, damage_of};
+use crate::db::{Db, Marks};
+use crate::error::{Context, SqlError, damage, damage_of, is_damage_to_see};
 use crate::options::{Options, Owner};
 use crate::rows::{Seal, State};
 use crate::scan::{Log, Scan, scan};
 use crate::store::Store;
+use crate::table::{Change, Table};
 use crate::view;
 use crate::wal::{self, Shape, WAL};
 
@@ -157,9 +158,9 @@ pub(crate) async fn create(dir: &Path, origins: Origins, options: Options) -> Re
     let hard_pair = Pair::create(dir, HARD_STATE, &hard, faults()).during("create the hard state")?;
     let peers = encode_peers(store, &[]);
     let peers_pair = Pair::create(dir, PEERS, &peers, faults()).during("create the known peers")?;
-    let mut db = Db::connect(dir, DATABASE, true).await.during("create the database")?;
-    let made = async {
-        let log = first_state(&mut db, store, initial, options.tail_bytes).await?;
+    let table = new_table(dir).await?;
+    let mut made = || {
+        let log = first_state(&table, store, initial, options.tail_bytes)?;
         let body = log.state.encode();
         let mark = Pair::create(dir, WATERMARK, &body, faults()).during("create the watermark")?;
         sync_dir(dir).during("sync the folder")?;
@@ -168,17 +169,18 @@ pub(crate) async fn create(dir: &Path, origins: Origins, options: Options) -> Re
         identities.write(&encode(&identity, true)).during(what)?;
         Ok((log, mark))
     };
-    let (log, mark) = match made.await {
+    let (log, mark) = match made() {
         Ok(made) => made,
         Err(error) => {
             // While the lock is held: closing removes a write-ahead log, whosever it is by then.
-            let _ = db.close().await;
+            let _ = table.close().await;
             return Err(error);
         }
     };
-    let store = Store {
+    let mut store = Store {
         dir: dir.to_path_buf(),
-        wal: dir.join(WAL),
+        wal: None,
+        emptied: None,
         _lock: lock,
         identity,
         hard_state: HardState::default(),
@@ -189,7 +191,7 @@ pub(crate) async fn create(dir: &Path, origins: Origins, options: Options) -> Re
         unsettled: 0,
         fresh_wal: true,
         stale_wal: false,
-        db,
+        table,
         log: Arc::new(RwLock::new(log)),
         options,
         limited: false,
@@ -201,14 +203,25 @@ pub(crate) async fn create(dir: &Path, origins: Origins, options: Options) -> Re
     Ok(store)
 }
 
+/// A new database, with its schema and nothing in it.
+async fn new_table(dir: &Path) -> Result<Table, OpenError> {
+    let mut db = Db::connect(dir, DATABASE, true).await.during("create the database")?;
+    match db.check_sqlite().await {
+        Ok(()) => Table::of(db).await.during("create the database"),
+        Err(error) => {
+            let _ = db.close().await;
+            Err(error)
+        }
+    }
+}
+
 /// The first transaction of a new journal.
-async fn first_state(
-    db: &mut Db,
+fn first_state(
+    table: &Table,
     store: StoreId,
     initial: Option<&Membership>,
     tail_bytes: usize,
 ) -> Result<Log, OpenError> {
-    db.check_sqlite().await?;
     let mut log = Log::new(State::new(store), tail_bytes);
     let first_entry = initial.map(|membership| Entry {
         id: LogId::new(0, 1),
@@ -221,10 +234,10 @@ async fn first_state(
         let seal = Seal::of(store, state.last_chain, entry);
         (state.last, state.last_chain) = (entry.id, seal.chain);
         rows.push((entry, seal));
-        log.push(entry);
+        log.push(std::slice::from_ref(entry));
     }
-    db.transact(&Change { rows, ..Change::of(state) }).await.during("write the first state")?;
-    db.checkpoint().await.during("write the first state")?;
+    table.transact(&Change { rows, ..Change::of(state) }).during("write the first state")?;
+    table.checkpoint().during("write the first state")?;
     log.state = state;
     Ok(log)
 }
@@ -240,7 +253,7 @@ pub(crate) struct Examined {
     peers_pair: PairState,
     mark_pair: PairState,
     mark: Option<State>,
-    pub(crate) db: Option<Db>,
+    pub(crate) table: Option<Table>,
     pub(crate) scan: Scan,
     pub(crate) verdict: Verdict,
     pub(crate) findings: Vec<Finding>,
@@ -288,9 +301,9 @@ pub(crate) async fn examine(
 
     let shape = keep_wal(dir).during("keep the write-ahead log")?;
     let empty = || Log::new(mark.map_or_else(|| State::new(store), |mark| cut_off(store, mark)), tail_bytes);
-    let (db, mut scan) = if dir.join(DATABASE).exists() {
+    let (table, mut scan) = if dir.join(DATABASE).exists() {
         match look(dir, store, mark, tail_bytes).await {
-            Ok((db, scan)) => (Some(db), scan),
+            Ok((table, scan)) => (Some(table), scan),
             Err(Look::Open(error)) => {
                 restore_wal(dir)?;
                 return Err(error);
@@ -317,8 +330,8 @@ pub(crate) async fn examine(
     if hard < scan.log.state.hard.max(mark.map_or(0, |mark| mark.hard)) {
         // A newer one was there: a vote may be forgotten.
         let error = OpenError::Corrupt(damage(HARD_STATE, 0, "it is older than the log says"));
-        if let Some(db) = db {
-            let _ = db.close().await;
+        if let Some(table) = table {
+            let _ = table.close().await;
         }
         restore_wal(dir)?;
         return Err(error);
@@ -353,7 +366,7 @@ pub(crate) async fn examine(
         peers_pair,
         mark_pair,
         mark,
-        db,
+        table,
         scan,
         verdict,
         findings,
@@ -373,39 +386,52 @@ fn all_of(mark: Option<State>, damage: Corruption) -> Corruption {
 }
 
 enum Look {
-    Sql(sqlx::Error),
+    Sql(SqlError),
     Open(OpenError),
     /// Not a journal's database.
     Foreign,
 }
 
-async fn look(dir: &Path, store: StoreId, mark: Option<State>, tail: usize) -> Result<(Db, Scan), Look> {
-    let mut db = Db::look(dir, DATABASE).await.map_err(Look::Sql)?;
-    let scanned = look_at(&mut db, store, mark, tail).await;
-    match scanned {
-        Ok(scan) => Ok((db, scan)),
-        Err(error) => {
-            let _ = db.close().await;
-            Err(error)
-        }
+impl<E: Into<SqlError>> From<E> for Look {
+    fn from(error: E) -> Self {
+        Self::Sql(error.into())
     }
 }
 
-async fn look_at(db: &mut Db, store: StoreId, mark: Option<State>, tail: usize) -> Result<Scan, Look> {
+async fn look(dir: &Path, store: StoreId, mark: Option<State>, tail: usize) -> Result<(Table, Scan), Look> {
+    let mut db = Db::look(dir, DATABASE).await?;
+    if let Err(error) = look_at(&mut db).await {
+        let _ = db.close().await;
+        return Err(error);
+    }
+    let table = Table::of(db).await?;
+    let mut scan = match scan(&table, store, mark, tail) {
+        Ok(scan) if scan.damage.is_some() => return Ok((table, scan)),
+        Ok(scan) => scan,
+        Err(error) => {
+            let _ = table.close().await;
+            return Err(error.into());
+        }
+    };
+    let mut db = table.into_db();
+    match db.schema_damage().await {
+        Ok(found) => scan.damage = found.map(|why| damage(SCHEMA, 0, why)),
+        Err(error) => {
+            let _ = db.close().await;
+            return Err(error.into());
+        }
+    }
+    Ok((Table::of(db).await?, scan))
+}
+
+async fn look_at(db: &mut Db) -> Result<(), Look> {
     db.check_sqlite().await.map_err(Look::Open)?;
-    match db.marks().await.map_err(Look::Sql)? {
-        Marks::Ours => {}
+    match db.marks().await? {
+        Marks::Ours => Ok(()),
         // Before anything is judged: what a later version has written is not damaged.
-        Marks::Later(found) => return Err(Look::Open(OpenError::Version { found, known: VERSION })),
-        Marks::Foreign => return Err(Look::Foreign),
+        Marks::Later(found) => Err(Look::Open(OpenError::Version { found, known: VERSION })),
+        Marks::Foreign => Err(Look::Foreign),
     }
-    let mut scan = scan(db, store, mark, tail).await.map_err(Look::Sql)?;
-    if scan.damage.is_none()
-        && let Some(why) = db.schema_damage().await.map_err(Look::Sql)?
-    {
-        scan.damage = Some(damage(SCHEMA, 0, why));
-    }
-    Ok(scan)
 }
 
 /// Writes a copy of a write-ahead log, durably. The room behind it takes none.
@@ -466,9 +492,9 @@ impl Examined {
     }
 
     async fn close(&mut self) {
-        if let Some(db) = self.db.take() {
+        if let Some(table) = self.table.take() {
             // Whatever it answers: nothing was written by us.
-            let _ = db.close().await;
+            let _ = table.close().await;
         }
     }
 }
@@ -484,21 +510,26 @@ pub(crate) async fn open(dir: &Path, owner: Owner, options: Options) -> Result<S
     }
     let lock = Arc::clone(&found.lock);
     found.close().await;
-    let mut db = None;
+    let mut table = None;
     if found.scan.damage.is_none() {
         match connect_again(dir).await {
-            Ok(connected) => db = Some(connected),
+            Ok(Ok(connected)) => table = Some(connected),
+            Ok(Err(why)) => {
+                let damage = damage(SCHEMA, 0, why);
+                found.verdict = Verdict::Corrupt(damage.clone());
+                found.scan.damage = Some(damage);
+            }
             Err(error) => {
                 restore_wal(dir)?;
                 return Err(error);
             }
         }
     }
-    let opened = act(dir, owner, options, found, &mut db).await;
+    let opened = act(dir, owner, options, found, &mut table).await;
     if opened.is_err() {
-        if let Some(db) = db {
+        if let Some(table) = table {
             // While the lock is held: closing removes a write-ahead log, whosever it is by then.
-            let _ = db.close().await;
+            let _ = table.close().await;
         }
         restore_wal(dir)?;
     }
@@ -506,20 +537,23 @@ pub(crate) async fn open(dir: &Path, owner: Owner, options: Options) -> Result<S
     opened
 }
 
-/// Opens what was looked at, now to write to it.
-async fn connect_again(dir: &Path) -> Result<Db, OpenError> {
+/// Opens what was looked at, now to write to it; or says why its schema cannot be brought up to date.
+async fn connect_again(dir: &Path) -> Result<Result<Table, String>, OpenError> {
     // A write-ahead log without a sound frame was removed; nothing in it counts, but it stays what was found.
     if dir.join(WAL_KEPT).exists() && !dir.join(WAL).exists() {
         copy(&dir.join(WAL_KEPT), &dir.join(WAL)).during("put the write-ahead log back")?;
     }
     let mut db = Db::connect(dir, DATABASE, false).await.during("open the database")?;
-    match db.check_sqlite().await {
-        Ok(()) => Ok(db),
-        Err(error) => {
-            let _ = db.close().await;
-            Err(error)
-        }
-    }
+    let refused = match db.check_sqlite().await {
+        Ok(()) => match db.migrate().await {
+            Ok(()) => return Table::of(db).await.during("open the database").map(Ok),
+            Err(error) => Ok(Err(error.to_string())),
+        },
+        Err(error) => Err(error),
+    };
+    // Whatever it answers: nothing was written by us.
+    let _ = db.close().await;
+    refused
 }
 
 /// Acts on what was found. After an error the database is left in `slot`, for the caller to close.
@@ -527,17 +561,9 @@ async fn act(
     dir: &Path,
     owner: Owner,
     options: Options,
-    mut found: Examined,
-    slot: &mut Option<Db>,
+    found: Examined,
+    slot: &mut Option<Table>,
 ) -> Result<Store, OpenError> {
-    if found.scan.damage.is_none()
-        && let Some(db) = slot
-        && let Err(error) = db.migrate().await
-    {
-        let damage = damage(SCHEMA, 0, error.to_string());
-        found.verdict = Verdict::Corrupt(damage.clone());
-        found.scan.damage = Some(damage);
-    }
     let quarantine = found.scan.damage.clone();
     let mut hard_state = found.hard_state;
     if let Some(damage) = &quarantine {
@@ -551,12 +577,6 @@ async fn act(
     let store = found.identity.store;
     let before = found.identity.incarnation.number;
     let mut log = found.scan.log.clone();
-    if quarantine.is_some()
-        && let Some(db) = slot.take()
-    {
-        // Whatever it answers: nothing was written by us.
-        let _ = db.close().await;
-    }
     let Examined { lock, identities, hard_pair, peers_pair, mark_pair, mark, .. } = found;
 
     let mut hard_pair = hard_pair.into_pair(dir, faults())?;
@@ -565,8 +585,8 @@ async fn act(
         hard_pair.write(&encode_hard_state(store, &hard_state)).during("write the hard state")?;
     }
     let peers_pair = peers_pair.into_pair(dir, faults())?;
-    let db = match slot {
-        Some(db) => db,
+    let table = match slot {
+        Some(table) => table,
         None => {
             let op = log.state.op.max(mark.map_or(0, |mark| mark.op)) + 1;
             log.state.op = op;
@@ -576,7 +596,7 @@ async fn act(
     };
     // Moving the write-ahead log into the database writes all of it again: what was read may never have
     // reached the disk.
-    db.checkpoint().await.during("move the write-ahead log into the database")?;
+    table.checkpoint().during("move the write-ahead log into the database")?;
     remove(&dir.join(WAL_KEPT)).during("remove the copy of the write-ahead log")?;
     sync_dir(dir).during("sync the folder")?;
 
@@ -595,10 +615,11 @@ async fn act(
     let mut findings = found.findings;
     findings.extend(quarantine.map(|damage| Finding { damage }));
     let gone = || OpenError::Io { what: "open the database".into(), cause: "it is closed".into() };
-    let db = slot.take().ok_or_else(gone)?;
-    let store = Store {
+    let table = slot.take().ok_or_else(gone)?;
+    let mut store = Store {
         dir: dir.to_path_buf(),
-        wal: dir.join(WAL),
+        wal: None,
+        emptied: None,
         _lock: lock,
         identity,
         hard_state,
@@ -609,7 +630,7 @@ async fn act(
         unsettled: 0,
         fresh_wal: true,
         stale_wal: false,
-        db,
+        table,
         log: Arc::new(RwLock::new(log)),
         options,
         limited: false,
@@ -623,19 +644,19 @@ async fn act(
 
 /// Makes a new database of the sound part of a damaged one, which is kept as evidence. Nothing is ever
 /// written behind damage.
-async fn replace(dir: &Path, evidence: &Path, log: &Log) -> Result<Db, OpenError> {
+async fn replace(dir: &Path, evidence: &Path, log: &Log) -> Result<Table, OpenError> {
     let what = "make a new database of what is sound";
     let (old, new) = (dir.join(DATABASE), dir.join(DATABASE_NEW));
     for name in [DATABASE_NEW, "journal.db.new-wal", "journal.db.new-journal"] {
         remove(&dir.join(name)).during(what)?;
     }
-    let mut made = Db::connect(dir, DATABASE_NEW, true).await.during(what)?;
+    let made = connect(dir, DATABASE_NEW, true).await.during(what)?;
     let mut state = State { last: log.state.purged, last_chain: log.state.purged_chain, ..log.state };
     if log.state.last != state.last {
-        let mut from = Db::connect(dir, DATABASE, false).await.during(what)?;
+        let from = connect(dir, DATABASE, false).await.during(what)?;
         while state.last.index < log.state.last.index {
             let left = log.state.last.index.0 - state.last.index.0;
-            let rows = from.rows(state.last.index, left.min(4096), 4 << 20).await.during(what)?;
+            let rows = from.rows(state.last.index, left.min(4096), 4 << 20).during(what)?;
             let sound: Option<Vec<(Entry, Seal)>> =
                 rows.into_iter().map(|row| row.entry(log.state.store)).collect();
             let sound = sound.filter(|sound| !sound.is_empty());
@@ -645,13 +666,13 @@ async fn replace(dir: &Path, evidence: &Path, log: &Log) -> Result<Db, OpenError
                 (state.last, state.last_chain) = (entry.id, seal.chain);
             }
             let rows = sound.iter().map(|(entry, seal)| (entry, *seal)).collect();
-            made.transact(&Change { rows, ..Change::of(state) }).await.during(what)?;
-            made.checkpoint().await.during(what)?;
+            made.transact(&Change { rows, ..Change::of(state) }).during(what)?;
+            made.checkpoint().during(what)?;
         }
         let _ = from.close().await;
     }
-    made.transact(&Change::of(log.state)).await.during(what)?;
-    made.checkpoint().await.during(what)?;
+    made.transact(&Change::of(log.state)).during(what)?;
+    made.checkpoint().during(what)?;
     made.close().await.during(what)?;
     // The evidence first, then one rename: there is a database at every moment.
     fs::create_dir_all(evidence).during("keep the evidence")?;
@@ -671,5 +692,9 @@ async fn replace(dir: &Path, evidence: &Path, log: &Log) -> Result<Db, OpenError
     sync_dir(dir).during(what)?;
     fs::rename(&new, &old).during(what)?;
     sync_dir(dir).during(what)?;
-    Db::connect(dir, DATABASE, false).await.during("open the new database")
+    connect(dir, DATABASE, false).await.during("open the new database")
+}
+
+async fn connect(dir: &Path, name: &str, create: bool) -> Result<Table, SqlError> {
+    Table::of(Db::connect(dir, name, create).await?).await
 }

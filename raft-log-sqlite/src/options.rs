@@ -58,6 +58,12 @@ pub struct Options {
     pub wal_bytes: u64,
     /// The newest entries are kept in memory up to this, in bytes; reading them waits for nothing.
     pub tail_bytes: usize,
+    /// Entries of up to this many bytes together are written by the task that asks for it, which blocks its thread for a
+    /// transaction, as long as the last one took 2 ms at most; everything else, and everything by default (0), by the
+    /// journal's own thread. It saves two hand-overs between threads. The thread of the task does nothing else meanwhile,
+    /// so this is for a runtime that serves this node alone. If the disk hangs, so does that runtime, once: the node is as if
+    /// frozen, and a leader is replaced by the others instead of handing over (M11).
+    pub inline_bytes: u64,
     /// Open although acknowledged entries of a single voter are lost. Has no effect otherwise.
     pub accept_loss: bool,
     #[doc(hidden)]
@@ -69,7 +75,8 @@ impl Default for Options {
         Self {
             witness: Witness::Lazy,
             wal_bytes: 4 << 20,
-            tail_bytes: 16 << 20,
+            tail_bytes: 1 << 20,
+            inline_bytes: 0,
             accept_loss: false,
             faults: None,
         }
@@ -98,6 +105,13 @@ impl Options {
         self
     }
 
+    /// With entries of up to so many bytes written by the task that asks.
+    #[must_use]
+    pub const fn inline_bytes(mut self, bytes: u64) -> Self {
+        self.inline_bytes = bytes;
+        self
+    }
+
     /// With or without accepting the loss of a single voter's entries.
     #[must_use]
     pub const fn accept_loss(mut self, accept: bool) -> Self {
@@ -123,6 +137,8 @@ pub struct Faults {
     pub sync_in: AtomicU64,
     /// The database may not grow: SQLite itself says so.
     pub full: AtomicBool,
+    /// A transaction stays open after one that has failed.
+    pub stays_open: AtomicBool,
     /// Syncs of the files beside the database do nothing, and say that they did.
     pub no_sync: AtomicBool,
     /// What the files beside the database held when they were synced last.
@@ -149,6 +165,10 @@ impl Faults {
         file.read_to_end(&mut bytes)?;
         faults.synced.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_path_buf(), bytes);
         Ok(())
+    }
+
+    pub(crate) fn stays_open(faults: Option<&Arc<Self>>) -> bool {
+        faults.is_some_and(|faults| faults.stays_open.load(Ordering::SeqCst))
     }
 
     pub(crate) fn is_full(faults: Option<&Arc<Self>>) -> bool {

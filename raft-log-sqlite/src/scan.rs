@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use raft_core::backend::Corruption;
 use raft_core::entry::{Entry, EntryKind};
 use raft_core::ids::{Index, LogId, StoreId, Term};
 use raft_core::membership::Membership;
 
-use crate::db::Db;
-use crate::error::{damage, damage_of};
+use crate::error::{SqlError, damage, damage_of, is_damage_to_see};
 use crate::rows::State;
+use crate::table::Table;
 
 /// How many bytes are read at a time.
 const STEP: u64 = 4 << 20;
@@ -77,18 +78,27 @@ impl Log {
         }
     }
 
-    /// Takes in an entry that follows the last one.
-    pub(crate) fn push(&mut self, entry: &Entry) {
-        if self.terms.last().is_none_or(|(_, term)| *term != entry.id.term) {
-            self.terms.push((entry.id.index, entry.id.term));
+    /// Takes in entries that follow the last one.
+    pub(crate) fn push(&mut self, entries: &[Entry]) {
+        // A copy of their own: they may be slices of something big. One for all: they come and go together, mostly.
+        let all = entries.iter().map(|entry| entry.data.len()).sum();
+        let mut copied = Vec::with_capacity(all);
+        entries.iter().for_each(|entry| copied.extend_from_slice(&entry.data));
+        let (copied, mut at) = (Bytes::from(copied), 0);
+        for entry in entries {
+            if self.terms.last().is_none_or(|(_, term)| *term != entry.id.term) {
+                self.terms.push((entry.id.index, entry.id.term));
+            }
+            if entry.kind == EntryKind::Membership {
+                // The log keeps these for long.
+                let data = Bytes::copy_from_slice(&entry.data);
+                self.memberships.push(Entry { data, ..*entry });
+            }
+            let data = copied.slice(at..at + entry.data.len());
+            at += entry.data.len();
+            self.tail_bytes += weight(entry);
+            self.tail.push_back(Entry { data, ..*entry });
         }
-        // A copy of its own: it may be a slice of something big.
-        let own = Entry { data: bytes::Bytes::copy_from_slice(&entry.data), ..*entry };
-        if own.kind == EntryKind::Membership {
-            self.memberships.push(own.clone());
-        }
-        self.tail_bytes += weight(&own);
-        self.tail.push_back(own);
         while self.tail_bytes > self.tail_limit && !self.tail.is_empty() {
             self.drop_oldest();
         }
@@ -121,15 +131,15 @@ pub(crate) struct Scan {
 
 /// Reads everything and checks checksums, chain, order and end. What is beyond the first damage does not
 /// count. If the state is damaged, the log begins where the watermark says.
-pub(crate) async fn scan(
-    db: &mut Db,
+pub(crate) fn scan(
+    table: &Table,
     store: StoreId,
     watermark: Option<State>,
     tail_limit: usize,
-) -> Result<Scan, sqlx::Error> {
-    let found = match db.state(store).await {
+) -> Result<Scan, SqlError> {
+    let found = match table.state(store) {
         Ok(found) => found,
-        Err(error) if crate::db::is_damage_to_see(&error) => None,
+        Err(error) if is_damage_to_see(&error) => None,
         Err(error) => return Err(error),
     };
     let mut trouble = found.is_none().then(|| damage("journal.db, table meta", 0, "the state of the log"));
@@ -142,9 +152,9 @@ pub(crate) async fn scan(
     };
     'rows: while trouble.is_none() {
         let last = log.state.last.index;
-        let rows = match db.rows(last, 4096, STEP).await {
+        let rows = match table.rows(last, 4096, STEP) {
             Ok(rows) => rows,
-            Err(error) if crate::db::is_damage_to_see(&error) => {
+            Err(error) if is_damage_to_see(&error) => {
                 trouble = Some(broken(last.next(), error.to_string()));
                 break;
             }
@@ -173,9 +183,9 @@ pub(crate) async fn scan(
                 trouble = Some(broken(expected, String::from("it does not follow the entry before it")));
                 break 'rows;
             }
-            log.push(&entry);
             log.state.last = entry.id;
             log.state.last_chain = chain;
+            log.push(&[entry]);
         }
     }
     let State { last, last_chain, .. } = log.state;

@@ -1,5 +1,7 @@
 //! Writing: hard state and known peers beside the database, everything else as one transaction.
 
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -9,25 +11,24 @@ use raft_core::ids::{Identity, Index, KnownPeer, LogId};
 use raft_core::slots::{encode_hard_state, encode_peers};
 
 use crate::beside::{Finding, Lock, Pair};
-use crate::db::{Change, Db, Stored};
-use crate::error::{damage, damage_of, file_error, journal_error, refused};
+use crate::error::{damage, damage_of, file_error, io_error, journal_error, refused};
 use crate::options::{Faults, Options, Witness};
 use crate::rows::{Seal, State, first_chain, next_chain};
 use crate::scan::Log;
-use crate::wal::make_room;
+use crate::table::{Change, Fail, Stored, Table};
+use crate::wal::{Header, WAL, empty_in_place, has_begun_anew, make_room};
 
 /// The watermark is synced at the latest after so many transactions.
 const UNSETTLED_LIMIT: u32 = 64;
 /// So many bytes at most are written once more behind a damaged entry that is purged.
 const ANEW_LIMIT: u64 = 64 << 20;
-/// A write of more is not prepared in its caller's task.
-const INLINE_BYTES: u64 = 256 << 10;
-
 /// An open journal. One owner, one connection.
 pub(crate) struct Store {
     pub(crate) dir: PathBuf,
-    /// Where its write-ahead log is.
-    pub(crate) wal: PathBuf,
+    /// Its write-ahead log, to ask for its length and to empty it; `None` until there is one.
+    pub(crate) wal: Option<File>,
+    /// The header that it got when it was emptied, until the next transaction has written another one.
+    pub(crate) emptied: Option<Header>,
     /// Held as long as the store lives.
     pub(crate) _lock: Arc<Lock>,
     pub(crate) identity: Identity,
@@ -44,7 +45,7 @@ pub(crate) struct Store {
     /// The write-ahead log has something that a next opening should not judge: what was dropped, or a part of a
     /// transaction that found no space. It is moved into the database as soon as there is space.
     pub(crate) stale_wal: bool,
-    pub(crate) db: Db,
+    pub(crate) table: Table,
     pub(crate) log: Arc<RwLock<Log>>,
     pub(crate) options: Options,
     /// A test has limited the size of the database.
@@ -88,24 +89,13 @@ impl Store {
         self.log.read().unwrap_or_else(PoisonError::into_inner).state
     }
 
-    /// Whether a write has nothing to wait for but SQLite, no file beside the database, and is prepared soon. For the task
-    /// that asks, which must not be blocked.
-    pub(crate) fn waits_for_sqlite_only(&self, write: &JournalWrite) -> bool {
-        let bytes = || write.entries.iter().map(Entry::cost_bytes).sum::<u64>();
-        !self.settles_next()
-            && write.hard_state.is_none()
-            && write.known_peers.is_none()
-            && write.truncate_from.is_none()
-            && bytes() <= INLINE_BYTES
-    }
-
     /// Whether the watermark is to be synced with the next transaction.
     fn settles_next(&self) -> bool {
         self.fresh_wal || self.unsettled + 1 >= UNSETTLED_LIMIT || self.options.witness == Witness::EachWrite
     }
 
     /// Makes a write durable (J1, J2).
-    pub(crate) async fn write(&mut self, write: &JournalWrite) -> Result<(), JournalError> {
+    pub(crate) fn write(&mut self, write: &JournalWrite) -> Result<(), JournalError> {
         self.check()?;
         let cut_from = self.plan(write)?;
         let store = self.identity.store;
@@ -131,7 +121,7 @@ impl Store {
         let mut state = self.state();
         state.commit_hint = state.commit_hint.max(write.commit_hint);
         if let Some(from) = cut_from {
-            (state.last, state.last_chain) = self.before(from).await?;
+            (state.last, state.last_chain) = self.before(from)?;
         }
         let mut rows: Vec<(&Entry, Seal)> = Vec::with_capacity(write.entries.len());
         for entry in &write.entries {
@@ -140,12 +130,12 @@ impl Store {
             rows.push((entry, seal));
         }
         let needed = write.entries.iter().map(|entry| entry.data.len() as u64).sum();
-        let state = self.transact(Change { cut_from, rows, ..Change::of(state) }, needed).await?;
+        let state = self.transact(Change { cut_from, rows, ..Change::of(state) }, needed)?;
         let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(from) = cut_from {
             log.cut(from);
         }
-        write.entries.iter().for_each(|entry| log.push(entry));
+        log.push(&write.entries);
         log.state = state;
         Ok(())
     }
@@ -175,13 +165,13 @@ impl Store {
     }
 
     /// The entry before an index, with the chain behind it.
-    async fn before(&mut self, index: Index) -> Result<(LogId, u64), JournalError> {
+    fn before(&self, index: Index) -> Result<(LogId, u64), JournalError> {
         let State { purged, purged_chain, .. } = self.state();
         let wanted = Index(index.0.saturating_sub(1));
         if wanted <= purged.index {
             return Ok((purged, purged_chain));
         }
-        let rows = self.db.rows(Index(wanted.0 - 1), 1, u64::MAX).await;
+        let rows = self.table.rows(Index(wanted.0 - 1), 1, u64::MAX);
         let rows = rows.map_err(|error| journal_error(&error, "read an entry", 0))?;
         let row = rows.into_iter().next().filter(|row| row.id.index == wanted);
         let found = row.and_then(|row| row.entry(self.identity.store));
@@ -190,13 +180,13 @@ impl Store {
 
     /// The chain behind an entry that is purged, also if its row is damaged: as its row says, or as follows from the row
     /// before, whichever the next one confirms.
-    async fn chain_behind(&mut self, id: LogId) -> Result<u64, JournalError> {
+    fn chain_behind(&self, id: LogId) -> Result<u64, JournalError> {
         let state = self.state();
         if id == state.last {
             return Ok(state.last_chain);
         }
-        let before = self.before(id.index).await.ok().map(|(_, chain)| chain);
-        let rows = self.db.rows(id.index.prev(), 2, u64::MAX).await;
+        let before = self.before(id.index).ok().map(|(_, chain)| chain);
+        let rows = self.table.rows(id.index.prev(), 2, u64::MAX);
         let rows = rows.map_err(|error| journal_error(&error, "read an entry", 0))?;
         let mut rows =
             rows.into_iter().filter(|row| id.index <= row.id.index && row.id.index <= id.index.next());
@@ -217,9 +207,9 @@ impl Store {
     }
 
     /// Entries that are to be written once more; `None` if one of them is damaged, or if they are many.
-    async fn living(&mut self, from: Index, to: Index) -> Option<Vec<Entry>> {
+    fn living(&self, from: Index, to: Index) -> Option<Vec<Entry>> {
         let count = to.0.checked_sub(from.0)?;
-        let rows = self.db.rows(from.prev(), count, ANEW_LIMIT).await.ok()?;
+        let rows = self.table.rows(from.prev(), count, ANEW_LIMIT).ok()?;
         let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
         let entries = if count == 0 { Vec::new() } else { checked(rows, &log, from, to).ok()? };
         (entries.len() as u64 == count).then_some(entries)
@@ -227,25 +217,32 @@ impl Store {
 
     /// Runs a transaction and moves the watermark. An error leaves its outcome unknown and poisons, but for a full disk
     /// that SQLite has met before the commit: then it has rolled back.
-    async fn transact(&mut self, mut change: Change<'_>, needed: u64) -> Result<State, JournalError> {
+    fn transact(&mut self, mut change: Change<'_>, needed: u64) -> Result<State, JournalError> {
         change.state.op += 1;
         change.state.hard = self.hard_pair.generation();
         let full = Faults::is_full(self.options.faults.as_ref());
         if full != self.limited {
-            let done = self.db.limit_size(full).await;
+            let done = self.table.limit_size(full);
             done.map_err(|error| self.poison(journal_error(&error, "limit the database", needed)))?;
             self.limited = full;
         }
-        change.fail_commit = Faults::take_sync(self.options.faults.as_ref());
-        if let Err(error) = self.db.transact(&change).await {
+        change.fail = Fail {
+            commit: Faults::take_sync(self.options.faults.as_ref()),
+            rollback: Faults::stays_open(self.options.faults.as_ref()),
+        };
+        if let Err(error) = self.table.transact(&change) {
             let before = self.state();
             let error = journal_error(&error, "write to the database", needed);
             let full = matches!(error, JournalError::NoSpace { .. });
             // What the database says now is what it has: nothing of this (J9).
-            if full && !self.db.is_open && self.db.state(before.store).await.ok().flatten() == Some(before) {
+            if full && !self.table.is_open() && self.table.state(before.store).ok().flatten() == Some(before)
+            {
                 self.stale_wal = true;
                 return Err(error);
             }
+            return Err(self.poison(error));
+        }
+        if let Err(error) = self.check_beginning() {
             return Err(self.poison(error));
         }
         let settle = self.settles_next();
@@ -259,8 +256,20 @@ impl Store {
         Ok(change.state)
     }
 
+    /// After the first transaction since the write-ahead log was emptied in place: frames that SQLite had put behind those which
+    /// are gone would never be found again.
+    fn check_beginning(&mut self) -> Result<(), JournalError> {
+        let Some((wal, emptied)) = self.wal.as_ref().zip(self.emptied.take()) else { return Ok(()) };
+        let what = "begin the write-ahead log anew";
+        match has_begun_anew(wal, &emptied) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(io_error(what, "SQLite went on behind what was moved into the database")),
+            Err(error) => Err(io_error(what, error.to_string())),
+        }
+    }
+
     /// Drops entries up to and including `upto` (J6).
-    pub(crate) async fn purge(&mut self, upto: LogId) -> Result<(), JournalError> {
+    pub(crate) fn purge(&mut self, upto: LogId) -> Result<(), JournalError> {
         self.check()?;
         let mut state = self.state();
         let term = self.log.read().unwrap_or_else(PoisonError::into_inner).term_of(upto.index);
@@ -272,14 +281,14 @@ impl Store {
         }
         state.purged = upto;
         let (anew, cut_from);
-        match self.chain_behind(upto).await {
+        match self.chain_behind(upto) {
             Ok(chain) => {
                 state.purged_chain = chain;
                 (anew, cut_from) = (Vec::new(), None);
             }
             Err(error @ JournalError::Corrupt(_)) => {
                 // Nothing says any more what the chain was there: what stays is written once more, on a new one (J18).
-                anew = self.living(upto.index.next(), state.last.index.next()).await.ok_or(error)?;
+                anew = self.living(upto.index.next(), state.last.index.next()).ok_or(error)?;
                 cut_from = Some(upto.index.next());
                 state.purged_chain = first_chain(state.store, upto);
                 state.last_chain = state.purged_chain;
@@ -294,17 +303,17 @@ impl Store {
         }
         let needed = anew.iter().map(|entry| entry.data.len() as u64).sum();
         let change = Change { purge_upto: Some(upto.index), cut_from, rows, ..Change::of(state) };
-        let state = self.transact(change, needed).await?;
+        let state = self.transact(change, needed)?;
         {
             let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
             log.purge(upto);
             log.state = state;
         }
-        self.move_what_was_dropped().await
+        self.move_what_was_dropped()
     }
 
     /// Empties the log: it begins after `to` (J7).
-    pub(crate) async fn reset(&mut self, to: LogId) -> Result<(), JournalError> {
+    pub(crate) fn reset(&mut self, to: LogId) -> Result<(), JournalError> {
         self.check()?;
         let before = self.state();
         if to.index < before.purged.index {
@@ -313,9 +322,9 @@ impl Store {
         let fresh = State::after(self.identity.store, to);
         let state = State { op: before.op, commit_hint: before.commit_hint, ..fresh };
         let change = Change { cut_from: Some(Index(0)), ..Change::of(state) };
-        let state = self.transact(change, 0).await?;
+        let state = self.transact(change, 0)?;
         *self.log.write().unwrap_or_else(PoisonError::into_inner) = Log::new(state, self.options.tail_bytes);
-        self.move_what_was_dropped().await
+        self.move_what_was_dropped()
     }
 
     /// Whether the watermark still is to be synced.
@@ -337,30 +346,36 @@ impl Store {
         self.failed.is_none() && (self.stale_wal || self.wal_length() > self.options.wal_bytes)
     }
 
+    /// Asked of every write, and not by `metadata`: who is told of a file's times has them kept exactly from then on, which
+    /// is one more block for the next sync to write.
     fn wal_length(&self) -> u64 {
-        std::fs::metadata(&self.wal).map_or(0, |found| found.len())
+        self.wal.as_ref().and_then(|mut wal| wal.seek(SeekFrom::End(0)).ok()).unwrap_or(0)
     }
 
     /// Moves the write-ahead log into the database if it is to be.
-    pub(crate) async fn tidy(&mut self) -> Result<(), JournalError> {
+    pub(crate) fn tidy(&mut self) -> Result<(), JournalError> {
         self.check()?;
-        if self.is_untidy() { self.move_wal(self.wal_length()).await } else { Ok(()) }
+        if self.is_untidy() { self.move_wal(self.wal_length()) } else { Ok(()) }
     }
 
     /// The same, however small it is, where what was dropped may have been damaged: a frame of it that stays would be judged
     /// by the next opening as a part of the log (J18). Without space it stays until there is some.
-    async fn move_what_was_dropped(&mut self) -> Result<(), JournalError> {
+    fn move_what_was_dropped(&mut self) -> Result<(), JournalError> {
         self.stale_wal = true;
-        match self.move_wal(0).await {
+        match self.move_wal(0) {
             Err(JournalError::NoSpace { .. }) if self.failed.is_none() => Ok(()),
             other => other,
         }
     }
 
-    async fn move_wal(&mut self, length: u64) -> Result<(), JournalError> {
+    fn move_wal(&mut self, length: u64) -> Result<(), JournalError> {
         // What leaves the write-ahead log must not be behind the watermark.
         self.settle()?;
-        match self.db.checkpoint().await {
+        let moved = self
+            .table
+            .checkpoint_and_keep()
+            .and_then(|()| if self.empty_in_place() { Ok(()) } else { self.table.checkpoint() });
+        match moved {
             Ok(()) => {
                 (self.fresh_wal, self.stale_wal) = (true, false);
                 self.make_room();
@@ -374,21 +389,27 @@ impl Store {
         }
     }
 
+    /// Makes the write-ahead log, which was moved, room for what comes; `false` if SQLite has to empty it.
+    fn empty_in_place(&mut self) -> bool {
+        let emptied = self.wal.as_ref().map(|wal| empty_in_place(wal, self.options.wal_bytes));
+        // An error that lasts is met by whoever empties it then.
+        self.emptied = emptied.and_then(|emptied| emptied.ok().flatten());
+        self.emptied.is_some()
+    }
+
     /// Gives the empty write-ahead log its room.
-    pub(crate) fn make_room(&self) {
+    pub(crate) fn make_room(&mut self) {
         // Without it everything goes on, only slower: an error that lasts is met by what is written there.
         let _ = make_room(&self.dir, self.options.wal_bytes);
+        if self.wal.is_none() {
+            self.wal = File::options().read(true).write(true).open(self.dir.join(WAL)).ok();
+        }
     }
 
     /// Reads entries that are not in memory. The range is in the log, as of a moment ago.
-    pub(crate) async fn read(
-        &mut self,
-        from: Index,
-        to: Index,
-        max: u64,
-    ) -> Result<Vec<Entry>, JournalError> {
+    pub(crate) fn read(&self, from: Index, to: Index, max: u64) -> Result<Vec<Entry>, JournalError> {
         check_range(&self.state(), from, to)?;
-        let rows = self.db.rows(Index(from.0 - 1), to.0.saturating_sub(from.0), max).await;
+        let rows = self.table.rows(Index(from.0 - 1), to.0.saturating_sub(from.0), max);
         let rows = rows.map_err(|error| journal_error(&error, "read entries", 0))?;
         let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
         checked(rows, &log, from, to)
@@ -396,19 +417,14 @@ impl Store {
 
     /// Checks rows of the range, from its start, and the chain through them. From the disk: what SQLite has in memory is
     /// let go first.
-    pub(crate) async fn verify(
-        &mut self,
-        from: Index,
-        to: Index,
-        max: u64,
-    ) -> Result<Verified, JournalError> {
+    pub(crate) fn verify(&self, from: Index, to: Index, max: u64) -> Result<Verified, JournalError> {
         let state = self.state();
         check_range(&state, from, to)?;
         let failed = |error| journal_error(&error, "read entries", 0);
-        self.db.forget_pages().await.map_err(failed)?;
+        self.table.forget_pages().map_err(failed)?;
         // Where the one before is damaged, the chain begins anew.
-        let mut chain = self.before(from).await.ok().map(|(_, chain)| chain);
-        let rows = self.db.rows(Index(from.0 - 1), to.0.saturating_sub(from.0), max).await.map_err(failed)?;
+        let mut chain = self.before(from).ok().map(|(_, chain)| chain);
+        let rows = self.table.rows(Index(from.0 - 1), to.0.saturating_sub(from.0), max).map_err(failed)?;
         let (mut bytes, mut next) = (0, from);
         for row in rows {
             let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
@@ -432,7 +448,7 @@ impl Store {
     pub(crate) async fn close(mut self) {
         // An error was, or will be, met by the next opening.
         let _ = self.settle();
-        let _ = self.db.close().await;
+        let _ = self.table.close().await;
     }
 }
 

@@ -21,10 +21,10 @@ fn entries(from: u64, to: u64) -> Vec<Entry> {
     (from..=to).map(entry).collect()
 }
 
-async fn write(store: &mut Store, entries: Vec<Entry>) -> Result<(), JournalError> {
+fn write(store: &mut Store, entries: Vec<Entry>) -> Result<(), JournalError> {
     let mut write = JournalWrite::default();
     write.entries = entries.into();
-    store.write(&write).await
+    store.write(&write)
 }
 
 /// A transaction that is left open takes a later write without a commit: what says that there is no space is not enough then.
@@ -36,42 +36,27 @@ async fn a_full_disk_is_waited_out_only_where_the_transaction_is_over() {
         let options = Options { faults: Some(faults.clone()), ..Options::default() };
         let dir = folder.path().join("journal");
         let mut store = open::create(&dir, Origins::New(OWNER, None), options).await.unwrap();
-        assert!(crate::db::is_over(&store.db.run("ROLLBACK").await), "none is open");
-        store.db.is_open = is_open;
+        faults.stays_open.store(is_open, std::sync::atomic::Ordering::SeqCst);
         faults.full.store(true, std::sync::atomic::Ordering::SeqCst);
         let large = |from, to| {
             entries(from, to).into_iter().map(|entry| Entry { data: vec![7; 9000].into(), ..entry })
         };
-        let full = write(&mut store, large(1, 900).collect()).await;
+        let full = write(&mut store, large(1, 900).collect());
         assert!(matches!(full, Err(JournalError::NoSpace { .. })), "{full:?}");
         faults.full.store(false, std::sync::atomic::Ordering::SeqCst);
-        let next = write(&mut store, entries(1, 1)).await;
+        let next = write(&mut store, entries(1, 1));
         assert_eq!(matches!(next, Err(JournalError::Poisoned { .. })), is_open, "{next:?}");
     }
 }
 
-/// The task that asks seals every entry before it waits for anything, one without data too.
-#[tokio::test]
-async fn many_entries_without_data_are_left_to_the_thread() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = eight(&folder.path().join("journal")).await;
-    for (count, is_small) in [(100, true), (60_000, false)] {
-        let mut write = JournalWrite::default();
-        let empty = |entry| Entry { data: Default::default(), ..entry };
-        write.entries = entries(9, 8 + count).into_iter().map(empty).collect();
-        assert_eq!(store.waits_for_sqlite_only(&write), is_small, "{count} entries");
-    }
-    store.close().await;
-}
-
 async fn eight(dir: &Path) -> Store {
     let mut store = open::create(dir, Origins::New(OWNER, None), Options::default()).await.unwrap();
-    write(&mut store, entries(1, 8)).await.unwrap();
+    write(&mut store, entries(1, 8)).unwrap();
     store
 }
 
-async fn read(store: &mut Store, from: u64, to: u64) -> Result<Vec<Entry>, JournalError> {
-    store.read(Index(from), Index(to + 1), u64::MAX).await
+fn read(store: &Store, from: u64, to: u64) -> Result<Vec<Entry>, JournalError> {
+    store.read(Index(from), Index(to + 1), u64::MAX)
 }
 
 #[tokio::test]
@@ -90,19 +75,18 @@ async fn a_damaged_row_is_purged_whatever_of_it_is_damaged() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("journal");
         let mut store = eight(&dir).await;
-        store.db.run(damage).await.unwrap();
+        store.table.run(damage).unwrap();
         assert!(
-            matches!(read(&mut store, 5, 5).await, Err(JournalError::Corrupt(_)))
-                || damage.contains("chain = 1 W")
+            matches!(read(&store, 5, 5), Err(JournalError::Corrupt(_))) || damage.contains("chain = 1 W")
         );
-        store.purge(LogId::new(2, 5)).await.unwrap_or_else(|error| panic!("{damage}: {error}"));
-        write(&mut store, entries(9, 9)).await.unwrap();
-        assert_eq!(read(&mut store, 6, 9).await.unwrap(), entries(6, 9), "{damage}");
+        store.purge(LogId::new(2, 5)).unwrap_or_else(|error| panic!("{damage}: {error}"));
+        write(&mut store, entries(9, 9)).unwrap();
+        assert_eq!(read(&store, 6, 9).unwrap(), entries(6, 9), "{damage}");
         store.close().await;
-        let mut store = open::open(&dir, OWNER, Options::default()).await.unwrap();
+        let store = open::open(&dir, OWNER, Options::default()).await.unwrap();
         let state = store.load().unwrap();
         assert_eq!((&state.verdict, state.purged), (&Verdict::Clean, LogId::new(2, 5)), "{damage}");
-        assert_eq!(read(&mut store, 6, 9).await.unwrap(), entries(6, 9), "{damage}");
+        assert_eq!(read(&store, 6, 9).unwrap(), entries(6, 9), "{damage}");
         store.close().await;
     }
 }
@@ -113,11 +97,11 @@ async fn what_cannot_be_written_again_is_not_purged() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("journal");
     let mut store = eight(&dir).await;
-    store.db.run("DELETE FROM log WHERE idx = 5").await.unwrap();
-    store.db.run("UPDATE log SET data = x'00' WHERE idx = 7").await.unwrap();
-    let refused = store.purge(LogId::new(2, 5)).await;
+    store.table.run("DELETE FROM log WHERE idx = 5").unwrap();
+    store.table.run("UPDATE log SET data = x'00' WHERE idx = 7").unwrap();
+    let refused = store.purge(LogId::new(2, 5));
     assert!(matches!(refused, Err(JournalError::Corrupt(_))), "{refused:?}");
-    assert_eq!(read(&mut store, 1, 4).await.unwrap(), entries(1, 4), "they are still there");
-    write(&mut store, entries(9, 9)).await.unwrap();
-    assert_eq!(read(&mut store, 8, 9).await.unwrap(), entries(8, 9), "it is not poisoned");
+    assert_eq!(read(&store, 1, 4).unwrap(), entries(1, 4), "they are still there");
+    write(&mut store, entries(9, 9)).unwrap();
+    assert_eq!(read(&store, 8, 9).unwrap(), entries(8, 9), "it is not poisoned");
 }

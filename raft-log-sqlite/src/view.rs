@@ -12,12 +12,12 @@ use raft_core::entry::Entry;
 use raft_core::ids::Index;
 
 use crate::beside::{CLOSED, DATABASE, IDENTITY, slot_path, sync_dir};
-use crate::db::Db;
 use crate::error::{Context, journal_error};
 use crate::journal::runtime;
 use crate::open::{self, Examined};
 use crate::scan::Log;
 use crate::store::{check_range, checked};
+use crate::table::Table;
 use crate::verify::{self, Report};
 
 /// More of the text than this is not read, in bytes.
@@ -184,17 +184,17 @@ fn state(found: &Examined) -> JournalState {
 }
 
 /// Reads until nobody asks any more; then everything is put back.
-async fn serve(dir: &Path, mut found: Examined, readings: Option<Receiver<Reading>>) {
+async fn serve(dir: &Path, found: Examined, readings: Option<Receiver<Reading>>) {
     for (range, max_bytes, answer) in readings.into_iter().flatten() {
-        let entries = read(found.db.as_mut(), &found.scan.log, range, max_bytes).await;
+        let entries = read(found.table.as_ref(), &found.scan.log, range, max_bytes);
         drop(answer.send(entries));
     }
     // Where this fails the next opening does it.
     let _ = found.put_back(dir).await;
 }
 
-async fn read(
-    db: Option<&mut Db>,
+fn read(
+    table: Option<&Table>,
     log: &Log,
     range: Range<Index>,
     max_bytes: u64,
@@ -205,6 +205,6 @@ async fn read(
     }
     check_range(&log.state, from, to)?;
     let gone = || JournalError::Io { what: "read entries".into(), cause: "there is no database".into() };
-    let rows = db.ok_or_else(gone)?.rows(Index(from.0 - 1), to.0.saturating_sub(from.0), max_bytes).await;
+    let rows = table.ok_or_else(gone)?.rows(Index(from.0 - 1), to.0.saturating_sub(from.0), max_bytes);
     checked(rows.map_err(|error| journal_error(&error, "read entries", 0))?, log, from, to)
 }

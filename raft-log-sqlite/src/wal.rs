@@ -4,8 +4,8 @@
 //! One transaction is under way at a time, and it is synced before the next one begins. So what a crash
 //! leaves at the end is a part of one transaction.
 
-use std::fs::OpenOptions;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::Path;
 
@@ -26,14 +26,84 @@ const ROOM: u64 = 8 << 20;
 /// For the one who writes to the database, between transactions. An error leaves room for less.
 pub(crate) fn make_room(dir: &Path, bytes: u64) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(WAL))?;
-    let (mut at, end) = (file.seek(SeekFrom::End(0))?, bytes.min(ROOM));
+    let at = file.seek(SeekFrom::End(0))?;
+    write_zeros(&file, at, bytes.min(ROOM))?;
+    file.sync_data()
+}
+
+/// Writes zeros from where the file is, at `at`, to `end`.
+fn write_zeros(mut file: &File, mut at: u64, end: u64) -> io::Result<()> {
     let zeros = vec![0; 256 << 10];
     while at < end {
         let piece = usize::try_from(end - at).map_or(zeros.len(), |left| left.min(zeros.len()));
         file.write_all(zeros.get(..piece).unwrap_or_default())?;
         at += piece as u64;
     }
-    file.sync_data()
+    Ok(())
+}
+
+/// Empties a write-ahead log where it is, down to so many bytes: it keeps its room, which is as before once it is zeros again.
+/// Answers the header that it has now; `None` where it is not of such a size, or without a header, and nothing was changed.
+///
+/// For the one who writes to the database, between transactions, when all of it has been moved into the database, durably, and
+/// the next transaction begins at its head: whether that one did says [`has_begun_anew`]. Another header comes first, so that
+/// what is left of the frames, where this is cut, has none that it belongs to: to SQLite, and to [`judge`], that is empty.
+pub(crate) fn empty_in_place(mut file: &File, bytes: u64) -> io::Result<Option<Header>> {
+    let length = file.seek(SeekFrom::End(0))?;
+    if bytes > ROOM || bytes < HEADER as u64 || length < bytes || length > bytes + ROOM {
+        return Ok(None);
+    }
+    let mut header = [0; HEADER];
+    file.rewind()?;
+    file.read_exact(&mut header)?;
+    let Some(other) = other_header(&header) else { return Ok(None) };
+    file.rewind()?;
+    file.write_all(&other)?;
+    file.sync_data()?;
+    file.set_len(bytes)?;
+    write_zeros(file, HEADER as u64, bytes)?;
+    file.sync_data()?;
+    Ok(Some(other))
+}
+
+/// What a write-ahead log begins with.
+pub(crate) type Header = [u8; HEADER];
+
+/// Whether a log has begun anew since it got this header when it was [emptied](empty_in_place).
+pub(crate) fn has_begun_anew(mut file: &File, emptied: &Header) -> io::Result<bool> {
+    let mut header = [0; HEADER];
+    file.rewind()?;
+    file.read_exact(&mut header)?;
+    Ok(header != *emptied)
+}
+
+/// The second salt, which is random, of the log that was emptied under a header with this one.
+fn other_salt(salt: [u8; 4]) -> [u8; 4] {
+    salt.map(|byte| !byte)
+}
+
+/// A sound header like this one, to which no frame of the log belongs. `None` if this is none.
+fn other_header(header: &Header) -> Option<Header> {
+    let (big, ..) = read_header(header)?;
+    let mut other = *header;
+    let salt = other.get_mut(20..24)?.first_chunk_mut::<4>()?;
+    *salt = other_salt(*salt);
+    let sum = checksum(big, (0, 0), other.get(..24)?);
+    other.get_mut(24..)?.copy_from_slice([sum.0.to_be_bytes(), sum.1.to_be_bytes()].as_flattened());
+    Some(other)
+}
+
+/// The order of bytes that checksums are made in, the size of a page, and the checksum, if it is a sound header.
+fn read_header(header: &[u8]) -> Option<(bool, usize, (u32, u32))> {
+    let magic = word(header, 0)?;
+    let big = magic & 1 == 1;
+    let sum = checksum(big, (0, 0), header.get(..24)?);
+    let page = word(header, 8)? as usize;
+    let sound = magic & !1 == 0x377f_0682
+        && sum == (word(header, 24)?, word(header, 28)?)
+        && page.is_power_of_two()
+        && (512..=65536).contains(&page);
+    sound.then_some((big, page, sum))
 }
 
 /// What a write-ahead log is like.
@@ -94,17 +164,20 @@ pub(crate) fn judge(bytes: &[u8]) -> Shape {
     }
     let Some((header, frames)) = bytes.split_at_checked(HEADER) else { return Shape::Torn { at: 0 } };
     let damaged = |at: usize, reason, proved| Shape::Damaged { at: at as u64, reason, proved };
-    let magic = word(header, 0).unwrap_or(0);
-    let big = magic & 1 == 1;
-    let mut sum = checksum(big, (0, 0), header.get(..24).unwrap_or_default());
-    let stored = (word(header, 24).unwrap_or(0), word(header, 28).unwrap_or(0));
-    let page = word(header, 8).unwrap_or(0) as usize;
-    if magic & !1 != 0x377f_0682 || sum != stored || !page.is_power_of_two() || !(512..=65536).contains(&page)
-    {
+    let Some((big, page, mut sum)) = read_header(header) else {
         // The header is synced before the first frame is written.
         return damaged(0, "the header of the write-ahead log", !is_zero(frames));
-    }
+    };
     let salt = header.get(16..24).unwrap_or_default();
+    let salts = || frames.chunks(FRAME_HEADER + page).filter_map(|frame| frame.get(8..16));
+    let emptied = header.get(20..24).and_then(|half| Some(other_salt(*half.first_chunk()?)));
+    let was_here = |found: &[u8]| {
+        found.get(..4) == salt.get(..4) && found.get(4..) == emptied.as_ref().map(|half| &half[..])
+    };
+    if salts().any(was_here) && !salts().any(|found| found == salt) {
+        // It was being emptied in place.
+        return Shape::Sound;
+    }
     let mut sound_to = HEADER;
     let mut at = HEADER;
     let mut broken = None;
@@ -258,5 +331,76 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), [log(3), vec![0; 5000 - log(3).len()]].concat());
         make_room(folder.path(), 100).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 5000);
+    }
+
+    /// What a log is once it was emptied down to so many bytes, if it was.
+    fn emptied(log: &[u8], bytes: u64) -> Option<Vec<u8>> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(log).unwrap();
+        let header = empty_in_place(&file, bytes).unwrap()?;
+        assert!(!has_begun_anew(&file, &header).unwrap());
+        let mut now = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut now).unwrap();
+        file.rewind().unwrap();
+        file.write_all(&log[..HEADER]).unwrap();
+        assert!(has_begun_anew(&file, &header).unwrap());
+        Some(now)
+    }
+
+    #[test]
+    fn what_is_emptied_is_a_header_and_room() {
+        let whole = with_room(log(3));
+        for shorter in [0, 1, 700] {
+            let bytes = whole.len() - shorter;
+            let now = emptied(&whole, bytes as u64).unwrap();
+            assert!(now.len() == bytes && is_zero(&now[HEADER..]) && now[..HEADER] != whole[..HEADER]);
+            assert_eq!(judge(&now), Shape::Sound);
+        }
+        // Shorter than its room; without a header; with a broken one; of a size that would be zeroed for long.
+        let len = whole.len() as u64;
+        assert_eq!(emptied(&whole, len + 1), None);
+        assert_eq!(emptied(&with_room(Vec::new()), len), None);
+        let mut broken = whole.clone();
+        broken[17] ^= 1;
+        assert_eq!(emptied(&broken, len), None);
+        assert_eq!(emptied(&whole, HEADER as u64 - 1), None);
+        let mut large = whole;
+        large.resize(usize::try_from(ROOM).unwrap() + 5001, 0);
+        assert_eq!(emptied(&large, 5000), None);
+        assert_eq!(emptied(&large, ROOM + 1), None);
+    }
+
+    /// Its sectors reach the disk in any order behind its header: nothing of it is taken for damage, and nothing for sound
+    /// frames.
+    #[test]
+    fn a_log_that_was_being_emptied_is_empty() {
+        for whole in [log(3), with_room(log(3))] {
+            let now = emptied(&whole, whole.len() as u64).unwrap();
+            let sectors: Vec<usize> = (0..whole.len()).step_by(SECTOR).collect();
+            for zeroed in 0_u32..1 << sectors.len() {
+                let mut bytes = [&now[..HEADER], &whole[HEADER..]].concat();
+                for (_, sector) in sectors.iter().enumerate().filter(|(n, _)| zeroed >> n & 1 == 1) {
+                    let part = (*sector).max(HEADER)..(sector + SECTOR).min(whole.len());
+                    bytes[part.clone()].copy_from_slice(&now[part]);
+                }
+                let shape = judge(&bytes);
+                let empty = [Shape::Sound, Shape::Torn { at: HEADER as u64 }];
+                assert!(empty.contains(&shape), "zeroed {zeroed:b}: {shape:?}");
+            }
+        }
+    }
+
+    /// A header that was written and has never reached the disk: its frames belong neither to the one before, nor to what was
+    /// emptied under that.
+    #[test]
+    fn frames_of_another_header_are_damage() {
+        let whole = with_room(log(3));
+        let now = emptied(&whole, whole.len() as u64).unwrap();
+        let mut bytes = [&now[..HEADER], &whole[HEADER..]].concat();
+        for frame in 0..6 {
+            bytes[HEADER + frame * FRAME + 11] += 1;
+        }
+        assert!(matches!(judge(&bytes), Shape::Damaged { .. }));
     }
 }

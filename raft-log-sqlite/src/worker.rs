@@ -1,17 +1,11 @@
-//! Who uses the store: whoever asks for a write that waits for nothing but SQLite, and a thread for everything else.
-//!
-//! To wake a thread and to be woken by it takes a good part of what a sync takes, and sqlx has a thread of its own already.
+//! Who uses the store: a thread; and the task that asks for a write, where the options allow it.
 
-use std::future::{Future, poll_fn};
 use std::ops::Range;
-use std::pin::Pin;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
-use futures_util::future::Shared;
 use raft_core::backend::{JournalError, JournalState, JournalWrite, Verified};
 use raft_core::entry::Entry;
 use raft_core::ids::{Index, LogId};
@@ -22,6 +16,8 @@ use crate::store::Store;
 
 /// The watermark is synced after this time without a transaction.
 const SETTLE_AFTER: Duration = Duration::from_millis(100);
+/// Where the last write took longer, the next one is left to the thread.
+const QUICK: Duration = Duration::from_millis(2);
 
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
 
@@ -32,171 +28,157 @@ pub(crate) enum Request {
     Reset(LogId, Answer<()>),
     Read(Range<Index>, u64, Answer<Vec<Entry>>),
     Verify(Range<Index>, u64, Answer<Verified>),
-    /// There is a watermark to sync, in a while.
-    Watch,
-    /// A write has lost its caller, or the write-ahead log is big.
-    Tend,
+    /// The store was written by somebody else: there is a watermark to sync in a while, or the write-ahead log is big.
+    Look,
     Close,
 }
 
-/// A write of the caller's. Whoever polls it carries it on; it is whole whoever stops doing so.
-type UnderWay = Shared<Pin<Box<dyn Future<Output = Result<(), JournalError>> + Send>>>;
+/// What the thread is asked through.
+#[derive(Clone)]
+pub(crate) struct Queue {
+    requests: Sender<Request>,
+    /// What was asked for and is not done yet: no write of the caller's own may overtake it.
+    waiting: Arc<AtomicUsize>,
+}
 
-/// Where the store is while nobody uses it.
-struct Seat {
-    store: Option<Box<Store>>,
-    /// The caller's write that uses it.
-    under_way: Option<UnderWay>,
-    /// Requests of the caller that the thread has not done yet: nothing may overtake them.
-    waiting: usize,
-    /// The thread has waited for it.
-    wanted: bool,
-    /// Wakes the thread, which waits for the write that is under way.
-    waiter: Option<Waker>,
+impl Queue {
+    /// Its beginning, and its end.
+    pub(crate) fn new() -> (Self, Receiver<Request>) {
+        let (requests, served) = mpsc::channel();
+        (Self { requests, waiting: Arc::new(AtomicUsize::new(0)) }, served)
+    }
+
+    /// Asks the thread; `None` if it has ended.
+    pub(crate) async fn ask<T>(
+        &self,
+        request: impl FnOnce(Answer<T>) -> Request,
+    ) -> Option<Result<T, JournalError>> {
+        let (answer, answered) = oneshot::channel();
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        self.requests.send(request(answer)).ok()?;
+        answered.await.ok()
+    }
+
+    /// What nobody waits for. The thread may have died: the next one that asks it is told so.
+    fn tell(&self, request: Request) {
+        let _ = self.requests.send(request);
+    }
+}
+
+/// A store that its thread and its caller use by turns.
+struct Held {
+    /// `None` once it is closed.
+    store: Option<Store>,
     /// The thread will look at the watermark by itself.
     watched: bool,
     written_at: Instant,
 }
 
-type SharedSeat = Arc<Mutex<Seat>>;
-
-fn lock(seat: &SharedSeat) -> MutexGuard<'_, Seat> {
-    // Nothing in there can panic half way.
-    seat.lock().unwrap_or_else(PoisonError::into_inner)
-}
+type Shared = Arc<Mutex<Held>>;
 
 /// How the caller reaches the store.
 pub(crate) struct Desk {
-    seat: SharedSeat,
-    queue: Sender<Request>,
+    shared: Shared,
+    queue: Queue,
+    /// Up to this many bytes the caller writes by itself.
+    inline_bytes: u64,
+    /// What the last write took.
+    took: Duration,
 }
 
 impl Desk {
     /// Asks the thread.
     pub(crate) async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, JournalError> {
-        let (answer, answered) = oneshot::channel();
         let gone = || JournalError::Poisoned { cause: "the journal's thread has died".into() };
-        lock(&self.seat).waiting += 1;
-        self.queue.send(request(answer)).map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        self.queue.ask(request).await.ok_or_else(gone)?
     }
 
-    /// Writes: here, where the store is free and nothing but SQLite has to be waited for.
-    pub(crate) async fn write(&self, mut write: JournalWrite) -> Result<(), JournalError> {
-        match self.begin(&mut write) {
-            Some(under_way) => Asked { under_way, desk: Some(self) }.await,
-            None => self.ask(|answer| Request::Write(write, answer)).await,
-        }
+    /// How others ask it.
+    pub(crate) const fn queue(&self) -> &Queue {
+        &self.queue
     }
 
-    /// Takes the write; or leaves it, if the thread has to do it.
-    fn begin(&self, write: &mut JournalWrite) -> Option<UnderWay> {
-        let mut seat = lock(&self.seat);
-        if seat.waiting > 0 || seat.wanted {
-            return None;
+    /// Writes, where that is allowed by this thread itself: to wake another one and to be woken by it takes a good part of
+    /// the time of a sync.
+    pub(crate) async fn write(&mut self, write: JournalWrite) -> Result<(), JournalError> {
+        let mut begun = Instant::now();
+        if self.suits(&write) {
+            // What was begun before goes on first: messages that wait to be sent most of all.
+            tokio::task::yield_now().await;
+            begun = Instant::now();
+            if let Some(done) = self.write_inline(&write) {
+                self.took = begun.elapsed();
+                return done;
+            }
         }
-        let mut store = seat.store.take_if(|store| store.waits_for_sqlite_only(write))?;
-        let write = std::mem::take(write);
-        let (place, queue) = (Arc::clone(&self.seat), self.queue.clone());
-        let run = async move {
-            let done = store.write(&write).await;
-            let (settled, big) = (store.is_settled(), store.is_untidy());
-            let mut seat = lock(&place);
-            let watch = !settled && !seat.watched;
-            seat.watched |= watch;
-            seat.written_at = Instant::now();
-            (seat.store, seat.under_way) = (Some(store), None);
-            drop(seat);
-            // It may have died: the next one that it is asked for says so.
-            if watch {
-                let _ = queue.send(Request::Watch);
-            }
-            if big {
-                let _ = queue.send(Request::Tend);
-            }
-            done
+        let done = self.ask(|answer| Request::Write(write, answer)).await;
+        self.took = begun.elapsed();
+        done
+    }
+
+    fn suits(&self, write: &JournalWrite) -> bool {
+        self.inline_bytes > 0
+            && self.took <= QUICK
+            && self.queue.waiting.load(Ordering::Acquire) == 0
+            && write.entries.iter().map(Entry::cost_bytes).sum::<u64>() <= self.inline_bytes
+    }
+
+    /// `None` if the thread has to do it.
+    fn write_inline(&self, write: &JournalWrite) -> Option<Result<(), JournalError>> {
+        let mut held = match self.shared.try_lock() {
+            Ok(held) => held,
+            Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => return None,
         };
-        let under_way = run.boxed().shared();
-        seat.under_way = Some(under_way.clone());
-        Some(under_way)
+        let store = held.store.as_mut()?;
+        let done = store.write(write);
+        let (settled, untidy) = (store.is_settled(), store.is_untidy());
+        held.written_at = Instant::now();
+        let watch = !settled && !held.watched;
+        held.watched |= watch;
+        drop(held);
+        if watch || untidy {
+            self.queue.tell(Request::Look);
+        }
+        Some(done)
     }
 
     /// The last thing that is asked.
     pub(crate) fn close(&self) {
-        let _ = self.queue.send(Request::Close);
-    }
-}
-
-/// A write that its caller waits for. When the caller does so no more, the thread ends it (J13).
-struct Asked<'a> {
-    under_way: UnderWay,
-    /// `None` once it is done.
-    desk: Option<&'a Desk>,
-}
-
-impl Future for Asked<'_> {
-    type Output = Result<(), JournalError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let done = self.under_way.poll_unpin(context);
-        if done.is_ready() {
-            self.desk = None;
-        } else if let Some(desk) = self.desk
-            && let Some(waiter) = lock(&desk.seat).waiter.take()
-        {
-            // If the thread came during this poll it left the write to us, and has not heard of what SQLite may have
-            // answered meanwhile. We may never poll again.
-            waiter.wake();
-        }
-        done
-    }
-}
-
-impl Drop for Asked<'_> {
-    fn drop(&mut self) {
-        if let Some(desk) = self.desk {
-            let _ = desk.queue.send(Request::Tend);
-        }
+        self.queue.tell(Request::Close);
     }
 }
 
 /// The thread's side.
 pub(crate) struct Worker {
-    seat: SharedSeat,
-    runtime: Runtime,
+    shared: Shared,
     requests: Receiver<Request>,
+    waiting: Arc<AtomicUsize>,
     /// When to look whether the watermark is to be synced.
     settle_at: Option<Instant>,
 }
 
 impl Worker {
-    /// For this store; and the way to it, whose other end is `requests`.
-    pub(crate) fn new(
-        store: Store,
-        runtime: Runtime,
-        queue: Sender<Request>,
-        requests: Receiver<Request>,
-    ) -> (Self, Desk) {
-        let seat = Seat {
-            store: Some(Box::new(store)),
-            under_way: None,
-            waiting: 0,
-            wanted: false,
-            waiter: None,
-            watched: false,
-            written_at: Instant::now(),
-        };
-        let seat = Arc::new(Mutex::new(seat));
-        let desk = Desk { seat: Arc::clone(&seat), queue };
-        (Self { seat, runtime, requests, settle_at: None }, desk)
+    /// For this store; and the way to it, by a queue with its end.
+    pub(crate) fn new(store: Store, queue: Queue, requests: Receiver<Request>) -> (Self, Desk) {
+        let inline_bytes = store.options.inline_bytes;
+        let held = Held { store: Some(store), watched: false, written_at: Instant::now() };
+        let (shared, waiting) = (Arc::new(Mutex::new(held)), Arc::clone(&queue.waiting));
+        let desk = Desk { shared: Arc::clone(&shared), queue, inline_bytes, took: Duration::ZERO };
+        (Self { shared, requests, waiting, settle_at: None }, desk)
     }
 
-    /// Serves requests until the journal is dropped.
-    pub(crate) fn run(mut self) {
+    /// Serves requests until the journal is dropped. `runtime` waits for sqlx, which closes the database.
+    pub(crate) fn run(mut self, runtime: &Runtime) {
         while self.step().is_some() {}
-        if let Some(store) = self.take() {
-            self.runtime.block_on(store.close());
+        // After a panic nobody knows what the store is: it is dropped.
+        let store = self.lock().and_then(|mut held| held.store.take());
+        if let Some(store) = store {
+            runtime.block_on(store.close());
         }
+    }
+
+    fn lock(&self) -> Option<MutexGuard<'_, Held>> {
+        self.shared.lock().ok()
     }
 
     /// Does one request, or what is due while there is none; `None` after the last.
@@ -215,186 +197,81 @@ impl Worker {
     }
 
     fn serve(&mut self, request: Request) -> Option<()> {
+        let shared = Arc::clone(&self.shared);
+        let mut held = shared.lock().ok()?;
+        let store = held.store.as_mut()?;
         match request {
-            Request::Load(answer) => {
-                let store = self.take()?;
-                let state = store.load();
-                self.put(store, true);
-                drop(answer.send(state));
-            }
+            Request::Load(answer) => self.answer(answer, store.load()),
             Request::Write(write, answer) => {
-                let mut store = self.take()?;
-                let done = self.runtime.block_on(store.write(&write));
-                self.answer(store, answer, done);
+                let done = store.write(&write);
+                self.answer(answer, done);
                 // Entries are released after the answer: nobody waits for that.
                 drop(write);
-                self.watch();
+                held.written_at = Instant::now();
+                self.tidy(&mut held);
             }
             Request::Purge(upto, answer) => {
-                let mut store = self.take()?;
-                let done = self.runtime.block_on(store.purge(upto));
-                self.answer(store, answer, done);
+                let done = store.purge(upto);
+                self.answer(answer, done);
+                self.tidy(&mut held);
             }
             Request::Reset(to, answer) => {
-                let mut store = self.take()?;
-                let done = self.runtime.block_on(store.reset(to));
-                self.put(store, true);
-                drop(answer.send(done));
-            }
-            Request::Verify(range, max_bytes, answer) => {
-                if !answer.is_closed() {
-                    let mut store = self.take()?;
-                    let done = self.runtime.block_on(store.verify(range.start, range.end, max_bytes));
-                    self.put(store, false);
-                    drop(answer.send(done));
-                }
+                let done = store.reset(to);
+                self.answer(answer, done);
+                self.tidy(&mut held);
             }
             Request::Read(range, max_bytes, answer) => {
-                if !answer.is_closed() {
-                    let mut store = self.take()?;
-                    let done = self.runtime.block_on(store.read(range.start, range.end, max_bytes));
-                    self.put(store, false);
-                    drop(answer.send(done));
-                }
+                let wanted = !answer.is_closed();
+                let read = wanted.then(|| store.read(range.start, range.end, max_bytes));
+                self.answer_if(answer, read);
             }
-            Request::Watch => self.watch(),
-            Request::Tend => {
-                let store = self.take()?;
-                self.tidy(store);
-                self.watch();
+            Request::Verify(range, max_bytes, answer) => {
+                let wanted = !answer.is_closed();
+                let found = wanted.then(|| store.verify(range.start, range.end, max_bytes));
+                self.answer_if(answer, found);
             }
+            Request::Look => self.tidy(&mut held),
             Request::Close => return None,
         }
         Some(())
     }
 
-    /// Takes the store. A write that uses it is carried on to its end here: its caller may not poll it now, or ever.
-    fn take(&self) -> Option<Box<Store>> {
-        loop {
-            let mut under_way = {
-                let mut seat = lock(&self.seat);
-                if let Some(store) = seat.store.take() {
-                    (seat.wanted, seat.waiter) = (false, None);
-                    return Some(store);
-                }
-                seat.wanted = true;
-                seat.under_way.clone()?
-            };
-            // Its caller gets the same answer.
-            drop(self.runtime.block_on(poll_fn(|context| {
-                // Before each poll, so that whoever is at it finds it afterwards.
-                lock(&self.seat).waiter = Some(context.waker().clone());
-                under_way.poll_unpin(context)
-            })));
-        }
+    /// From here on the caller may write by itself: it is not to wait for this.
+    fn answer<T>(&self, answer: Answer<T>, done: Result<T, JournalError>) {
+        self.answer_if(answer, Some(done));
     }
 
-    /// From here on the caller may use it by itself, if it waits for nothing else.
-    fn put(&self, store: Box<Store>, answers: bool) {
-        let mut seat = lock(&self.seat);
-        seat.store = Some(store);
-        seat.waiting -= usize::from(answers);
-    }
-
-    /// Answers, and keeps the store until it is tidy.
-    fn answer(&self, store: Box<Store>, answer: Answer<()>, done: Result<(), JournalError>) {
-        if store.is_untidy() {
-            lock(&self.seat).waiting -= 1;
-            drop(answer.send(done));
-            self.tidy(store);
-        } else {
-            self.put(store, true);
+    fn answer_if<T>(&self, answer: Answer<T>, done: Option<Result<T, JournalError>>) {
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+        if let Some(done) = done {
             drop(answer.send(done));
         }
     }
 
-    fn tidy(&self, mut store: Box<Store>) {
+    /// What nobody waits for: the write-ahead log is moved if it is big, and the watermark is looked at after a while.
+    fn tidy(&mut self, held: &mut Held) {
+        let Some(store) = &mut held.store else { return };
         // An error poisons the store, or leaves it as it was: the next write says so.
-        let _ = self.runtime.block_on(store.tidy());
-        self.put(store, false);
-    }
-
-    /// Looks again after a while without a transaction.
-    fn watch(&mut self) {
-        let mut seat = lock(&self.seat);
-        seat.watched = seat.store.as_ref().is_none_or(|store| !store.is_settled());
-        self.settle_at = seat.watched.then(|| Instant::now() + SETTLE_AFTER);
+        let _ = store.tidy();
+        held.watched = !store.is_settled();
+        if held.watched {
+            let again = Instant::now() + SETTLE_AFTER;
+            self.settle_at.get_or_insert(again);
+        }
     }
 
     /// Syncs the watermark, unless there were transactions meanwhile.
     fn settle(&mut self) -> Option<()> {
-        let at = {
-            let seat = lock(&self.seat);
-            let last = if seat.store.is_some() { seat.written_at } else { Instant::now() };
-            last + SETTLE_AFTER
-        };
+        let mut held = self.shared.lock().ok()?;
+        let at = held.written_at + SETTLE_AFTER;
         if at > Instant::now() {
             self.settle_at = Some(at);
             return Some(());
         }
-        let mut store = self.take()?;
         // An error poisons the store; the next write says so.
-        let _ = store.settle();
+        let _ = held.store.as_mut()?.settle();
+        held.watched = false;
         self.settle_at = None;
-        lock(&self.seat).watched = false;
-        self.put(store, false);
         Some(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-    use std::thread;
-
-    use tokio::runtime::Builder;
-
-    use super::*;
-
-    /// Longer than anything here takes: only a test that fails waits for so long.
-    const NEVER: Duration = Duration::from_secs(60);
-
-    /// SQLite has answered and the thread has come for the store, both while the caller was polling: only the caller was woken.
-    #[test]
-    fn what_came_during_the_last_poll_of_a_caller_is_not_lost_with_it() {
-        let (parks, parked) = mpsc::channel();
-        let parks = move || parks.send(()).unwrap_or_default();
-        let runtime = Builder::new_current_thread().on_thread_park(parks).build().unwrap();
-        let seat = Arc::new(Mutex::new(Seat {
-            store: None,
-            under_way: None,
-            waiting: 0,
-            wanted: false,
-            waiter: None,
-            watched: false,
-            written_at: Instant::now(),
-        }));
-        let (queue, requests) = mpsc::channel();
-        let worker = Worker { seat: Arc::clone(&seat), runtime, requests, settle_at: None };
-        let desk = Desk { seat: Arc::clone(&seat), queue };
-        let (ends, ended) = mpsc::channel();
-        let mut comes = Some(move || {
-            // There is no store in this test: it is over once the write is.
-            thread::spawn(move || ends.send(worker.take().is_none()));
-            parked.recv_timeout(NEVER).unwrap();
-        });
-        let place = Arc::clone(&seat);
-        let run = poll_fn(move |context| match comes.take() {
-            Some(comes) => {
-                context.waker().wake_by_ref();
-                comes();
-                Poll::Pending
-            }
-            None => {
-                lock(&place).under_way = None;
-                Poll::Ready(Ok(()))
-            }
-        });
-        let under_way = run.boxed().shared();
-        lock(&seat).under_way = Some(under_way.clone());
-        let mut asked = Asked { under_way, desk: Some(&desk) };
-        assert!(asked.poll_unpin(&mut Context::from_waker(Waker::noop())).is_pending());
-        drop(asked);
-        assert_eq!(ended.recv_timeout(NEVER), Ok(true), "the thread waits for ever");
     }
 }
