@@ -22,7 +22,7 @@ use crate::options::{Options, Owner};
 use crate::scan::Log;
 use crate::store::{Store, check_range};
 use crate::verify::{self, Report};
-use crate::worker::{Desk, Queue, Request, Worker};
+use crate::worker::{Answer, Queue, Request, Worker};
 
 /// The durable log and hard state of one node: the log in SQLite, the rest in files beside it.
 ///
@@ -60,7 +60,7 @@ use crate::worker::{Desk, Queue, Request, Worker};
 /// # }
 /// ```
 pub struct SqliteJournal {
-    desk: Desk,
+    queue: Queue,
     thread: Option<JoinHandle<()>>,
     reader: Arc<Reader>,
     identity: Identity,
@@ -159,10 +159,9 @@ impl SqliteJournal {
         let run = move || match runtime().and_then(|runtime| Ok((make(&runtime)?, runtime))) {
             Ok((store, runtime)) => {
                 let about = (Arc::clone(&store.log), store.identity, store.findings.clone());
-                let (worker, desk) = Worker::new(store, queue, requests);
                 // If nobody listens any more the journal is closed as it is opened.
-                drop(answer.send(Ok((about, Opened(Some(desk))))));
-                worker.run(&runtime);
+                drop(answer.send(Ok((about, Opened(Some(queue))))));
+                Worker::new(store, requests).run(&runtime);
             }
             Err(error) => drop(answer.send(Err(error))),
         };
@@ -170,19 +169,26 @@ impl SqliteJournal {
         let thread = thread.during("start a thread")?;
         let gone = || OpenError::Io { what: "open the journal".into(), cause: "its thread has died".into() };
         let ((log, identity, findings), mut opened) = answered.await.map_err(|_| gone())??;
-        let desk = opened.0.take().ok_or_else(gone)?;
-        let reader = Arc::new(Reader { log, queue: desk.queue().clone() });
-        Ok(Self { desk, thread: Some(thread), reader, identity, findings })
+        let queue = opened.0.take().ok_or_else(gone)?;
+        let reader = Arc::new(Reader { log, queue: queue.clone() });
+        Ok(Self { queue, thread: Some(thread), reader, identity, findings })
+    }
+}
+
+impl SqliteJournal {
+    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, JournalError> {
+        let gone = || JournalError::Poisoned { cause: "the journal's thread has died".into() };
+        self.queue.ask(request).await.ok_or_else(gone)?
     }
 }
 
 /// A journal that nobody has taken yet: its thread ends with it.
-struct Opened(Option<Desk>);
+struct Opened(Option<Queue>);
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        if let Some(desk) = self.0.take() {
-            desk.close();
+        if let Some(queue) = self.0.take() {
+            queue.close();
         }
     }
 }
@@ -193,7 +199,7 @@ pub(crate) fn runtime() -> Result<Runtime, OpenError> {
 
 impl Drop for SqliteJournal {
     fn drop(&mut self) {
-        self.desk.close();
+        self.queue.close();
         if let Some(thread) = self.thread.take() {
             // The lock must be free when this returns.
             let _ = thread.join();
@@ -204,19 +210,19 @@ impl Drop for SqliteJournal {
 #[async_trait]
 impl Journal for SqliteJournal {
     async fn load(&mut self) -> Result<JournalState, JournalError> {
-        self.desk.ask(Request::Load).await
+        self.ask(Request::Load).await
     }
 
     async fn write(&mut self, write: JournalWrite) -> Result<(), JournalError> {
-        self.desk.write(write).await
+        self.ask(|answer| Request::Write(write, answer)).await
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), JournalError> {
-        self.desk.ask(|answer| Request::Purge(upto, answer)).await
+        self.ask(|answer| Request::Purge(upto, answer)).await
     }
 
     async fn reset(&mut self, to: LogId) -> Result<(), JournalError> {
-        self.desk.ask(|answer| Request::Reset(to, answer)).await
+        self.ask(|answer| Request::Reset(to, answer)).await
     }
 
     fn reader(&self) -> Arc<dyn JournalReader> {

@@ -58,12 +58,6 @@ pub struct Options {
     pub wal_bytes: u64,
     /// The newest entries are kept in memory up to this, in bytes; reading them waits for nothing.
     pub tail_bytes: usize,
-    /// Entries of up to this many bytes together are written by the task that asks for it, which blocks its thread for a
-    /// transaction, as long as the last one took 2 ms at most; everything else, and everything by default (0), by the
-    /// journal's own thread. It saves two hand-overs between threads. The thread of the task does nothing else meanwhile,
-    /// so this is for a runtime that serves this node alone. If the disk hangs, so does that runtime, once: the node is as if
-    /// frozen, and a leader is replaced by the others instead of handing over (M11).
-    pub inline_bytes: u64,
     /// Open although acknowledged entries of a single voter are lost. Has no effect otherwise.
     pub accept_loss: bool,
     #[doc(hidden)]
@@ -76,7 +70,6 @@ impl Default for Options {
             witness: Witness::Lazy,
             wal_bytes: 4 << 20,
             tail_bytes: 1 << 20,
-            inline_bytes: 0,
             accept_loss: false,
             faults: None,
         }
@@ -102,13 +95,6 @@ impl Options {
     #[must_use]
     pub const fn tail_bytes(mut self, bytes: usize) -> Self {
         self.tail_bytes = bytes;
-        self
-    }
-
-    /// With entries of up to so many bytes written by the task that asks.
-    #[must_use]
-    pub const fn inline_bytes(mut self, bytes: u64) -> Self {
-        self.inline_bytes = bytes;
         self
     }
 

@@ -371,10 +371,8 @@ impl Store {
     fn move_wal(&mut self, length: u64) -> Result<(), JournalError> {
         // What leaves the write-ahead log must not be behind the watermark.
         self.settle()?;
-        let moved = self
-            .table
-            .checkpoint_and_keep()
-            .and_then(|()| if self.empty_in_place() { Ok(()) } else { self.table.checkpoint() });
+        let kept = self.table.checkpoint_and_keep();
+        let moved = kept.and_then(|()| if self.empty_in_place() { Ok(()) } else { self.table.checkpoint() });
         match moved {
             Ok(()) => {
                 (self.fresh_wal, self.stale_wal) = (true, false);

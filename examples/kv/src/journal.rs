@@ -208,10 +208,6 @@ impl Place<'_> {
             .inline_bytes(self.inline_bytes)
     }
 
-    fn sqlite(&self) -> raft_log_sqlite::Options {
-        raft_log_sqlite::Options::default().inline_bytes(self.inline_bytes)
-    }
-
     /// Opens what is there.
     ///
     /// # Errors
@@ -225,7 +221,8 @@ impl Place<'_> {
                 Ok(Opened { journal: Box::new(journal), findings })
             }
             JournalKind::Sqlite => {
-                let journal = SqliteJournal::open(self.dir, self.cluster, group, self.id, self.sqlite()).await?;
+                let options = raft_log_sqlite::Options::default();
+                let journal = SqliteJournal::open(self.dir, self.cluster, group, self.id, options).await?;
                 let findings = journal.findings().iter().map(|finding| format!("{finding:?}")).collect();
                 Ok(Opened { journal: Box::new(journal), findings })
             }
@@ -243,7 +240,7 @@ impl Place<'_> {
                 FileJournal::create(self.dir, self.cluster, group, self.id, initial, self.file()).await?,
             ),
             JournalKind::Sqlite => {
-                let options = self.sqlite();
+                let options = raft_log_sqlite::Options::default();
                 Box::new(
                     SqliteJournal::create(self.dir, self.cluster, group, self.id, initial, options).await?,
                 )

@@ -27,16 +27,8 @@ pub enum Kind {
     File,
     /// The file journal as a node has it, behind its thread.
     FileThread,
-    /// The SQLite journal, which writes in the calling thread.
+    /// The SQLite journal as a node has it.
     Sqlite,
-    /// The SQLite journal behind its thread.
-    SqliteThread,
-}
-
-impl Kind {
-    fn sqlite(self) -> raft_log_sqlite::Options {
-        raft_log_sqlite::Options::default().inline_bytes(if self == Self::Sqlite { u64::MAX } else { 0 })
-    }
 }
 
 #[derive(Subcommand)]
@@ -117,9 +109,9 @@ impl Open {
                 let made = FileJournal::create(dir, CLUSTER, GROUP, NODE, None, raft_log_file::Options::default());
                 Self::Journal(Box::new(runtime.block_on(made).map_err(text)?), runtime)
             }
-            Kind::Sqlite | Kind::SqliteThread => {
+            Kind::Sqlite => {
                 let runtime = runtime()?;
-                let made = SqliteJournal::create(dir, CLUSTER, GROUP, NODE, None, kind.sqlite());
+                let made = SqliteJournal::create(dir, CLUSTER, GROUP, NODE, None, raft_log_sqlite::Options::default());
                 Self::Journal(Box::new(runtime.block_on(made).map_err(text)?), runtime)
             }
         })
@@ -136,9 +128,9 @@ impl Open {
                 let made = FileJournal::open(dir, CLUSTER, GROUP, NODE, raft_log_file::Options::default());
                 Self::Journal(Box::new(runtime.block_on(made).map_err(text)?), runtime)
             }
-            Kind::Sqlite | Kind::SqliteThread => {
+            Kind::Sqlite => {
                 let runtime = runtime()?;
-                let made = SqliteJournal::open(dir, CLUSTER, GROUP, NODE, kind.sqlite());
+                let made = SqliteJournal::open(dir, CLUSTER, GROUP, NODE, raft_log_sqlite::Options::default());
                 Self::Journal(Box::new(runtime.block_on(made).map_err(text)?), runtime)
             }
         })
@@ -198,7 +190,7 @@ fn fill(kind: Kind, dir: &Path, entries: u64) -> Answer<Value> {
     let payloads = payloads(BYTES);
     let begun = Instant::now();
     let mut next = 1;
-    if matches!(kind, Kind::Sqlite | Kind::SqliteThread) {
+    if kind == Kind::Sqlite {
         let mut journal = Open::create(kind, dir)?;
         while next <= entries {
             journal.write(write_of(&mut next, 1000, &payloads))?;
