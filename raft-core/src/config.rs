@@ -82,6 +82,8 @@ pub struct Settings {
     pub uncommitted_limit_bytes: Option<u64>,
     /// See [`Config::tail_limit_bytes`].
     pub tail_limit_bytes: Option<u64>,
+    /// See [`Config::tail_keep_bytes`].
+    pub tail_keep_bytes: Option<u64>,
     /// See [`Config::write_limit_bytes`].
     pub write_limit_bytes: Option<u64>,
     /// See [`Config::apply_limit_bytes`].
@@ -158,9 +160,19 @@ pub struct Config {
     /// Entries that a leader has appended and not yet applied; beyond it proposals are refused as
     /// `Overloaded`. Default 64 MiB.
     pub uncommitted_limit_bytes: u64,
-    /// Recent entries kept in memory. Durable ones beyond it are read back from the journal when a slow
-    /// follower or a slow state machine needs them. Default 32 MiB.
+    /// Recent entries kept in memory for a slow follower or a slow state machine. Durable ones beyond it are read back
+    /// from the journal when they are needed. Default 32 MiB.
     pub tail_limit_bytes: u64,
+    /// Of those, the ones that nobody is known to need: durable and applied here, and on a leader also acknowledged by
+    /// every follower that it sends entries to, voters and learners. Beyond this they leave memory; if this is more than
+    /// [`tail_limit_bytes`](Self::tail_limit_bytes), that one counts. Default 1 MiB, one append.
+    ///
+    /// Who follows cannot know what the others have, and may have to feed them if it is elected. What is not committed
+    /// stays in any case. What is committed is on a majority, so only the others lack any of it, and of that the last
+    /// entries: those that were on their way to them, which is under 1 MiB for some thousands of clients that wait for
+    /// each write. A new leader reads the rest from its journal, one append at a time while the one before is on its
+    /// way, and keeps in memory what comes meanwhile.
+    pub tail_keep_bytes: u64,
     /// Entries handed to the journal in one write. Default 4 MiB. A single larger entry goes alone.
     pub write_limit_bytes: u64,
     /// Entries handed to the state machine at once. Default 4 MiB.
@@ -235,6 +247,7 @@ impl Config {
             window_bytes: 8 << 20,
             uncommitted_limit_bytes: 64 << 20,
             tail_limit_bytes: 32 << 20,
+            tail_keep_bytes: 1 << 20,
             write_limit_bytes: 4 << 20,
             apply_limit_bytes: 4 << 20,
             command_limit_bytes: 16 << 20,
@@ -295,6 +308,7 @@ impl Config {
             window_bytes: other.window_bytes.unwrap_or(self.window_bytes),
             uncommitted_limit_bytes: other.uncommitted_limit_bytes.unwrap_or(self.uncommitted_limit_bytes),
             tail_limit_bytes: other.tail_limit_bytes.unwrap_or(self.tail_limit_bytes),
+            tail_keep_bytes: other.tail_keep_bytes.unwrap_or(self.tail_keep_bytes),
             write_limit_bytes: other.write_limit_bytes.unwrap_or(self.write_limit_bytes),
             apply_limit_bytes: other.apply_limit_bytes.unwrap_or(self.apply_limit_bytes),
             promote_lag_entries: other.promote_lag_entries.unwrap_or(self.promote_lag_entries),

@@ -88,8 +88,9 @@ fn random_story(seed: u64) -> String {
         state % below
     };
     let tail = if seed.is_multiple_of(2) { 0 } else { 100_000 };
+    let keep = [0, 300, 100_000][(seed % 3) as usize];
     let mut story = format!(
-        "cluster 1 2 3 seed={seed} tail-bytes={tail} append-bytes=200 window-messages=3 apply-bytes=200\nquiet on\n"
+        "cluster 1 2 3 seed={seed} tail-bytes={tail} tail-keep-bytes={keep} append-bytes=200 window-messages=3 apply-bytes=200\nquiet on\n"
     );
     let mut up = [true; 3];
     for step in 0..120 {

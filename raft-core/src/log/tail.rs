@@ -155,6 +155,19 @@ impl Tail {
         }
     }
 
+    /// Forgets the first list as a whole, if all of it is here, may go, and is not more than has to go. Whether it was.
+    fn forget_list(&mut self, upto: Index, limit_bytes: u64) -> bool {
+        let Some(list) = self.lists.front().filter(|_| self.forgotten == 0) else { return false };
+        let (next, cost_bytes) = (Index(self.first.0 + list.len() as u64), list.cost_bytes());
+        if next.prev() > upto || self.bytes < limit_bytes.saturating_add(cost_bytes) {
+            return false;
+        }
+        self.bytes -= cost_bytes;
+        self.first = next;
+        self.lists.pop_front();
+        true
+    }
+
     /// Forgets the first entry. Whether there was one.
     fn forget_first(&mut self) -> bool {
         let Some(list) = self.lists.front() else { return false };
@@ -219,7 +232,10 @@ impl Tail {
 
     /// Drops the oldest entries up to `upto` while more than `limit_bytes` are here.
     pub(crate) fn evict(&mut self, upto: Index, limit_bytes: u64) {
-        while self.bytes > limit_bytes && self.first <= upto && self.forget_first() {}
+        while self.bytes > limit_bytes
+            && self.first <= upto
+            && (self.forget_list(upto, limit_bytes) || self.forget_first())
+        {}
     }
 }
 

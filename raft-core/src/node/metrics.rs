@@ -410,6 +410,7 @@ fn queues(sink: Sink<'_>, status: &Status, node: &NodeHandle, config: &Config) {
     for (name, value) in [
         ("raft_tail_bytes", status.tail_bytes),
         ("raft_tail_limit_bytes", config.tail_limit_bytes),
+        ("raft_tail_keep_bytes", config.tail_keep_bytes),
         ("raft_uncommitted_bytes", status.uncommitted_bytes),
         ("raft_uncommitted_limit_bytes", config.uncommitted_limit_bytes),
         ("raft_queued_bytes", load.queued_bytes),
@@ -537,7 +538,12 @@ pub const METRICS: &[Metric] = &[
         "Snapshots of a leader that could not be stored here",
     ),
     gauge("raft_tail_bytes", Unit::Bytes, "Entries in memory"),
-    gauge("raft_tail_limit_bytes", Unit::Bytes, "Durable and applied entries beyond this leave memory"),
+    gauge("raft_tail_limit_bytes", Unit::Bytes, "Durable entries beyond this leave memory"),
+    gauge(
+        "raft_tail_keep_bytes",
+        Unit::Bytes,
+        "Entries beyond this that nobody is known to need leave memory",
+    ),
     gauge("raft_uncommitted_bytes", Unit::Bytes, "Proposals that a leader has not yet applied"),
     gauge("raft_uncommitted_limit_bytes", Unit::Bytes, "Beyond this proposals are refused as overloaded"),
     gauge("raft_queued_bytes", Unit::Bytes, "Commands that wait for the protocol"),

@@ -119,9 +119,34 @@ impl Raft {
         members::follow(common);
         members::resolve(common);
         install::drop_needless(common);
-        common.log.tail.evict(common.log.persisted(), common.config.tail_limit_bytes);
+        self.evict();
         self.announce();
         self.check();
+    }
+
+    /// Lets go of entries in memory that nobody is known to need, and of durable ones that are too many. It happens
+    /// after every input, so most often it only compares two sizes.
+    #[inline]
+    fn evict(&mut self) {
+        let common = &mut self.common;
+        if common.log.tail.bytes() > common.config.tail_keep_bytes.min(common.config.tail_limit_bytes) {
+            self.evict_needless();
+        }
+    }
+
+    #[inline(never)]
+    fn evict_needless(&mut self) {
+        let Self { common, role, .. } = self;
+        let (limit, keep) = (common.config.tail_limit_bytes, common.config.tail_keep_bytes);
+        let log = &mut common.log;
+        let (durable, done) = (log.persisted(), log.persisted().min(log.applied()));
+        let needless = match role {
+            Role::Leader(leader) => done.min(leader.acknowledged_by_all()),
+            Role::Follower(_) | Role::Candidate(_) => done,
+        };
+        log.tail.evict(durable, limit);
+        // A quarter more than has to go, so that not every input comes here.
+        log.tail.evict(needless, keep - keep / 4);
     }
 
     /// Whether all is well.

@@ -5,6 +5,7 @@ mod changes;
 mod lists;
 mod members;
 mod reads;
+mod tails;
 mod transfers;
 mod waits;
 mod world;

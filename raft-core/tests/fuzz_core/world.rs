@@ -63,6 +63,7 @@ impl World {
         let mut config = Config::new(ME, ClusterId(7));
         config.seed = u64::from(flavour);
         config.tail_limit_bytes = if flavour & 2 == 2 { 200 } else { 1 << 20 };
+        config.tail_keep_bytes = if flavour & 8 == 8 { 100 } else { 1 << 20 };
         config.append_limit_bytes = 300;
         config.window_messages = 3;
         config.write_limit_bytes = if flavour & 4 == 4 { 100 } else { 1 << 20 };

@@ -409,3 +409,24 @@ fn who_has_halted_reads_nothing() {
     node.hear(A, 2, append(id(1, 5), &[], 5));
     assert_eq!(node.raft.poll_chunk(), None);
 }
+
+/// Who is being sent a snapshot needs what follows it, and holds no more of the leader's memory than that.
+#[test]
+fn only_what_follows_a_snapshot_is_held_for_whom_it_is_sent_to() {
+    let mut config = config();
+    config.tail_keep_bytes = 0;
+    let mut node = Node::leader(config);
+    node.grow(19);
+    let before = node.status().tail_bytes;
+    node.grow(20);
+    let one = node.status().tail_bytes - before;
+    node.take(1);
+    assert_eq!(node.purge(), Some(id(2, 16)));
+    assert_eq!(node.status().tail_bytes, 4 * one, "B may need the last ones");
+    let rejected = AppendReply::Rejected { prev: Index(5), hint: id(0, 1), last: Index(1) };
+    node.hear(B, 2, Message::AppendReply(rejected));
+    let _ = node.sent();
+    assert_eq!(node.peer(B).state, PeerState::Snapshot);
+    node.grow(24);
+    assert_eq!(node.status().tail_bytes, 4 * one, "those after 20");
+}

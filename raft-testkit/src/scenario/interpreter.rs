@@ -187,6 +187,7 @@ impl World {
         for (key, value) in &self.settings {
             match key.as_str() {
                 "tail-bytes" => config.tail_limit_bytes = *value,
+                "tail-keep-bytes" => config.tail_keep_bytes = *value,
                 "append-bytes" => config.append_limit_bytes = *value,
                 "window-messages" => config.window_messages = usize::try_from(*value).unwrap_or(usize::MAX),
                 "window-bytes" => config.window_bytes = *value,

@@ -20,8 +20,9 @@
 //!
 //! # Commands
 //! ```text
-//! cluster 1 2 3 [tail-bytes=N append-bytes=N window-messages=N window-bytes=N write-bytes=N
-//!                uncommitted-bytes=N apply-bytes=N promote-lag=N seed=N lease-ppm=N keep=N chunk-bytes=N]
+//! cluster 1 2 3 [tail-bytes=N tail-keep-bytes=N append-bytes=N window-messages=N window-bytes=N
+//!                write-bytes=N uncommitted-bytes=N apply-bytes=N promote-lag=N seed=N lease-ppm=N keep=N
+//!                chunk-bytes=N]
 //!                nodes of a new cluster; entry 0.1 names them
 //! limbo N               one more node, that knows no members
 //! lead N                N becomes leader; its no-op is committed and applied everywhere; quietly

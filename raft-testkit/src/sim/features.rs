@@ -318,12 +318,14 @@ impl Plan {
 
     fn draw_settings(&mut self, rng: &mut Rng) {
         let mut at = rng.between(S, 10 * S);
+        let mut of_tails = Rng::stream(self.seed, 34);
         while at < self.duration {
             let fault = Fault::Reconfigure {
                 who: self.any(rng),
                 priority: rng.chance(400).then(|| *rng.pick(&[-1, 0, 1, 3])),
                 window: rng.chance(400).then(|| rng.between(1, 16) as usize),
                 tail_bytes: rng.chance(400).then(|| rng.skewed(1, 100_000)),
+                tail_keep_bytes: of_tails.chance(400).then(|| of_tails.skewed(1, 100_000)),
                 append_bytes: rng.chance(400).then(|| rng.skewed(1, 100_000)),
                 uncommitted_bytes: rng.chance(300).then(|| rng.skewed(1_000, 1 << 20)),
                 slower: rng.chance(200),

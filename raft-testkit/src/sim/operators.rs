@@ -76,6 +76,7 @@ impl World {
             priority,
             window,
             tail_bytes,
+            tail_keep_bytes,
             append_bytes,
             uncommitted_bytes,
             slower,
@@ -87,6 +88,7 @@ impl World {
             priority,
             window_messages: window,
             tail_limit_bytes: tail_bytes,
+            tail_keep_bytes,
             append_limit_bytes: append_bytes,
             uncommitted_limit_bytes: uncommitted_bytes,
             ..Settings::default()

@@ -116,6 +116,11 @@ const SETTINGS: &[Setting] = &[
         set: |_, text, settings| number(text).map(|bytes| settings.tail_limit_bytes = Some(bytes)),
     },
     Setting {
+        name: "tail-keep-bytes",
+        show: |config| config.tail_keep_bytes.to_string(),
+        set: |_, text, settings| number(text).map(|bytes| settings.tail_keep_bytes = Some(bytes)),
+    },
+    Setting {
         name: "write-limit-bytes",
         show: |config| config.write_limit_bytes.to_string(),
         set: |_, text, settings| number(text).map(|bytes| settings.write_limit_bytes = Some(bytes)),

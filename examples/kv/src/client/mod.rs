@@ -23,8 +23,9 @@ use crate::server::Server;
 use session::Session;
 pub(crate) use turn::put_set;
 
-/// Room for one read.
-const READ_BYTES: usize = 32 << 10;
+/// Room for one read. Most clients send one small command and wait for its reply, and there may be thousands of them: so
+/// each begins with the first, and has up to the second if what it sends at once does not fit.
+const READ_BYTES: (usize, usize) = (512, 32 << 10);
 
 /// Replies that are held back until a turn is done; more are written at once, and while a client does not
 /// take them, nothing of it is read or done.
@@ -99,14 +100,21 @@ pub(crate) async fn serve(server: Arc<Server>, mut socket: TcpStream, tls: Optio
         }
         return;
     };
-    let Some((mut input, mut output)) = open(&server, socket, &address, tls).await else { return };
+    // In memory of its own, which is given back: a connection keeps room for the largest of what it awaits.
+    let opened = Box::pin(open(&server, socket, &address, tls)).await;
+    let Some((mut input, mut output)) = opened else { return };
     let mut session = Session::new(Arc::clone(&server), id, address);
     let mut requests = Requests::default();
+    let (mut room, most) = READ_BYTES;
     loop {
-        requests.buffer.reserve(READ_BYTES);
+        requests.buffer.reserve(room);
         match input.read_buf(&mut requests.buffer).await {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
+        }
+        if requests.buffer.len() == requests.buffer.capacity() {
+            // There may be more where this came from.
+            room = most.min(room * 4);
         }
         let turn = server.turn();
         let goes_on = session.serve(&mut requests, &mut output).await;
@@ -118,7 +126,7 @@ pub(crate) async fn serve(server: Arc<Server>, mut socket: TcpStream, tls: Optio
         match goes_on {
             Ok(true) => {}
             Ok(false) => {
-                linger(&mut input, output).await;
+                Box::pin(linger(&mut input, output)).await;
                 return;
             }
             Err(_) => return,

@@ -179,7 +179,8 @@ impl Session {
                 // Everything else comes after what came before.
                 turn.finish(self, output).await?;
                 let mut reply = Reply::default();
-                self.local(op, &args, &mut reply).await;
+                // Seldom, and some of them await much: not in the memory of every connection.
+                Box::pin(self.local(op, &args, &mut reply)).await;
                 // `HELLO` answers in the protocol that it has chosen.
                 translate(&reply.into_bytes(), self.protocol, &mut output.buffer);
                 output.relieve().await?;

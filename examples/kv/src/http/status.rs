@@ -204,6 +204,7 @@ pub(super) fn document(state: &Http, status: &Status) -> Value {
         },
         "limits": state.live.config().map(|config| json!({
             "tail_bytes": config.tail_limit_bytes,
+            "tail_keep_bytes": config.tail_keep_bytes,
             "uncommitted_bytes": config.uncommitted_limit_bytes,
             "window_bytes": config.window_bytes,
             "queued_bytes": load.queued_limit_bytes,

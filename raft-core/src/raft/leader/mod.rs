@@ -330,6 +330,12 @@ impl Leader {
         held.min().unwrap_or_else(|| common.log.last())
     }
 
+    /// No entry up to here will be sent to anybody again. Whose store was set back gets none at all.
+    pub(crate) fn acknowledged_by_all(&self) -> Index {
+        let fed = self.progress.values().filter(|progress| progress.rolled_back.is_none());
+        fed.map(Progress::has_through).min().unwrap_or(Index(u64::MAX))
+    }
+
     /// The journal is about to drop everything before `first`: nothing of it will be read for anybody.
     pub(crate) fn forget_purged(&mut self, first: Index) {
         for progress in self.progress.values_mut().filter(|progress| progress.next_index < first) {

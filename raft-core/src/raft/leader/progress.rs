@@ -227,6 +227,11 @@ impl Progress {
         self.sending = Some(sending);
     }
 
+    /// No entry up to here will be sent to it again: it has them, or its snapshot does.
+    pub(super) fn has_through(&self) -> Index {
+        self.sending.as_ref().map_or(self.match_index, |sending| sending.upto.index.max(self.match_index))
+    }
+
     /// Entries that were read for it, or are being read, are of no use.
     pub(super) fn forget_read(&mut self) {
         self.fetched = None;

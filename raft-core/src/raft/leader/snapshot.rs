@@ -37,7 +37,7 @@ enum Asking {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Sending {
     id: SnapshotId,
-    upto: LogId,
+    pub(super) upto: LogId,
     membership: Bytes,
     content: SnapshotContent,
     asking: Asking,

@@ -39,6 +39,7 @@ pub(crate) struct World {
     leases: bool,
     random: u64,
     tail_limit: u64,
+    tail_keep: u64,
     /// Entries from one snapshot to the next, and how many are kept before it; (0, 0) for none.
     compaction: (u64, u64),
     /// Whether state machines keep their state over a restart.
@@ -90,6 +91,7 @@ impl World {
             leases: seed % 4 >= 2,
             random: seed,
             tail_limit: if seed.is_multiple_of(3) { 200 } else { 1 << 20 },
+            tail_keep: [0, 150, 1 << 20][(seed >> 24) as usize % 3],
             compaction: [(0, 0), (3, 0), (5, 2), (12, 6)][(seed >> 8) as usize % 4],
             keeps_state: (seed >> 16).is_multiple_of(2),
             leaders: BTreeMap::new(),
@@ -144,6 +146,7 @@ impl World {
         config.promote_lag_entries = 3;
         config.seed = self.random;
         config.tail_limit_bytes = self.tail_limit;
+        config.tail_keep_bytes = self.tail_keep;
         config.append_limit_bytes = 300;
         config.window_messages = 3;
         config.lease = self.leases.then_some(LEASE);

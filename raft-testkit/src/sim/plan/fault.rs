@@ -288,6 +288,8 @@ pub(crate) enum Fault {
         window: Option<usize>,
         /// Bytes kept in memory.
         tail_bytes: Option<u64>,
+        /// Of those, the ones that nobody is known to need.
+        tail_keep_bytes: Option<u64>,
         /// Bytes in one append.
         append_bytes: Option<u64>,
         /// Bytes that may wait.
@@ -323,6 +325,7 @@ impl Fault {
             priority: None,
             window: None,
             tail_bytes: None,
+            tail_keep_bytes: None,
             append_bytes: None,
             uncommitted_bytes: None,
             slower: true,

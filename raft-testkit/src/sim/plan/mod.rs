@@ -108,6 +108,8 @@ pub struct Plan {
     pub(crate) election: Duration,
     /// Bytes kept in memory.
     pub(crate) tail_bytes: u64,
+    /// Of those, the ones that nobody is known to need.
+    pub(crate) tail_keep_bytes: u64,
     /// Bytes in one append.
     pub(crate) append_bytes: u64,
     /// Appends under way.
@@ -202,6 +204,7 @@ impl Plan {
             heartbeat,
             election,
             tail_bytes: *rng.pick(&[0, 2_000, 50_000, 1 << 20]),
+            tail_keep_bytes: *Rng::stream(seed, 33).pick(&[0, 600, 10_000, 1 << 20]),
             append_bytes: *rng.pick(&[500, 4_000, 64_000, 1 << 20]),
             window: *rng.pick(&[1, 2, 8, 256]),
             write_bytes: *rng.pick(&[1_000, 64_000, 1 << 20]),
@@ -523,8 +526,9 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "plan tail {} append {} window {} write {} uncommitted {} durable machines {}",
+            "plan tail {} keep {} append {} window {} write {} uncommitted {} durable machines {}",
             self.tail_bytes,
+            self.tail_keep_bytes,
             self.append_bytes,
             self.window,
             self.write_bytes,
