@@ -49,6 +49,72 @@ async fn a_full_disk_is_waited_out_only_where_the_transaction_is_over() {
     }
 }
 
+/// A journal whose write-ahead log has just been emptied where it is; and what that was before.
+async fn emptied(dir: &Path) -> (Store, Vec<u8>) {
+    let options = Options { wal_bytes: 64 << 10, ..Options::default() };
+    let mut store = open::create(dir, Origins::New(OWNER, None), options).await.unwrap();
+    let mut last = 0;
+    while !store.is_untidy() {
+        last += 1;
+        write(&mut store, entries(last, last)).unwrap();
+    }
+    let before = std::fs::read(dir.join(crate::wal::WAL)).unwrap();
+    store.tidy().unwrap();
+    assert!(store.emptied.is_some() && !store.is_untidy());
+    (store, before)
+}
+
+/// Frames of before that a crash has left behind the new header are nobody's: all entries are in the database.
+#[tokio::test]
+async fn a_crash_while_the_log_is_emptied_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("journal");
+    let (store, before) = emptied(&dir).await;
+    let last = store.load().unwrap().last.index.0;
+    let now = std::fs::read(dir.join(crate::wal::WAL)).unwrap();
+    store.close().await;
+    for zeroed in [0, 1, 700, 4096, 40_000, now.len()] {
+        for backwards in [false, true] {
+            let mut log = [&now[..32], &before[32..]].concat();
+            let part = if backwards {
+                log.len().saturating_sub(zeroed).max(32)..log.len()
+            } else {
+                32..zeroed.max(32)
+            };
+            log[part].fill(0);
+            std::fs::write(dir.join(crate::wal::WAL), &log).unwrap();
+            let store = open::open(&dir, OWNER, Options::default()).await.unwrap();
+            let state = store.load().unwrap();
+            let sound = [Verdict::Clean, Verdict::TornTail { discarded_from: Index(last + 1) }];
+            assert!(sound.contains(&state.verdict), "{zeroed} {backwards}: {:?}", state.verdict);
+            assert_eq!(state.last.index, Index(last));
+            assert_eq!(read(&store, 1, last).unwrap(), entries(1, last));
+            store.close().await;
+        }
+    }
+}
+
+/// SQLite begins at the head of a log that was moved. If it did not, what it writes would be lost.
+#[tokio::test]
+async fn a_transaction_behind_a_log_that_was_emptied_is_not_acknowledged() {
+    for goes_on in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("journal");
+        let (mut store, _) = emptied(&dir).await;
+        let next = store.load().unwrap().last.index.0 + 1;
+        if goes_on {
+            write(&mut store, entries(next, next)).unwrap();
+            assert!(store.emptied.is_none());
+            let log = std::fs::read(dir.join(crate::wal::WAL)).unwrap();
+            store.emptied = log.first_chunk().copied();
+        }
+        let done = write(&mut store, entries(next + u64::from(goes_on), next + u64::from(goes_on)));
+        assert_eq!(done.is_err(), goes_on, "{done:?}");
+        let later = write(&mut store, entries(next + 2, next + 2));
+        assert_eq!(matches!(later, Err(JournalError::Poisoned { .. })), goes_on, "{later:?}");
+    }
+}
+
 async fn eight(dir: &Path) -> Store {
     let mut store = open::create(dir, Origins::New(OWNER, None), Options::default()).await.unwrap();
     write(&mut store, entries(1, 8)).unwrap();

@@ -1,4 +1,4 @@
-//! Writes that their caller stops polling: they are carried on by whoever needs the journal next, or by its thread.
+//! Writes that their caller stops polling: the journal's thread does them all the same.
 
 mod support;
 
@@ -18,8 +18,7 @@ fn one(index: u64) -> Entry {
     entry(index, payload(index))
 }
 
-/// Twelve entries are there, of which memory has the last few. The writes that follow are of the kind that the caller does by
-/// itself.
+/// Twelve entries are there, of which memory has the last few.
 async fn twelve(place: &Place) -> SqliteJournal {
     let mut journal = place.create(None).await;
     fill(&mut journal, 1, 12).await;
@@ -119,7 +118,7 @@ async fn a_journal_is_closed_though_a_write_was_forgotten() {
     expect(&place, 13).await;
 }
 
-/// Purging and writing by turns, by the thread and by the caller.
+/// Purging and writing by turns.
 #[tokio::test]
 async fn what_the_thread_is_asked_keeps_its_order() {
     let place = Place::new();

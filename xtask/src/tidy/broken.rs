@@ -12,7 +12,7 @@ struct Tree {
 impl Tree {
     fn new() -> Self {
         let tree = Self { dir: tempfile::tempdir().unwrap() };
-        let crates = ["raft-core", "raft-log-file", "raft-net-tcp", "raft-testkit"];
+        let crates = ["raft-core", "raft-log-file", "raft-log-sqlite", "raft-net-tcp", "raft-testkit"];
         tree.write(
             "Cargo.toml",
             &format!(
@@ -223,7 +223,28 @@ fn a_package_that_allows_unsafe_code_is_found() {
             workspace.replace("forbid", "deny"),
             "Cargo.toml: [workspace.lints.rust] must say: unsafe_code = \"forbid\"",
         ),
+        (
+            "raft-log-sqlite/Cargo.toml",
+            manifest("raft-log-sqlite", "").replace("[lints]\nworkspace = true\n", "[lints.rust]\n"),
+            "raft-log-sqlite/Cargo.toml: its lints must be those of the workspace, but for unsafe_code = \"deny\"",
+        ),
+        (
+            "raft-log-sqlite/src/lib.rs",
+            String::from("#[allow(unsafe_code)]\nmod a;\n"),
+            "raft-log-sqlite/src/lib.rs:1: unsafe code may stand in raft-log-sqlite/src/direct.rs alone, 1 time",
+        ),
+        (
+            "raft-log-sqlite/src/direct.rs",
+            String::from("// unsafe\nfn a() { unsafe { f() } }\nfn b() { unsafe { f() } }\n"),
+            "raft-log-sqlite/src/direct.rs:3: unsafe code may stand in",
+        ),
     ]);
+    // As it is: other lints would be found.
+    let denies = "[lints.rust]\nunsafe_code = \"deny\"\n";
+    let text = manifest("raft-log-sqlite", "").replace("[lints]\nworkspace = true\n", denies);
+    tree.write("raft-log-sqlite/Cargo.toml", &text);
+    tree.write("raft-log-sqlite/src/direct.rs", "#[expect(unsafe_code)]\nfn a() { unsafe { f() } }\n");
+    assert_eq!(tree.findings(), [""; 0]);
 }
 
 #[test]

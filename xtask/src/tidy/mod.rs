@@ -90,7 +90,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Finding>, Failure> {
         findings.extend(words::not_ascii(file));
         findings.extend(bounds::unnamed(file, &documents));
     }
-    findings.extend(words::unsafe_is_forbidden(root, &metadata)?);
+    findings.extend(words::unsafe_is_forbidden(root, &metadata, &rust)?);
     for file in &documents {
         findings.extend(links::dead(root, file));
         if file.path == "ARCHITECTURE.md" {

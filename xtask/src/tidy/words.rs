@@ -94,22 +94,69 @@ pub(super) fn not_ascii(file: &File) -> Vec<Finding> {
         .collect()
 }
 
-/// Each package takes the workspace's lints, and these forbid unsafe code.
-pub(super) fn unsafe_is_forbidden(root: &Path, metadata: &Value) -> Result<Vec<Finding>, Failure> {
+/// The package that may have unsafe code, where it has it, and how often the word may stand there.
+const UNSAFE: (&str, &str, usize) = ("raft-log-sqlite", "raft-log-sqlite/src/direct.rs", 1);
+
+/// The tables of lints in a manifest, as those of a package that denies unsafe code instead of forbidding it.
+fn lints(manifest: &str, prefix: &str) -> Vec<String> {
+    let mut inside = false;
+    let mut found = Vec::new();
+    for line in manifest.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if line.starts_with('[') {
+            inside = line.starts_with(prefix);
+        }
+        if inside {
+            found.push(
+                line.replacen(prefix, "[lints", 1)
+                    .replace("unsafe_code = \"forbid\"", "unsafe_code = \"deny\""),
+            );
+        }
+    }
+    found
+}
+
+/// Each package takes the workspace's lints, and these forbid unsafe code; one may have some, in one place.
+pub(super) fn unsafe_is_forbidden(
+    root: &Path,
+    metadata: &Value,
+    rust: &[File],
+) -> Result<Vec<Finding>, Failure> {
     let read =
         |path: &Path| std::fs::read_to_string(path).context(|| format!("cannot read {}", path.display()));
     let mut findings = Vec::new();
-    if !read(&root.join("Cargo.toml"))?.contains("unsafe_code = \"forbid\"") {
+    let workspace = read(&root.join("Cargo.toml"))?;
+    if !workspace.contains("unsafe_code = \"forbid\"") {
         let what = "[workspace.lints.rust] must say: unsafe_code = \"forbid\"";
         findings.push(Finding { file: "Cargo.toml".into(), line: 0, what: what.into() });
     }
-    for package in metadata["packages"].as_array().into_iter().flatten() {
-        let manifest = Path::new(package["manifest_path"].as_str().unwrap_or_default());
-        if !read(manifest)?.contains("[lints]\nworkspace = true") {
+    let (package, place, often) = UNSAFE;
+    for each in metadata["packages"].as_array().into_iter().flatten() {
+        let manifest = Path::new(each["manifest_path"].as_str().unwrap_or_default());
+        let text = read(manifest)?;
+        let is_that = each["name"].as_str() == Some(package);
+        let own = is_that && lints(&text, "[lints") == lints(&workspace, "[workspace.lints");
+        if !own && !text.contains("[lints]\nworkspace = true") {
             let file = manifest.strip_prefix(root).unwrap_or(manifest).display().to_string();
-            let what = "must say: [lints] workspace = true";
+            let what = if is_that {
+                "its lints must be those of the workspace, but for unsafe_code = \"deny\""
+            } else {
+                "must say: [lints] workspace = true"
+            };
             findings.push(Finding { file, line: 0, what: what.into() });
         }
+    }
+    for file in rust.iter().filter(|file| file.path.split('/').next() == Some(package)) {
+        let code = rust_text::blank(&file.text, Blank::CommentsAndStrings);
+        let has = |line: &str, word: &str| {
+            line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == word)
+        };
+        let lines = code.lines().enumerate();
+        let found =
+            lines.filter(|(_, line)| has(line, "unsafe") || (file.path != place && has(line, "unsafe_code")));
+        let allowed = if file.path == place { often } else { 0 };
+        findings.extend(found.skip(allowed).map(|(at, _)| {
+            file.finding(at + 1, format!("unsafe code may stand in {place} alone, {often} time"))
+        }));
     }
     Ok(findings)
 }
