@@ -22,10 +22,11 @@ fn migrations() -> Migrator {
     Migrator::with_migrations(vec![Migration::new(1, "journal".into(), MigrationType::Simple, sql, false)])
 }
 
-/// The locking mode before the journal mode, so that no shared memory is needed.
+/// The locking mode before the journal mode, so that no shared memory is needed. Nothing of a transaction is in the write-ahead log
+/// before its COMMIT: SQLite would write some of it twice, and a kill in between would look like damage.
 const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                         PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON; \
-                        PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;";
+                        PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY; PRAGMA cache_spill = OFF;";
 
 fn options(path: &Path, create: bool) -> SqliteConnectOptions {
     SqliteConnectOptions::new()

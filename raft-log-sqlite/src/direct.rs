@@ -34,7 +34,9 @@ impl Direct {
         // - The handle is open, and of the same libsqlite3-sys. It is closed with `connection`, which is dropped or closed after
         //   `rows`, and `from_handle` does not close it.
         // - Nobody else uses it meanwhile: sqlx's thread does so only while it serves a request, it has served all that were made
-        //   before the lock, and none is made as long as `connection` is in here.
+        //   before the lock, and none is made as long as `connection` is in here. That is how sqlx 0.9.0 is made (`worker.rs`
+        //   of sqlx-sqlite); it promises it for as long as the lock is held, which borrows the connection. So its version, and
+        //   those of rusqlite and libsqlite3-sys, stand to the letter in Cargo.toml: read it again with each other one.
         // - It may be used by another thread than the one that opened it, one at a time: SQLite is compiled and opened for that,
         //   a `rusqlite::Connection` cannot be shared, and the lock orders what sqlx's thread did before what is done here.
         #[expect(unsafe_code, reason = "what it buys is in docs/performance.md: SQLite's journal")]

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::slice::from_ref;
 use std::sync::{Arc, RwLock};
 
 use raft_core::backend::{Corruption, HardState, OpenError, Verdict};
@@ -23,7 +24,7 @@ use crate::db::{Db, Marks};
 use crate::error::{Context, SqlError, damage, damage_of, is_damage_to_see};
 use crate::options::{Options, Owner};
 use crate::rows::{Seal, State};
-use crate::scan::{Log, Scan, scan};
+use crate::scan::{Log, Newest, Scan, scan};
 use crate::store::Store;
 use crate::table::{Change, Table};
 use crate::view;
@@ -167,9 +168,9 @@ pub(crate) async fn create(dir: &Path, origins: Origins, options: Options) -> Re
         // With this creation is done.
         identities.write(&encode(&identity, true)).during(what)?;
         identities.write(&encode(&identity, true)).during(what)?;
-        Ok((log, mark))
+        Ok((log, mark, wal::open(dir).during("open the write-ahead log")?))
     };
-    let (log, mark) = match made() {
+    let (log, mark, wal) = match made() {
         Ok(made) => made,
         Err(error) => {
             // While the lock is held: closing removes a write-ahead log, whosever it is by then.
@@ -177,11 +178,9 @@ pub(crate) async fn create(dir: &Path, origins: Origins, options: Options) -> Re
             return Err(error);
         }
     };
-    let mut store = Store {
-        dir: dir.to_path_buf(),
-        wal: None,
+    let store = Store {
+        wal,
         emptied: None,
-        _lock: lock,
         identity,
         hard_state: HardState::default(),
         hard_pair,
@@ -198,6 +197,7 @@ pub(crate) async fn create(dir: &Path, origins: Origins, options: Options) -> Re
         failed: None,
         verdict: Verdict::Clean,
         findings: Vec::new(),
+        _lock: lock,
     };
     store.make_room();
     Ok(store)
@@ -234,7 +234,7 @@ fn first_state(
         let seal = Seal::of(store, state.last_chain, entry);
         (state.last, state.last_chain) = (entry.id, seal.chain);
         rows.push((entry, seal));
-        log.push(std::slice::from_ref(entry));
+        log.push(from_ref(entry), Newest::of(from_ref(entry), tail_bytes));
     }
     table.transact(&Change { rows, ..Change::of(state) }).during("write the first state")?;
     table.checkpoint().during("write the first state")?;
@@ -614,13 +614,12 @@ async fn act(
     sync_dir(dir).during("sync the folder")?;
     let mut findings = found.findings;
     findings.extend(quarantine.map(|damage| Finding { damage }));
+    let wal = wal::open(dir).during("open the write-ahead log")?;
     let gone = || OpenError::Io { what: "open the database".into(), cause: "it is closed".into() };
     let table = slot.take().ok_or_else(gone)?;
-    let mut store = Store {
-        dir: dir.to_path_buf(),
-        wal: None,
+    let store = Store {
+        wal,
         emptied: None,
-        _lock: lock,
         identity,
         hard_state,
         hard_pair,
@@ -637,6 +636,7 @@ async fn act(
         failed: None,
         verdict: found.verdict,
         findings,
+        _lock: lock,
     };
     store.make_room();
     Ok(store)

@@ -123,6 +123,8 @@ pub struct Faults {
     pub sync_in: AtomicU64,
     /// The database may not grow: SQLite itself says so.
     pub full: AtomicBool,
+    /// The next sync of the write-ahead log while it is emptied fails.
+    pub next_wal_sync: AtomicBool,
     /// A transaction stays open after one that has failed.
     pub stays_open: AtomicBool,
     /// Syncs of the files beside the database do nothing, and say that they did.
@@ -151,6 +153,10 @@ impl Faults {
         file.read_to_end(&mut bytes)?;
         faults.synced.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_path_buf(), bytes);
         Ok(())
+    }
+
+    pub(crate) fn take_wal_sync(faults: Option<&Arc<Self>>) -> bool {
+        faults.is_some_and(|faults| faults.next_wal_sync.swap(false, Ordering::SeqCst))
     }
 
     pub(crate) fn stays_open(faults: Option<&Arc<Self>>) -> bool {

@@ -1,6 +1,7 @@
 //! Reads a whole database and finds where it stops being what was written.
 
 use std::collections::VecDeque;
+use std::slice::from_ref;
 
 use bytes::Bytes;
 use raft_core::backend::Corruption;
@@ -78,13 +79,8 @@ impl Log {
         }
     }
 
-    /// Takes in entries that follow the last one.
-    pub(crate) fn push(&mut self, entries: &[Entry]) {
-        // A copy of their own: they may be slices of something big. One for all: they come and go together, mostly.
-        let all = entries.iter().map(|entry| entry.data.len()).sum();
-        let mut copied = Vec::with_capacity(all);
-        entries.iter().for_each(|entry| copied.extend_from_slice(&entry.data));
-        let (copied, mut at) = (Bytes::from(copied), 0);
+    /// Takes in entries that follow the last one; of those, the newest for memory.
+    pub(crate) fn push(&mut self, entries: &[Entry], newest: Newest) {
         for entry in entries {
             if self.terms.last().is_none_or(|(_, term)| *term != entry.id.term) {
                 self.terms.push((entry.id.index, entry.id.term));
@@ -94,11 +90,13 @@ impl Log {
                 let data = Bytes::copy_from_slice(&entry.data);
                 self.memberships.push(Entry { data, ..*entry });
             }
-            let data = copied.slice(at..at + entry.data.len());
-            at += entry.data.len();
-            self.tail_bytes += weight(entry);
-            self.tail.push_back(Entry { data, ..*entry });
         }
+        if newest.0.len() < entries.len() {
+            // What comes before those that did not fit is older.
+            (self.tail, self.tail_bytes) = (VecDeque::new(), 0);
+        }
+        self.tail_bytes += newest.0.iter().map(weight).sum::<usize>();
+        self.tail.extend(newest.0);
         while self.tail_bytes > self.tail_limit && !self.tail.is_empty() {
             self.drop_oldest();
         }
@@ -113,6 +111,23 @@ impl Log {
     pub(crate) fn is_single_voter(&self, node: raft_core::ids::NodeId) -> bool {
         let newest = self.memberships.last().and_then(|entry| Membership::decode(&entry.data).ok());
         newest.is_some_and(|membership| membership.all_voters().eq([node]))
+    }
+}
+
+/// The newest of some entries, as many as memory is to have, with data of their own: they may be slices of something big.
+pub(crate) struct Newest(Vec<Entry>);
+
+impl Newest {
+    pub(crate) fn of(entries: &[Entry], limit: usize) -> Self {
+        let mut left = limit;
+        let fits = |entry: &&Entry| left.checked_sub(weight(entry)).inspect(|rest| left = *rest).is_some();
+        let count = entries.iter().rev().take_while(fits).count();
+        let newest = entries.get(entries.len() - count..).unwrap_or_default();
+        // One copy for all: they come and go together, mostly.
+        let mut copied = Vec::with_capacity(newest.iter().map(|entry| entry.data.len()).sum());
+        newest.iter().for_each(|entry| copied.extend_from_slice(&entry.data));
+        let mut copied = Bytes::from(copied);
+        Self(newest.iter().map(|entry| Entry { data: copied.split_to(entry.data.len()), ..*entry }).collect())
     }
 }
 
@@ -185,7 +200,8 @@ pub(crate) fn scan(
             }
             log.state.last = entry.id;
             log.state.last_chain = chain;
-            log.push(&[entry]);
+            let newest = Newest::of(from_ref(&entry), tail_limit);
+            log.push(from_ref(&entry), newest);
         }
     }
     let State { last, last_chain, .. } = log.state;

@@ -1,8 +1,7 @@
 //! Writing: hard state and known peers beside the database, everything else as one transaction.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
-use std::path::PathBuf;
+use std::io::{self, Seek, SeekFrom};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use raft_core::backend::{HardState, JournalError, JournalState, JournalWrite, Verdict, Verified};
@@ -11,12 +10,12 @@ use raft_core::ids::{Identity, Index, KnownPeer, LogId};
 use raft_core::slots::{encode_hard_state, encode_peers};
 
 use crate::beside::{Finding, Lock, Pair};
-use crate::error::{damage, damage_of, file_error, io_error, journal_error, refused};
+use crate::error::{SqlError, damage, damage_of, file_error, io_error, journal_error, refused};
 use crate::options::{Faults, Options, Witness};
 use crate::rows::{Seal, State, first_chain, next_chain};
-use crate::scan::Log;
+use crate::scan::{Log, Newest};
 use crate::table::{Change, Fail, Stored, Table};
-use crate::wal::{Header, WAL, empty_in_place, has_begun_anew, make_room};
+use crate::wal::{Header, clear_behind, empty_in_place, has_begun_anew, make_room};
 
 /// The watermark is synced at the latest after so many transactions.
 const UNSETTLED_LIMIT: u32 = 64;
@@ -24,13 +23,10 @@ const UNSETTLED_LIMIT: u32 = 64;
 const ANEW_LIMIT: u64 = 64 << 20;
 /// An open journal. One owner, one connection.
 pub(crate) struct Store {
-    pub(crate) dir: PathBuf,
-    /// Its write-ahead log, to ask for its length and to empty it; `None` until there is one.
-    pub(crate) wal: Option<File>,
+    /// Its write-ahead log, to ask for its length and to empty it.
+    pub(crate) wal: File,
     /// The header that it got when it was emptied, until the next transaction has written another one.
     pub(crate) emptied: Option<Header>,
-    /// Held as long as the store lives.
-    pub(crate) _lock: Arc<Lock>,
     pub(crate) identity: Identity,
     pub(crate) hard_state: HardState,
     pub(crate) hard_pair: Pair,
@@ -53,6 +49,8 @@ pub(crate) struct Store {
     pub(crate) failed: Option<Arc<str>>,
     pub(crate) verdict: Verdict,
     pub(crate) findings: Vec<Finding>,
+    /// Held as long as the store lives; the last to go.
+    pub(crate) _lock: Arc<Lock>,
 }
 
 impl Store {
@@ -131,11 +129,12 @@ impl Store {
         }
         let needed = write.entries.iter().map(|entry| entry.data.len() as u64).sum();
         let state = self.transact(Change { cut_from, rows, ..Change::of(state) }, needed)?;
+        let newest = Newest::of(&write.entries, self.options.tail_bytes);
         let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(from) = cut_from {
             log.cut(from);
         }
-        log.push(&write.entries);
+        log.push(&write.entries, newest);
         log.state = state;
         Ok(())
     }
@@ -238,7 +237,13 @@ impl Store {
             if full && !self.table.is_open() && self.table.state(before.store).ok().flatten() == Some(before)
             {
                 self.stale_wal = true;
-                return Err(error);
+                // Frames of it that stay there would be taken for damage behind what comes next.
+                let cleared = self.table.frames().map(|frames| clear_behind(&self.wal, frames));
+                return Err(match cleared {
+                    Ok(Ok(())) => error,
+                    Ok(Err(failed)) => self.poison(io_error("clear the write-ahead log", failed.to_string())),
+                    Err(failed) => self.poison(journal_error(&failed, "clear the write-ahead log", needed)),
+                });
             }
             return Err(self.poison(error));
         }
@@ -259,9 +264,9 @@ impl Store {
     /// After the first transaction since the write-ahead log was emptied in place: frames that SQLite had put behind those which
     /// are gone would never be found again.
     fn check_beginning(&mut self) -> Result<(), JournalError> {
-        let Some((wal, emptied)) = self.wal.as_ref().zip(self.emptied.take()) else { return Ok(()) };
+        let Some(emptied) = self.emptied.take() else { return Ok(()) };
         let what = "begin the write-ahead log anew";
-        match has_begun_anew(wal, &emptied) {
+        match has_begun_anew(&self.wal, &emptied) {
             Ok(true) => Ok(()),
             Ok(false) => Err(io_error(what, "SQLite went on behind what was moved into the database")),
             Err(error) => Err(io_error(what, error.to_string())),
@@ -349,7 +354,7 @@ impl Store {
     /// Asked of every write, and not by `metadata`: who is told of a file's times has them kept exactly from then on, which
     /// is one more block for the next sync to write.
     fn wal_length(&self) -> u64 {
-        self.wal.as_ref().and_then(|mut wal| wal.seek(SeekFrom::End(0)).ok()).unwrap_or(0)
+        (&self.wal).seek(SeekFrom::End(0)).unwrap_or(0)
     }
 
     /// Moves the write-ahead log into the database if it is to be.
@@ -371,12 +376,19 @@ impl Store {
     fn move_wal(&mut self, length: u64) -> Result<(), JournalError> {
         // What leaves the write-ahead log must not be behind the watermark.
         self.settle()?;
-        let kept = self.table.checkpoint_and_keep();
-        let moved = kept.and_then(|()| if self.empty_in_place() { Ok(()) } else { self.table.checkpoint() });
+        let moved = self.table.checkpoint_and_keep();
+        let moved = moved.and_then(|()| match self.empty_in_place() {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.table.checkpoint()?;
+                self.make_room();
+                Ok(())
+            }
+            Err(error) => Err(SqlError::Other(error.to_string().into())),
+        });
         match moved {
             Ok(()) => {
                 (self.fresh_wal, self.stale_wal) = (true, false);
-                self.make_room();
                 Ok(())
             }
             Err(error) => match journal_error(&error, "empty the write-ahead log", length) {
@@ -388,20 +400,23 @@ impl Store {
     }
 
     /// Makes the write-ahead log, which was moved, room for what comes; `false` if SQLite has to empty it.
-    fn empty_in_place(&mut self) -> bool {
-        let emptied = self.wal.as_ref().map(|wal| empty_in_place(wal, self.options.wal_bytes));
-        // An error that lasts is met by whoever empties it then.
-        self.emptied = emptied.and_then(|emptied| emptied.ok().flatten());
-        self.emptied.is_some()
+    fn empty_in_place(&mut self) -> io::Result<bool> {
+        let faults = self.options.faults.as_ref();
+        let sync = |file: &File| {
+            if Faults::take_wal_sync(faults) {
+                Err(io::Error::other("a sync that was told to fail"))
+            } else {
+                file.sync_data()
+            }
+        };
+        self.emptied = empty_in_place(&self.wal, self.options.wal_bytes, sync)?;
+        Ok(self.emptied.is_some())
     }
 
     /// Gives the empty write-ahead log its room.
-    pub(crate) fn make_room(&mut self) {
+    pub(crate) fn make_room(&self) {
         // Without it everything goes on, only slower: an error that lasts is met by what is written there.
-        let _ = make_room(&self.dir, self.options.wal_bytes);
-        if self.wal.is_none() {
-            self.wal = File::options().read(true).write(true).open(self.dir.join(WAL)).ok();
-        }
+        let _ = make_room(&self.wal, self.options.wal_bytes);
     }
 
     /// Reads entries that are not in memory. The range is in the log, as of a moment ago.
@@ -446,7 +461,13 @@ impl Store {
     pub(crate) async fn close(mut self) {
         // An error was, or will be, met by the next opening.
         let _ = self.settle();
+        self.abandon().await;
+    }
+
+    /// The same where nothing more is to be written: the database closed, the lock released.
+    pub(crate) async fn abandon(self) {
         let _ = self.table.close().await;
+        drop(self._lock);
     }
 }
 

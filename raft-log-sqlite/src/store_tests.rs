@@ -115,6 +115,84 @@ async fn a_transaction_behind_a_log_that_was_emptied_is_not_acknowledged() {
     }
 }
 
+/// What SQLite has written of a transaction that found no space stays in the file, under the salts of those that count.
+#[tokio::test]
+async fn what_found_no_space_is_not_taken_for_damage_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = std::sync::Arc::new(crate::options::Faults::default());
+    let options = Options { faults: Some(faults.clone()), ..Options::default() };
+    let dir = folder.path().join("journal");
+    let mut store = open::create(&dir, Origins::New(OWNER, None), options).await.unwrap();
+    write(&mut store, entries(1, 4)).unwrap();
+    let (log, frame) = (dir.join(crate::wal::WAL), 24 + 4096);
+    let (at, mut bytes) =
+        (usize::try_from(store.table.frames().unwrap()).unwrap(), std::fs::read(&log).unwrap());
+    let left = 32 + at * frame..32 + (at + 3) * frame;
+    bytes[left.clone()].fill(7);
+    for number in 0..3 {
+        let salts = bytes[16..24].to_vec();
+        bytes[left.start + number * frame + 8..][..8].copy_from_slice(&salts);
+    }
+    std::fs::write(&log, &bytes).unwrap();
+    assert!(matches!(crate::wal::judge(&bytes), crate::wal::Shape::Damaged { .. }));
+    faults.full.store(true, std::sync::atomic::Ordering::SeqCst);
+    let large =
+        entries(5, 900).into_iter().map(|entry| Entry { data: vec![7; 9000].into(), ..entry }).collect();
+    let full = write(&mut store, large);
+    assert!(matches!(full, Err(JournalError::NoSpace { .. })), "{full:?}");
+    assert_eq!(crate::wal::judge(&std::fs::read(&log).unwrap()), crate::wal::Shape::Sound);
+    faults.full.store(false, std::sync::atomic::Ordering::SeqCst);
+    write(&mut store, entries(5, 6)).unwrap();
+    assert_eq!(crate::wal::judge(&std::fs::read(&log).unwrap()), crate::wal::Shape::Sound);
+}
+
+/// J8: nothing says what of it is durable, so it is not tried in another way.
+#[tokio::test]
+async fn a_failed_sync_of_the_log_that_is_emptied_poisons() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = std::sync::Arc::new(crate::options::Faults::default());
+    let options = Options { faults: Some(faults.clone()), ..Options::default() };
+    let mut store =
+        open::create(&folder.path().join("journal"), Origins::New(OWNER, None), options).await.unwrap();
+    write(&mut store, entries(1, 8)).unwrap();
+    faults.next_wal_sync.store(true, std::sync::atomic::Ordering::SeqCst);
+    let purged = store.purge(LogId::new(2, 3));
+    assert!(matches!(purged, Err(JournalError::Io { .. })), "{purged:?}");
+    let later = write(&mut store, entries(9, 9));
+    assert!(matches!(later, Err(JournalError::Poisoned { .. })), "{later:?}");
+}
+
+/// Where a file cannot be written over, SQLite cuts it.
+#[tokio::test]
+async fn a_log_that_cannot_be_emptied_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("journal");
+    let (mut store, _) = emptied(&dir).await;
+    let last = store.load().unwrap().last.index.0;
+    let log = dir.join(crate::wal::WAL);
+    let whole = std::mem::replace(&mut store.wal, std::fs::File::open(&log).unwrap());
+    write(&mut store, entries(last + 1, last + 8)).unwrap();
+    store.purge(LogId::new(2, last)).unwrap();
+    assert!(
+        store.emptied.is_none() && whole.metadata().unwrap().len() == 0,
+        "it has neither header nor room"
+    );
+    write(&mut store, entries(last + 9, last + 9)).unwrap();
+    store.wal = whole;
+    // And twice without a transaction in between.
+    for upto in [last + 1, last + 2] {
+        store.purge(LogId::new(2, upto)).unwrap();
+        store.stale_wal = true;
+        store.tidy().unwrap();
+    }
+    write(&mut store, entries(last + 10, last + 10)).unwrap();
+    store.close().await;
+    let store = open::open(&dir, OWNER, Options::default()).await.unwrap();
+    assert_eq!(store.load().unwrap().verdict, Verdict::Clean);
+    assert_eq!(read(&store, last + 3, last + 10).unwrap(), entries(last + 3, last + 10));
+    store.close().await;
+}
+
 async fn eight(dir: &Path) -> Store {
     let mut store = open::create(dir, Origins::New(OWNER, None), Options::default()).await.unwrap();
     write(&mut store, entries(1, 8)).unwrap();

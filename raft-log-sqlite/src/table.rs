@@ -207,14 +207,24 @@ impl Table {
     }
 
     fn move_log(&self, pragma: &str) -> Result<(), SqlError> {
-        let number = |row: &Row<'_>, at| row.get::<_, i64>(at);
-        let read = |row: &Row<'_>| Ok((number(row, 0)?, number(row, 1)?, number(row, 2)?));
-        let (busy, frames, moved) = self.0.query_row(pragma, [], read)?;
-        if busy == 0 && frames == moved {
+        let (busy, frames, moved) = self.ask_log(pragma)?;
+        // Without a write-ahead log they are -1.
+        if busy == 0 && frames == moved && frames >= 0 {
             Ok(())
         } else {
             Err(SqlError::Other("the checkpoint was blocked".into()))
         }
+    }
+
+    /// How many frames the write-ahead log has that count.
+    pub(crate) fn frames(&self) -> Result<u64, SqlError> {
+        let (_, frames, _) = self.ask_log("PRAGMA wal_checkpoint(NOOP)")?;
+        u64::try_from(frames).map_err(|_| SqlError::Other("there is no write-ahead log".into()))
+    }
+
+    /// Whether it was blocked, how many frames there are, how many of them are in the database.
+    fn ask_log(&self, pragma: &str) -> Result<(i64, i64, i64), SqlError> {
+        Ok(self.0.query_row(pragma, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
     }
 
     /// Lets the database grow no further, or as it likes. For tests: SQLite then answers `SQLITE_FULL`.

@@ -20,19 +20,45 @@ const FRAME_HEADER: usize = 24;
 /// So much of it has its room from the beginning, at most.
 const ROOM: u64 = 8 << 20;
 
+/// Opens the write-ahead log of an open database, beside SQLite.
+pub(crate) fn open(dir: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join(WAL))
+}
+
 /// Gives an empty write-ahead log its room, as zeros: what is then written into it changes no file's size, and a sync has
 /// less to do (`docs/performance.md`). To SQLite, and to [`judge`], zeros are its end.
 ///
 /// For the one who writes to the database, between transactions. An error leaves room for less.
-pub(crate) fn make_room(dir: &Path, bytes: u64) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(WAL))?;
+pub(crate) fn make_room(mut file: &File, bytes: u64) -> io::Result<()> {
     let at = file.seek(SeekFrom::End(0))?;
-    write_zeros(&file, at, bytes.min(ROOM))?;
+    write_zeros(file, at, bytes.min(ROOM))?;
     file.sync_data()
 }
 
-/// Writes zeros from where the file is, at `at`, to `end`.
+/// Zeros what is behind so many frames: a transaction that was rolled back has left it there.
+pub(crate) fn clear_behind(mut file: &File, frames: u64) -> io::Result<()> {
+    let length = file.seek(SeekFrom::End(0))?;
+    let mut header = [0; HEADER];
+    if length <= HEADER as u64 {
+        return Ok(());
+    }
+    file.rewind()?;
+    file.read_exact(&mut header)?;
+    // Without a header it has no frames.
+    let page = read_header(&header).map_or(0, |(_, page, _)| page);
+    let at = HEADER as u64 + frames * (FRAME_HEADER + page) as u64;
+    write_zeros(file, at, length)?;
+    file.sync_data()
+}
+
+fn write_header(mut file: &File, header: &Header) -> io::Result<()> {
+    file.rewind()?;
+    file.write_all(header)
+}
+
+/// Writes zeros from `at` to `end`.
 fn write_zeros(mut file: &File, mut at: u64, end: u64) -> io::Result<()> {
+    file.seek(SeekFrom::Start(at))?;
     let zeros = vec![0; 256 << 10];
     while at < end {
         let piece = usize::try_from(end - at).map_or(zeros.len(), |left| left.min(zeros.len()));
@@ -43,12 +69,35 @@ fn write_zeros(mut file: &File, mut at: u64, end: u64) -> io::Result<()> {
 }
 
 /// Empties a write-ahead log where it is, down to so many bytes: it keeps its room, which is as before once it is zeros again.
-/// Answers the header that it has now; `None` where it is not of such a size, or without a header, and nothing was changed.
+/// Answers the header that it has now; `None` where SQLite has to empty it: it is not of such a size, or has no header, or could
+/// not be written.
 ///
 /// For the one who writes to the database, between transactions, when all of it has been moved into the database, durably, and
 /// the next transaction begins at its head: whether that one did says [`has_begun_anew`]. Another header comes first, so that
 /// what is left of the frames, where this is cut, has none that it belongs to: to SQLite, and to [`judge`], that is empty.
-pub(crate) fn empty_in_place(mut file: &File, bytes: u64) -> io::Result<Option<Header>> {
+///
+/// # Errors
+/// That of `sync`, which makes the file durable: it is not to be tried again (J8).
+pub(crate) fn empty_in_place(
+    file: &File,
+    bytes: u64,
+    sync: impl Fn(&File) -> io::Result<()>,
+) -> io::Result<Option<Header>> {
+    let Some(other) = fitting_header(file, bytes).ok().flatten() else { return Ok(None) };
+    if write_header(file, &other).is_err() {
+        return Ok(None);
+    }
+    sync(file)?;
+    // Not every file system writes over what is there without space.
+    if file.set_len(bytes).and_then(|()| write_zeros(file, HEADER as u64, bytes)).is_err() {
+        return Ok(None);
+    }
+    sync(file)?;
+    Ok(Some(other))
+}
+
+/// Another header for a log that can be emptied to so many bytes.
+fn fitting_header(mut file: &File, bytes: u64) -> io::Result<Option<Header>> {
     let length = file.seek(SeekFrom::End(0))?;
     if bytes > ROOM || bytes < HEADER as u64 || length < bytes || length > bytes + ROOM {
         return Ok(None);
@@ -56,14 +105,7 @@ pub(crate) fn empty_in_place(mut file: &File, bytes: u64) -> io::Result<Option<H
     let mut header = [0; HEADER];
     file.rewind()?;
     file.read_exact(&mut header)?;
-    let Some(other) = other_header(&header) else { return Ok(None) };
-    file.rewind()?;
-    file.write_all(&other)?;
-    file.sync_data()?;
-    file.set_len(bytes)?;
-    write_zeros(file, HEADER as u64, bytes)?;
-    file.sync_data()?;
-    Ok(Some(other))
+    Ok(other_header(&header))
 }
 
 /// What a write-ahead log begins with.
@@ -324,28 +366,74 @@ mod tests {
     fn what_was_written_behind_room_stays() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(WAL);
-        make_room(folder.path(), 300_000).unwrap();
+        let file = open(folder.path()).unwrap();
+        make_room(&file, 300_000).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), vec![0; 300_000]);
         std::fs::write(&path, log(3)).unwrap();
-        make_room(folder.path(), 5000).unwrap();
+        make_room(&file, 5000).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), [log(3), vec![0; 5000 - log(3).len()]].concat());
-        make_room(folder.path(), 100).unwrap();
+        make_room(&file, 100).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 5000);
     }
 
-    /// What a log is once it was emptied down to so many bytes, if it was.
-    fn emptied(log: &[u8], bytes: u64) -> Option<Vec<u8>> {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(log).unwrap();
-        let header = empty_in_place(&file, bytes).unwrap()?;
-        assert!(!has_begun_anew(&file, &header).unwrap());
+    fn content(mut file: &File) -> Vec<u8> {
         let mut now = Vec::new();
         file.rewind().unwrap();
         file.read_to_end(&mut now).unwrap();
+        now
+    }
+
+    /// What a log is once it was emptied down to so many bytes, if it was. The other header was durable before anything else.
+    fn emptied(log: &[u8], bytes: u64) -> Option<Vec<u8>> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(log).unwrap();
+        let synced = std::cell::RefCell::new(Vec::new());
+        let sync = |file: &File| {
+            synced.borrow_mut().push(content(file));
+            Ok(())
+        };
+        let header = empty_in_place(&file, bytes, sync).unwrap()?;
+        assert!(!has_begun_anew(&file, &header).unwrap());
+        let now = content(&file);
+        assert_eq!(synced.into_inner(), [[&header[..], &log[HEADER..]].concat(), now.clone()]);
         file.rewind().unwrap();
         file.write_all(&log[..HEADER]).unwrap();
         assert!(has_begun_anew(&file, &header).unwrap());
         Some(now)
+    }
+
+    /// The one is another way; the other is the end.
+    #[test]
+    fn a_log_that_cannot_be_written_is_left_to_sqlite_and_a_failed_sync_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(WAL);
+        std::fs::write(&path, log(3)).unwrap();
+        let bytes = log(3).len() as u64;
+        let fails = |_: &File| Err(io::Error::other("a sync that was told to fail"));
+        assert_eq!(empty_in_place(&File::open(&path).unwrap(), bytes, fails).unwrap(), None);
+        assert_eq!(std::fs::read(&path).unwrap(), log(3));
+        assert!(empty_in_place(&open(folder.path()).unwrap(), bytes, fails).is_err());
+    }
+
+    #[test]
+    fn what_was_rolled_back_is_cleared() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(WAL);
+        // Its salts are right, its checksums are not: as SQLite leaves what found no space.
+        let mut left = with_room(log(3));
+        left[HEADER + 4 * FRAME + 16] ^= 1;
+        std::fs::write(&path, &left).unwrap();
+        assert!(matches!(judge(&left), Shape::Damaged { .. }));
+        let file = open(folder.path()).unwrap();
+        clear_behind(&file, 4).unwrap();
+        assert_eq!(content(&file), with_room(log(2)));
+        clear_behind(&file, 0).unwrap();
+        assert_eq!(content(&file), with_room(log(0)));
+        for nothing in [Vec::new(), log(0)] {
+            std::fs::write(&path, &nothing).unwrap();
+            clear_behind(&file, 7).unwrap();
+            assert_eq!(content(&file), nothing);
+        }
     }
 
     #[test]

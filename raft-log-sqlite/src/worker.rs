@@ -1,9 +1,11 @@
 //! The thread that owns the store.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use raft_core::backend::{JournalError, JournalState, JournalWrite, Verified};
 use raft_core::entry::Entry;
 use raft_core::ids::{Index, LogId};
@@ -71,16 +73,24 @@ impl Worker {
 
     /// Serves requests until the journal is dropped. `runtime` waits for sqlx, which closes the database.
     pub(crate) fn run(mut self, runtime: &Runtime) {
-        while self.step().is_some() {}
-        runtime.block_on(self.store.close());
+        let served = catch_unwind(AssertUnwindSafe(|| while self.step().is_some() {}));
+        // Also after a panic, where nobody is answered any more: it is closed before the lock is free.
+        runtime.block_on(if served.is_ok() {
+            self.store.close().boxed()
+        } else {
+            self.store.abandon().boxed()
+        });
     }
 
-    /// Does one request, or what is due while there is none; `None` after the last.
+    /// Does one request, or what is due; `None` after the last.
     fn step(&mut self) -> Option<()> {
         let Some(at) = self.settle_at else {
             return self.requests.recv().ok().and_then(|next| self.serve(next));
         };
-        match self.requests.recv_timeout(at.saturating_duration_since(Instant::now())) {
+        // What is due is done first: there may always be a request.
+        let wait = at.checked_duration_since(Instant::now()).filter(|wait| !wait.is_zero());
+        let next = wait.map_or(Err(RecvTimeoutError::Timeout), |wait| self.requests.recv_timeout(wait));
+        match next {
             Ok(request) => self.serve(request),
             Err(RecvTimeoutError::Timeout) => {
                 // An error poisons the store; the next write says so.
@@ -130,5 +140,39 @@ impl Worker {
         // An error poisons the store, or leaves it as it was: the next write says so.
         let _ = self.store.tidy();
         self.settle_at = (!self.store.is_settled()).then(|| Instant::now() + SETTLE_AFTER);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft_core::ids::{ClusterId, GroupId, NodeId};
+
+    use super::*;
+    use crate::open::{self, Origins};
+    use crate::options::{Options, Owner};
+
+    /// A queue that is never empty does not keep the watermark from its sync.
+    #[tokio::test]
+    async fn what_is_due_is_done_before_what_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let owner = Owner { cluster: ClusterId(1), group: GroupId(0), node: NodeId(1) };
+        let dir = folder.path().join("journal");
+        let mut store = open::create(&dir, Origins::New(owner, None), Options::default()).await.unwrap();
+        for index in 1..3 {
+            let mut write = JournalWrite::default();
+            let kind = raft_core::entry::EntryKind::Noop;
+            write.entries = [Entry { id: LogId::new(1, index), kind, data: Default::default() }].into();
+            store.write(&write).unwrap();
+        }
+        assert!(!store.is_settled());
+        let (queue, requests) = Queue::new();
+        let (answer, mut answered) = oneshot::channel();
+        queue.0.send(Request::Load(answer)).unwrap();
+        let mut worker = Worker { store, requests, settle_at: Some(Instant::now()) };
+        worker.step().unwrap();
+        assert!(worker.store.is_settled() && answered.try_recv().is_err());
+        worker.step().unwrap();
+        assert!(answered.try_recv().is_ok());
+        worker.store.close().await;
     }
 }

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -95,12 +96,23 @@ async fn reads_do_not_put_off_the_watermark() {
     // The next sync is the watermark's: it fails, which shows that it was asked for.
     place.faults.next_sync.store(true, Ordering::SeqCst);
     let begun = Instant::now();
-    while place.faults.next_sync.load(Ordering::SeqCst) {
-        reader.entries(Index(1)..Index(2), 1).await.unwrap();
-        assert!(
-            begun.elapsed() < Duration::from_secs(20),
-            "the watermark is not synced while there are reads"
-        );
+    // While one of them waits for its answer the others have asked.
+    let readers: Vec<_> = (0..4)
+        .map(|_| {
+            let (reader, faults) = (Arc::clone(&reader), Arc::clone(&place.faults));
+            tokio::spawn(async move {
+                while faults.next_sync.load(Ordering::SeqCst) && begun.elapsed() < Duration::from_secs(20) {
+                    reader.entries(Index(1)..Index(2), 1).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for reader in readers {
+        reader.await.unwrap();
     }
+    assert!(
+        !place.faults.next_sync.load(Ordering::SeqCst),
+        "the watermark is not synced while there are reads"
+    );
     assert!(journal.write(append(vec![entry(31, "more")])).await.is_err());
 }

@@ -55,6 +55,7 @@ pub(super) const FORMATS: &[Format] = &[
             "raft-core/src/slots/body.rs",
             "raft-log-sqlite/src/rows.rs",
             "raft-log-sqlite/src/beside.rs",
+            "raft-log-sqlite/src/wal.rs",
         ],
     },
     Format {
