@@ -173,9 +173,7 @@ impl SqliteJournal {
         let reader = Arc::new(Reader { log, queue: queue.clone() });
         Ok(Self { queue, thread: Some(thread), reader, identity, findings })
     }
-}
 
-impl SqliteJournal {
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, JournalError> {
         let gone = || JournalError::Poisoned { cause: "the journal's thread has died".into() };
         self.queue.ask(request).await.ok_or_else(gone)?

@@ -237,13 +237,7 @@ impl Store {
             if full && !self.table.is_open() && self.table.state(before.store).ok().flatten() == Some(before)
             {
                 self.stale_wal = true;
-                // Frames of it that stay there would be taken for damage behind what comes next.
-                let cleared = self.table.frames().map(|frames| clear_behind(&self.wal, frames));
-                return Err(match cleared {
-                    Ok(Ok(())) => error,
-                    Ok(Err(failed)) => self.poison(io_error("clear the write-ahead log", failed.to_string())),
-                    Err(failed) => self.poison(journal_error(&failed, "clear the write-ahead log", needed)),
-                });
+                return Err(self.clear_leftovers(needed).err().unwrap_or(error));
             }
             return Err(self.poison(error));
         }
@@ -259,6 +253,18 @@ impl Store {
             (self.unsettled, self.fresh_wal) = (0, false);
         }
         Ok(change.state)
+    }
+
+    /// Zeros what a transaction that found no space has left in the write-ahead log: it would be taken for damage behind what
+    /// comes next. Where even that finds no space (not every file system writes over what is there) it stays until the log
+    /// is moved.
+    fn clear_leftovers(&mut self, needed: u64) -> Result<(), JournalError> {
+        let what = "clear the write-ahead log";
+        let frames = self.table.frames().map_err(|error| self.poison(journal_error(&error, what, needed)))?;
+        clear_behind(&self.wal, frames).map_err(|error| match file_error(what, &error, needed) {
+            full @ JournalError::NoSpace { .. } => full,
+            other => self.poison(other),
+        })
     }
 
     /// After the first transaction since the write-ahead log was emptied in place: frames that SQLite had put behind those which

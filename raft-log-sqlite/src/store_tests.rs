@@ -21,6 +21,10 @@ fn entries(from: u64, to: u64) -> Vec<Entry> {
     (from..=to).map(entry).collect()
 }
 
+fn large(from: u64, to: u64) -> Vec<Entry> {
+    entries(from, to).into_iter().map(|entry| Entry { data: vec![7; 9000].into(), ..entry }).collect()
+}
+
 fn write(store: &mut Store, entries: Vec<Entry>) -> Result<(), JournalError> {
     let mut write = JournalWrite::default();
     write.entries = entries.into();
@@ -38,10 +42,7 @@ async fn a_full_disk_is_waited_out_only_where_the_transaction_is_over() {
         let mut store = open::create(&dir, Origins::New(OWNER, None), options).await.unwrap();
         faults.stays_open.store(is_open, std::sync::atomic::Ordering::SeqCst);
         faults.full.store(true, std::sync::atomic::Ordering::SeqCst);
-        let large = |from, to| {
-            entries(from, to).into_iter().map(|entry| Entry { data: vec![7; 9000].into(), ..entry })
-        };
-        let full = write(&mut store, large(1, 900).collect());
+        let full = write(&mut store, large(1, 900));
         assert!(matches!(full, Err(JournalError::NoSpace { .. })), "{full:?}");
         faults.full.store(false, std::sync::atomic::Ordering::SeqCst);
         let next = write(&mut store, entries(1, 1));
@@ -136,14 +137,47 @@ async fn what_found_no_space_is_not_taken_for_damage_later() {
     std::fs::write(&log, &bytes).unwrap();
     assert!(matches!(crate::wal::judge(&bytes), crate::wal::Shape::Damaged { .. }));
     faults.full.store(true, std::sync::atomic::Ordering::SeqCst);
-    let large =
-        entries(5, 900).into_iter().map(|entry| Entry { data: vec![7; 9000].into(), ..entry }).collect();
-    let full = write(&mut store, large);
+    let full = write(&mut store, large(5, 900));
     assert!(matches!(full, Err(JournalError::NoSpace { .. })), "{full:?}");
     assert_eq!(crate::wal::judge(&std::fs::read(&log).unwrap()), crate::wal::Shape::Sound);
     faults.full.store(false, std::sync::atomic::Ordering::SeqCst);
     write(&mut store, entries(5, 6)).unwrap();
     assert_eq!(crate::wal::judge(&std::fs::read(&log).unwrap()), crate::wal::Shape::Sound);
+}
+
+/// One that cannot be cleared at all is written no further: its next opening could take it for damaged.
+#[tokio::test]
+async fn a_log_that_cannot_be_cleared_poisons() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = std::sync::Arc::new(crate::options::Faults::default());
+    let options = Options { faults: Some(faults.clone()), ..Options::default() };
+    let dir = folder.path().join("journal");
+    let mut store = open::create(&dir, Origins::New(OWNER, None), options).await.unwrap();
+    write(&mut store, entries(1, 4)).unwrap();
+    store.wal = std::fs::File::open(dir.join(crate::wal::WAL)).unwrap();
+    faults.full.store(true, std::sync::atomic::Ordering::SeqCst);
+    let full = write(&mut store, large(5, 900));
+    assert!(matches!(full, Err(JournalError::Io { .. })), "{full:?}");
+    faults.full.store(false, std::sync::atomic::Ordering::SeqCst);
+    let later = write(&mut store, entries(5, 5));
+    assert!(matches!(later, Err(JournalError::Poisoned { .. })), "{later:?}");
+}
+
+/// SQLite would write some of a large one early, and some of that twice: a kill in between would look like damage.
+#[tokio::test]
+async fn nothing_of_a_transaction_is_in_the_log_before_its_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = std::sync::Arc::new(crate::options::Faults::default());
+    let options = Options { faults: Some(faults.clone()), ..Options::default() };
+    let dir = folder.path().join("journal");
+    let mut store = open::create(&dir, Origins::New(OWNER, None), options).await.unwrap();
+    write(&mut store, entries(1, 4)).unwrap();
+    let before = std::fs::read(dir.join(crate::wal::WAL)).unwrap();
+    faults.next_sync.store(true, std::sync::atomic::Ordering::SeqCst);
+    // Four times what SQLite keeps in memory otherwise.
+    let failed = write(&mut store, large(5, 900));
+    assert!(matches!(failed, Err(JournalError::Io { .. })), "{failed:?}");
+    assert!(before == std::fs::read(dir.join(crate::wal::WAL)).unwrap());
 }
 
 /// J8: nothing says what of it is durable, so it is not tried in another way.

@@ -38,17 +38,21 @@ pub(crate) fn make_room(mut file: &File, bytes: u64) -> io::Result<()> {
 /// Zeros what is behind so many frames: a transaction that was rolled back has left it there.
 pub(crate) fn clear_behind(mut file: &File, frames: u64) -> io::Result<()> {
     let length = file.seek(SeekFrom::End(0))?;
-    let mut header = [0; HEADER];
     if length <= HEADER as u64 {
         return Ok(());
     }
-    file.rewind()?;
-    file.read_exact(&mut header)?;
     // Without a header it has no frames.
-    let page = read_header(&header).map_or(0, |(_, page, _)| page);
+    let page = read_header(&stored_header(file)?).map_or(0, |(_, page, _)| page);
     let at = HEADER as u64 + frames * (FRAME_HEADER + page) as u64;
     write_zeros(file, at, length)?;
     file.sync_data()
+}
+
+fn stored_header(mut file: &File) -> io::Result<Header> {
+    let mut header = [0; HEADER];
+    file.rewind()?;
+    file.read_exact(&mut header)?;
+    Ok(header)
 }
 
 fn write_header(mut file: &File, header: &Header) -> io::Result<()> {
@@ -102,21 +106,15 @@ fn fitting_header(mut file: &File, bytes: u64) -> io::Result<Option<Header>> {
     if bytes > ROOM || bytes < HEADER as u64 || length < bytes || length > bytes + ROOM {
         return Ok(None);
     }
-    let mut header = [0; HEADER];
-    file.rewind()?;
-    file.read_exact(&mut header)?;
-    Ok(other_header(&header))
+    Ok(other_header(&stored_header(file)?))
 }
 
 /// What a write-ahead log begins with.
 pub(crate) type Header = [u8; HEADER];
 
 /// Whether a log has begun anew since it got this header when it was [emptied](empty_in_place).
-pub(crate) fn has_begun_anew(mut file: &File, emptied: &Header) -> io::Result<bool> {
-    let mut header = [0; HEADER];
-    file.rewind()?;
-    file.read_exact(&mut header)?;
-    Ok(header != *emptied)
+pub(crate) fn has_begun_anew(file: &File, emptied: &Header) -> io::Result<bool> {
+    Ok(stored_header(file)? != *emptied)
 }
 
 /// The second salt, which is random, of the log that was emptied under a header with this one.
@@ -476,6 +474,17 @@ mod tests {
                 let empty = [Shape::Sound, Shape::Torn { at: HEADER as u64 }];
                 assert!(empty.contains(&shape), "zeroed {zeroed:b}: {shape:?}");
             }
+        }
+    }
+
+    /// What says that a log was being emptied says nothing where there are frames of its header.
+    #[test]
+    fn a_log_with_frames_of_its_own_was_not_being_emptied() {
+        for frame in 0..6 {
+            let mut bytes = with_room(log(3));
+            let salt = HEADER + frame * FRAME + 12;
+            bytes[salt..salt + 4].iter_mut().for_each(|byte| *byte = !*byte);
+            assert!(matches!(judge(&bytes), Shape::Damaged { .. }), "frame {frame}");
         }
     }
 

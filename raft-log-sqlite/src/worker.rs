@@ -27,6 +27,8 @@ pub(crate) enum Request {
     Read(Range<Index>, u64, Answer<Vec<Entry>>),
     Verify(Range<Index>, u64, Answer<Verified>),
     Close,
+    #[cfg(test)]
+    Panic,
 }
 
 /// How the thread is asked: in order, and what was asked is done, whoever waits for it (J13).
@@ -131,6 +133,8 @@ impl Worker {
                 }
             }
             Request::Close => return None,
+            #[cfg(test)]
+            Request::Panic => panic!("as a test has asked"),
         }
         Some(())
     }
@@ -151,13 +155,31 @@ mod tests {
     use crate::open::{self, Origins};
     use crate::options::{Options, Owner};
 
+    async fn store(dir: &std::path::Path) -> Store {
+        let owner = Owner { cluster: ClusterId(1), group: GroupId(0), node: NodeId(1) };
+        open::create(dir, Origins::New(owner, None), Options::default()).await.unwrap()
+    }
+
+    /// Else sqlx would close the database by itself later, under whoever has the lock then.
+    #[test]
+    fn after_a_panic_the_database_is_closed_before_the_lock_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("journal");
+        let runtime = crate::journal::runtime().unwrap();
+        let store = runtime.block_on(store(&dir));
+        let (queue, requests) = Queue::new();
+        queue.0.send(Request::Panic).unwrap();
+        Worker::new(store, requests).run(&runtime);
+        // Closing takes it away.
+        assert!(!dir.join(crate::wal::WAL).exists());
+        assert!(crate::beside::lock(&dir).is_ok());
+    }
+
     /// A queue that is never empty does not keep the watermark from its sync.
     #[tokio::test]
     async fn what_is_due_is_done_before_what_is_asked() {
         let folder = tempfile::tempdir().unwrap();
-        let owner = Owner { cluster: ClusterId(1), group: GroupId(0), node: NodeId(1) };
-        let dir = folder.path().join("journal");
-        let mut store = open::create(&dir, Origins::New(owner, None), Options::default()).await.unwrap();
+        let mut store = store(&folder.path().join("journal")).await;
         for index in 1..3 {
             let mut write = JournalWrite::default();
             let kind = raft_core::entry::EntryKind::Noop;
