@@ -84,6 +84,8 @@ pub struct Settings {
     pub tail_limit_bytes: Option<u64>,
     /// See [`Config::tail_keep_bytes`].
     pub tail_keep_bytes: Option<u64>,
+    /// See [`Config::gather_limit`].
+    pub gather_limit: Option<Duration>,
     /// See [`Config::write_limit_bytes`].
     pub write_limit_bytes: Option<u64>,
     /// See [`Config::apply_limit_bytes`].
@@ -173,6 +175,11 @@ pub struct Config {
     /// each write. A new leader reads the rest from its journal, one append at a time while the one before is on its
     /// way, and keeps in memory what comes meanwhile.
     pub tail_keep_bytes: u64,
+    /// A leader may hold proposals for those who were just answered, or soon will be, so that they go together: as
+    /// callers that propose one command after the other do, in half as many entries and writes. No longer than a
+    /// commit usually takes, or than this if that is less, once for the answer and once for the callers to come back; and where
+    /// they do not come, ever more seldom. Zero: never. Default 1 ms.
+    pub gather_limit: Duration,
     /// Entries handed to the journal in one write. Default 4 MiB. A single larger entry goes alone.
     pub write_limit_bytes: u64,
     /// Entries handed to the state machine at once. Default 4 MiB.
@@ -248,6 +255,7 @@ impl Config {
             uncommitted_limit_bytes: 64 << 20,
             tail_limit_bytes: 32 << 20,
             tail_keep_bytes: 1 << 20,
+            gather_limit: Duration::from_millis(1),
             write_limit_bytes: 4 << 20,
             apply_limit_bytes: 4 << 20,
             command_limit_bytes: 16 << 20,
@@ -309,6 +317,7 @@ impl Config {
             uncommitted_limit_bytes: other.uncommitted_limit_bytes.unwrap_or(self.uncommitted_limit_bytes),
             tail_limit_bytes: other.tail_limit_bytes.unwrap_or(self.tail_limit_bytes),
             tail_keep_bytes: other.tail_keep_bytes.unwrap_or(self.tail_keep_bytes),
+            gather_limit: other.gather_limit.unwrap_or(self.gather_limit),
             write_limit_bytes: other.write_limit_bytes.unwrap_or(self.write_limit_bytes),
             apply_limit_bytes: other.apply_limit_bytes.unwrap_or(self.apply_limit_bytes),
             promote_lag_entries: other.promote_lag_entries.unwrap_or(self.promote_lag_entries),

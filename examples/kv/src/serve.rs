@@ -14,7 +14,7 @@ use raft_core::{Config, Node, NodeHandle};
 use raft_log_file::Durability;
 use raft_net_grpc::GrpcTransport;
 use raft_net_tcp::TcpTransport;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::advice;
@@ -108,13 +108,13 @@ async fn start(
             None
         }
     };
-    let clients = listen(settings.listen).await?;
+    let clients = listen(settings.listen)?;
     let thin = match settings.sp {
-        Some(address) => Some(listen(address).await?),
+        Some(address) => Some(listen(address)?),
         None => None,
     };
     let shown = match settings.http {
-        Some(address) => Some(listen(address).await?),
+        Some(address) => Some(listen(address)?),
         None => None,
     };
     let Opened { mut journal, findings } = open(settings).await?;
@@ -230,8 +230,21 @@ fn announce(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, Exit> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+/// As many may connect at once as wait to be accepted; the system may allow fewer (`net.core.somaxconn`). Whoever comes beyond
+/// it tries again, after a second.
+const BACKLOG: u32 = 4096;
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A port whose last connections linger may be used again at once; one that is listened on may not.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, Exit> {
+    bind(address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {
             Exit::address(format!("address {address} is in use"), advice::ADDRESS_IN_USE)
         }
@@ -426,5 +439,24 @@ fn fatal(reason: &FatalReason, me: NodeId) -> Exit {
         ) => Exit::data(text, next),
         FatalReason::Config(_) => Exit::usage(text, next),
         _ => Exit::other(text, next),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// Many clients may come at once, before any of them is accepted. One that is not let in would try again after a
+    /// second, and never succeed.
+    #[tokio::test]
+    async fn hundreds_may_connect_at_once() {
+        let Ok(listener) = listen("127.0.0.1:0".parse().unwrap()) else { panic!("cannot listen") };
+        let address = listener.local_addr().unwrap();
+        let clients: Vec<_> = (0..600)
+            .map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_secs(30)).unwrap())
+            .collect();
+        for _ in &clients {
+            listener.accept().await.unwrap();
+        }
     }
 }

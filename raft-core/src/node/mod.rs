@@ -14,6 +14,7 @@ mod applier;
 mod builder;
 mod changes;
 mod durations;
+mod gather;
 mod guard;
 mod handle;
 mod inbox;

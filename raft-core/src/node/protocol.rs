@@ -20,6 +20,7 @@ use ::tokio::sync::{mpsc, oneshot};
 
 use super::applier::Job;
 use super::changes::{ChangeRequest, Changes};
+use super::gather::Gather;
 use super::handle::ReadPolicy;
 use super::inbox::{Inbound, Room, cost_bytes};
 use super::peers::{AdmitReply, PeerMemory, Standing};
@@ -147,6 +148,9 @@ pub(crate) struct Protocol {
     pub(super) jobs: mpsc::UnboundedSender<Job>,
     queues: Queues,
     pub(super) proposals: Proposals,
+    gather: Gather,
+    /// Until when proposals that have come are held for others.
+    held_until: Option<Time>,
     /// What works on snapshots, where there is a store.
     pub(super) snapshots: Option<Snapshots>,
     pub(super) readers: Readers,
@@ -207,6 +211,8 @@ impl Protocol {
             jobs,
             queues,
             proposals: Proposals::default(),
+            gather: Gather::default(),
+            held_until: None,
             snapshots,
             readers: Readers::default(),
             pieces: None,
@@ -247,7 +253,9 @@ impl Protocol {
     /// Waits for something to come, and takes all that is there.
     async fn wait(&mut self, turn: &mut Turn) {
         let scrub = self.scrub.next_timeout();
-        let deadlines = [self.raft.next_timeout(), self.unknown_at, self.stop_at, self.publish_at, scrub];
+        let held = self.held_until;
+        let deadlines =
+            [self.raft.next_timeout(), self.unknown_at, self.stop_at, self.publish_at, scrub, held];
         self.timer.as_mut().set(deadlines.into_iter().flatten().min());
         poll_fn(|context| self.poll_turn(context, turn)).await;
     }
@@ -335,6 +343,7 @@ impl Protocol {
             self.clock.observe(now, self.shared.sessions.time());
         }
         for through in turn.applied.drain(..) {
+            self.gather.answered(now, through);
             self.raft.handle_applied(now, through);
         }
         for news in turn.news.drain(..) {
@@ -347,7 +356,10 @@ impl Protocol {
             }
         }
         self.requests(now, turn)?;
-        self.propose(now, &mut turn.batches);
+        self.held_until = self.hold(now, &turn.batches);
+        if self.held_until.is_none() {
+            self.propose(now, &mut turn.batches);
+        }
         if self.unknown_at.is_some_and(|at| at <= now) {
             // It may lead again since this very turn.
             self.news()?;
@@ -514,6 +526,7 @@ impl Protocol {
             Event::ReadFailed { id, error } => self.reads.finish(id, &Err(error)),
             Event::RoleChanged { role, term, .. } => {
                 let leads = (role == RoleKind::Leader).then_some(term);
+                self.gather.forget();
                 if leads.is_some() && leads != self.leads {
                     self.clock.restart(self.runtime.now());
                 }

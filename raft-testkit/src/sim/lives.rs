@@ -215,6 +215,7 @@ impl World {
         config.election_timeout = plan.election;
         config.tail_limit_bytes = plan.tail_bytes;
         config.tail_keep_bytes = plan.tail_keep_bytes;
+        config.gather_limit = plan.gather;
         config.append_limit_bytes = plan.append_bytes;
         config.window_messages = plan.window;
         // Few messages, or few bytes.

@@ -131,6 +131,13 @@ const SETTINGS: &[Setting] = &[
         set: |_, text, settings| number(text).map(|bytes| settings.apply_limit_bytes = Some(bytes)),
     },
     Setting {
+        name: "gather-limit-us",
+        show: |config| config.gather_limit.as_micros().to_string(),
+        set: |_, text, settings| {
+            number(text).map(|micros| settings.gather_limit = Some(Duration::from_micros(micros)))
+        },
+    },
+    Setting {
         name: "promote-lag-entries",
         show: |config| config.promote_lag_entries.to_string(),
         set: |_, text, settings| number(text).map(|entries| settings.promote_lag_entries = Some(entries)),

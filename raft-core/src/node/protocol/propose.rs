@@ -1,5 +1,7 @@
 //! Proposals: what waits becomes as few entries as may be.
 
+use core::time::Duration;
+
 use super::super::waiters::{Batch, BatchReply};
 use super::Protocol;
 use crate::entry::pack;
@@ -28,6 +30,19 @@ impl Group {
 }
 
 impl Protocol {
+    /// Until when what has come is held for others, if at all.
+    pub(super) fn hold(&mut self, now: Time, batches: &[Batch]) -> Option<Time> {
+        if batches.is_empty() || self.stop_at.is_some() || self.raft.role_kind() != RoleKind::Leader {
+            return None;
+        }
+        let bytes: u64 = batches.iter().map(|batch| batch.cost_bytes).sum();
+        // An entry of this size is as many as go together anyway.
+        let limit =
+            if bytes < self.config.append_limit_bytes { self.config.gather_limit } else { Duration::ZERO };
+        let commands = batches.iter().map(|batch| batch.commands.len()).sum();
+        self.gather.hold(now, commands, limit)
+    }
+
     /// Packs all that wait into as few entries as their size allows. Those of sessions come in entries of
     /// their own, of another format.
     pub(super) fn propose(&mut self, now: Time, batches: &mut Vec<Batch>) {
@@ -76,6 +91,7 @@ impl Protocol {
                 self.raft.propose(now, pack_marked(stamp, &commands))
             }
         };
+        self.gathered(now, &result, commands.len());
         self.proposed(now, result, waiting);
     }
 
@@ -88,6 +104,12 @@ impl Protocol {
             }
         };
         self.proposed(now, result, vec![(1, reply)]);
+    }
+
+    fn gathered(&mut self, now: Time, result: &Result<LogId, ProposeError>, commands: usize) {
+        if let Ok(id) = result {
+            self.gather.proposed(now, id.index, commands);
+        }
     }
 
     fn proposed(
@@ -122,6 +144,7 @@ impl Protocol {
             Some(error) => Err(error),
             None => self.raft.propose(now, pack(&commands)),
         };
+        self.gathered(now, &result, commands.len());
         self.proposed(now, result, waiting);
     }
 }

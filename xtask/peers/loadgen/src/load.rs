@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use crate::meter::Meter;
 use crate::values::Values;
-use crate::{Args, Mode, Proto, etcd, gap, process, resp, sp};
+use crate::{Args, Mode, Proto, etcd, gap, many, process, sp};
 
 pub fn run(args: &Args, runtime: &Runtime) -> Result<Value, String> {
     let leader = gap::leader(args, runtime).ok_or("nobody leads")?;
@@ -25,11 +25,11 @@ pub fn run(args: &Args, runtime: &Runtime) -> Result<Value, String> {
             }
         }
         Proto::Resp | Proto::Redis => {
-            for at in 0..args.clients {
-                let (values, meter, proto, mode) = (values.of(at), Arc::clone(&meter), args.proto, args.mode);
-                tasks.push(runtime.spawn(async move {
-                    resp::client(address, proto, mode, values, &meter).await.map_err(|error| error.to_string())
-                }));
+            let many = args.threads.clamp(1, args.clients.max(1));
+            for at in 0..many {
+                let clients = args.clients / many + usize::from(at < args.clients % many);
+                let (values, meter, how) = (values.of(at), Arc::clone(&meter), (args.proto, args.mode));
+                threads.push(std::thread::spawn(move || many::clients(address, clients, how, values, &meter)));
             }
         }
         Proto::Etcd => {
@@ -42,7 +42,6 @@ pub fn run(args: &Args, runtime: &Runtime) -> Result<Value, String> {
                 let (meter, mode) = (Arc::clone(&meter), args.mode);
                 tasks.push(runtime.spawn(async move {
                     client.run(mode, values, &meter).await;
-                    Ok(())
                 }));
             }
         }
@@ -61,7 +60,7 @@ pub fn run(args: &Args, runtime: &Runtime) -> Result<Value, String> {
         thread.join().map_err(|_| "a client panicked")?.map_err(|error| error.to_string())?;
     }
     for task in tasks {
-        runtime.block_on(task).map_err(|error| error.to_string())??;
+        runtime.block_on(task).map_err(|error| error.to_string())?;
     }
     let (done, latencies) = (meter.done(), meter.latencies());
     let cpu = after.0 - before.0;

@@ -11,6 +11,7 @@
 mod etcd;
 mod gap;
 mod load;
+mod many;
 mod meter;
 mod process;
 mod resp;
@@ -63,6 +64,9 @@ pub struct Args {
     pub size: usize,
     #[arg(long, default_value_t = 4)]
     pub conns: usize,
+    /// For a connection a client: how many threads look after them.
+    #[arg(long, default_value_t = 1)]
+    pub threads: usize,
     /// Seconds before anything counts.
     #[arg(long, default_value_t = 1.0)]
     pub warm: f64,

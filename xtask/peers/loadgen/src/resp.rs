@@ -2,31 +2,29 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-use crate::meter::Meter;
 use crate::values::Values;
 use crate::{Mode, Proto};
 
 /// A command.
 fn command(out: &mut Vec<u8>, words: &[&[u8]]) {
-    out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+    // Writing into a Vec cannot fail.
+    let _ = write!(out, "*{}\r\n", words.len());
     for word in words {
-        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        let _ = write!(out, "${}\r\n", word.len());
         out.extend_from_slice(word);
         out.extend_from_slice(b"\r\n");
     }
 }
 
-fn write(out: &mut Vec<u8>, values: &mut Values) {
+fn set(out: &mut Vec<u8>, values: &mut Values) {
     let key = format!("k{:07}", values.key());
     command(out, &[b"SET", key.as_bytes(), values.value()]);
 }
 
 /// How many whole replies of one line or one string begin these bytes, and whether all of them are good.
-fn replies(mut bytes: &[u8]) -> (usize, bool) {
+pub fn replies(mut bytes: &[u8]) -> (usize, bool) {
     let (mut count, mut good) = (0, true);
     while let Some(end) = bytes.windows(2).position(|pair| pair == b"\r\n") {
         let mut size = end + 2;
@@ -50,43 +48,16 @@ fn replies(mut bytes: &[u8]) -> (usize, bool) {
     (count, good)
 }
 
-/// One client on a connection of its own, until the run ends.
-pub async fn client(address: SocketAddr, proto: Proto, mode: Mode, mut values: Values, meter: &Meter) -> std::io::Result<()> {
-    let mut stream = tokio::net::TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let mut own = meter.own();
-    let (mut out, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
-    let awaited = if proto == Proto::Redis { 2 } else { 1 };
-    while meter.goes_on() {
-        out.clear();
-        if mode == Mode::Read {
-            command(&mut out, &[b"GET", format!("k{:07}", values.key()).as_bytes()]);
-        } else {
-            write(&mut out, &mut values);
-        }
-        if proto == Proto::Redis {
-            command(&mut out, &[b"WAIT", b"1", b"0"]);
-        }
-        let sent = Instant::now();
-        stream.write_all(&out).await?;
-        let mut have = 0;
-        let good = loop {
-            let read = stream.read(&mut buffer[have..]).await?;
-            if read == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            have += read;
-            let (count, good) = replies(&buffer[..have]);
-            if count >= awaited || !good {
-                break good;
-            }
-            if have == buffer.len() {
-                buffer.resize(2 * have, 0);
-            }
-        };
-        if good { own.done(sent.elapsed()) } else { own.failed() }
+/// What a client asks for next.
+pub fn request(out: &mut Vec<u8>, proto: Proto, mode: Mode, values: &mut Values) {
+    if mode == Mode::Read {
+        command(out, &[b"GET", format!("k{:07}", values.key()).as_bytes()]);
+    } else {
+        set(out, values);
     }
-    Ok(())
+    if proto == Proto::Redis {
+        command(out, &[b"WAIT", b"1", b"0"]);
+    }
 }
 
 /// One write at a time; a new connection after a failure.
@@ -102,7 +73,7 @@ impl One {
 
     pub fn write(&mut self, values: &mut Values) -> bool {
         let mut out = Vec::new();
-        write(&mut out, values);
+        set(&mut out, values);
         self.ask(&out).is_some()
     }
 

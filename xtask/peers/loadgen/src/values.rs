@@ -28,6 +28,10 @@ impl Values {
         Self { state, ..self.clone() }
     }
 
+    pub const fn size(&self) -> usize {
+        self.size
+    }
+
     pub fn next(&mut self) -> u64 {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
