@@ -450,9 +450,12 @@ mod tests {
     /// second, and never succeed.
     #[tokio::test]
     async fn hundreds_may_connect_at_once() {
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        // Old systems allow 128.
+        let at_once = 600.min(allowed.trim().parse().unwrap());
         let Ok(listener) = listen("127.0.0.1:0".parse().unwrap()) else { panic!("cannot listen") };
         let address = listener.local_addr().unwrap();
-        let clients: Vec<_> = (0..600)
+        let clients: Vec<_> = (0..at_once)
             .map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_secs(30)).unwrap())
             .collect();
         for _ in &clients {

@@ -1,14 +1,14 @@
 //! Whether proposals that wait are held a little, so that those who come back go with them.
 //!
 //! Callers that propose one command after the other fall into two groups by themselves: while one is written, the other
-//! comes, and goes as soon as the disk is free; each waits for the other's write, and each write has half of them. Held
-//! until those are back who were just answered, they are one group: half as many writes, each with all of them, and
-//! nobody waits for two. Databases know this as a commit delay. This one ends when everybody is back, and is at most as long
-//! as a commit takes.
+//! comes, and is written as soon as the disk is free; each waits for the other's write, and each write has half of them.
+//! Held until those are back who were just answered, they are one group: half as many writes, each with all of them, and
+//! nobody waits for two. Databases know this as a commit delay. This one ends when everybody is back, and at the latest when
+//! the last answer is as old as a commit usually takes.
 //!
 //! It does not help everywhere: who comes at times of their own only waits longer, and where the processor is what is
-//! short, one group can be at work while the other is written. So both ways are tried in turn, and the one stays with which
-//! a command is answered sooner, counted from its arrival.
+//! short, one group can be at work while the other is written. So both ways are tried, one after the other, and the one
+//! stays with which a command is answered sooner, counted from its arrival. Fewer entries are worth a little of that time.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -16,15 +16,19 @@ use std::collections::VecDeque;
 use crate::ids::Index;
 use crate::time::Time;
 
-/// Groups after a change of ways that do not count: they are still of the way before.
+/// Entries after a change of ways that do not count: it takes a while until callers go as the new way has them go.
 const SETTLING: u32 = 8;
-/// Groups that are compared.
+/// Entries that are compared.
 const MEASURED: u32 = 32;
-/// A way that has stayed is compared with the other after so many groups, or up to so many if it wins again and again.
-const STAYS: (u32, u32) = (64, 4096);
-
-/// To hold may cost one part in so many of the time to an answer: it saves writes and messages.
+/// So many are enough where one way is much slower: by one part in [`CLEARLY`].
+const ENOUGH: u32 = 8;
+const CLEARLY: u128 = 4;
+/// A way that was chosen is left alone for so many times as long as it took to try the other; twice as long each time that
+/// it is chosen again, up to the second.
+const STAYS: (u32, u32) = (16, 1024);
+/// To hold may cost one part in so many of the time to an answer if it saves entries: one part in [`SAVES`] of them.
 const WORTH: u128 = 16;
+const SAVES: u128 = 4;
 
 /// An entry under way.
 struct Entry {
@@ -33,25 +37,38 @@ struct Entry {
     at: Time,
     /// How long its commands had waited then, all together.
     waited: Duration,
+    /// Of which way, counting from the first.
+    way: u64,
 }
 
-/// How long commands took in a number of groups.
+/// How long commands took in a number of entries.
 #[derive(Clone, Copy, Default)]
 struct Measure {
-    groups: u32,
+    entries: u32,
     commands: u128,
     nanos: u128,
 }
 
 impl Measure {
     fn add(&mut self, commands: usize, took: Duration) {
-        self.groups += 1;
+        self.entries += 1;
         self.commands += commands as u128;
         self.nanos += took.as_nanos();
     }
 
     fn mean(&self) -> u128 {
         self.nanos / self.commands.max(1)
+    }
+
+    /// Whether a command of these took much longer than one of those.
+    fn is_clearly_slower_than(&self, other: &Self) -> bool {
+        self.entries >= ENOUGH && self.mean() > other.mean() + other.mean() / CLEARLY
+    }
+
+    /// Whether these have many more commands in an entry than those.
+    fn saves_entries_of(&self, other: &Self) -> bool {
+        let (mine, theirs) = (u128::from(self.entries), u128::from(other.entries));
+        self.commands * theirs * (SAVES - 1) >= other.commands * mine * SAVES
     }
 }
 
@@ -65,18 +82,23 @@ pub(super) struct Gather {
     answered_at: Time,
     /// How long it takes from a proposal to its answer.
     usual: Duration,
-    /// Commands that wait now; when the last of them came; how long they had waited then, all together.
+    /// Commands that wait now; when the last of them came; how long they had waited then, all together; until when
+    /// they are held.
     held: usize,
     came_at: Time,
     waited: Duration,
-    /// Whether commands are held at present.
+    until: Option<Time>,
+    /// Whether commands are held at present, and how often that has changed.
     holds: bool,
-    /// Groups until the present way is measured and then compared with the other.
-    stays: u32,
-    left: u32,
+    way: u64,
+    /// Entries that do not count yet.
+    settling: u32,
     measure: Measure,
-    /// Of the way that stays, while the other one is tried.
-    stayed: Option<Measure>,
+    /// Of the way that was chosen, while the other one is tried, and since when.
+    chosen: Option<(Measure, Time)>,
+    /// Nothing is tried before this, and for how many trials after the next.
+    quiet_until: Time,
+    stays: u32,
 }
 
 impl Default for Gather {
@@ -90,11 +112,14 @@ impl Default for Gather {
             held: 0,
             came_at: Time::ZERO,
             waited: Duration::ZERO,
+            until: None,
             holds: false,
-            stays: STAYS.0,
-            left: SETTLING,
+            way: 0,
+            settling: SETTLING,
             measure: Measure::default(),
-            stayed: None,
+            chosen: None,
+            quiet_until: Time::ZERO,
+            stays: STAYS.0,
         }
     }
 }
@@ -104,7 +129,7 @@ impl Gather {
     pub(super) fn proposed(&mut self, now: Time, index: Index, commands: usize) {
         // If it became several entries, the first of them counts all the waiting.
         let waited = core::mem::take(&mut self.waited);
-        self.under_way.push_back(Entry { index, commands, at: now, waited });
+        self.under_way.push_back(Entry { index, commands, at: now, waited, way: self.way });
         self.proposed += commands;
     }
 
@@ -117,8 +142,11 @@ impl Gather {
             self.answered_at = now;
             let (took, usual) = (now.since(entry.at), self.usual);
             self.usual = if usual.is_zero() { took } else { (usual * 7 + took) / 8 };
-            let commands = u32::try_from(entry.commands).unwrap_or(u32::MAX);
-            self.learn(entry.commands, entry.waited + took.saturating_mul(commands));
+            if entry.way == self.way {
+                let commands = u32::try_from(entry.commands).unwrap_or(u32::MAX);
+                let took = entry.waited.saturating_add(took.saturating_mul(commands));
+                self.learn(now, entry.commands, took);
+            }
         }
     }
 
@@ -134,48 +162,60 @@ impl Gather {
         self.waited = waited.saturating_add(now.since(self.came_at).saturating_mul(before));
         self.away = self.away.saturating_sub(waiting.saturating_sub(self.held));
         (self.held, self.came_at) = (waiting, now);
-        let until = self.until(limit).filter(|until| self.holds && now < *until);
-        if until.is_none() {
+        let complete = self.proposed + self.away == 0;
+        if !self.holds || complete || limit.is_zero() {
+            self.until = None;
+        } else if self.until.is_none() {
+            // Those under way are answered when it has taken as long as usual, and then they come back.
+            let usual = self.usual.min(limit);
+            let answered = self.under_way.back().map_or(self.answered_at, |entry| entry.at + usual);
+            self.until = Some(answered + usual);
+        }
+        self.until = self.until.filter(|until| now < *until);
+        if self.until.is_none() {
             // Who is not back by now is not waited for again.
             (self.held, self.away) = (0, 0);
         }
-        until
+        self.until
     }
 
-    /// When those are back for whom it is worth to wait.
-    fn until(&self, limit: Duration) -> Option<Time> {
-        if self.proposed + self.away == 0 {
-            return None;
+    /// An entry of the present way was answered. Now and then the other way is tried, and stays if it is the better one.
+    fn learn(&mut self, now: Time, commands: usize, took: Duration) {
+        if now < self.quiet_until {
+            return;
         }
-        let usual = self.usual.min(limit);
-        let answered = self.under_way.back().map_or(self.answered_at, |entry| entry.at + usual);
-        Some(answered + usual)
-    }
-
-    /// A group was answered. Now and then the other way is tried, and stays if it is the better one.
-    fn learn(&mut self, commands: usize, took: Duration) {
-        if self.left > 0 {
-            self.left -= 1;
+        if self.settling > 0 {
+            self.settling -= 1;
             return;
         }
         self.measure.add(commands, took);
-        if self.measure.groups < MEASURED {
+        let clear =
+            self.chosen.as_ref().is_some_and(|(chosen, _)| self.measure.is_clearly_slower_than(chosen));
+        if self.measure.entries < MEASURED && !clear {
             return;
         }
         let measure = core::mem::take(&mut self.measure);
-        let Some(stayed) = self.stayed.take() else {
-            self.stayed = Some(measure);
-            (self.holds, self.left) = (!self.holds, SETTLING);
+        let Some((chosen, since)) = self.chosen.take() else {
+            self.chosen = Some((measure, now));
+            self.turn_to(!self.holds);
             return;
         };
-        let (held, not_held) = if self.holds { (measure, stayed) } else { (stayed, measure) };
-        let holds = held.mean() <= not_held.mean() + not_held.mean() / WORTH;
+        let (held, not_held) = if self.holds { (measure, chosen) } else { (chosen, measure) };
+        let allowed = if held.saves_entries_of(&not_held) { not_held.mean() / WORTH } else { 0 };
+        let holds = held.mean() < not_held.mean() + allowed;
         if holds == self.holds {
             self.stays = STAYS.0;
         } else {
             self.stays = (self.stays * 2).min(STAYS.1);
+            self.turn_to(holds);
         }
-        (self.holds, self.left) = (holds, self.stays);
+        self.quiet_until = now + now.since(since).saturating_mul(self.stays);
+    }
+
+    fn turn_to(&mut self, holds: bool) {
+        self.holds = holds;
+        self.way += 1;
+        self.settling = SETTLING;
     }
 }
 
@@ -208,17 +248,26 @@ mod tests {
         now: u64,
         write: u64,
         each: u64,
-        back: &'a mut dyn FnMut() -> Option<u64>,
+        back: &'a mut dyn FnMut() -> Option<(u64, usize)>,
         waiting: Vec<u64>,
         log: Vec<Vec<u64>>,
         durable: usize,
         writing: bool,
         took: Vec<u64>,
-        groups: Vec<usize>,
+        /// Commands of each write.
+        writes: Vec<usize>,
+        /// Entries are committed so long after they were proposed, without a journal that does one after the other.
+        pipelined: Option<u64>,
+        longest_hold: u64,
     }
 
     impl<'a> Model<'a> {
-        fn new(limit: Duration, write: u64, each: u64, back: &'a mut dyn FnMut() -> Option<u64>) -> Self {
+        fn new(
+            limit: Duration,
+            write: u64,
+            each: u64,
+            back: &'a mut dyn FnMut() -> Option<(u64, usize)>,
+        ) -> Self {
             Self {
                 gather: Gather::default(),
                 limit,
@@ -233,7 +282,9 @@ mod tests {
                 durable: 0,
                 writing: false,
                 took: Vec::new(),
-                groups: Vec::new(),
+                writes: Vec::new(),
+                pipelined: None,
+                longest_hold: 0,
             }
         }
 
@@ -253,8 +304,8 @@ mod tests {
                     self.gather.answered(time, Index(upto));
                     for came in self.log[self.durable..upto as usize].concat() {
                         self.took.push(now - came);
-                        if let Some(back) = (self.back)() {
-                            self.at(now + back, Event::Came(1));
+                        if let Some((back, count)) = (self.back)() {
+                            self.at(now + back, Event::Came(count));
                         }
                     }
                     self.durable = upto as usize;
@@ -265,16 +316,21 @@ mod tests {
                 match self.gather.hold(time, self.waiting.len(), self.limit) {
                     Some(until) => self.at(until.as_nanos(), Event::Due),
                     None => {
-                        self.log.push(core::mem::take(&mut self.waiting));
-                        let group = self.log.last().map_or(0, Vec::len);
-                        self.groups.push(group);
-                        self.gather.proposed(time, Index(self.log.len() as u64), group);
+                        let group = core::mem::take(&mut self.waiting);
+                        self.longest_hold = self.longest_hold.max(now - group[0]);
+                        let index = self.log.len() as u64 + 1;
+                        self.gather.proposed(time, Index(index), group.len());
+                        self.log.push(group);
+                        if let Some(commit) = self.pipelined {
+                            self.at(now + commit, Event::Written(index));
+                        }
                     }
                 }
             }
-            if !self.writing && self.durable < self.log.len() {
+            if self.pipelined.is_none() && !self.writing && self.durable < self.log.len() {
                 self.writing = true;
                 let commands: usize = self.log[self.durable..].iter().map(Vec::len).sum();
+                self.writes.push(commands);
                 self.at(
                     now + self.write + self.each * commands as u64,
                     Event::Written(self.log.len() as u64),
@@ -299,50 +355,114 @@ mod tests {
         }
     }
 
-    /// Callers that propose one command after the other, as `limit` and their number say.
-    fn closed(limit: Duration, callers: usize) -> (u64, usize) {
+    /// Callers that propose one command after the other, after `think` in the mean: the mean time to an answer, and how
+    /// many commands a write has.
+    fn closed(limit: Duration, callers: usize, think: Think) -> (u64, usize) {
         let mut random = random(callers as u64);
-        let mut back = || Some((40 + random() % 80) * MICRO);
+        let mut back = || {
+            let back = match think {
+                Think::Near(micros) => (micros * 2 / 3 + random() % (micros * 2 / 3)) * MICRO,
+                Think::Any(micros) => {
+                    // Exponentially distributed.
+                    let part = (random() % 1_000_000 + 1) as f64 / 1e6;
+                    (-part.ln() * (micros * MICRO) as f64) as u64 + 1
+                }
+            };
+            Some((back, 1))
+        };
         let mut model = Model::new(limit, 250 * MICRO, MICRO, &mut back);
         (0..callers as u64).for_each(|at| model.at(at * 10 * MICRO, Event::Came(1)));
         let mean = model.run(callers * 5_000);
-        let groups = &model.groups[model.groups.len() / 2..];
-        (mean, groups.iter().sum::<usize>() / groups.len())
+        assert!(model.longest_hold <= 2 * LIMIT.as_nanos() as u64);
+        let writes = &model.writes[model.writes.len() / 2..];
+        (mean, writes.iter().sum::<usize>() / writes.len())
+    }
+
+    #[derive(Clone, Copy)]
+    enum Think {
+        Near(u64),
+        Any(u64),
     }
 
     #[test]
     fn callers_in_a_closed_loop_go_together_and_are_answered_sooner() {
         for callers in [4, 16, 64] {
-            let (apart, half) = closed(Duration::ZERO, callers);
-            let (together, group) = closed(LIMIT, callers);
-            assert!(half <= callers * 2 / 3, "{half} of {callers} went together by themselves");
-            assert!(group >= callers * 9 / 10, "{group} of {callers} went together");
+            let (apart, half) = closed(Duration::ZERO, callers, Think::Near(60));
+            let (together, all) = closed(LIMIT, callers, Think::Near(60));
+            assert!(half <= callers * 2 / 3, "{half} of {callers} are written together by themselves");
+            assert!(all >= callers * 9 / 10, "{all} of {callers} are written together");
             assert!(together * 10 <= apart * 9, "{callers} callers: {together} us instead of {apart}");
         }
     }
 
     #[test]
     fn nobody_else_is_waited_for_by_one_caller() {
-        assert_eq!(closed(LIMIT, 1), (251, 1), "a write, and no more");
+        assert_eq!(closed(LIMIT, 1, Think::Near(60)), (251, 1), "a write, and no more");
+    }
+
+    /// As a 1/16 is worth it, and trying is not free.
+    fn hardly_longer(held: u64, not: u64, who: &str) {
+        assert!(held * 100 <= not * 108, "{who}: {held} us instead of {not}");
+    }
+
+    #[test]
+    fn callers_who_take_their_time_wait_hardly_longer() {
+        for callers in [4, 16, 64] {
+            for think in [60, 300, 1_000, 3_000] {
+                let (held, _) = closed(LIMIT, callers, Think::Any(think));
+                let (not, _) = closed(Duration::ZERO, callers, Think::Any(think));
+                hardly_longer(held, not, &format!("{callers} callers that think for {think} us"));
+            }
+        }
     }
 
     #[test]
     fn who_comes_when_they_like_waits_hardly_longer() {
-        for every in [20, 100, 200, 400, 3_000] {
-            let mean = |limit| {
-                let mut random = random(every);
-                let mut back = || None;
-                let mut model = Model::new(limit, 250 * MICRO, MICRO, &mut back);
-                let mut at = 0;
-                for _ in 0..40_000 {
-                    at += random() % (2 * every * MICRO);
-                    model.at(at, Event::Came(1));
-                }
-                model.run(40_000)
-            };
-            let (held, not) = (mean(LIMIT), mean(Duration::ZERO));
-            assert!(held * 100 <= not * 112, "one every {every} us: {held} us instead of {not}");
+        for pipelined in [None, Some(2_000 * MICRO), Some(10_000 * MICRO), Some(50_000 * MICRO)] {
+            for every in [3, 10, 20, 100, 400] {
+                let mean = |limit| {
+                    let mut random = random(every);
+                    let mut back = || None;
+                    let each = if every < 5 { 100 } else { MICRO };
+                    let mut model = Model::new(limit, 250 * MICRO, each, &mut back);
+                    model.pipelined = pipelined;
+                    let mut at = 0;
+                    for _ in 0..100_000 {
+                        at += random() % (2 * every * MICRO);
+                        model.at(at, Event::Came(1));
+                    }
+                    let mean = model.run(100_000);
+                    assert!(model.longest_hold <= 2 * limit.as_nanos() as u64);
+                    mean
+                };
+                let (held, not) = (mean(LIMIT), mean(Duration::ZERO));
+                hardly_longer(held, not, &format!("one every {every} us, commit {pipelined:?} ns"));
+            }
         }
+    }
+
+    #[test]
+    fn a_caller_of_many_and_of_one_in_turn_does_not_wait_for_itself() {
+        let mean = |limit| {
+            let mut answers = 0_u64;
+            let mut back = || {
+                answers += 1;
+                // One when all twenty are answered, then twenty again.
+                match answers % 21 {
+                    20 => Some((60 * MICRO, 1)),
+                    0 => Some((60 * MICRO, 20)),
+                    _ => None,
+                }
+            };
+            let mut model = Model::new(limit, 250 * MICRO, 0, &mut back);
+            model.at(0, Event::Came(20));
+            let mean = model.run(100_000);
+            (mean, model.writes.len())
+        };
+        assert_eq!(mean(Duration::ZERO), (250, 9_523));
+        // But for the trials.
+        let (held, writes) = mean(LIMIT);
+        assert!((250..=252).contains(&held) && writes == 9_523, "{held} us, {writes} writes");
     }
 
     #[test]
@@ -352,7 +472,7 @@ mod tests {
             answers += 1;
             // Then all but one go.
             let goes = (20_000..20_016).contains(&answers) && answers % 16 != 0;
-            (!goes).then_some(60 * MICRO)
+            (!goes).then_some((60 * MICRO, 1))
         };
         let mut model = Model::new(LIMIT, 250 * MICRO, 0, &mut back);
         (0..16).for_each(|at| model.at(at * 10 * MICRO, Event::Came(1)));
@@ -366,7 +486,7 @@ mod tests {
     #[test]
     fn who_waits_is_told_until_when_and_that_comes_true() {
         let time = |micros: u64| Time::from_nanos(micros * MICRO);
-        let mut gather = Gather { holds: true, left: u32::MAX, ..Gather::default() };
+        let mut gather = Gather { holds: true, settling: u32::MAX, ..Gather::default() };
         assert_eq!(gather.hold(time(0), 3, LIMIT), None, "nobody else is known");
         gather.proposed(time(0), Index(1), 3);
         assert_eq!(gather.hold(time(10), 1, LIMIT), None, "it is not known how long it takes");
@@ -377,30 +497,39 @@ mod tests {
             Some(time(410)),
             "the second's answer, and as long again"
         );
-        gather.answered(time(220), Index(2));
-        let usual = (200 * 7 + 210) * MICRO / 8;
-        let until = Time::from_nanos(220 * MICRO + usual);
-        assert_eq!(gather.hold(time(230), 3, LIMIT), Some(until), "one is missing");
-        assert_eq!(gather.hold(until, 3, LIMIT), None, "no longer");
-        gather.proposed(until, Index(3), 3);
-        assert_eq!(gather.hold(until, 1, Duration::ZERO), None, "a limit of nothing");
+        gather.answered(time(400), Index(2));
+        assert_eq!(gather.hold(time(405), 3, LIMIT), Some(time(410)), "not put off by an answer");
+        assert_eq!(gather.hold(time(410), 3, LIMIT), None, "no longer");
+        gather.proposed(time(410), Index(3), 3);
+        assert_eq!(gather.hold(time(420), 1, Duration::ZERO), None, "a limit of nothing");
         gather.forget();
-        assert_eq!(gather.hold(until, 1, LIMIT), None, "of another term nothing is known");
+        assert_eq!(gather.hold(time(430), 1, LIMIT), None, "of another term nothing is known");
     }
 
     #[test]
     fn the_way_stays_with_which_a_command_is_answered_sooner() {
-        for (held, not, holds) in [(100, 120, true), (105, 100, true), (110, 100, false), (300, 100, false)] {
+        // Held and not: how long, and how many commands an entry has.
+        for (held, not, holds) in [
+            ((100, 16), (120, 8), true),
+            ((105, 16), (100, 8), true),
+            ((105, 8), (100, 8), false),
+            ((110, 16), (100, 8), false),
+            ((300, 16), (100, 8), false),
+        ] {
             let mut gather = Gather::default();
-            let mut groups = [0, 0];
-            for _ in 0..20_000 {
-                groups[usize::from(gather.holds)] += 1;
-                gather.learn(8, Duration::from_micros(8 * if gather.holds { held } else { not }));
+            let (mut now, mut spent) = (0, [0, 0]);
+            while now < 10_000_000 {
+                let (took, commands) = if gather.holds { held } else { not };
+                let was = gather.holds;
+                now += took;
+                let all = Duration::from_micros(took * commands as u64);
+                gather.learn(Time::from_nanos(now * MICRO), commands, all);
+                spent[usize::from(was)] += took;
             }
-            let [apart, together] = groups;
-            assert_eq!(together > apart, holds, "{held} us held, {not} us not: {groups:?} groups");
+            let [apart, together] = spent;
             let tried = if holds { apart } else { together };
-            assert!((200..1_500).contains(&tried), "{groups:?}: the other is tried now and then");
+            assert!(tried * 50 < now, "{held:?} held, {not:?} not: {spent:?} us");
+            assert!(tried > 20_000 || tried * 4 > 3_000, "{spent:?}: the other is tried now and then");
         }
     }
 }

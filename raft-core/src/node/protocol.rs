@@ -149,6 +149,7 @@ pub(crate) struct Protocol {
     queues: Queues,
     pub(super) proposals: Proposals,
     gather: Gather,
+    held: propose::Held,
     /// Until when proposals that have come are held for others.
     held_until: Option<Time>,
     /// What works on snapshots, where there is a store.
@@ -212,6 +213,7 @@ impl Protocol {
             queues,
             proposals: Proposals::default(),
             gather: Gather::default(),
+            held: propose::Held::default(),
             held_until: None,
             snapshots,
             readers: Readers::default(),
@@ -387,6 +389,13 @@ impl Protocol {
     }
 
     fn requests(&mut self, now: Time, turn: &mut Turn) -> Result<(), Arc<FatalReason>> {
+        let ends_or_marks = |request: &Request| {
+            matches!(request, Request::Transfer { .. } | Request::Shutdown | Request::Session { .. })
+        };
+        if self.held_until.is_some() && turn.requests.iter().any(ends_or_marks) {
+            // What was held came before them.
+            self.propose(now, &mut turn.batches);
+        }
         // One by one, so that what is left when one of them ends the node still gets its answer.
         turn.requests.reverse();
         while let Some(request) = turn.requests.pop() {

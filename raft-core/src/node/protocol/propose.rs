@@ -29,23 +29,37 @@ impl Group {
     }
 }
 
+/// What waits, as far as it was looked at.
+#[derive(Default)]
+pub(super) struct Held {
+    batches: usize,
+    commands: usize,
+    bytes: u64,
+}
+
 impl Protocol {
     /// Until when what has come is held for others, if at all.
     pub(super) fn hold(&mut self, now: Time, batches: &[Batch]) -> Option<Time> {
         if batches.is_empty() || self.stop_at.is_some() || self.raft.role_kind() != RoleKind::Leader {
             return None;
         }
-        let bytes: u64 = batches.iter().map(|batch| batch.cost_bytes).sum();
-        // An entry of this size is as many as go together anyway.
-        let limit =
-            if bytes < self.config.append_limit_bytes { self.config.gather_limit } else { Duration::ZERO };
-        let commands = batches.iter().map(|batch| batch.commands.len()).sum();
-        self.gather.hold(now, commands, limit)
+        let held = &mut self.held;
+        for batch in batches.get(held.batches..).unwrap_or_default() {
+            held.batches += 1;
+            held.commands += batch.commands.len();
+            held.bytes += batch.cost_bytes;
+        }
+        // More is an entry of its own anyway, or keeps others from coming.
+        let most = self.config.append_limit_bytes.min(self.shared.queue_limit_bytes() / 2);
+        // It must not keep followers, or people, waiting if it is set to much.
+        let limit = self.config.gather_limit.min(self.config.heartbeat_interval / 2);
+        self.gather.hold(now, held.commands, if held.bytes < most { limit } else { Duration::ZERO })
     }
 
     /// Packs all that wait into as few entries as their size allows. Those of sessions come in entries of
     /// their own, of another format.
     pub(super) fn propose(&mut self, now: Time, batches: &mut Vec<Batch>) {
+        self.held = Held::default();
         let mut plain = Group::default();
         let mut marked = Group::default();
         for batch in batches.drain(..) {

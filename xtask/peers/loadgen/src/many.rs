@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use crate::meter::{Meter, Own};
@@ -62,9 +63,11 @@ pub fn clients(
         thread.ask(client)?;
     }
     let mut events = Vec::with_capacity(READY);
+    // A server that hangs must not keep the run from ending.
+    let patience = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
     while meter.goes_on() {
         events.clear();
-        match epoll::wait(&ready, rustix::buffer::spare_capacity(&mut events), None) {
+        match epoll::wait(&ready, rustix::buffer::spare_capacity(&mut events), Some(&patience)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
