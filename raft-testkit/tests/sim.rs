@@ -56,6 +56,7 @@ fn seeds_that_have_found_something_find_nothing_more() {
         1690,
         1_795_898_690_797_109_566,
         1_795_904_616_151_125_236,
+        1_795_939_165_060_661_383,
     ];
     for seed in found {
         let outcome = sim::run(&Plan::draw(seed, None), false);

@@ -109,8 +109,10 @@ impl PeerMemory {
     /// A peer says that this node must not go on under its identity. Whether that settles it: it does at once,
     /// but for two cases.
     ///
-    /// In limbo and on probation nothing is at stake: such a node does not vote. Nor is there where it is no member and
-    /// comes with another store: the change that let it come may have been lost with its leader, and no quorum needs it. And
+    /// In limbo and on probation nothing is at stake: such a node does not vote. Nor is there where it has no vote and
+    /// comes with another store: the change that let it come may have been lost with its leader, or the peer may remember
+    /// the store of its process before, whose handshake arrived after the change; and no quorum needs it. Whoever
+    /// refuses it for ever has it removed and added again, and goes on without it till then. And
     /// a node that was `added` to the cluster, as its own log says, may have come back with another store by a change that this peer does not know
     /// yet; so a replaced store is settled only where no quorum is left without those who refuse. A node whose log
     /// knows no time without it has no such excuse: two of three founders that were wiped let each other in, and
@@ -122,7 +124,7 @@ impl PeerMemory {
         if !matches!(why, Refusal::StoreReplaced { .. }) {
             return true;
         }
-        if !me.membership.is_member(self.local.node) {
+        if !me.membership.is_voter(self.local.node) {
             return false;
         }
         if !me.added {
@@ -347,14 +349,36 @@ mod tests {
     fn a_refusal_from_before_it_was_taken_in_does_not_count_afterwards() {
         let mut memory = PeerMemory::new(identity(2, 1, 1, 1), Vec::new());
         let replaced = Refusal::StoreReplaced { node: NodeId(2), known: StoreId(1), offered: StoreId(2) };
-        let without = of(&[1, 3]);
-        let mut with = without.clone();
-        with.members.insert(NodeId(2), crate::membership::Member::new(NodeId(2), ""));
+        let (without, with) = (of(&[1, 3]), of(&[1, 2, 3]));
         let me = |membership, probation| Standing { membership, probation, added: true };
         assert!(!memory.refused_by(NodeId(1), &replaced, me(&with, true)));
         assert!(!memory.refused_by(NodeId(3), &replaced, me(&without, false)));
         assert!(!memory.refused_by(NodeId(7), &replaced, me(&with, false)), "it has no vote");
-        assert!(memory.refused_by(NodeId(3), &replaced, me(&with, false)), "one of two voters, today");
+        assert!(!memory.refused_by(NodeId(3), &replaced, me(&with, false)), "one of three voters, today");
+        assert!(memory.refused_by(NodeId(1), &replaced, me(&with, false)), "two of them");
+    }
+
+    /// The handshake of its process before was on its way when that was killed, and arrived at a voter after it was
+    /// removed and added again as a learner, with an empty disk: the voter remembers the old store as the one that was
+    /// added, and the learner ended (simulator seed 1795939165060661383).
+    #[test]
+    fn a_learner_outlives_that_a_voter_takes_its_store_for_another() {
+        let mut memory = PeerMemory::new(identity(2, 1, 1, 1), Vec::new());
+        let replaced = Refusal::StoreReplaced { node: NodeId(2), known: StoreId(1), offered: StoreId(2) };
+        let set_back = Refusal::RolledBack { node: NodeId(2), known: 2, offered: 1 };
+        let mut learner = of(&[1, 3]);
+        learner.members.insert(NodeId(2), crate::membership::Member::new(NodeId(2), ""));
+        let me = |membership, added| Standing { membership, probation: false, added };
+        for voter in [1, 3] {
+            assert!(!memory.refused_by(NodeId(voter), &replaced, me(&learner, true)), "it has no vote");
+        }
+        let voter = of(&[1, 2, 3]);
+        assert!(
+            !memory.refused_by(NodeId(1), &replaced, me(&voter, true)),
+            "what they said before does not count"
+        );
+        assert!(memory.refused_by(NodeId(3), &replaced, me(&voter, true)));
+        assert!(memory.refused_by(NodeId(1), &set_back, me(&learner, true)), "its own store went back");
     }
 
     /// One of three voters did not know of the change yet, which was no reason to end. Then another one leaves.
@@ -362,12 +386,7 @@ mod tests {
     fn who_has_no_vote_does_not_make_an_old_refusal_count() {
         let mut memory = PeerMemory::new(identity(2, 1, 1, 1), Vec::new());
         let replaced = Refusal::StoreReplaced { node: NodeId(2), known: StoreId(1), offered: StoreId(2) };
-        let with_two = |voters: &[u64]| {
-            let mut membership = of(voters);
-            membership.members.insert(NodeId(2), crate::membership::Member::new(NodeId(2), ""));
-            membership
-        };
-        let (three, two) = (with_two(&[1, 3, 5]), with_two(&[1, 3]));
+        let (three, two) = (of(&[2, 3, 5]), of(&[2, 3]));
         let me = |membership| Standing { membership, probation: false, added: true };
         assert!(!memory.refused_by(NodeId(3), &replaced, me(&three)));
         memory.members(&two, true, &[NodeId(5)]);
