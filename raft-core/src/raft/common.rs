@@ -34,6 +34,17 @@ pub(crate) enum Wanted {
     Peer(NodeId),
 }
 
+/// So many elections are lost without waiting for the vote of a leader that is gone; then it is waited for.
+const HASTY_LOSSES: u8 = 3;
+
+/// Who led, and is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Gone {
+    leader: NodeId,
+    /// Elections that were lost since.
+    losses: u8,
+}
+
 /// What every role has: hard state, log, timers, messages and events on their way out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Common {
@@ -56,6 +67,8 @@ pub(crate) struct Common {
     pub(crate) contact: Time,
     /// The leader's process is gone (M5): no stickiness, no waiting.
     pub(crate) leader_gone: bool,
+    /// Who that was, while no vote of it is waited for: until it is heard again.
+    pub(crate) gone: Option<Gone>,
     /// A voter vetoed this node: it does not campaign until a leader contacts it (M6).
     pub(crate) embargo: bool,
     /// The journal failed: nothing can become durable here any more.
@@ -116,6 +129,7 @@ impl Common {
             leader: None,
             contact: now,
             leader_gone: false,
+            gone: None,
             embargo: false,
             failed: false,
             disk: disk::Writes::default(),
@@ -224,6 +238,42 @@ impl Common {
         } else {
             let later = timeout * reluctance / 128 + promised.saturating_sub(timeout);
             self.arm_within(timeout + later, timeout * 2 + later);
+        }
+    }
+
+    /// The process of the leader that this node follows is gone.
+    pub(crate) fn is_left_by(&mut self, leader: NodeId) {
+        self.leader_gone = true;
+        self.gone = Some(Gone { leader, losses: 0 });
+        self.arm_election();
+    }
+
+    /// Another leader is being seen to, or none is missed any more.
+    pub(crate) fn nobody_is_gone(&mut self) {
+        self.leader_gone = false;
+        self.gone = None;
+    }
+
+    /// Whether it led, and is gone, so that no vote of it is waited for.
+    pub(crate) fn is_gone(&self, peer: NodeId) -> bool {
+        self.gone.as_ref().is_some_and(|gone| gone.leader == peer)
+    }
+
+    /// It is there, whatever was said of it: it may answer.
+    #[inline]
+    pub(crate) fn is_there(&mut self, peer: NodeId) {
+        if self.is_gone(peer) {
+            self.gone = None;
+        }
+    }
+
+    /// An election is lost. Where messages take as long as the small delay, all of them are: then the long one helps.
+    pub(crate) fn has_lost(&mut self) {
+        if let Some(gone) = &mut self.gone {
+            gone.losses += 1;
+            if gone.losses >= HASTY_LOSSES {
+                self.gone = None;
+            }
         }
     }
 

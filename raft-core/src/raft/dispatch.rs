@@ -27,7 +27,7 @@ impl Raft {
             common.set_hard(HardState { vote: Vote::For(from), ..common.hard });
             // A granted vote counts as contact (§5.2); a granted pre-vote does not (hashicorp#609). The old
             // leader's absence is being seen to: the candidate gets the time that its voters' disks need.
-            common.leader_gone = false;
+            common.nobody_is_gone();
             common.arm_election();
         }
         election::reply(common, from, term, request.pre, ballot);
@@ -155,7 +155,7 @@ impl Raft {
         }
         let common = &mut self.common;
         common.contact = common.now;
-        common.leader_gone = false;
+        common.nobody_is_gone();
         common.embargo = false;
         members::on_leader(common);
         common.arm_election();
@@ -179,7 +179,7 @@ impl Raft {
             return Next::PreCampaign { transfer: false, why };
         }
         // Not a voter, or must stand still: wait for a leader, whoever it will be, and in no hurry.
-        common.leader_gone = false;
+        common.nobody_is_gone();
         if matches!(self.role, Role::Candidate(_)) {
             return Next::Follow { why };
         }

@@ -69,19 +69,26 @@ impl Candidate {
         self.tally(common)
     }
 
-    /// How the election stands. The candidate's own vote counts once it is durable.
+    /// How the election stands. The candidate's own vote counts once it is durable. The vote of a leader that is gone is
+    /// not waited for: where the others have split theirs, they try again soon (M5). Who only asks asks again soon anyway.
     pub(crate) fn tally(&self, common: &mut Common) -> Next {
         let own = (self.pre || common.hard_is_durable()).then_some(true);
         let result = common.membership().vote_result(|voter| {
             if voter == common.config.id {
                 return own;
             }
-            self.answers.get(&voter).map(|ballot| *ballot == Ballot::Granted)
+            let answer = self.answers.get(&voter).map(|ballot| *ballot == Ballot::Granted);
+            answer.or_else(|| (!self.pre && common.is_gone(voter)).then_some(false))
         });
         let veto = self.answers.iter().find(|(_, ballot)| **ballot == Ballot::Vetoed).map(|(by, _)| *by);
         match (result, veto) {
             (VoteResult::Pending, _) => Next::Stay,
-            (VoteResult::Lost, None) => Next::Follow { why: Why::Lost },
+            (VoteResult::Lost, None) => {
+                if !self.pre {
+                    common.has_lost();
+                }
+                Next::Follow { why: Why::Lost }
+            }
             (VoteResult::Lost, Some(_)) => Next::Follow { why: Why::Vetoed },
             (VoteResult::Won, Some(by)) => {
                 // A quorum of real votes proves that nothing committed would be lost; a veto says that

@@ -228,6 +228,7 @@ impl Raft {
             self.common.counters.ignored_messages += 1;
             return;
         }
+        self.common.is_there(from);
         match message {
             Message::Vote(request) => self.on_vote_request(from, term, request),
             // Who grants a pre-vote does not enter its term: the answer may come from an earlier one.
@@ -266,12 +267,14 @@ impl Raft {
         }
         let up = event == PeerEvent::Up;
         let common = &mut self.common;
+        if up {
+            common.is_there(peer);
+        }
         match &mut self.role {
             Role::Leader(leader) => leader.on_connection(common, peer, up),
             Role::Candidate(candidate) if up => candidate.ask(common, peer),
             Role::Follower(_) if event == PeerEvent::Gone && common.leader == Some(peer) => {
-                common.leader_gone = true;
-                common.arm_election();
+                common.is_left_by(peer);
             }
             _ => {}
         }

@@ -94,7 +94,7 @@ impl Raft {
         let common = &mut self.common;
         common.timers.stop(Timer::Election);
         common.leader = Some(common.id());
-        common.leader_gone = false;
+        common.nobody_is_gone();
         common.why = Why::Elected;
         leader::transfer_ended(common);
         self.role = Role::Leader(Box::new(Leader::start(common)));

@@ -58,7 +58,7 @@ impl Raft {
         common.leader.hash(state);
         (common.leader.is_some() && common.now.since(common.contact) < common.config.election_timeout)
             .hash(state);
-        (common.leader_gone, common.embargo, common.failed, common.halted).hash(state);
+        (common.leader_gone, &common.gone, common.embargo, common.failed, common.halted).hash(state);
         common.is_slow().hash(state);
         common.promise.hash_protocol(common.now, state);
         (common.now < common.may_hand_over_at).hash(state);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use raft_core::message::{HeartbeatReply, Message, PeerEvent};
-use raft_core::status::{HandOver, RoleKind};
+use raft_core::message::{Ballot, HeartbeatReply, Message, PeerEvent};
+use raft_core::status::{HandOver, RoleKind, Why};
 use raft_core::time::Time;
 use raft_core::{Config, Lease, Settings};
 
@@ -54,6 +54,71 @@ fn a_question_after_a_leader_is_gone_waits_from_one_to_two_intervals() {
         node.raft.handle_peer(node.now, A, PeerEvent::Gone);
         node.at(node.raft.next_timeout().unwrap());
         assert_eq!(node.raft.role_kind(), RoleKind::PreCandidate);
+        next(&node)
+    });
+}
+
+/// M5: those whom the leader has left split their votes. Its own will not come, and nobody waits an election timeout for
+/// it: that is what a failover would take.
+#[test]
+fn a_split_vote_after_a_leader_is_gone_is_tried_again_soon() {
+    let interval = config().heartbeat_interval;
+    let split = |config, gone: bool| {
+        let mut node = Node::follower(config, &[ME, A, B]);
+        if gone {
+            node.raft.handle_peer(node.now, A, PeerEvent::Gone);
+        }
+        node.at(node.raft.next_timeout().unwrap());
+        node.ballot(B, true, Ballot::Granted);
+        assert_eq!(node.raft.role_kind(), RoleKind::Candidate);
+        node.settle();
+        node.ballot(B, false, Ballot::Denied);
+        node
+    };
+    waits(interval / 50, interval, |config| {
+        let node = split(config, true);
+        assert_eq!((node.raft.role_kind(), node.status().why), (RoleKind::Follower, Why::Lost));
+        next(&node)
+    });
+    // Where messages take as long as the small delay, all of them are split: then its vote is waited for after all.
+    let mut node = split(config(), true);
+    for again in [true, true, false] {
+        node.at(node.raft.next_timeout().unwrap());
+        assert_eq!(node.raft.role_kind(), RoleKind::PreCandidate);
+        node.ballot(B, true, Ballot::Granted);
+        node.settle();
+        node.ballot(B, false, Ballot::Denied);
+        let role = if again { RoleKind::Follower } else { RoleKind::Candidate };
+        assert_eq!(node.raft.role_kind(), role);
+    }
+    assert!(next(&node) >= timeout());
+    // It is started again, and may vote yet: who denies must not keep others from a quorum with it.
+    type Back = fn(&mut Node);
+    let connected: Back = |node| node.raft.handle_peer(node.now, A, PeerEvent::Up);
+    let heard: Back = |node| node.ballot(A, true, Ballot::Granted);
+    for back in [connected, heard] {
+        let mut node = Node::follower(config(), &[ME, A, B]);
+        node.raft.handle_peer(node.now, A, PeerEvent::Gone);
+        node.at(node.raft.next_timeout().unwrap());
+        back(&mut node);
+        node.ballot(B, true, Ballot::Granted);
+        node.settle();
+        node.ballot(B, false, Ballot::Denied);
+        assert_eq!(node.raft.role_kind(), RoleKind::Candidate);
+        node.ballot(A, false, Ballot::Granted);
+        assert_eq!(node.raft.role_kind(), RoleKind::Leader);
+    }
+    // The leader of two is started again.
+    let mut node = Node::follower(config(), &[ME, A]);
+    node.raft.handle_peer(node.now, A, PeerEvent::Gone);
+    node.at(node.raft.next_timeout().unwrap());
+    node.ballot(A, true, Ballot::Granted);
+    node.settle();
+    assert_eq!(node.raft.role_kind(), RoleKind::Candidate);
+    // A leader that was merely not heard may vote yet.
+    waits(timeout(), timeout() * 2, |config| {
+        let node = split(config, false);
+        assert_eq!(node.raft.role_kind(), RoleKind::Candidate);
         next(&node)
     });
 }

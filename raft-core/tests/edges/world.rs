@@ -115,18 +115,19 @@ impl Node {
         self.raft.campaign(self.now);
         for pre in [true, false] {
             self.settle();
-            let term = self.status().term;
-            let asked = if pre { term.next() } else { term };
             for from in [A, B] {
-                self.hear(
-                    from,
-                    term.0,
-                    Message::VoteReply(VoteReply { pre, asked, ballot: Ballot::Granted }),
-                );
+                self.ballot(from, pre, Ballot::Granted);
             }
         }
         assert_eq!(self.raft.role_kind(), RoleKind::Leader);
         self
+    }
+
+    /// An answer to what it asks for now.
+    pub(crate) fn ballot(&mut self, from: NodeId, pre: bool, ballot: Ballot) {
+        let term = self.status().term;
+        let asked = if pre { term.next() } else { term };
+        self.hear(from, term.0, Message::VoteReply(VoteReply { pre, asked, ballot }));
     }
 
     /// It leads these in term 1 with all that it has committed by A: its no-op is 1.2.
