@@ -138,6 +138,7 @@ impl DurationCounts {
 pub(crate) struct Timers {
     pub(crate) journal_write: Durations,
     pub(crate) commit: Durations,
+    pub(crate) hold: Durations,
 }
 
 /// How long a node's work takes, since it started.
@@ -148,11 +149,15 @@ pub struct Timings {
     pub journal_write: DurationCounts,
     /// On a leader: an entry that somebody waits for, from its proposal until it is known to be committed.
     pub commit: DurationCounts,
+    /// On a leader: commands that were held for callers who were just answered ([`crate::Config::gather_limit`]), from
+    /// the first of them until their proposal. Commands that were not held are not counted.
+    pub hold: DurationCounts,
 }
 
 impl Timers {
     pub(crate) fn timings(&self) -> Timings {
-        Timings { journal_write: self.journal_write.counts(), commit: self.commit.counts() }
+        let Self { journal_write, commit, hold } = self;
+        Timings { journal_write: journal_write.counts(), commit: commit.counts(), hold: hold.counts() }
     }
 }
 

@@ -317,6 +317,7 @@ impl NodeMetrics {
             &timings.journal_write.since(&self.before.journal_write),
         );
         sink.durations("raft_commit_seconds", &timings.commit.since(&self.before.commit));
+        sink.durations("raft_hold_seconds", &timings.hold.since(&self.before.hold));
         self.before = timings;
     }
 }
@@ -596,5 +597,9 @@ pub const METRICS: &[Metric] = &[
     histogram(
         "raft_commit_seconds",
         "An entry on the leader, from its proposal until it is known to be committed",
+    ),
+    histogram(
+        "raft_hold_seconds",
+        "Commands that the leader held for callers who were just answered, until their proposal",
     ),
 ];

@@ -35,6 +35,8 @@ pub(super) struct Held {
     batches: usize,
     commands: usize,
     bytes: u64,
+    /// When they were held first.
+    since: Option<Time>,
 }
 
 impl Protocol {
@@ -53,13 +55,20 @@ impl Protocol {
         let most = self.config.append_limit_bytes.min(self.shared.queue_limit_bytes() / 2);
         // It must not keep followers, or people, waiting if it is set to much.
         let limit = self.config.gather_limit.min(self.config.heartbeat_interval / 2);
-        self.gather.hold(now, held.commands, if held.bytes < most { limit } else { Duration::ZERO })
+        let until =
+            self.gather.hold(now, held.commands, if held.bytes < most { limit } else { Duration::ZERO });
+        if until.is_some() {
+            held.since.get_or_insert(now);
+        }
+        until
     }
 
     /// Packs all that wait into as few entries as their size allows. Those of sessions come in entries of
     /// their own, of another format.
     pub(super) fn propose(&mut self, now: Time, batches: &mut Vec<Batch>) {
-        self.held = Held::default();
+        if let Some(since) = core::mem::take(&mut self.held).since {
+            self.shared.timers.hold.record(now.since(since));
+        }
         let mut plain = Group::default();
         let mut marked = Group::default();
         for batch in batches.drain(..) {
