@@ -13,7 +13,7 @@ use super::exactly_once::{is_numbered, take_number};
 use super::turn::Turn;
 use crate::backup::Stream;
 use crate::command::{Kind, Op, Spec, find};
-use crate::resp::{Protocol, Reply, Requests, translate};
+use crate::resp::{Protocol, Reply, Requests, translate, translate_from};
 use crate::server::Server;
 
 /// Commands of one turn at most.
@@ -112,9 +112,12 @@ impl Session {
 
     /// Makes one reply now.
     pub(crate) fn answer(&self, output: &mut Output, make: impl FnOnce(&mut Reply)) {
-        let mut reply = Reply::default();
+        // In its place among the others: most need no translation.
+        let mut reply = Reply::after(std::mem::take(&mut output.buffer));
+        let from = reply.len();
         make(&mut reply);
-        translate(&reply.into_bytes(), self.protocol, &mut output.buffer);
+        output.buffer = reply.into_bytes();
+        translate_from(&mut output.buffer, from, self.protocol);
     }
 
     async fn take(&mut self, args: Vec<Bytes>, turn: &mut Turn, output: &mut Output) -> io::Result<()> {

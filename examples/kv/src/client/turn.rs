@@ -13,6 +13,7 @@ use raft_core::error::{ProposeError, ReadError};
 use raft_core::ids::LogId;
 use raft_core::session::{Mark, SessionRefusal};
 use raft_core::{Applied, NodeHandle};
+use smallvec::SmallVec;
 
 use super::Output;
 use super::cluster::slot;
@@ -146,7 +147,7 @@ fn local(session: &Session, allowed: &Result<(), ReadError>, item: Item, output:
             });
         }
         Item::Data { spec, args, .. } if allowed.is_ok() => {
-            let args: Vec<&[u8]> = args.iter().skip(1).map(AsRef::as_ref).collect();
+            let args: SmallVec<[&[u8]; 4]> = args.iter().skip(1).map(AsRef::as_ref).collect();
             session.answer(output, |reply| session.server.data.lock().read(spec.op, &args, reply));
             if let Some(traffic) = &session.server.traffic {
                 traffic.read();

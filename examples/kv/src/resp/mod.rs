@@ -3,5 +3,5 @@
 mod reply;
 mod request;
 
-pub(crate) use reply::{Protocol, Reply, translate};
+pub(crate) use reply::{Protocol, Reply, translate, translate_from};
 pub(crate) use request::{Limits, Requests};

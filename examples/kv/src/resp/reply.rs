@@ -10,6 +10,11 @@ use std::io::Write;
 pub(crate) struct Reply(Vec<u8>);
 
 impl Reply {
+    /// More of them, after these.
+    pub(crate) const fn after(replies: Vec<u8>) -> Self {
+        Self(replies)
+    }
+
     /// Its bytes.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
@@ -117,10 +122,22 @@ pub(crate) enum Protocol {
     Resp3,
 }
 
+/// Whether a reply is the same in both: most are.
+const fn needs_no_translation(reply: &[u8]) -> bool {
+    matches!(reply, [b'+' | b'-' | b':' | b'$', ..])
+}
+
+/// Translates a reply that stands behind others.
+pub(crate) fn translate_from(replies: &mut Vec<u8>, from: usize, protocol: Protocol) {
+    if !replies.get(from..).is_some_and(needs_no_translation) {
+        let reply = replies.split_off(from.min(replies.len()));
+        translate(&reply, protocol, replies);
+    }
+}
+
 /// Appends a reply, translated.
 pub(crate) fn translate(reply: &[u8], protocol: Protocol, into: &mut Vec<u8>) {
-    // Most replies are the same in both.
-    if let [b'+' | b'-' | b':' | b'$', ..] = reply {
+    if needs_no_translation(reply) {
         into.extend_from_slice(reply);
         return;
     }
@@ -173,6 +190,10 @@ mod tests {
         let translated = |protocol| {
             let mut out = Vec::new();
             translate(&bytes, protocol, &mut out);
+            let mut others = b"+OK\r\n".to_vec();
+            others.extend_from_slice(&bytes);
+            translate_from(&mut others, 5, protocol);
+            assert_eq!(others, [b"+OK\r\n", &out[..]].concat());
             String::from_utf8(out).unwrap()
         };
         assert_eq!(translated(Protocol::Resp2), "*2\r\n$7\r\n_\r\n%9\r\n\r\n*3\r\n$-1\r\n*-1\r\n:-5\r\n");
