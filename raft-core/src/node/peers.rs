@@ -109,12 +109,12 @@ impl PeerMemory {
     /// A peer says that this node must not go on under its identity. Whether that settles it: it does at once,
     /// but for two cases.
     ///
-    /// In limbo and on probation nothing is at stake: such a node does not vote. Nor is there where it has no vote and
-    /// comes with another store: the change that let it come may have been lost with its leader, or the peer may remember
-    /// the store of its process before, whose handshake arrived after the change; and no quorum needs it. Whoever
-    /// refuses it for ever has it removed and added again, and goes on without it till then. And
-    /// a node that was `added` to the cluster, as its own log says, may have come back with another store by a change that this peer does not know
-    /// yet; so a replaced store is settled only where no quorum is left without those who refuse. A node whose log
+    /// In limbo and on probation nothing is at stake: such a node does not vote. Nor is there where it is no member and
+    /// comes with another store: the change that let it come may have been lost with its leader, and no quorum needs it. And
+    /// a node that was `added` to the cluster, as its own log says, may have come back with another store by a change that
+    /// this peer does not know yet; so a replaced store is settled only where no quorum is left without those who refuse.
+    /// None needs a learner that was added: the peer may remember the store of its process before, whose handshake arrived
+    /// after the change, and then refuses this one until it is removed and added again. A node whose log
     /// knows no time without it has no such excuse: two of three founders that were wiped let each other in, and
     /// only the third one knows that acknowledged entries are gone.
     pub(crate) fn refused_by(&mut self, peer: NodeId, why: &Refusal, me: Standing<'_>) -> bool {
@@ -124,11 +124,15 @@ impl PeerMemory {
         if !matches!(why, Refusal::StoreReplaced { .. }) {
             return true;
         }
-        if !me.membership.is_voter(self.local.node) {
+        if !me.membership.is_member(self.local.node) {
             return false;
         }
+        // A founder votes from its first moment on, whatever its log says of it.
         if !me.added {
             return true;
+        }
+        if !me.membership.is_voter(self.local.node) {
+            return false;
         }
         // Who has no vote changes nothing, and is no reason to count what voters said some time ago.
         if !me.membership.is_voter(peer) {
@@ -370,8 +374,10 @@ mod tests {
         learner.members.insert(NodeId(2), crate::membership::Member::new(NodeId(2), ""));
         let me = |membership, added| Standing { membership, probation: false, added };
         for voter in [1, 3] {
-            assert!(!memory.refused_by(NodeId(voter), &replaced, me(&learner, true)), "it has no vote");
+            assert!(!memory.refused_by(NodeId(voter), &replaced, me(&learner, true)), "no quorum needs it");
         }
+        // It began with an entry of its own, and votes, whoever has promoted it since.
+        assert!(memory.refused_by(NodeId(1), &replaced, me(&learner, false)), "a founder that was wiped");
         let voter = of(&[1, 2, 3]);
         assert!(
             !memory.refused_by(NodeId(1), &replaced, me(&voter, true)),

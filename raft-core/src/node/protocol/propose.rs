@@ -66,7 +66,9 @@ impl Protocol {
     /// Packs all that wait into as few entries as their size allows. Those of sessions come in entries of
     /// their own, of another format.
     pub(super) fn propose(&mut self, now: Time, batches: &mut Vec<Batch>) {
-        if let Some(since) = core::mem::take(&mut self.held).since {
+        let since = core::mem::take(&mut self.held).since;
+        // Who leads no more refuses what it held.
+        if let Some(since) = since.filter(|_| self.raft.role_kind() == RoleKind::Leader) {
             self.shared.timers.hold.record(now.since(since));
         }
         let mut plain = Group::default();
