@@ -64,7 +64,7 @@ impl StateMachine for Slow {
 }
 
 /// Nodes of which the first leads.
-async fn start(count: u64, config: impl Fn(u64) -> Config) -> (Vec<NodeHandle>, MemoryNetwork) {
+async fn start(count: u64, config: impl Fn(u64) -> Config) -> Vec<NodeHandle> {
     let members = (1..=count).map(|id| Member::new(NodeId(id), format!("memory-{id}")));
     let membership = Membership::of_voters(members).unwrap();
     let network = MemoryNetwork::new();
@@ -84,13 +84,7 @@ async fn start(count: u64, config: impl Fn(u64) -> Config) -> (Vec<NodeHandle>, 
         status.role == RoleKind::Leader && status.applied_index == status.last.index
     };
     nodes[0].watch().until(leads).await.unwrap();
-    (nodes, network)
-}
-
-/// Callers in a closed loop: each command waits for the answer of the one before.
-struct Callers {
-    node: NodeHandle,
-    bytes: usize,
+    nodes
 }
 
 /// What became of the commands of one caller.
@@ -100,35 +94,30 @@ struct Answered {
     longest: Duration,
 }
 
-impl Callers {
-    fn new(node: &NodeHandle, bytes: usize) -> Self {
-        Self { node: node.clone(), bytes }
-    }
-
-    /// So many callers with so many commands each. They begin at times of their own.
-    async fn call(&self, callers: usize, commands: usize) -> Vec<Answered> {
-        let calls: Vec<_> = (0..callers)
-            .map(|caller| {
-                let (node, bytes) = (self.node.clone(), self.bytes);
-                tokio::spawn(async move {
-                    let mut answered = Answered::default();
-                    tokio::time::sleep(Duration::from_millis(caller as u64 * 15)).await;
-                    for _ in 0..commands {
-                        let begun = Instant::now();
-                        answered.ids.push(node.propose(vec![7; bytes]).await.unwrap().id);
-                        answered.longest = answered.longest.max(begun.elapsed());
-                        tokio::time::sleep(BACK).await;
-                    }
-                    answered
-                })
+/// Callers in a closed loop, with so many commands each: each command waits for the answer of the one before. They begin at
+/// times of their own.
+async fn call(node: &NodeHandle, commands: usize) -> Vec<Answered> {
+    let calls: Vec<_> = (0..CALLERS)
+        .map(|caller| {
+            let node = node.clone();
+            tokio::spawn(async move {
+                let mut answered = Answered::default();
+                tokio::time::sleep(Duration::from_millis(caller as u64 * 15)).await;
+                for _ in 0..commands {
+                    let begun = Instant::now();
+                    answered.ids.push(node.propose(vec![7; 100]).await.unwrap().id);
+                    answered.longest = answered.longest.max(begun.elapsed());
+                    tokio::time::sleep(BACK).await;
+                }
+                answered
             })
-            .collect();
-        let mut all = Vec::new();
-        for call in calls {
-            all.push(call.await.unwrap());
-        }
-        all
+        })
+        .collect();
+    let mut all = Vec::new();
+    for call in calls {
+        all.push(call.await.unwrap());
     }
+    all
 }
 
 /// How many commands each entry has, in the order of the log.
@@ -147,7 +136,7 @@ fn mean(entries: &[usize]) -> usize {
 /// Until the node holds, and then as many callers as are wanted are back while the others stay away: what those propose
 /// is held.
 async fn some_are_back(node: &NodeHandle, back: usize) -> Vec<tokio::task::JoinHandle<Outcome>> {
-    let answered = Callers::new(node, 100).call(CALLERS, 600).await;
+    let answered = call(node, 600).await;
     let last = &entries(&answered)[entries(&answered).len() - 20..];
     assert!(mean(last) >= CALLERS * 9 / 10, "they go together: {last:?}");
     // All at once, so that all are answered at once, and then only some of them come back.
@@ -178,8 +167,8 @@ async fn callers_in_a_closed_loop_go_together_unless_that_is_turned_off() {
             config.gather_limit = limit;
             config
         };
-        let (nodes, _) = start(1, limited).await;
-        let answered = Callers::new(&nodes[0], 100).call(CALLERS, 600).await;
+        let nodes = start(1, limited).await;
+        let answered = call(&nodes[0], 600).await;
         let entries = entries(&answered);
         let last = &entries[entries.len() / 2..];
         assert_eq!(nodes[0].timings().hold.count() > 0, together);
@@ -197,7 +186,7 @@ async fn callers_in_a_closed_loop_go_together_unless_that_is_turned_off() {
 /// else happens in the meantime.
 #[tokio::test(start_paused = true)]
 async fn a_hold_ends_in_time() {
-    let (nodes, _) = start(1, config).await;
+    let nodes = start(1, config).await;
     let held = some_are_back(&nodes[0], CALLERS - 1).await;
     let (since, before) = (Instant::now(), nodes[0].timings().hold);
     let mut ids = Vec::new();
@@ -226,7 +215,7 @@ async fn a_hold_is_no_longer_than_its_limit_and_half_a_heartbeat_interval() {
             (config.heartbeat_interval, config.gather_limit) = (heartbeat_interval, gather_limit);
             config
         };
-        let (nodes, _) = start(1, short).await;
+        let nodes = start(1, short).await;
         let held = some_are_back(&nodes[0], CALLERS - 1).await;
         let since = Instant::now();
         for call in held {
@@ -241,7 +230,7 @@ async fn a_hold_is_no_longer_than_its_limit_and_half_a_heartbeat_interval() {
 /// The last one who was missing is back: nobody waits any longer.
 #[tokio::test(start_paused = true)]
 async fn a_hold_ends_when_all_are_back() {
-    let (nodes, _) = start(1, config).await;
+    let nodes = start(1, config).await;
     let mut held = some_are_back(&nodes[0], CALLERS - 1).await;
     let since = Instant::now();
     held.push(propose(&nodes[0]));
@@ -256,7 +245,7 @@ async fn a_hold_ends_when_all_are_back() {
 /// Settings that change are for what is held already too.
 #[tokio::test(start_paused = true)]
 async fn a_hold_ends_when_it_is_turned_off() {
-    let (nodes, _) = start(1, config).await;
+    let nodes = start(1, config).await;
     let held = some_are_back(&nodes[0], CALLERS - 1).await;
     let since = Instant::now();
     let off = Settings { gather_limit: Some(Duration::ZERO), ..Settings::default() };
@@ -271,7 +260,7 @@ async fn a_hold_ends_when_it_is_turned_off() {
 #[tokio::test(start_paused = true)]
 async fn what_is_held_goes_before_a_stop_and_before_a_transfer() {
     for stops in [true, false] {
-        let (nodes, _) = start(3, config).await;
+        let nodes = start(3, config).await;
         let held = some_are_back(&nodes[0], CALLERS - 1).await;
         let log = nodes[0].status().last.index;
         if stops {
@@ -288,7 +277,7 @@ async fn what_is_held_goes_before_a_stop_and_before_a_transfer() {
 /// A session is opened after what came before it.
 #[tokio::test(start_paused = true)]
 async fn what_is_held_goes_before_a_session() {
-    let (nodes, _) = start(1, config).await;
+    let nodes = start(1, config).await;
     let held = some_are_back(&nodes[0], CALLERS - 1).await;
     let log = nodes[0].status().last.index;
     let session = nodes[0].open_session(None).await.unwrap();
@@ -301,7 +290,7 @@ async fn what_is_held_goes_before_a_session() {
 /// A hold fills no more than half of the queue: the rest is for those who come meanwhile.
 #[tokio::test(start_paused = true)]
 async fn a_hold_ends_when_half_of_the_queue_is_full() {
-    let (nodes, _) = start(1, config).await;
+    let nodes = start(1, config).await;
     let held = some_are_back(&nodes[0], CALLERS / 2).await;
     let since = Instant::now();
     let small = Settings { uncommitted_limit_bytes: Some(2 * 1024), ..Settings::default() };
