@@ -150,7 +150,8 @@ pub struct Timings {
     /// On a leader: an entry that somebody waits for, from its proposal until it is known to be committed.
     pub commit: DurationCounts,
     /// On a leader: commands that were held for callers who were just answered ([`crate::Config::gather_limit`]), from
-    /// the first of them until their proposal. Commands that were not held are not counted.
+    /// the first of them until they were proposed, or refused since it leads no more. Commands that were not held are not
+    /// counted.
     pub hold: DurationCounts,
 }
 

@@ -600,6 +600,6 @@ pub const METRICS: &[Metric] = &[
     ),
     histogram(
         "raft_hold_seconds",
-        "Commands that the leader held for callers who were just answered, until their proposal",
+        "Commands that the leader held for callers who were just answered, until they were proposed or refused",
     ),
 ];

@@ -66,9 +66,7 @@ impl Protocol {
     /// Packs all that wait into as few entries as their size allows. Those of sessions come in entries of
     /// their own, of another format.
     pub(super) fn propose(&mut self, now: Time, batches: &mut Vec<Batch>) {
-        let since = core::mem::take(&mut self.held).since;
-        // Who leads no more refuses what it held.
-        if let Some(since) = since.filter(|_| self.raft.role_kind() == RoleKind::Leader) {
+        if let Some(since) = core::mem::take(&mut self.held).since {
             self.shared.timers.hold.record(now.since(since));
         }
         let mut plain = Group::default();
