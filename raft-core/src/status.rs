@@ -317,6 +317,11 @@ pub struct PeerStatus {
     pub slow: bool,
     /// How much it said that it wants to lead.
     pub priority: i8,
+    /// A quorum can do without it at present, and it is sent entries as they come: these wait for each other, up to
+    /// [`Config::spare_delay`](crate::Config::spare_delay).
+    pub spare: bool,
+    /// So many of those that it lacks do so now.
+    pub waiting_entries: u64,
 }
 
 /// Counts since the node started.

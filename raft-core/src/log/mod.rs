@@ -129,6 +129,11 @@ impl Log {
         self.terms.term_of(index)
     }
 
+    /// How many bytes of entries were appended since the node came up, less what was cut away.
+    pub(crate) const fn appended_bytes(&self) -> u64 {
+        self.sizes.total_bytes()
+    }
+
     /// Whether this very entry is here (Log Matching, §5.3).
     pub(crate) fn matches(&self, id: LogId) -> bool {
         self.term_of(id.index) == Some(id.term)

@@ -23,6 +23,10 @@ impl Sizes {
         }
     }
 
+    pub(crate) const fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
     /// `index` and everything after it is gone. What lay between the last mark and the cut counts no more.
     pub(crate) fn truncate_from(&mut self, index: Index) {
         while self.marks.back().is_some_and(|(at, _)| *at >= index) {

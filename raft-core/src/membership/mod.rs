@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{LogId, NodeId};
 pub use change::{Change, Plan, PlanError};
 pub use quorum::VoteResult;
+pub(crate) use quorum::majority;
 
 /// A member's record: where it is reached and what its users attached to it.
 ///

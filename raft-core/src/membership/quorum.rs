@@ -21,7 +21,7 @@ pub enum VoteResult {
 const FEW: usize = 9;
 
 /// The size of a majority of `voters` nodes.
-pub(super) const fn majority(voters: usize) -> usize {
+pub(crate) const fn majority(voters: usize) -> usize {
     voters / 2 + 1
 }
 

@@ -447,6 +447,7 @@ fn of_peer(sink: Sink<'_>, status: &Status, peer: &PeerStatus) {
         ("raft_peer_in_flight_bytes", peer.in_flight_bytes as f64),
         ("raft_peer_contact_age_seconds", seconds(peer.contact_age)),
         ("raft_peer_slow", flag(peer.slow)),
+        ("raft_peer_spare", flag(peer.spare)),
         ("raft_peer_snapshot_received_bytes", transfer.map_or(0, |transfer| transfer.received_bytes) as f64),
         ("raft_peer_snapshot_expected_bytes", transfer.map_or(0, |transfer| transfer.total_bytes) as f64),
     ] {
@@ -586,6 +587,11 @@ pub const METRICS: &[Metric] = &[
         "How long ago it last answered; NaN if it never did",
     ),
     gauge("raft_peer_slow", Unit::Count, "1 while it says that its disk is full or hangs"),
+    gauge(
+        "raft_peer_spare",
+        Unit::Count,
+        "1 while a quorum does without it: its entries wait for each other",
+    ),
     gauge("raft_peer_progress", Unit::Count, "1 for how appends to it go, by the label state"),
     gauge(
         "raft_peer_snapshot_received_bytes",

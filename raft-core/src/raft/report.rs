@@ -72,7 +72,7 @@ impl Raft {
             lease_left: leader.and_then(|leader| leader.lease_left(common, now)),
             alarm: common.alarm,
             quorum_contact_age: leader.map(|leader| now.since(leader.quorum_contact(common))),
-            peers: leader.map(|leader| leader.peers(now)).unwrap_or_default(),
+            peers: leader.map(|leader| leader.peers(common, now)).unwrap_or_default(),
             tail_bytes: common.log.tail.bytes(),
             uncommitted_bytes: leader.map_or(0, |leader| leader.uncommitted_bytes()),
             snapshot: common.log.snapshot().cloned(),

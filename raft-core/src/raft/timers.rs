@@ -23,9 +23,11 @@ pub(crate) enum Timer {
     Departure,
     /// When a journal whose disk is full is asked again.
     Space,
+    /// A leader, while entries for some followers wait: when they have waited long enough, or a commit is late.
+    Spare,
 }
 
-const COUNT: usize = 8;
+const COUNT: usize = 9;
 
 /// One optional deadline for each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

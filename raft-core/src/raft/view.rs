@@ -75,6 +75,7 @@ impl Raft {
             Role::Leader(leader) => {
                 2.hash(state);
                 leader.hash_protocol(state);
+                leader.hash_thrift(state);
             }
         }
     }

@@ -5,6 +5,7 @@ mod changes;
 mod lists;
 mod members;
 mod reads;
+mod spares;
 mod tails;
 mod transfers;
 mod waits;

@@ -148,6 +148,8 @@ fn settings(id: NodeId, life: u8, clocked: bool) -> Settings {
     // A write may take as long as it likes: that it hangs is no part of this.
     settings.disk_timeout = Some(Duration::MAX);
     settings.window_messages = 4;
+    // Whom a quorum can do without is found out by times.
+    settings.spare_delay = Duration::ZERO;
     settings.lease = clocked.then_some(Lease { max_drift_ppm: DRIFT_PPM });
     // Snapshots are taken when somebody asks, and nothing is kept for those who are slow.
     (settings.snapshot_every_entries, settings.snapshot_every_bytes) = (0, 0);

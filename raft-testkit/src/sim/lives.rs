@@ -216,6 +216,7 @@ impl World {
         config.tail_limit_bytes = plan.tail_bytes;
         config.tail_keep_bytes = plan.tail_keep_bytes;
         config.gather_limit = plan.gather;
+        config.spare_delay = plan.spare;
         config.append_limit_bytes = plan.append_bytes;
         config.window_messages = plan.window;
         // Few messages, or few bytes.

@@ -270,6 +270,9 @@ impl Client {
         let status = live.handle.status();
         if status.role == RoleKind::Leader {
             self.hint = Some(node);
+            if status.peers.iter().any(|peer| peer.spare) {
+                self.town.oracle.hit(Point::Spared);
+            }
             if status.lease_left.is_some_and(|left| !left.is_zero()) {
                 self.town.oracle.hit(Point::ReadUnderLease);
             }

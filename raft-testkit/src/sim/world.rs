@@ -406,13 +406,15 @@ impl World {
         None
     }
 
-    /// Whether a node that came back without its disk knows the founders only, and is none of them. It votes for nobody, so to
+    /// Whether a node that came back without its disk knows the founders only, and is none of them; or with one that was set
+    /// back and then lost its log, so that it knows nobody and is on probation. It votes for nobody, so to
     /// be refused by all does not end it, as it does a founder (`PeerMemory::refused_by`).
     fn stands_outside(&self, node: usize) -> bool {
         let live = self.live(node).filter(|_| self.slots[node].up);
         live.is_some_and(|live| {
-            let known = live.handle.status().membership.clone();
-            !known.is_empty() && !known.is_member(NodeId(node as u64 + 1))
+            let status = live.handle.status();
+            let known = &status.membership;
+            if known.is_empty() { status.probation } else { !known.is_member(NodeId(node as u64 + 1)) }
         })
     }
 

@@ -139,13 +139,18 @@ fn info(server: &Server, reply: &mut Reply) {
     }
     for peer in &status.peers {
         let online = answers(server, peer);
-        let lag = status.last.index.0.saturating_sub(peer.match_index.0);
+        // What waits for more before it is sent is not what it is behind with.
+        let sent = status.last.index.0.saturating_sub(peer.waiting_entries);
+        let lag = sent.saturating_sub(peer.match_index.0);
         let online = if online { "yes" } else { "no" };
         let next = peer.next_index;
         let under_way = peer.in_flight_bytes;
         let mut row = format!("online={online},lag={lag},next-index={next},in-flight-bytes={under_way}");
         if let Some(transfer) = &peer.snapshot {
             row += &format!(",snapshot={}/{}", transfer.received_bytes, transfer.total_bytes);
+        }
+        if peer.spare {
+            row += ",spare=yes";
         }
         rows.push((format!("replica-{}", peer.id), row));
     }

@@ -138,6 +138,13 @@ const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "spare-delay-us",
+        show: |config| config.spare_delay.as_micros().to_string(),
+        set: |_, text, settings| {
+            number(text).map(|micros| settings.spare_delay = Some(Duration::from_micros(micros)))
+        },
+    },
+    Setting {
         name: "promote-lag-entries",
         show: |config| config.promote_lag_entries.to_string(),
         set: |_, text, settings| number(text).map(|entries| settings.promote_lag_entries = Some(entries)),

@@ -107,6 +107,7 @@ fn peer(server: &Server, status: &Status, peer: &PeerStatus) -> Value {
         "contact_ms": peer.contact_age.map(millis),
         "slow": peer.slow,
         "priority": peer.priority,
+        "spare": peer.spare,
         "snapshot": peer.snapshot.as_ref().map(transfer),
     })
 }

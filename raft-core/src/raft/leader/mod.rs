@@ -10,6 +10,7 @@ mod progress;
 mod reads;
 mod replicate;
 mod snapshot;
+mod thrift;
 mod transfer;
 
 use alloc::collections::VecDeque;
@@ -52,6 +53,8 @@ pub(crate) struct Leader {
     /// The round that had last begun when its disk began to hang.
     hangs_since: Option<u64>,
     transfer: Option<transfer::Transfer>,
+    /// Whom a quorum can do without.
+    thrift: thrift::Thrift,
     /// Proposals not yet applied, with their cost.
     proposed: VecDeque<(Index, u64)>,
     uncommitted_bytes: u64,
@@ -94,6 +97,7 @@ impl Leader {
             commit_at_last_round: Index::ZERO,
             hangs_since: common.disk.hangs.then_some(0),
             transfer: None,
+            thrift: thrift::Thrift::default(),
             proposed: VecDeque::new(),
             uncommitted_bytes: 0,
             changing: None,
@@ -113,6 +117,7 @@ impl Leader {
         self.uncommitted_bytes += entry.cost_bytes();
         self.proposed.push_back((id.index, entry.cost_bytes()));
         common.log.append(entry);
+        thrift::on_append(self, common, id.index);
         id
     }
 
@@ -141,7 +146,9 @@ impl Leader {
 
     /// A follower wants to answer reads itself.
     pub(crate) fn on_read_index(&mut self, common: &mut Common, from: NodeId, id: u64) {
-        if self.progress.contains_key(&from) {
+        if let Some(progress) = self.progress.get_mut(&from) {
+            // It will answer when it has executed as much: let that be on its way.
+            thrift::hurry(progress);
             self.reads.add_from(common, from, id);
         } else {
             common.counters.ignored_messages += 1;
@@ -261,6 +268,8 @@ impl Leader {
                 return next;
             }
         }
+        // What waits is looked at after every input.
+        common.timers.fired(Timer::Spare, now);
         if common.timers.fired(Timer::Heartbeat, now) {
             heartbeat::begin_round(self, common);
         }
@@ -269,7 +278,9 @@ impl Leader {
 
     /// What follows from whatever was just handled: commits, changes of the membership, reads, the hand-over.
     pub(crate) fn advance(&mut self, common: &mut Common) -> Next {
-        commit::advance(self, common);
+        if commit::advance(self, common) {
+            thrift::on_commit(self, common);
+        }
         let next = membership::advance(self, common);
         let applied = common.log.applied();
         while self.proposed.front().is_some_and(|(index, _)| *index <= applied) {
@@ -280,6 +291,7 @@ impl Leader {
         reads::advance(self, common);
         hand_over::advance(self, common);
         transfer::advance(self, common);
+        thrift::advance(self, common);
         next
     }
 
@@ -294,7 +306,10 @@ impl Leader {
     /// Whether anybody may lack anything, or is still to be found out about.
     pub(crate) fn may_append(&self, common: &Common) -> bool {
         let last = common.log.last();
-        self.progress.values().any(|peer| peer.state != PeerState::Replicate || peer.next_index <= last)
+        let may = |peer: &Progress| {
+            peer.state != PeerState::Replicate || (peer.next_index <= last && !thrift::waits(peer, common))
+        };
+        self.progress.values().any(may)
     }
 
     pub(crate) fn poll_append(&mut self, common: &mut Common) -> Option<Envelope> {
@@ -345,7 +360,9 @@ impl Leader {
 
     /// The journal failed: the best follower is told to take over at once.
     pub(crate) fn abdicate(&self, common: &mut Common) {
-        if let Some(best) = transfer::best(self, common, |_| true) {
+        // Rather one that has what was just committed.
+        let best = transfer::best(self, common, |progress| !progress.spare);
+        if let Some(best) = best.or_else(|| transfer::best(self, common, |_| true)) {
             common.send(best, Message::TimeoutNow(TimeoutNow { round: self.round }));
         }
     }
@@ -357,7 +374,7 @@ impl Leader {
         if let Some(transfer) = self.transfer {
             common.handed_to = Some(transfer.to);
         }
-        for timer in [Timer::Heartbeat, Timer::Quorum, Timer::Transfer] {
+        for timer in [Timer::Heartbeat, Timer::Quorum, Timer::Transfer, Timer::Spare] {
             common.timers.stop(timer);
         }
         common.forget_peer_fetches();
@@ -388,6 +405,14 @@ impl Leader {
         }
     }
 
+    /// Whose entries wait, and what that rests on: nothing that answers of another term may change, but time may.
+    #[cfg(feature = "trace")]
+    pub(crate) fn hash_thrift<H: core::hash::Hasher>(&self, state: &mut H) {
+        use core::hash::Hash;
+        self.thrift.hash_protocol(state);
+        self.progress.values().for_each(|progress| (progress.spare, progress.made).hash(state));
+    }
+
     /// What its times come to at this moment.
     #[cfg(feature = "trace")]
     pub(crate) fn hash_clocks<H: core::hash::Hasher>(&self, common: &Common, now: Time, state: &mut H) {
@@ -404,7 +429,7 @@ impl Leader {
         self.uncommitted_bytes
     }
 
-    pub(crate) fn peers(&self, now: Time) -> Vec<PeerStatus> {
+    pub(crate) fn peers(&self, common: &Common, now: Time) -> Vec<PeerStatus> {
         self.progress
             .iter()
             .map(|(id, progress)| {
@@ -419,6 +444,8 @@ impl Leader {
                     contact_age: progress.heard.then(|| now.since(progress.contact)),
                     slow: progress.slow,
                     priority: progress.priority,
+                    spare: progress.spare && progress.state == PeerState::Replicate,
+                    waiting_entries: thrift::waiting(progress, common),
                 }
             })
             .collect()

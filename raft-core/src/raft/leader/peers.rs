@@ -23,10 +23,6 @@ impl Peers {
         self.iter_mut().find(|(peer, _)| *peer == id).map(|(_, progress)| progress)
     }
 
-    pub(crate) fn contains_key(&self, id: &NodeId) -> bool {
-        self.get(id).is_some()
-    }
-
     /// Takes the place of what was known of this one.
     pub(crate) fn insert(&mut self, id: NodeId, progress: Progress) {
         match self.0.binary_search_by_key(&id, |(peer, _)| *peer) {
@@ -97,7 +93,7 @@ mod tests {
         peers.remove(&NodeId(7));
         peers.remove(&NodeId(8));
         assert_eq!((known(&peers), peers.len()), (alloc::vec![(2, 2), (9, 3)], 2));
-        assert!(peers.contains_key(&NodeId(2)) && !peers.contains_key(&NodeId(7)));
+        assert!(peers.get(&NodeId(2)).is_some() && peers.get(&NodeId(7)).is_none());
     }
 
     #[test]

@@ -49,6 +49,12 @@ pub(crate) struct Progress {
     pub(crate) priority: i8,
     /// Until when, by this node's clock, it is bound to vote for nobody else.
     pub(crate) promised_until: Time,
+    /// The quorum can do without it for now: its entries may wait for each other.
+    pub(crate) spare: bool,
+    /// When everything there was had last been sent to it, and how many bytes had been appended to the log then.
+    pub(super) caught_up: (Time, u64),
+    /// Of the commits that are counted at present, those that it had acknowledged when they came about.
+    pub(super) made: usize,
     /// It is a member no more, and is told everything only until it has learned of it.
     pub(crate) departing: bool,
     /// It became a member in the middle of this term, when this round had last been begun: until it has answered
@@ -83,6 +89,9 @@ impl Progress {
             slow: false,
             priority: 0,
             promised_until: Time::ZERO,
+            spare: false,
+            caught_up: (Time::ZERO, 0),
+            made: 0,
             departing: false,
             added_in: None,
             rolled_back: None,

@@ -8,7 +8,8 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use super::{Leader, lease};
+use super::peers::Peers;
+use super::{Leader, lease, thrift};
 use crate::error::ReadError;
 use crate::ids::{Index, NodeId, ReadId};
 use crate::message::{Message, ReadIndex, ReadIndexReply};
@@ -98,7 +99,14 @@ impl Reads {
     }
 
     /// Followers are told at once: what they wait for is that they have applied it themselves.
-    fn confirm(&mut self, common: &mut Common, readers: Vec<Reader>, index: Index, leased: bool) {
+    fn confirm(
+        &mut self,
+        common: &mut Common,
+        peers: &mut Peers,
+        readers: Vec<Reader>,
+        index: Index,
+        leased: bool,
+    ) {
         let mut ids = Vec::new();
         for reader in readers {
             match reader {
@@ -107,6 +115,9 @@ impl Reads {
                     self.count = self.count.saturating_sub(1);
                     let reply = ReadIndexReply { id, index: Some(index) };
                     common.send(follower, Message::ReadIndexReply(reply));
+                    if let Some(progress) = peers.get_mut(&follower) {
+                        thrift::hurry(progress);
+                    }
                 }
             }
         }
@@ -156,7 +167,8 @@ pub(super) fn advance(leader: &mut Leader, common: &mut Common) {
     let leased = lease::holds(leader, common);
     if leased && !leader.reads.waiting.is_empty() && common.log.commit() >= leader.noop_index {
         let readers = core::mem::take(&mut leader.reads.waiting);
-        leader.reads.confirm(common, readers, common.log.commit(), true);
+        let commit = common.log.commit();
+        leader.reads.confirm(common, &mut leader.progress, readers, commit, true);
     }
     if let Some((round, _, _)) = &leader.reads.confirming {
         let confirmed = common.membership().quorum_value(|id| {
@@ -168,7 +180,7 @@ pub(super) fn advance(leader: &mut Leader, common: &mut Common) {
         if confirmed.is_some_and(|confirmed| confirmed >= *round)
             && let Some((_, index, readers)) = leader.reads.confirming.take()
         {
-            leader.reads.confirm(common, readers, index, false);
+            leader.reads.confirm(common, &mut leader.progress, readers, index, false);
         }
     }
     let reads = &mut leader.reads;

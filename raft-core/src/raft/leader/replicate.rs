@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Leader, snapshot};
+use super::{Leader, snapshot, thrift};
 use crate::entries::Entries;
 use crate::entry::Entry;
 use crate::ids::{FetchId, Index, LogId, NodeId};
@@ -38,7 +38,7 @@ fn build(leader: &mut Leader, common: &mut Common, peer: NodeId) -> Option<Appen
     }
     let end = common.log.last().next();
     let probing = progress.state == PeerState::Probe;
-    if next >= end && !probing {
+    if !probing && (next >= end || thrift::waits(progress, common)) {
         return None;
     }
     let limit = common.config.append_limit_bytes;
@@ -59,6 +59,9 @@ fn build(leader: &mut Leader, common: &mut Common, peer: NodeId) -> Option<Appen
     let last = entries.last().map_or(prev.index, |entry| entry.id.index);
     let progress = leader.progress.get_mut(&peer)?;
     progress.sent(last, entries.cost_bytes(), leader.round, common.now);
+    if progress.next_index == end {
+        progress.caught_up = (common.now, common.log.appended_bytes());
+    }
     if progress.next_index < common.log.tail.first() && !probing {
         // The follower is far behind: read on while this is on its way.
         let next = progress.next_index;

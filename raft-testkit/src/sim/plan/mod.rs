@@ -112,6 +112,8 @@ pub struct Plan {
     pub(crate) tail_keep_bytes: u64,
     /// How long proposals may be held for others.
     pub(crate) gather: Duration,
+    /// How long entries for a follower that a quorum can do without may wait.
+    pub(crate) spare: Duration,
     /// Bytes in one append.
     pub(crate) append_bytes: u64,
     /// Appends under way.
@@ -208,6 +210,7 @@ impl Plan {
             tail_bytes: *rng.pick(&[0, 2_000, 50_000, 1 << 20]),
             tail_keep_bytes: *Rng::stream(seed, 33).pick(&[0, 600, 10_000, 1 << 20]),
             gather: Duration::from_millis(*Rng::stream(seed, 34).pick(&[0, 1, 30, 1_000])),
+            spare: Duration::from_millis(*Rng::stream(seed, 35).pick(&[0, 1, 5, 1_000])),
             append_bytes: *rng.pick(&[500, 4_000, 64_000, 1 << 20]),
             window: *rng.pick(&[1, 2, 8, 256]),
             write_bytes: *rng.pick(&[1_000, 64_000, 1 << 20]),
@@ -529,10 +532,11 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "plan tail {} keep {} gather {:?} append {} window {} write {} uncommitted {} durable machines {}",
+            "plan tail {} keep {} gather {:?} spare {:?} append {} window {} write {} uncommitted {} durable machines {}",
             self.tail_bytes,
             self.tail_keep_bytes,
             self.gather,
+            self.spare,
             self.append_bytes,
             self.window,
             self.write_bytes,

@@ -40,7 +40,10 @@ impl Three {
             journal.terms.push((first.id.index, first.id.term));
             journal.memberships.push(first.clone());
             let restored = Restored { journal, snapshot: None, applied: LogId::ZERO };
-            Raft::new(Config::new(NodeId(id), ClusterId(1)), restored, now).map_err(|error| error.to_string())
+            let mut config = Config::new(NodeId(id), ClusterId(1));
+            // To each follower one by one, as there.
+            config.spare_delay = Duration::ZERO;
+            Raft::new(config, restored, now).map_err(|error| error.to_string())
         };
         let nodes = (1..=3).map(node).collect::<Result<Vec<_>, _>>()?;
         let mut three = Self { nodes, applied: vec![0; 3], now };
