@@ -12,6 +12,7 @@ mod vfs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use file::{Fate, File};
@@ -153,6 +154,9 @@ struct Disk {
     calls: u64,
     /// Writes that went astray, and reads.
     strayed: u64,
+    /// Batches that did so, in which file and where, and whether they are synced there. Nothing else tells of one before something
+    /// that was written later is synced as well: until then it stays where it is.
+    strays: Vec<(usize, Range<usize>, bool)>,
     failed: u64,
 }
 
@@ -193,6 +197,7 @@ impl SimDisk {
             rng,
             calls: 0,
             strayed: 0,
+            strays: Vec::new(),
             failed: 0,
         };
         disk.load(image);
@@ -230,7 +235,10 @@ impl SimDisk {
         disk.end_life();
         let (mut kept, mut lost) = (0, 0);
         let rng = &mut disk.rng;
-        for file in disk.files.values_mut() {
+        for (id, file) in &mut disk.files {
+            let only_tale = disk.strays.iter().any(|(of, ..)| of == id);
+            let spoils = matches!(tear, Tear::Zeros | Tear::Garbage);
+            let tear = if spoils && only_tale { Tear::Sectors } else { tear };
             let pieces: usize = file.pending.iter().map(|change| change.sectors().len()).sum();
             let mut first = if tear == Tear::Prefix { rng.below(pieces as u64 + 1) } else { 0 };
             let (k, l) = file.crash(|| match tear {
@@ -405,6 +413,9 @@ impl SimDisk {
         // A byte that says something; in the end any byte will do.
         let near = disk.rng.below(used as u64) as usize;
         let at = (near..used).find(|at| stored[*at] != 0).unwrap_or(near);
+        if disk.strays.iter().any(|(of, range, _)| of == id && range.contains(&at)) {
+            return None;
+        }
         let bit: u8 = 1 << disk.rng.below(8);
         file.damage(at, bit);
         if let Some(watcher) = watcher {
@@ -530,6 +541,11 @@ impl Disk {
         let places = (self.files.get(&to)?.current.len().checked_sub(buf.len())? / edge) as u64;
         let at = self.rng.below(places + 1) * edge as u64;
         ((to, at) != (id, offset)).then_some((to, at))
+    }
+
+    /// A file was synced: what went astray in it has been there since, or other things tell of it now.
+    fn tells_of_strays(&mut self, id: usize) {
+        self.strays.retain_mut(|(of, _, synced)| *of != id || !core::mem::replace(synced, true));
     }
 
     fn any_of_the_journal(&mut self) -> Option<usize> {

@@ -111,6 +111,34 @@ fn rot_and_stray_writes_change_what_is_stored() {
     }
 }
 
+/// What went astray stays where it is until something that was written later is synced, since nothing else tells of it.
+#[test]
+fn what_went_astray_is_not_harmed_before_other_things_tell_of_it() {
+    for tear in [Tear::Zeros, Tear::Garbage] {
+        let (disk, vfs) = disk();
+        let file = vfs.create("a").unwrap();
+        file.pwrite(&[0; 32 * 4096], 0).unwrap();
+        file.sync_data().unwrap();
+        vfs.sync_dir().unwrap();
+        disk.lead_astray(Stray::Batch);
+        file.pwrite(&[9; 4096], 0).unwrap();
+        file.sync_data().unwrap();
+        let at = disk.image()["a"].iter().position(|byte| *byte == 9).unwrap();
+        assert_ne!(at, 0, "one in 32 that it goes where it should: other numbers, then");
+        for _ in 0..100 {
+            assert_eq!(disk.rot("a"), None, "nothing else is stored");
+        }
+        file.pwrite(&[8; 4096], at as u64).unwrap();
+        disk.power_cut(tear);
+        let there = disk.image()["a"][at..at + 4096].to_vec();
+        assert!(there.iter().all(|byte| [8, 9].contains(byte)));
+        let file = disk.boot().open("a").unwrap();
+        file.pwrite(&[7; 4096], 4096 * 31).unwrap();
+        file.sync_data().unwrap();
+        assert!((0..100).any(|_| disk.rot("a").is_some_and(|(_, rotten)| (at..at + 4096).contains(&rotten))));
+    }
+}
+
 #[test]
 fn a_read_may_be_of_another_place_and_a_short_one_is_legal() {
     let (disk, vfs) = disk();

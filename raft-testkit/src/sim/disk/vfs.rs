@@ -7,7 +7,7 @@ use raft_log_file::vfs::{LockError, Vfs, VfsFile};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::file::File;
-use super::{Call, Disk, NameOp, event, folder_of};
+use super::{BLOCK, Call, Disk, NameOp, event, folder_of};
 use crate::sim::executor::lock;
 
 /// A folder as one life of the node sees it.
@@ -194,6 +194,9 @@ impl VfsFile for SimFile {
             let numbers = [event::ASTRAY, at, there, to as u64];
             disk.say(to, numbers, || format!("ASTRAY +{} to {there}, of file {id} at {offset}", buf.len()));
             (id, at) = (to, there);
+            if buf.len() >= BLOCK {
+                disk.strays.push((to, there as usize..there as usize + buf.len(), false));
+            }
         }
         let numbers = [event::WRITE, at, buf.len() as u64, xxh3_64(buf)];
         disk.say(id, numbers, || format!("pwrite {at} +{}", buf.len()));
@@ -219,6 +222,7 @@ impl VfsFile for SimFile {
             return changed;
         }
         file.sync();
+        disk.tells_of_strays(self.id);
         disk.say(self.id, [event::SYNC, self.id as u64, 0, 0], || "fdatasync".into());
         Ok(())
     }
