@@ -361,7 +361,9 @@ impl Leader {
     /// The journal failed: the best follower is told to take over at once.
     pub(crate) fn abdicate(&self, common: &mut Common) {
         // Rather one that has what was just committed.
-        let best = transfer::best(self, common, |progress| !progress.spare);
+        let upto = self.commit_before_last_round;
+        let has_all = |progress: &Progress| !progress.spare && progress.match_index >= upto;
+        let best = transfer::best(self, common, has_all);
         if let Some(best) = best.or_else(|| transfer::best(self, common, |_| true)) {
             common.send(best, Message::TimeoutNow(TimeoutNow { round: self.round }));
         }

@@ -174,7 +174,10 @@ pub(super) fn on_commit(leader: &mut Leader, common: &mut Common) {
     let counts = match thrift.choice {
         None => common.now >= thrift.rests_until,
         // What went to all of them as well says nothing of the choice.
-        Some(choice) => !choice.pays && progress.values().any(|peer| peer.spare && peer.next_index <= index),
+        Some(choice) => {
+            let lacks = |peer: &Progress| peer.spare && is_fed(peer) && peer.next_index <= index;
+            !choice.pays && progress.values().any(lacks)
+        }
     };
     if !counts || index <= thrift.not_up_to {
         return;
@@ -206,7 +209,7 @@ fn choose(leader: &mut Leader, common: &mut Common) {
     let mut makers: Vec<(Reverse<usize>, NodeId)> = leader
         .progress
         .iter()
-        .filter(|(id, peer)| membership.voters.contains(id) && is_fit(peer))
+        .filter(|(id, peer)| membership.voters.contains(id) && is_fit(peer, common))
         .map(|(id, peer)| (Reverse(peer.made), *id))
         .collect();
     if !own || makers.len() < needed || !is_settled(leader, common) {
@@ -251,9 +254,15 @@ fn rest(leader: &mut Leader, common: &mut Common) {
     count_anew(leader, common);
 }
 
+/// Whether a follower is sent entries as they come.
+fn is_fed(peer: &Progress) -> bool {
+    peer.state == PeerState::Replicate && peer.rolled_back.is_none()
+}
+
 /// Whether a follower may be one of those that are enough.
-fn is_fit(peer: &Progress) -> bool {
-    peer.state == PeerState::Replicate && !peer.slow && !peer.probation && peer.rolled_back.is_none()
+fn is_fit(peer: &Progress, common: &Common) -> bool {
+    let answers = common.now.since(peer.contact) < common.config.election_timeout;
+    is_fed(peer) && answers && !peer.slow && !peer.probation
 }
 
 /// Whether who is enough can be said at all.
@@ -288,7 +297,7 @@ pub(super) fn advance(leader: &mut Leader, common: &mut Common) {
     let stands = !is_late
         && common.now < until
         && is_settled(leader, common)
-        && leader.progress.values().all(|peer| peer.spare || is_fit(peer));
+        && leader.progress.values().all(|peer| peer.spare || is_fit(peer, common));
     if stands {
         arm(leader, common);
     } else {

@@ -352,3 +352,40 @@ fn a_leader_whose_disk_hangs_asks_everybody() {
     node.at(node.now + Duration::from_micros(1200));
     assert_eq!(spares(&node), [], "before it is late");
 }
+
+#[test]
+fn who_is_needed_and_answers_no_more_is_replaced() {
+    // A commit takes so long that a spare follower's is never late.
+    let (usual, spare) = (MILLI * 20, MILLI * 5);
+    let mut node = Node::of(config(), &[ME, A, B]).elected();
+    node.settle();
+    [A, B].into_iter().for_each(|id| node.acknowledge(id, 2));
+    for _ in 1..COUNTED {
+        commit_in(&mut node, usual, &[A, B]);
+    }
+    assert_eq!(spares(&node), [B.0]);
+    let silent = node.now;
+    while node.now + usual + spare < silent + timeout() {
+        commit_in(&mut node, usual + spare, &[B]);
+        assert_eq!(spares(&node), [B.0]);
+    }
+    commit_in(&mut node, usual + spare, &[B]);
+    assert_eq!(spares(&node), []);
+}
+
+#[test]
+fn one_that_is_down_does_not_wait_for_a_choice() {
+    // D is down, and each comes when C has waited for so long that it is sent it at once.
+    let mut node = chosen(config(), &[ME, A, B, C, D], &[A, B]);
+    node.raft.handle_peer(node.now, D, PeerEvent::Down);
+    node.settle();
+    for _ in 0..COUNTED * 2 {
+        node.at(node.now + DELAY);
+        assert_eq!(commit_in(&mut node, USUAL * 2, &[A, B]), [A, B, C]);
+        assert_eq!(spares(&node), [C.0]);
+    }
+    for _ in 0..COUNTED * 2 {
+        commit_in(&mut node, USUAL * 2, &[A, B]);
+    }
+    assert_eq!(spares(&node), [], "it is tried only now");
+}
