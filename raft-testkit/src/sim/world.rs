@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use raft_core::ids::{NodeId, Term};
+use raft_core::membership::Membership;
 use raft_core::status::{HandOver, RoleKind};
 
 use super::agenda::{Agenda, Mend, What};
@@ -392,6 +393,9 @@ impl World {
                 }
                 return Some(format!("node {number} should be refused"));
             }
+            if self.refuses_everybody(node, &members) {
+                continue;
+            }
             let Some(view) = self.oracle.view(node) else { return Some(format!("node {number} is down")) };
             if view.applied.0 < committed || view.commit.0 < committed {
                 return Some(format!("node {number} has executed {} of {committed}", view.applied));
@@ -418,6 +422,19 @@ impl World {
         })
     }
 
+    /// Whether a member was away while all others were removed one by one and came back with new stores: it refuses
+    /// them, as it would if they had lost what it saw them acknowledge. It is for people to remove it, and to add it empty.
+    fn refuses_everybody(&self, node: usize, members: &Membership) -> bool {
+        let others = || {
+            (0..self.slots.len())
+                .filter(|other| *other != node)
+                .filter(|other| members.is_member(NodeId(*other as u64 + 1)))
+        };
+        self.slots[node].up
+            && others().next().is_some()
+            && others().all(|other| self.has_old_store_of(node, other))
+    }
+
     /// Whether a node that is no member any more, and is up, goes on as if it were.
     fn does_not_know_that_it_left(&self, node: usize) -> bool {
         let live = self.live(node).filter(|_| self.slots[node].up);
@@ -439,6 +456,9 @@ impl World {
         let members = self.oracle.membership();
         for (node, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.up) {
             if slot.is_lost() || !members.is_member(NodeId(node as u64 + 1)) {
+                continue;
+            }
+            if self.refuses_everybody(node, &members) {
                 continue;
             }
             self.count_status(node);
