@@ -33,9 +33,10 @@ pub struct Options {
     /// are written always.
     pub reserve_from_bytes: u64,
     /// Entries of up to this many bytes together are written by the task that asks for it, which blocks its thread for a
-    /// sync, as long as a write has fewer than three commands in the mean and the last one took 2 ms at most; everything
-    /// else, and everything by default (0), by the journal's own thread. It saves two hand-overs between threads, which take
-    /// as long as a good part of a sync. The thread of the task does nothing else meanwhile, so this is for a runtime that
+    /// sync, as long as the node says that nobody comes meanwhile
+    /// ([`JournalWrite::alone`](raft_core::backend::JournalWrite::alone)) or a write has fewer than three commands in the mean, and
+    /// the last one took 2 ms at most; everything else, and everything by default (0), by the journal's own thread. It saves two
+    /// hand-overs between threads, which take as long as a good part of a sync. The thread of the task does nothing else meanwhile, so this is for a runtime that
     /// serves this node alone. If the disk hangs, so does that runtime, once: the node is as if frozen, and a leader is
     /// replaced by the others instead of handing over (M11). Not with [`Durability::Interval`], whose syncs are the
     /// thread's.

@@ -83,8 +83,8 @@ impl Desk {
     }
 
     /// Writes, where that is better by this thread itself: to wake another one and to be woken by it takes a good part
-    /// of the time of a sync. But while the thread writes, the commands of other clients gather; so it does, unless there
-    /// are few. By the mean: to do now this and now that is worse than either.
+    /// of the time of a sync. But while the thread writes, the commands of other clients gather; so it does, unless the node says that
+    /// nobody comes meanwhile, or there are few. By the mean: to do now this and now that is worse than either.
     pub(crate) async fn write(&mut self, write: JournalWrite) -> Result<(), JournalError> {
         self.count(&write.entries);
         let mut begun = Instant::now();
@@ -112,7 +112,7 @@ impl Desk {
     fn suits(&self, write: &JournalWrite) -> bool {
         let bytes = || write.entries.iter().map(|entry| entry.data.len() as u64).sum::<u64>();
         self.shared.inline_bytes > 0
-            && self.commands < FEW * PARTS
+            && (write.alone || self.commands < FEW * PARTS)
             && self.took <= QUICK
             && self.shared.waiting.load(Ordering::Acquire) == 0
             && bytes() <= self.shared.inline_bytes

@@ -96,6 +96,39 @@ async fn many_commands_at_a_time_are_the_threads() {
     assert!(all_by(&disk.writers(), true));
 }
 
+/// The node knows more than the mean says: whom it waits for, and that nobody comes meanwhile.
+#[tokio::test]
+async fn many_commands_that_nobody_follows_are_written_by_who_asks() {
+    let disk = Arc::new(Disk::default());
+    let mut journal = create(&disk, options()).await;
+    let mut next = 1..;
+    for alone in [false, true, false] {
+        for _ in 0..100 {
+            let mut write = commands(next.next().unwrap(), 8);
+            write.alone = alone;
+            journal.write(write).await.unwrap();
+        }
+        disk.writers();
+        // The very next one but for what the machine's load delays, which any number of them would show.
+        let by_caller = async |journal: &mut FileJournal, index| {
+            let mut write = commands(index, 8);
+            write.alone = alone;
+            journal.write(write).await.unwrap();
+            all_by(&disk.writers(), false)
+        };
+        let mut caller = false;
+        for index in next.by_ref().take(100) {
+            caller |= by_caller(&mut journal, index).await;
+        }
+        assert_eq!(caller, alone);
+    }
+    // But not of what is large.
+    let mut large = append(vec![entry(1, next.next().unwrap(), vec![9; 1001])]);
+    large.alone = true;
+    journal.write(large).await.unwrap();
+    assert!(all_by(&disk.writers(), true));
+}
+
 /// The first bytes of a membership or of a session's opening mean something else than a count.
 #[tokio::test]
 async fn an_entry_of_another_kind_is_one() {

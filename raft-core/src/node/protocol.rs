@@ -161,6 +161,8 @@ pub(crate) struct Protocol {
     pub(super) waiting: Waiting,
     pub(super) scrub: Scrub,
     reads: Reads,
+    /// Somebody has asked for a read since the last write.
+    asked: bool,
     /// Stamps entries of sessions while this node leads.
     clock: LogClock,
     transfer: Option<oneshot::Sender<Result<NodeId, TransferError>>>,
@@ -220,6 +222,7 @@ impl Protocol {
             pieces: None,
             waiting: Waiting::default(),
             reads: Reads::default(),
+            asked: false,
             clock: LogClock::default(),
             transfer: None,
             changes: Changes::default(),
@@ -444,6 +447,7 @@ impl Protocol {
             if readers.is_empty() {
                 continue;
             }
+            self.asked = true;
             let id = self.reads.next_id();
             self.reads.add(id, readers);
             if let Err(error) = self.raft.read(now, id, policy) {

@@ -118,7 +118,16 @@ impl Raft {
             common.hard_ticket = Some(ticket);
         }
         let commit_hint = common.log.commit();
-        Some(JournalWrite { ticket, hard_state, known_peers: None, truncate_from, entries, commit_hint })
+        let alone = false;
+        Some(JournalWrite {
+            ticket,
+            hard_state,
+            known_peers: None,
+            truncate_from,
+            entries,
+            commit_hint,
+            alone,
+        })
     }
 
     /// The next entries to execute. `None` while the last ones have not been reported as applied.

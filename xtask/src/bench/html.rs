@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::goals::Ratio;
+use super::peers::ALONE;
 use super::plot::{self, Line};
 use super::results::{Point, Results};
 use crate::util::Failure;
@@ -34,7 +35,12 @@ pub(super) fn page(report: &Value, results: &Results, ratios: &[Ratio]) -> Resul
     out.push_str("Clients are a closed loop: each sends its next request when the last one is answered. ");
     out.push_str("A figure is the median of the rounds; each round starts every system anew. ");
     out.push_str("\"library\" is what stands beside raft-rs: the crates with the same map and the same thin protocol; ");
-    out.push_str("\"raft-kv\" is the server, with more to do for a write.</p><ul>");
+    out.push_str("\"raft-kv\" is the server, with more to do for a write. ");
+    let _ = write!(
+        out,
+        "\"{ALONE}\" is no peer: one process without a disk, without replicas, behind the same clients. "
+    );
+    out.push_str("Who does more for an answer has that much of the machine, and less.</p><ul>");
     if report["quick"] == true {
         out.push_str("<li><b>--quick: one short round. It shows that everything runs, not how fast.</b>");
     }

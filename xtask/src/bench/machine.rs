@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Args;
-use super::peers::Tools;
+use super::peers::{ALONE, Tools};
 use super::results::{Point, Results};
 use crate::util::{Context, Failure};
 
@@ -44,6 +44,8 @@ pub(super) fn describe(results: &Results) -> Value {
         "load": read("/proc/loadavg").trim(),
         "sync_p50_us": results.median(&Point::new("disk", "sync", 1, 256), "p50_us"),
         "sync_by_three_p50_us": results.median(&Point::new("disk", "sync", 3, 256), "p50_us"),
+        "resp_alone_writes_per_s": results.median(&Point::new(ALONE, "write", 256, 256), "per_s"),
+        "resp_alone_reads_per_s": results.median(&Point::new(ALONE, "read", 256, 256), "per_s"),
         "round_trip_p50_us": results.median(&Point::new("loopback", "round trip", 1, 64), "p50_us"),
     })
 }

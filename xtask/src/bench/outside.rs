@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Args;
-use super::peers::{Peer, Running, Tools};
+use super::peers::{ALONE, Peer, Running, Tools};
 use super::results::{Point, Results};
 use crate::servers::{self, Options, Servers};
 use crate::util::progress::Progress;
@@ -151,7 +151,7 @@ pub(super) fn measure(args: &Args, tools: &Tools, results: &mut Results) -> Resu
             }
         }
         if args.wants("reads") {
-            let reading = all.iter().filter(|one| matches!(one.name(), "raft-kv" | "etcd"));
+            let reading = all.iter().filter(|one| matches!(one.name(), "raft-kv" | "etcd" | ALONE));
             for system in reading {
                 progress.line(&format!("round {}: reads, {}", round + 1, system.name()));
                 reads(args, tools, results, system)?;
@@ -176,7 +176,7 @@ pub(super) fn measure(args: &Args, tools: &Tools, results: &mut Results) -> Resu
             }
         }
     }
-    let changing: Vec<&System> = all.iter().filter(|one| one.name() != "redis").collect();
+    let changing: Vec<&System> = all.iter().filter(|one| !matches!(one.name(), "redis" | ALONE)).collect();
     if args.wants("failover") {
         for system in changing.iter().filter(|one| !matches!(one.name(), "raft-kv, thin" | "library")) {
             progress.line(&format!("kill -9 of the leader, {}", system.name()));

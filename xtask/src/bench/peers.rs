@@ -30,6 +30,9 @@ pub(super) enum Peer {
     Etcd,
     /// Redis with `appendfsync always` and `WAIT 1`: replicated, no consensus.
     Redis,
+    /// One Redis that keeps everything in memory and has no replicas: no peer, but what this protocol and these clients leave of
+    /// the machine for anybody who does more.
+    Alone,
     /// raft-rs with raft-engine, commands merged in one entry, jemalloc.
     RaftRs,
     /// openraft with its makers' own log, raft-log, its pipelined network, jemalloc.
@@ -42,6 +45,7 @@ impl Peer {
             Self::Library => "library",
             Self::Etcd => "etcd",
             Self::Redis => "redis",
+            Self::Alone => ALONE,
             Self::RaftRs => "raft-rs",
             Self::Openraft => "openraft",
         }
@@ -52,15 +56,24 @@ impl Peer {
         matches!(self, Self::RaftRs | Self::Openraft)
     }
 
+    /// How many processes it is.
+    const fn nodes(self) -> usize {
+        if matches!(self, Self::Alone) { 1 } else { 3 }
+    }
+
     /// How the load generator speaks to it.
     pub(super) const fn proto(self) -> &'static str {
         match self {
             Self::Etcd => "etcd",
             Self::Redis => "redis",
+            Self::Alone => "resp",
             Self::Library | Self::RaftRs | Self::Openraft => "sp",
         }
     }
 }
+
+/// What [`Peer::Alone`] is called.
+pub(super) const ALONE: &str = "redis alone, in memory";
 
 /// Where Debian has it.
 const JEMALLOC: &str = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
@@ -84,7 +97,7 @@ impl Tools {
                 "etcd" if proc::works(Command::new("etcd").arg("--version")) => there.push(Peer::Etcd),
                 "etcd" => missing.push(String::from("etcd: not installed (Debian: etcd-server)")),
                 "redis" if proc::works(Command::new("redis-server").arg("--version")) => {
-                    there.push(Peer::Redis)
+                    there.extend([Peer::Redis, Peer::Alone]);
                 }
                 "redis" => missing.push(String::from("redis: not installed (Debian: redis-server)")),
                 "raft-rs" => {
@@ -142,7 +155,7 @@ fn build(manifest: &Path, target: &Path, package: Option<&str>) -> Result<bool, 
     proc::run(&mut command)
 }
 
-/// Three processes of a peer, in a folder that goes with them.
+/// The processes of a peer, in a folder that goes with them.
 pub(super) struct Running {
     children: Vec<Child>,
     commands: Vec<Command>,
@@ -158,15 +171,16 @@ impl Running {
         let dir = dir.context(|| String::from("no temporary folder"))?;
         let guard = Guard::start()?;
         guard.add_folder(dir.path());
-        let (clients, peers) = (ports::free(3)?, ports::free(3)?);
+        let nodes = peer.nodes();
+        let (clients, peers) = (ports::free(nodes)?, ports::free(nodes)?);
         let mut commands = Vec::new();
-        for at in 0..3 {
+        for at in 0..nodes {
             let own = dir.path().join((at + 1).to_string());
             std::fs::create_dir_all(&own).context(|| format!("cannot create {}", own.display()))?;
             commands.push(command(tools, peer, at, &own, &clients, &peers));
         }
         let mut running = Self { children: Vec::new(), commands, clients, guard, _dir: dir };
-        for at in 0..3 {
+        for at in 0..nodes {
             let child = running.spawn(at)?;
             running.children.push(child);
         }
@@ -247,23 +261,17 @@ fn command(
             command.args(["--quota-backend-bytes", "8589934592", "--log-level", "error"]);
             command
         }
-        Peer::Redis => {
+        Peer::Redis | Peer::Alone => {
             let mut command = Command::new("redis-server");
             command
                 .args(["--port", &clients[at].port().to_string(), "--bind", "127.0.0.1"])
                 .arg("--dir")
                 .arg(dir);
-            command.args([
-                "--appendonly",
-                "yes",
-                "--appendfsync",
-                "always",
-                "--save",
-                "",
-                "--daemonize",
-                "no",
-            ]);
-            command.args(["--loglevel", "warning", "--repl-diskless-sync-delay", "0"]);
+            command.args(["--save", "", "--daemonize", "no", "--loglevel", "warning"]);
+            if peer == Peer::Redis {
+                command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+                command.args(["--repl-diskless-sync-delay", "0"]);
+            }
             if at > 0 {
                 command.args(["--replicaof", "127.0.0.1", &clients[0].port().to_string()]);
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Protocol, Task, Writing};
 use crate::backend::{Journal, JournalError, JournalWrite};
 use crate::error::FatalReason;
+use crate::status::RoleKind;
 use crate::time::Time;
 
 impl Protocol {
@@ -37,6 +38,7 @@ impl Protocol {
         }
         let mut write: JournalWrite = write.unwrap_or_default();
         write.known_peers = self.peers.take_dirty();
+        write.alone = self.is_alone();
         self.begin_task(Task::Write(write.ticket), |mut journal| {
             Box::pin(async move {
                 let result = journal.write(write).await;
@@ -44,6 +46,13 @@ impl Protocol {
             })
         });
         true
+    }
+
+    /// Whether nobody is known to come while a write is under way, or few: who proposes waits for just this, and nobody reads. Who
+    /// follows has only its leader, whose next entries wait for the disk all the same.
+    fn is_alone(&mut self) -> bool {
+        let asked = core::mem::take(&mut self.asked);
+        !asked && (self.raft.role_kind() != RoleKind::Leader || self.gather.nobody_comes())
     }
 
     fn begin_task(&mut self, task: Task, begin: impl FnOnce(Box<dyn Journal>) -> Writing) {
