@@ -165,3 +165,18 @@ fn an_earlier_write_is_still_watched() {
     raft.handle_no_space(later, write.ticket);
     assert_eq!(raft.next_timeout(), Some(Time::ZERO + timeout));
 }
+
+/// A disk that hangs in the middle of a write that keeps the node's own thread: no timer runs meanwhile, and it is slow all the
+/// same afterwards (M11).
+#[test]
+fn a_write_that_kept_the_node_for_long_was_a_disk_that_hung() {
+    let timeout = Config::new(NodeId(1), CLUSTER).election_timeout;
+    for (took, expected) in [(timeout - Duration::from_millis(1), Disk::Prompt), (timeout, Disk::Slow)] {
+        let mut raft = follower();
+        append(&mut raft, Time::ZERO);
+        let write = raft.poll_write().unwrap();
+        let now = Time::ZERO + took;
+        raft.handle_written(now, write.ticket);
+        assert_eq!(disk(&raft, now), expected, "{took:?}");
+    }
+}

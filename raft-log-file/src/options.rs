@@ -79,7 +79,7 @@ impl Options {
         self
     }
 
-    /// With entries of up to so many bytes written by the task that asks, while few commands come at a time.
+    /// With entries of up to so many bytes written by the task that asks, where nobody else comes meanwhile or few do.
     #[must_use]
     pub const fn inline_bytes(mut self, bytes: u64) -> Self {
         self.inline_bytes = bytes;

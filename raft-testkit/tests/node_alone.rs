@@ -7,7 +7,7 @@ use raft_core::backend::{Journal, JournalError, JournalReader, JournalState, Jou
 use raft_core::ids::{ClusterId, GroupId, LogId, NodeId};
 use raft_core::membership::{Member, Membership};
 use raft_core::status::RoleKind;
-use raft_core::{Config, Node, NodeHandle};
+use raft_core::{Config, Node, NodeHandle, ReadPolicy};
 use raft_testkit::memory::{MemoryDisk, MemoryJournal, MemoryNetwork, Recorder};
 
 const CLUSTER: ClusterId = ClusterId(12);
@@ -56,7 +56,9 @@ async fn start() -> (Vec<NodeHandle>, Vec<Said>) {
         let said = Said::default();
         let journal = MemoryJournal::create(&MemoryDisk::new(), CLUSTER, GroupId(0), id, Some(&membership));
         let mut config = Config::new(id, CLUSTER);
-        // Everybody gets each entry by itself.
+        // No heartbeats but those that reads wait for, and everybody gets each entry by itself.
+        config.heartbeat_interval = std::time::Duration::from_secs(20);
+        config.election_timeout = std::time::Duration::from_secs(200);
         config.spare_delay = std::time::Duration::ZERO;
         let node = Node::builder(config)
             .journal(Noting { journal: journal.unwrap(), said: Arc::clone(&said) })
@@ -85,32 +87,43 @@ async fn said(nodes: &[NodeHandle], all: &[Said]) -> Vec<Vec<bool>> {
 #[tokio::test(start_paused = true)]
 async fn nobody_comes_where_few_do_but_readers_may() {
     let (nodes, all) = start().await;
-    for reads in [false, true, false] {
+    // Of nobody, of the leader, and of a follower, which asks the leader: it asks the others whether it still leads.
+    for reader in [None, Some(0), None, Some(1)] {
+        let reads = reader.is_some();
         for _ in 0..20 {
-            if reads {
-                nodes[0].read_barrier().await.unwrap();
+            if let Some(reader) = reader {
+                let node: &NodeHandle = &nodes[reader];
+                node.read_barrier_with(ReadPolicy::Follower).await.unwrap();
+                // All have heard of it.
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
             }
             nodes[0].propose("a command").await.unwrap();
         }
         for (at, mut said) in said(&nodes, &all).await.into_iter().enumerate() {
             // That of the last, which nobody read before.
             assert_eq!(said.pop(), Some(true));
+            // Before the first there was a heartbeat, which told of the commit before.
+            said.remove(0);
             assert!(said.len() > 5, "{said:?}");
-            let leads = at == 0;
-            assert!(said.iter().all(|alone| *alone != (leads && reads)), "node {}: {said:?}", at + 1);
+            assert!(said.iter().all(|alone| *alone != reads), "node {}: {said:?}", at + 1);
         }
     }
 }
 
+/// A caller of several at a time, and of many.
 #[tokio::test(start_paused = true)]
-async fn a_leader_of_many_expects_others_and_its_followers_nobody() {
-    let (nodes, all) = start().await;
-    for _ in 0..64 {
-        nodes[0].propose_batch(vec!["one of many".into(); 100]).await.unwrap();
-    }
-    let said = said(&nodes, &all).await;
-    assert!(said[0].contains(&false), "{:?}", said[0]);
-    for followers in &said[1..] {
-        assert!(followers.iter().all(|alone| *alone), "{followers:?}");
+async fn a_leader_of_several_expects_others_its_followers_nobody_and_neither_does_with_many() {
+    for (commands, is_many) in [(60, false), (400, true)] {
+        let (nodes, all) = start().await;
+        for _ in 0..64 {
+            nodes[0].propose_batch(vec!["one of them".into(); commands]).await.unwrap();
+        }
+        let said = said(&nodes, &all).await;
+        assert!(said[0].contains(&false), "{:?}", said[0]);
+        for followers in &said[1..] {
+            // Before the first there was a heartbeat, and by the mean it is a while until there are many.
+            assert_eq!(followers[1..].iter().all(|alone| *alone), !is_many, "{followers:?}");
+            assert!(followers[1] && followers[63] != is_many, "{followers:?}");
+        }
     }
 }

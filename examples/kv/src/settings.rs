@@ -116,8 +116,8 @@ flags! {
     /// The size of a file of the log, in bytes. Default: 16777216, 16 MiB.
     #[arg(value_name = "BYTES", help_heading = "Disk")]
     segment_bytes: u64;
-    /// While few commands come, or all who send some wait for them, entries of up to so many bytes are written by the thread that
-    /// does everything else too, instead of waking another one. A disk that hangs then stops the whole node, once; 0: never. Only of a log in
+    /// While few commands come, or all who send some wait for them, and on a follower, unless somebody reads, entries of up to so
+    /// many bytes are written by the thread that does everything else too, instead of waking another one. A disk that hangs then stops the whole node, once; 0: never. Only of a log in
     /// files. Default: 65536, 64 KiB.
     #[arg(value_name = "BYTES", help_heading = "Disk")]
     inline_bytes: u64;

@@ -62,8 +62,8 @@ pub struct JournalWrite {
     /// A commit index known at this time: a journal may store it as a witness of what was committed. It
     /// may be behind; it is never ahead.
     pub commit_hint: Index,
-    /// As far as the node knows, nobody comes to it before this is durable, or few, except for what has to wait for this anyway. A
-    /// journal may then keep its caller's thread for as long as a sync takes. A hint: to go by it or not changes nothing
+    /// As far as the node knows, nobody comes to it before this is durable, or few, except for what has to wait for this anyway:
+    /// neither proposals nor reads that ask a leader. A journal may then keep its caller's thread for as long as a sync takes. A hint: to go by it or not changes nothing
     /// that a journal promises.
     pub alone: bool,
 }

@@ -30,11 +30,6 @@ const STAYS: (u32, u32) = (16, 1024);
 const WORTH: u128 = 16;
 const SAVES: u128 = 4;
 
-/// Fewer commands than this in an entry are few.
-const FEW: usize = 24;
-/// A mean is kept in these parts of a command, and moves by so much less than the news.
-const PARTS: usize = 64;
-
 /// An entry under way.
 struct Entry {
     index: Index,
@@ -82,8 +77,6 @@ pub(super) struct Gather {
     /// Proposed and not yet answered, oldest first, and how many commands that are.
     under_way: VecDeque<Entry>,
     proposed: usize,
-    /// How many an entry has, in the mean of the last 64 or so, in [`PARTS`].
-    commands: usize,
     /// Answered, and not back since.
     away: usize,
     answered_at: Time,
@@ -113,7 +106,6 @@ impl Default for Gather {
         Self {
             under_way: VecDeque::new(),
             proposed: 0,
-            commands: 0,
             away: 0,
             answered_at: Time::ZERO,
             usual: Duration::ZERO,
@@ -138,8 +130,6 @@ impl Gather {
         // If it became several entries, the first of them counts all the waiting.
         let waited = core::mem::take(&mut self.waited);
         self.under_way.push_back(Entry { index, commands, at: now, waited, way: self.way });
-        self.commands += commands;
-        self.commands -= self.commands / PARTS;
         self.proposed += commands;
     }
 
@@ -160,11 +150,10 @@ impl Gather {
         }
     }
 
-    /// Whether nobody comes before what was proposed last is written: they are held together, and all wait for it. Or so few come
-    /// at a time that it costs more to be woken for them.
-    pub(super) fn nobody_comes(&self) -> bool {
-        let all_wait = self.holds && self.under_way.len() == 1 && self.away == 0 && self.held == 0;
-        all_wait || self.commands < FEW * PARTS
+    /// Whether everybody who proposes one command after the other waits for one entry, the last that was proposed: nobody comes
+    /// before it is written.
+    pub(super) fn all_wait(&self) -> bool {
+        self.holds && self.under_way.len() == 1 && self.away == 0 && self.held == 0
     }
 
     /// This node leads no more, or anew.
@@ -500,38 +489,24 @@ mod tests {
         assert!(longest <= Some(&(3 * 250 * MICRO)), "{longest:?} ns: twice as long as usual, and the write");
     }
 
-    /// A group that is held is alone while it is written, and until it is answered; the second of two is not. Few are at any
-    /// time, by the mean.
+    /// A group that is held is alone while it is written, and until it is answered; the second of two is not.
     #[test]
-    fn nobody_comes_while_all_wait_or_where_few_come() {
+    fn all_wait_for_the_one_entry_that_holds_them() {
         let time = |micros: u64| Time::from_nanos(micros * MICRO);
-        let many = |holds| Gather { holds, settling: u32::MAX, commands: 100 * PARTS, ..Gather::default() };
-        let mut gather = many(true);
-        assert!(!gather.nobody_comes(), "nothing was proposed");
+        let mut gather = Gather { holds: true, settling: u32::MAX, ..Gather::default() };
+        assert!(!gather.all_wait(), "nothing was proposed");
         gather.proposed(time(0), Index(1), 100);
-        assert!(gather.nobody_comes());
+        assert!(gather.all_wait());
         gather.proposed(time(10), Index(2), 100);
-        assert!(!gather.nobody_comes(), "those of the first come back while the second is written");
+        assert!(!gather.all_wait(), "those of the first come back while the second is written");
         gather.answered(time(200), Index(1));
-        assert!(!gather.nobody_comes(), "they do now");
+        assert!(!gather.all_wait(), "they do now");
         let held = gather.hold(time(210), 60, LIMIT);
-        assert!(held.is_some() && !gather.nobody_comes(), "60 are held");
+        assert!(held.is_some() && !gather.all_wait(), "60 are held");
 
-        let mut gather = many(false);
+        let mut gather = Gather { settling: u32::MAX, ..Gather::default() };
         gather.proposed(time(0), Index(1), 100);
-        assert!(!gather.nobody_comes(), "nobody is held for others");
-        let mut entries = 0;
-        while !gather.nobody_comes() {
-            entries += 1;
-            gather.proposed(time(entries), Index(1 + entries), 8);
-        }
-        assert!((64..256).contains(&entries), "by the mean: {entries}");
-        for at in 0..1000 {
-            gather.proposed(time(entries + at), Index(2 + entries + at), 40);
-        }
-        assert!(!gather.nobody_comes());
-        gather.forget();
-        assert!(gather.nobody_comes(), "of another term nothing is known");
+        assert!(!gather.all_wait(), "nobody is held for others");
     }
 
     #[test]

@@ -36,7 +36,7 @@ use crate::config::{Config, Settings};
 use crate::entry::Entry;
 use crate::error::{ChangeError, FatalReason, ReconfigureError, TransferError};
 use crate::ids::{FetchId, Identity, Index, KnownPeer, LogId, NodeId, Term, WriteTicket};
-use crate::message::{Envelope, Notice, PeerEvent};
+use crate::message::{Envelope, Message, Notice, PeerEvent};
 use crate::raft::{Event, Piece};
 use crate::session::{self, LogClock};
 use crate::status::{RoleKind, Status};
@@ -161,8 +161,9 @@ pub(crate) struct Protocol {
     pub(super) waiting: Waiting,
     pub(super) scrub: Scrub,
     reads: Reads,
-    /// Somebody has asked for a read since the last write.
+    /// Somebody has asked for a read, or for what a read may wait for, since the last write.
     asked: bool,
+    usual_commands: writes::UsualCommands,
     /// Stamps entries of sessions while this node leads.
     clock: LogClock,
     transfer: Option<oneshot::Sender<Result<NodeId, TransferError>>>,
@@ -223,6 +224,7 @@ impl Protocol {
             waiting: Waiting::default(),
             reads: Reads::default(),
             asked: false,
+            usual_commands: writes::UsualCommands::default(),
             clock: LogClock::default(),
             transfer: None,
             changes: Changes::default(),
@@ -328,7 +330,11 @@ impl Protocol {
         self.queues.room.free_control(turn.control.len());
         for inbound in turn.control.drain(..) {
             match inbound {
-                Inbound::Message(envelope) => self.raft.handle_message(now, envelope),
+                Inbound::Message(envelope) => {
+                    // Somebody waits to read, here or at the leader, or may.
+                    self.asked |= matches!(envelope.message, Message::Heartbeat(_) | Message::ReadIndex(_));
+                    self.raft.handle_message(now, envelope);
+                }
                 Inbound::Peer(peer, event) => {
                     if event == PeerEvent::Up {
                         self.peers.accepted_by(peer);

@@ -115,11 +115,17 @@ pub(crate) fn written(common: &mut Common, ticket: WriteTicket) {
     if common.disk.full.is_some_and(|full| full.trial.is_some_and(|trial| trial <= ticket)) {
         found_space(common);
     }
+    let patience = common.config.disk_patience();
     let disk = &mut common.disk;
-    while disk.under_way.front().is_some_and(|(oldest, _)| *oldest <= ticket) {
+    // A disk that stops the whole node has hung all the same, though no timer has run meanwhile.
+    let mut hung = core::mem::take(&mut disk.hangs);
+    while let Some((oldest, since)) = disk.under_way.front().copied()
+        && oldest <= ticket
+    {
+        hung |= common.now.since(since) >= patience;
         disk.under_way.pop_front();
     }
-    if core::mem::take(&mut disk.hangs) {
+    if hung {
         // One prompt write proves nothing: a disk that hangs everywhere must not send leadership round.
         disk.slow_until = common.now + common.config.election_timeout * HAND_OVER_TIMEOUTS;
     }

@@ -44,6 +44,7 @@ points! {
     RejectedAppend: "an append is rejected",
     Caught: "a follower that was fifty entries behind has caught up",
     Fetched: "a leader reads entries back from its disk",
+    RefusesAll: "a member refuses all voters, which came back with new stores while it was away",
     Spared: "entries for a follower that a quorum can do without wait for each other",
     AppendBatch: "an append carries five entries or more",
     GroupCommit: "several proposals share one entry",

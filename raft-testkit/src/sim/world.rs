@@ -422,17 +422,21 @@ impl World {
         })
     }
 
-    /// Whether a member was away while all others were removed one by one and came back with new stores: it refuses
-    /// them, as it would if they had lost what it saw them acknowledge. It is for people to remove it, and to add it empty.
+    /// Whether a member was away while all voters but itself were removed one by one and came back with new stores, and has not
+    /// learned of it: it refuses them, as it would if they had lost what it saw them acknowledge. It is for people to
+    /// remove it, and to add it empty.
     fn refuses_everybody(&self, node: usize, members: &Membership) -> bool {
-        let others = || {
-            (0..self.slots.len())
-                .filter(|other| *other != node)
-                .filter(|other| members.is_member(NodeId(*other as u64 + 1)))
-        };
-        self.slots[node].up
-            && others().next().is_some()
-            && others().all(|other| self.has_old_store_of(node, other))
+        let Some(live) = self.live(node).filter(|_| self.slots[node].up) else { return false };
+        let status = live.handle.status();
+        let behind = status.applied_index.0 < self.oracle.committed();
+        let others = || members.all_voters().filter(|id| id.0 as usize != node + 1);
+        let missed = |id: NodeId| status.membership.admitted(id) < members.admitted(id);
+        let refuses = |id: NodeId| missed(id) && self.has_old_store_of(node, id.0 as usize - 1);
+        let all = behind && others().next().is_some() && others().all(refuses);
+        if all {
+            self.oracle.hit(Point::RefusesAll);
+        }
+        all
     }
 
     /// Whether a node that is no member any more, and is up, goes on as if it were.

@@ -1,4 +1,4 @@
-//! The machine: what it is, and what no program here can be faster than.
+//! The machine: what it is, and what programs here are bounded by; for RESP, what one thread that does nothing else gets.
 
 use serde_json::{Value, json};
 

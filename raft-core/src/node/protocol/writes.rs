@@ -4,9 +4,33 @@ use std::sync::Arc;
 
 use super::{Protocol, Task, Writing};
 use crate::backend::{Journal, JournalError, JournalWrite};
+use crate::entry::{Entry, command_count};
 use crate::error::FatalReason;
 use crate::status::RoleKind;
 use crate::time::Time;
+
+/// Fewer commands than this in a write are few.
+const FEW: u64 = 24;
+/// From this on there is so much to do for them that it had better be done while the disk writes, whoever waits for what.
+const MANY: u64 = 128;
+
+/// How many commands a write has, in the mean of the last 64 or so, in parts.
+#[derive(Default)]
+pub(super) struct UsualCommands(u64);
+
+impl UsualCommands {
+    /// A mean is kept in these parts of a command, and moves by so much less than the news.
+    const PARTS: u64 = 64;
+
+    /// The mean with those of a write, rounded down. One without entries says nothing.
+    fn with(&mut self, entries: &[Entry]) -> u64 {
+        let count = |entry: &Entry| u64::from(command_count(entry).unwrap_or(1));
+        if !entries.is_empty() {
+            self.0 = self.0 - self.0 / Self::PARTS + entries.iter().map(count).sum::<u64>();
+        }
+        self.0 / Self::PARTS
+    }
+}
 
 impl Protocol {
     /// Hands the journal what is due, if it is free: to begin anew, to forget, or everything that waits.
@@ -38,7 +62,7 @@ impl Protocol {
         }
         let mut write: JournalWrite = write.unwrap_or_default();
         write.known_peers = self.peers.take_dirty();
-        write.alone = self.is_alone();
+        write.alone = self.is_alone(&write.entries);
         self.begin_task(Task::Write(write.ticket), |mut journal| {
             Box::pin(async move {
                 let result = journal.write(write).await;
@@ -48,11 +72,15 @@ impl Protocol {
         true
     }
 
-    /// Whether nobody is known to come while a write is under way, or few: who proposes waits for just this, and nobody reads. Who
-    /// follows has only its leader, whose next entries wait for the disk all the same.
-    fn is_alone(&mut self) -> bool {
+    /// Whether nobody is known to come while a write is under way, or so few that it costs more to be woken for them. Nobody reads,
+    /// commands are not many, and who proposes waits for just this; or, where this node follows, the leader has sent one entry, and its next ones wait for the
+    /// disk all the same.
+    fn is_alone(&mut self, entries: &[Entry]) -> bool {
         let asked = core::mem::take(&mut self.asked);
-        !asked && (self.raft.role_kind() != RoleKind::Leader || self.gather.nobody_comes())
+        let leads = self.raft.role_kind() == RoleKind::Leader;
+        let waited_for = if leads { self.gather.all_wait() } else { entries.len() <= 1 };
+        let usual = self.usual_commands.with(entries);
+        !asked && (usual < FEW || usual < MANY && waited_for)
     }
 
     fn begin_task(&mut self, task: Task, begin: impl FnOnce(Box<dyn Journal>) -> Writing) {
@@ -97,6 +125,39 @@ impl Protocol {
                     (error, _) => error,
                 };
                 Err(Arc::new(FatalReason::Journal(error)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{EntryKind, pack};
+    use crate::ids::LogId;
+
+    /// What a mean comes to, from below and from above.
+    #[test]
+    fn few_are_fewer_than_two_dozen_by_the_mean() {
+        let of = |commands: usize| {
+            let data = pack(&vec![bytes::Bytes::from_static(b"x"); commands]);
+            Entry { id: LogId::new(1, 1), kind: EntryKind::Commands, data }
+        };
+        let (many, enough) = (of(100), of(24));
+        for before in [&[][..], &[many.clone()]] {
+            let mut usual = UsualCommands::default();
+            for _ in 0..1000 {
+                usual.with(before);
+            }
+            for (write, few) in
+                [(&[enough.clone()][..], false), (&[of(23)], true), (&[of(12), of(12)], false)]
+            {
+                let mut mean = 0;
+                for _ in 0..1000 {
+                    mean = usual.with(write);
+                }
+                assert_eq!(mean < FEW, few, "{mean}");
+                assert_eq!(usual.with(&[]), mean, "nothing says nothing");
             }
         }
     }
