@@ -193,7 +193,10 @@ impl State {
             }
             self.beliefs[node][peer] = believed;
             let model = &self.nodes[peer];
-            let excused = model.damaged || model.lossy || model.hard.term > view.hard.term;
+            // Who has left counts for nothing, and may have come back with another disk before this leader hears what it said last.
+            let id = NodeId(peer as u64 + 1);
+            let left = self.membership_of(raft).is_some_and(|members| !members.is_member(id));
+            let excused = model.damaged || model.lossy || model.hard.term > view.hard.term || left;
             if matched == Index::ZERO || excused {
                 continue;
             }
