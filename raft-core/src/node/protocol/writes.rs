@@ -72,9 +72,9 @@ impl Protocol {
         true
     }
 
-    /// Whether nobody is known to come while a write is under way, or so few that it costs more to be woken for them. Nobody reads,
-    /// commands are not many, and who proposes waits for just this; or, where this node follows, the leader has sent one entry, and its next ones wait for the
-    /// disk all the same.
+    /// Whether nobody is known to come while a write is under way, or so few that it costs more to be woken for them: nobody reads, and
+    /// commands are few; or they are not many, and who proposes waits for just this, or, where this node follows, the leader has
+    /// sent one entry, whose successors wait for the disk all the same.
     fn is_alone(&mut self, entries: &[Entry]) -> bool {
         let asked = core::mem::take(&mut self.asked);
         let leads = self.raft.role_kind() == RoleKind::Leader;
